@@ -1,0 +1,1 @@
+//! The vocabulary between filter cores and the hosts that run them.

@@ -1,0 +1,1 @@
+//! Runs all filter cores in one native Envoy dynamic module.

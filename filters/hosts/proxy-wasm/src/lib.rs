@@ -1,0 +1,1 @@
+//! Runs a filter core behind the proxy-wasm ABI.

@@ -1,0 +1,1 @@
+//! The transcoder as a proxy-wasm module.

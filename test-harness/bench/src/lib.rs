@@ -1,0 +1,1 @@
+//! Stock transcoder, wasm, native and passthrough, side by side.

@@ -1,0 +1,1 @@
+//! Every golden case on core, in wasm on the emulator and natively.

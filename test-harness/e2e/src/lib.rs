@@ -1,0 +1,1 @@
+//! Stock Envoy, real servers and real clients, started on loopback.

@@ -1,0 +1,1 @@
+//! A stateful proxy-wasm host on wasmtime that behaves as Envoy does.

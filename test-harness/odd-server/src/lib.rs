@@ -1,0 +1,1 @@
+//! A gRPC server that answers exactly as a test asks, however odd.

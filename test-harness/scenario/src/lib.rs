@@ -1,0 +1,1 @@
+//! A test case as data, and its runner on a core.
