@@ -1,0 +1,222 @@
+//! What a core asks its host to do besides the verdict.
+
+use crate::Map;
+use std::ops::Range;
+use std::time::Duration;
+
+/// A list of operations over one arena: no allocation per operation once a host reuses the list.
+#[derive(Debug, Default)]
+pub struct Ops {
+    arena: Vec<u8>,
+    list: Vec<Stored>,
+    calls: Vec<Call>,
+}
+
+/// One operation, as a host reads it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Op<'a> {
+    /// Replace all values of a header by one.
+    SetHeader(Map, &'a str, &'a [u8]),
+    /// Add one more value of a header.
+    AddHeader(Map, &'a str, &'a [u8]),
+    /// Remove all values of a header.
+    RemoveHeader(Map, &'a str),
+    /// What becomes of the route after this call's header operations.
+    Route(Route),
+    /// Add to the counter at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
+    Count(usize, u64),
+    /// Record a value in the histogram at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
+    Record(usize, u64),
+    /// Write a line to the host's log.
+    Log(Level, &'a str),
+}
+
+/// What becomes of the route that was selected before request headers changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// It stays. Only where [`Caps::keep_route`](crate::Caps::keep_route) is set; other hosts select again.
+    Keep,
+    /// It is selected again from the changed headers.
+    Reselect,
+}
+
+/// Log levels, as Envoy knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// For a developer of the filter.
+    Debug,
+    /// For an operator who looks.
+    Info,
+    /// Something is wrong, and the filter goes on.
+    Warn,
+    /// Something is broken.
+    Error,
+}
+
+/// Names a call among those of one stream; the core chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallId(pub u32);
+
+/// An HTTP call to a cluster of the host, beside the exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What [`Stream::call_ended`](crate::Stream::call_ended) is told.
+    pub id: CallId,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Headers, `:method`, `:path` and `:authority` included.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body; empty for none.
+    pub body: Vec<u8>,
+    /// When to give up.
+    pub timeout: Duration,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallEnd {
+    /// With an answer, whatever its status.
+    Answered(CallResponse),
+    /// Without one.
+    Failed(CallFailure),
+}
+
+/// The answer to a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallResponse {
+    /// Headers, `:status` included.
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The whole body.
+    pub body: Vec<u8>,
+    /// Trailers; always empty where the host cannot read them.
+    pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Why a call got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallFailure {
+    /// The host does not know the cluster, or would not start the call.
+    Refused,
+    /// It was reset, or timed out.
+    Reset,
+}
+
+impl Ops {
+    /// Replaces all values of a header by one. `name` is in lower case.
+    pub fn set_header(&mut self, map: Map, name: &str, value: &[u8]) {
+        let (name, value) = (self.store(name.as_bytes()), self.store(value));
+        self.list.push(Stored::SetHeader(map, name, value));
+    }
+
+    /// Adds one more value of a header. `name` is in lower case.
+    pub fn add_header(&mut self, map: Map, name: &str, value: &[u8]) {
+        let (name, value) = (self.store(name.as_bytes()), self.store(value));
+        self.list.push(Stored::AddHeader(map, name, value));
+    }
+
+    /// Removes all values of a header. `name` is in lower case.
+    pub fn remove_header(&mut self, map: Map, name: &str) {
+        let name = self.store(name.as_bytes());
+        self.list.push(Stored::RemoveHeader(map, name));
+    }
+
+    /// Says what becomes of the route.
+    pub fn route(&mut self, route: Route) {
+        self.list.push(Stored::Route(route));
+    }
+
+    /// Adds to a counter.
+    pub fn count(&mut self, metric: usize, by: u64) {
+        self.list.push(Stored::Count(metric, by));
+    }
+
+    /// Records a value in a histogram.
+    pub fn record(&mut self, metric: usize, value: u64) {
+        self.list.push(Stored::Record(metric, value));
+    }
+
+    /// Writes a line to the host's log.
+    pub fn log(&mut self, level: Level, text: &str) {
+        let text = self.store(text.as_bytes());
+        self.list.push(Stored::Log(level, text));
+    }
+
+    /// Starts a call. Only together with the verdict [`OnHeaders::Wait`](crate::OnHeaders::Wait).
+    pub fn call(&mut self, call: Call) {
+        self.calls.push(call);
+    }
+
+    /// The operations but calls, in the order in which they were made.
+    pub fn iter(&self) -> impl Iterator<Item = Op<'_>> {
+        self.list.iter().map(|stored| match stored {
+            Stored::SetHeader(map, name, value) => {
+                Op::SetHeader(*map, self.text(name), &self.arena[value.clone()])
+            }
+            Stored::AddHeader(map, name, value) => {
+                Op::AddHeader(*map, self.text(name), &self.arena[value.clone()])
+            }
+            Stored::RemoveHeader(map, name) => Op::RemoveHeader(*map, self.text(name)),
+            Stored::Route(route) => Op::Route(*route),
+            Stored::Count(metric, by) => Op::Count(*metric, *by),
+            Stored::Record(metric, value) => Op::Record(*metric, *value),
+            Stored::Log(level, text) => Op::Log(*level, self.text(text)),
+        })
+    }
+
+    /// The calls to start, in order; they are taken out of the list.
+    pub fn take_calls(&mut self) -> Vec<Call> {
+        std::mem::take(&mut self.calls)
+    }
+
+    /// Empties the list and keeps its memory.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.list.clear();
+        self.calls.clear();
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        start..self.arena.len()
+    }
+
+    fn text(&self, range: &Range<usize>) -> &str {
+        // Names and texts come in as `&str`, so this never falls back.
+        std::str::from_utf8(&self.arena[range.clone()]).unwrap_or_default()
+    }
+}
+
+#[derive(Debug)]
+enum Stored {
+    SetHeader(Map, Range<usize>, Range<usize>),
+    AddHeader(Map, Range<usize>, Range<usize>),
+    RemoveHeader(Map, Range<usize>),
+    Route(Route),
+    Count(usize, u64),
+    Record(usize, u64),
+    Log(Level, Range<usize>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_come_back_in_the_order_in_which_they_were_made() {
+        let mut ops = Ops::default();
+        ops.set_header(Map::RequestHeaders, "te", b"trailers");
+        ops.remove_header(Map::RequestHeaders, "content-length");
+        ops.count(3, 1);
+        ops.log(Level::Warn, "odd");
+        let expected = [
+            Op::SetHeader(Map::RequestHeaders, "te", b"trailers"),
+            Op::RemoveHeader(Map::RequestHeaders, "content-length"),
+            Op::Count(3, 1),
+            Op::Log(Level::Warn, "odd"),
+        ];
+        assert_eq!(ops.iter().collect::<Vec<_>>(), expected);
+        ops.clear();
+        assert_eq!(ops.iter().count(), 0);
+    }
+}

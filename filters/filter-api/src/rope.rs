@@ -1,0 +1,175 @@
+//! Bytes in segments.
+
+use crate::{Charge, OverBudget};
+use std::collections::VecDeque;
+
+/// How large a rope's segments grow, in bytes.
+pub const SEGMENT_BYTES: usize = 64 * 1024;
+
+/// The first segments are smaller, so that a tiny request does not pay for a large one.
+const FIRST_SEGMENTS_BYTES: [usize; 2] = [1024, 8 * 1024];
+
+/// Takes bytes in order.
+pub trait Sink {
+    /// Appends `bytes`.
+    fn write(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// A long byte string in segments, charged to the VM's budget.
+///
+/// One contiguous vector would cost twice its size while it grows and would fragment a wasm heap that never
+/// shrinks; segments are freed one by one as they are sent.
+#[derive(Debug)]
+pub struct Rope {
+    segments: VecDeque<Vec<u8>>,
+    len: usize,
+    charge: Charge,
+}
+
+impl Rope {
+    /// An empty rope whose segments are charged to `charge`.
+    #[must_use]
+    pub fn new(charge: Charge) -> Self {
+        Self { segments: VecDeque::new(), len: 0, charge }
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends `bytes`.
+    ///
+    /// # Errors
+    /// The budget has no room for them; a part may have been appended.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), OverBudget> {
+        while !bytes.is_empty() {
+            let tail = self.tail_with_room(1)?;
+            let (now, later) = bytes.split_at(bytes.len().min(tail.capacity() - tail.len()));
+            tail.extend_from_slice(now);
+            self.len += now.len();
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Lets `write` append to a segment that has room for `room` more bytes without moving, at most
+    /// [`SEGMENT_BYTES`]. For loops that write many small items: one check of the budget serves them all.
+    ///
+    /// # Errors
+    /// The budget has no room for a new segment.
+    pub fn extend_with<T>(
+        &mut self,
+        room: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> Result<T, OverBudget> {
+        let tail = self.tail_with_room(room.min(SEGMENT_BYTES))?;
+        let before = tail.len();
+        let result = write(tail);
+        let written = tail.len().saturating_sub(before);
+        self.len += written;
+        Ok(result)
+    }
+
+    /// Appends another rope of the same VM without copying it.
+    pub fn append(&mut self, mut other: Self) {
+        self.len += other.len;
+        self.segments.append(&mut other.segments);
+        self.charge.absorb(other.charge);
+    }
+
+    /// The segments, in order.
+    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        self.segments.iter().map(Vec::as_slice)
+    }
+
+    /// Writes everything to `sink`, and frees each segment once it is written.
+    pub fn drain_to(&mut self, sink: &mut dyn Sink) {
+        while let Some(segment) = self.segments.pop_front() {
+            sink.write(&segment);
+            self.charge.shrink(segment.capacity());
+        }
+        self.len = 0;
+    }
+
+    fn tail_with_room(&mut self, room: usize) -> Result<&mut Vec<u8>, OverBudget> {
+        let fits = self.segments.back().is_some_and(|tail| tail.capacity() - tail.len() >= room);
+        if !fits {
+            let usual = FIRST_SEGMENTS_BYTES.get(self.segments.len()).copied().unwrap_or(SEGMENT_BYTES);
+            let capacity = usual.max(room);
+            self.charge.grow(capacity)?;
+            let mut segment = Vec::new();
+            if segment.try_reserve_exact(capacity).is_err() {
+                self.charge.shrink(capacity);
+                return Err(OverBudget { limit: self.len });
+            }
+            // What the allocator rounded up was not charged, and is not used.
+            self.segments.push_back(segment);
+        }
+        // A segment was pushed above if there was none.
+        self.segments.back_mut().ok_or(OverBudget { limit: 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Vm;
+
+    fn rope(vm_bytes: usize) -> (std::sync::Arc<Vm>, Rope) {
+        let vm = Vm::new(vm_bytes);
+        (vm.clone(), Rope::new(Charge::new(vm, usize::MAX)))
+    }
+
+    #[test]
+    fn what_was_pushed_comes_out_in_order_and_the_budget_is_whole_again() {
+        let (vm, mut rope) = rope(1 << 20);
+        let text: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+        for piece in text.chunks(777) {
+            rope.push(piece).unwrap();
+        }
+        assert_eq!(rope.len(), text.len());
+        assert!(vm.used() >= text.len());
+        let mut out = Vec::new();
+        rope.drain_to(&mut out);
+        assert_eq!(out, text);
+        assert_eq!(vm.used(), 0);
+    }
+
+    #[test]
+    fn a_rope_over_the_budget_says_so_and_a_dropped_rope_returns_what_it_held() {
+        let (vm, mut rope) = rope(SEGMENT_BYTES);
+        let error = rope.push(&vec![0; 2 * SEGMENT_BYTES]).unwrap_err();
+        assert_eq!(error, OverBudget { limit: SEGMENT_BYTES });
+        drop(rope);
+        assert_eq!(vm.used(), 0);
+    }
+
+    #[test]
+    fn appending_a_rope_moves_its_bytes_and_its_charge() {
+        let (vm, mut first) = rope(1 << 20);
+        let mut second = Rope::new(Charge::new(vm.clone(), usize::MAX));
+        first.push(b"one ").unwrap();
+        second.extend_with(10, |tail| tail.extend_from_slice(b"two")).unwrap();
+        let held = vm.used();
+        first.append(second);
+        assert_eq!(vm.used(), held);
+        let mut out = Vec::new();
+        first.drain_to(&mut out);
+        assert_eq!(out, b"one two");
+        assert_eq!(vm.used(), 0);
+    }
+}
