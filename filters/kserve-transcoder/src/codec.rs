@@ -1,0 +1,98 @@
+//! One message in, one message out: what the exchange's state machine asks of a codec.
+//!
+//! Two codecs exist: [`tensor`](crate::tensor) for inference, which streams tensor data, and
+//! [`generic`](crate::generic) for everything else, which goes by descriptors.
+
+use crate::{generic, problem::Problem, tensor};
+use filter_api::{Rope, Sink};
+
+/// Reads a request's JSON body and makes the gRPC message of it.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Tensor(tensor::Request),
+    Generic(generic::Request),
+}
+
+/// Reads a gRPC message and makes the answer's body of it.
+#[derive(Debug)]
+pub(crate) enum Response {
+    Tensor(tensor::Response),
+    Generic(generic::Response),
+}
+
+/// An answer that has been checked in full and only has to be written.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Tensor(tensor::Answer),
+    Generic(generic::Answer),
+}
+
+impl Request {
+    /// Takes the next bytes of the body, cut anywhere.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        match self {
+            Self::Tensor(codec) => codec.write(bytes),
+            Self::Generic(codec) => codec.write(bytes),
+        }
+    }
+
+    /// The body is complete as it stands (its JSON document has been closed, its binary tails have come), so
+    /// that the message can be sent although the stream has not ended.
+    pub(crate) fn is_complete(&self) -> bool {
+        match self {
+            Self::Tensor(codec) => codec.is_complete(),
+            Self::Generic(codec) => codec.is_complete(),
+        }
+    }
+
+    /// Ends the body and gives the message, without its gRPC frame, and the codec for the answer.
+    pub(crate) fn finish(self) -> Result<(Rope, Response), Problem> {
+        Ok(match self {
+            Self::Tensor(codec) => {
+                let (message, answer) = codec.finish()?;
+                (message, Response::Tensor(answer))
+            }
+            Self::Generic(codec) => {
+                let (message, answer) = codec.finish()?;
+                (message, Response::Generic(answer))
+            }
+        })
+    }
+}
+
+impl Response {
+    /// Takes the next bytes of the message, cut anywhere, without its gRPC frame.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        match self {
+            Self::Tensor(codec) => codec.write(bytes),
+            Self::Generic(codec) => codec.write(bytes),
+        }
+    }
+
+    /// Ends the message and checks it in full.
+    pub(crate) fn finish(self) -> Result<Answer, Problem> {
+        Ok(match self {
+            Self::Tensor(codec) => Answer::Tensor(codec.finish()?),
+            Self::Generic(codec) => Answer::Generic(codec.finish()?),
+        })
+    }
+}
+
+impl Answer {
+    /// The HTTP status: 200, or another where the message itself says "no" (a server that is not ready).
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::Tensor(_) => 200,
+            Self::Generic(answer) => answer.status(),
+        }
+    }
+
+    /// Writes the body in pieces of at most [`filter_api::SEGMENT_BYTES`], and frees what it was made from as
+    /// it goes. Cannot fail.
+    pub(crate) fn render(self, out: &mut dyn Sink) {
+        match self {
+            Self::Tensor(answer) => answer.render(out),
+            Self::Generic(answer) => answer.render(out),
+        }
+    }
+}
