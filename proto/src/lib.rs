@@ -1,1 +1,32 @@
 //! The KServe v2 (Open Inference Protocol) gRPC service with its HTTP rules, as a descriptor set.
+//!
+//! The `.proto` files under `proto/` are our own writing of the protocol's definition; they are compiled when
+//! this crate is built, without `protoc`.
+//!
+//! ```
+//! let pool = prost_reflect::DescriptorPool::decode(kserve_proto::DESCRIPTOR_SET).unwrap();
+//! let service = pool.get_service_by_name(kserve_proto::SERVICE).unwrap();
+//! assert_eq!(service.methods().count(), 6);
+//! ```
+
+/// A `google.protobuf.FileDescriptorSet`, encoded: the service, and everything that its file imports. Methods
+/// carry their `google.api.http` options.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.binpb"));
+
+/// The full name of the service.
+pub const SERVICE: &str = "inference.GRPCInferenceService";
+
+/// The number of the method option `google.api.http`, an extension of `google.protobuf.MethodOptions`.
+pub const HTTP_OPTION: u32 = 72_295_728;
+
+/// `:path` of a gRPC request that asks whether the server is live.
+pub const SERVER_LIVE: &str = "/inference.GRPCInferenceService/ServerLive";
+
+/// `:path` of a gRPC request that asks whether the server is ready.
+pub const SERVER_READY: &str = "/inference.GRPCInferenceService/ServerReady";
+
+/// `:path` of a gRPC request that asks whether a model is ready.
+pub const MODEL_READY: &str = "/inference.GRPCInferenceService/ModelReady";
+
+/// `:path` of a gRPC request for an inference.
+pub const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
