@@ -1,0 +1,282 @@
+//! Which gRPC method an HTTP request means: rows read from the HTTP rules of descriptor sets.
+//!
+//! Method and path alone decide, never the content type, which real clients leave out or get wrong. Query
+//! parameters are cut off and set nothing.
+
+mod rule;
+mod template;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::problem::Problem;
+use filter_api::ConfigError;
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
+use std::sync::Arc;
+use template::{MAX_SEGMENTS, Template, Variable};
+
+/// The root of everything that this filter answers for, whether a row matches or not.
+const OURS: &[u8] = b"/v2";
+
+/// All rows of a configuration, most specific template first.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    rows: Vec<Arc<Row>>,
+    skipped: Vec<Skipped>,
+}
+
+/// One HTTP method and path template, and the gRPC method behind it.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// The HTTP method.
+    pub(crate) method: String,
+    /// The gRPC request's `:path`: `/package.Service/Method`.
+    pub(crate) rpc: String,
+    /// What the JSON body is.
+    pub(crate) body: Body,
+    /// The codec.
+    pub(crate) kind: RowKind,
+    /// The request message.
+    pub(crate) input: MessageDescriptor,
+    /// The response message.
+    pub(crate) output: MessageDescriptor,
+    /// The path template as it was written.
+    pub(crate) text: String,
+    template: Template,
+    variables: Vec<(Variable, FieldPath)>,
+}
+
+/// A field of a message, or of a message in it: every field but the last holds one message.
+pub(crate) type FieldPath = Vec<FieldDescriptor>;
+
+/// What a row's JSON body is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// There is none.
+    None,
+    /// The request message.
+    Whole,
+    /// One field of the request message.
+    Field(FieldDescriptor),
+}
+
+/// The codec of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowKind {
+    /// The tensor codec: `ModelInfer`.
+    Infer,
+    /// The generic codec.
+    Generic,
+}
+
+/// A method with an HTTP rule that has no row all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Skipped {
+    /// The gRPC `:path`.
+    pub(crate) rpc: String,
+    /// Why.
+    pub(crate) reason: &'static str,
+}
+
+/// What a request is to this filter.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A row's.
+    Row(Match),
+    /// A row's path with another method. `allow` is the value of the `allow` header (RFC 9110, section 10.2.1).
+    MethodNotAllowed { allow: String },
+    /// Under `/v2`, where nothing else is.
+    Unknown,
+    /// Not this filter's business.
+    NotOurs,
+}
+
+/// A row and what the path says about its fields.
+#[derive(Clone, Debug)]
+pub(crate) struct Match {
+    row: Arc<Row>,
+    values: Vec<String>,
+}
+
+impl Rows {
+    /// Reads the rows of our own descriptor set and of the user's. Each set stands for itself, so that one may
+    /// define methods of a service that another one defines too.
+    ///
+    /// # Errors
+    /// A set that cannot be read or has no rules, a rule that cannot be served, and two rows for the same method
+    /// and path.
+    pub(crate) fn load(user_sets: &[Vec<u8>]) -> Result<Self, ConfigError> {
+        let mut rows = Self { rows: Vec::new(), skipped: Vec::new() };
+        rows.add(kserve_proto::DESCRIPTOR_SET, ".")?;
+        for (index, set) in user_sets.iter().enumerate() {
+            rows.add(set, &format!("descriptor_sets[{index}]"))?;
+        }
+        rows.rows.sort_by(|a, b| a.template.cmp(&b.template));
+        Ok(rows)
+    }
+
+    /// The methods that have a rule but no row.
+    pub(crate) fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// Finds what a request's `:method` and `:path` mean.
+    ///
+    /// Literals are compared as they are, without decoding. An empty segment matches nothing, so a trailing
+    /// slash makes another path, except that `/v2/` is `/v2`: rules that allow or deny a path by its exact text
+    /// in front of this filter must not be by-passed by a slash.
+    ///
+    /// # Errors
+    /// A row's path whose variables are badly escaped or not UTF-8.
+    pub(crate) fn find(&self, method: &[u8], path: &[u8]) -> Result<Found, Problem> {
+        let path = path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+        let elsewhere = match path.strip_prefix(OURS) {
+            Some([] | [b'/', ..]) => Found::Unknown,
+            _ => Found::NotOurs,
+        };
+        let mut buffer = [&b""[..]; MAX_SEGMENTS];
+        let Some(segments) = split(path, &mut buffer) else { return Ok(elsewhere) };
+        let mut matching = self.rows.iter().filter(|row| row.template.matches(segments)).peekable();
+        if matching.peek().is_none() {
+            return Ok(elsewhere);
+        }
+        if let Some(row) = matching.clone().find(|row| row.method.as_bytes() == method) {
+            let values = row.variables.iter().map(|(variable, _)| variable.value(segments));
+            let values = values.collect::<Result<_, _>>()?;
+            return Ok(Found::Row(Match { row: row.clone(), values }));
+        }
+        let mut methods: Vec<&str> = matching.map(|row| row.method.as_str()).collect();
+        methods.sort_unstable();
+        methods.dedup();
+        Ok(Found::MethodNotAllowed { allow: methods.join(", ") })
+    }
+
+    fn add(&mut self, set: &[u8], key: &str) -> Result<(), ConfigError> {
+        let error = |reason: String| ConfigError::at(key, reason);
+        let pool = DescriptorPool::decode(set).map_err(|cause| {
+            error(format!("not a FileDescriptorSet with all of its imports (--include_imports): {cause}"))
+        })?;
+        let options = pool.get_message_by_name("google.protobuf.MethodOptions");
+        let http = options.and_then(|options| options.get_extension(kserve_proto::HTTP_OPTION));
+        let http = http.ok_or_else(|| error("it does not define google.api.http".into()))?;
+        let mut any = false;
+        for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+            let rpc = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            let bindings = rule::bindings(&method, &http).map_err(|why| error(format!("{rpc}: {why}")))?;
+            any |= !bindings.is_empty();
+            if method.is_client_streaming() || method.is_server_streaming() {
+                if !bindings.is_empty() {
+                    let reason = "a streaming method has no form as one JSON request and answer";
+                    self.skipped.push(Skipped { rpc, reason });
+                }
+                continue;
+            }
+            for binding in bindings {
+                let row = Row::new(&method, &rpc, binding)
+                    .map_err(|(template, why)| error(format!("{rpc}: {template}: {why}")))?;
+                if let Some(other) = self.rows.iter().find(|other| other.same_requests(&row)) {
+                    let reason =
+                        format!("{rpc}: {} {} is already a path of {}", row.method, row.text, other.rpc);
+                    return Err(error(reason));
+                }
+                self.rows.push(Arc::new(row));
+            }
+        }
+        if any { Ok(()) } else { Err(error("none of its methods has a google.api.http rule".into())) }
+    }
+}
+
+impl Row {
+    /// An error is the template, and why it cannot be a row.
+    fn new(method: &MethodDescriptor, rpc: &str, binding: rule::Binding) -> Result<Self, (String, String)> {
+        let rule::Binding { method: http_method, template: text, body } = binding;
+        let refused = |why: String| (text.clone(), why);
+        let (template, variables) = Template::parse(&text).map_err(|why| refused(why.to_string()))?;
+        let input = method.input();
+        let variables = variables
+            .into_iter()
+            .map(|variable| Ok((resolve(&input, &variable.field)?, variable)))
+            .map(|resolved| resolved.map(|(path, variable)| (variable, path)))
+            .collect::<Result<Vec<_>, String>>()
+            .map_err(refused)?;
+        let body = match body.as_str() {
+            "" => Body::None,
+            "*" => Body::Whole,
+            name => Body::Field(
+                input
+                    .get_field_by_name(name)
+                    .ok_or_else(|| refused(format!("body '{name}' is no field of {}", input.full_name())))?,
+            ),
+        };
+        Ok(Self {
+            method: http_method,
+            rpc: rpc.to_owned(),
+            body,
+            kind: if rpc == kserve_proto::MODEL_INFER { RowKind::Infer } else { RowKind::Generic },
+            input,
+            output: method.output(),
+            text,
+            template,
+            variables,
+        })
+    }
+
+    fn same_requests(&self, other: &Self) -> bool {
+        self.method == other.method && self.template == other.template
+    }
+}
+
+impl Match {
+    /// The row.
+    pub(crate) fn row(&self) -> &Arc<Row> {
+        &self.row
+    }
+
+    /// What the path says about a field (a dotted path, as the template names it).
+    pub(crate) fn get(&self, field: &str) -> Option<&str> {
+        self.variables().find(|(name, ..)| *name == field).map(|(.., value)| value)
+    }
+
+    /// Everything that the path says: dotted field path, the fields along it, value.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &FieldPath, &str)> {
+        let named = self.row.variables.iter().zip(&self.values);
+        named.map(|((variable, path), value)| (variable.field.as_str(), path, value.as_str()))
+    }
+}
+
+/// Splits a path into its segments; `None` for a path that no template can match.
+fn split<'b, 'p>(path: &'p [u8], buffer: &'b mut [&'p [u8]; MAX_SEGMENTS]) -> Option<&'b [&'p [u8]]> {
+    let path = if path == b"/v2/" { OURS } else { path };
+    let mut count = 0;
+    for segment in path.strip_prefix(b"/")?.split(|byte| *byte == b'/') {
+        if segment.is_empty() {
+            return None;
+        }
+        *buffer.get_mut(count)? = segment;
+        count += 1;
+    }
+    Some(&buffer[..count])
+}
+
+/// Finds the field that a variable sets.
+fn resolve(message: &MessageDescriptor, dotted: &str) -> Result<FieldPath, String> {
+    let mut fields = FieldPath::new();
+    let mut within = Some(message.clone());
+    for name in dotted.split('.') {
+        let message =
+            within.take().ok_or_else(|| format!("'{dotted}' leads through a field without fields"))?;
+        let field = message
+            .get_field_by_name(name)
+            .ok_or_else(|| format!("'{name}' is no field of {}", message.full_name()))?;
+        if field.is_list() || field.is_map() {
+            return Err(format!("'{dotted}' leads through a repeated field"));
+        }
+        within = field.kind().as_message().cloned();
+        fields.push(field);
+    }
+    match fields.last().map(FieldDescriptor::kind) {
+        Some(Kind::Message(_) | Kind::Bytes) | None => {
+            Err(format!("'{dotted}' is neither text nor a number"))
+        }
+        Some(_) => Ok(fields),
+    }
+}

@@ -1,0 +1,304 @@
+//! Path templates of HTTP rules, as the comments of `google/api/http.proto` define them.
+
+use crate::problem::Problem;
+
+/// How many segments a path may have; a longer one matches no template.
+pub(crate) const MAX_SEGMENTS: usize = 32;
+
+/// A path template such as `/v2/models/{name}/ready`.
+///
+/// Templates order as they must be tried: whatever is more specific at the first segment that differs comes
+/// first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Template {
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Segment {
+    Literal(Box<[u8]>),
+    /// `*`: one segment.
+    One,
+    /// `**`: all that is left, be it nothing; stands last.
+    Rest,
+}
+
+/// A variable of a template: the field that it sets, and where its segments begin and end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Variable {
+    /// The field's path, dotted.
+    pub(crate) field: String,
+    start: usize,
+    /// `None`: to the end of the path, wherever that is.
+    end: Option<usize>,
+}
+
+/// Why a template is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TemplateError {
+    #[error("it does not begin with '/'")]
+    NotAbsolute,
+    #[error("a segment is empty")]
+    EmptySegment,
+    #[error("it has more than {MAX_SEGMENTS} segments")]
+    TooLong,
+    #[error("custom verbs (':' after the last segment) are not supported")]
+    Verb,
+    #[error("'**' is not the last segment")]
+    RestNotLast,
+    #[error("a variable is not closed, or stands within another one or within a segment")]
+    Braces,
+    #[error("variable '{0}' is no field path")]
+    FieldPath(String),
+    #[error("variable '{0}' occurs twice")]
+    SameVariable(String),
+    #[error("literal '{0}' has characters that a path cannot have unescaped")]
+    Literal(String),
+}
+
+impl Template {
+    /// Reads a template.
+    pub(crate) fn parse(text: &str) -> Result<(Self, Vec<Variable>), TemplateError> {
+        let mut segments = Vec::new();
+        let mut variables: Vec<Variable> = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            rest = rest.strip_prefix('/').ok_or(match segments.is_empty() {
+                true => TemplateError::NotAbsolute,
+                false => TemplateError::Braces,
+            })?;
+            let start = segments.len();
+            if let Some(opened) = rest.strip_prefix('{') {
+                let (inside, after) = opened.split_once('}').ok_or(TemplateError::Braces)?;
+                let (field, pattern) = inside.split_once('=').unwrap_or((inside, "*"));
+                check_field_path(field)?;
+                for segment in pattern.split('/') {
+                    segments.push(Segment::parse(segment)?);
+                }
+                if variables.iter().any(|variable| variable.field == field) {
+                    return Err(TemplateError::SameVariable(field.into()));
+                }
+                let end = (segments.last() != Some(&Segment::Rest)).then_some(segments.len());
+                variables.push(Variable { field: field.into(), start, end });
+                if after.starts_with(':') {
+                    return Err(TemplateError::Verb);
+                }
+                rest = after;
+            } else {
+                let (segment, after) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+                segments.push(Segment::parse(segment)?);
+                rest = after;
+            }
+        }
+        let last = segments.len().checked_sub(1).ok_or(TemplateError::NotAbsolute)?;
+        if segments.len() > MAX_SEGMENTS {
+            return Err(TemplateError::TooLong);
+        }
+        if segments[..last].contains(&Segment::Rest) {
+            return Err(TemplateError::RestNotLast);
+        }
+        Ok((Self { segments }, variables))
+    }
+
+    /// Whether the segments of a path fit. None of them may be empty.
+    pub(crate) fn matches(&self, path: &[&[u8]]) -> bool {
+        let fits = |(segment, found): (&Segment, &&[u8])| match segment {
+            Segment::Literal(literal) => **literal == **found,
+            Segment::One | Segment::Rest => true,
+        };
+        let length = match self.segments.split_last() {
+            Some((Segment::Rest, before)) => path.len() >= before.len(),
+            _ => path.len() == self.segments.len(),
+        };
+        length && self.segments.iter().zip(path).all(fits)
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, TemplateError> {
+        // Unreserved characters and sub-delimiters of RFC 3986, and '@'. Nothing escaped: paths are compared as
+        // they are, as the access rules in front of us compare them.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,;=@".contains(&byte);
+        match text {
+            "" => Err(TemplateError::EmptySegment),
+            "*" => Ok(Self::One),
+            "**" => Ok(Self::Rest),
+            _ if text.contains(['{', '}']) => Err(TemplateError::Braces),
+            _ if text.contains(':') => Err(TemplateError::Verb),
+            _ if text.bytes().all(plain) => Ok(Self::Literal(text.as_bytes().into())),
+            _ => Err(TemplateError::Literal(text.into())),
+        }
+    }
+}
+
+impl Variable {
+    /// The variable's value in a path that the template matches: its segments, percent-decoded (RFC 3986,
+    /// section 2.1).
+    ///
+    /// The path was split first, so `%2F` is data within one segment. In a variable of several segments it stays
+    /// as it is, or it could not be told from the slash between two of them.
+    ///
+    /// # Errors
+    /// A percent sign without two hexadecimal digits, or bytes that are not UTF-8: 400.
+    pub(crate) fn value(&self, path: &[&[u8]]) -> Result<String, Problem> {
+        let segments = path.get(self.start..self.end.unwrap_or(path.len())).unwrap_or_default();
+        let keep_slashes = self.end != Some(self.start + 1);
+        let mut value = Vec::with_capacity(segments.iter().map(|segment| segment.len() + 1).sum());
+        for (index, segment) in segments.iter().enumerate() {
+            if index > 0 {
+                value.push(b'/');
+            }
+            decode(segment, keep_slashes, &mut value).map_err(|at| {
+                let found = String::from_utf8_lossy(&segment[at..segment.len().min(at + 3)]).into_owned();
+                Problem::bad_request(format!("path: '{found}' in {} is no percent escape", self.field))
+            })?;
+        }
+        String::from_utf8(value)
+            .map_err(|_| Problem::bad_request(format!("path: {} is not valid UTF-8", self.field)))
+    }
+}
+
+/// Appends the decoded `segment`; an error is the offset of a bad escape.
+fn decode(segment: &[u8], keep_slashes: bool, out: &mut Vec<u8>) -> Result<(), usize> {
+    let mut at = 0;
+    while let Some(&byte) = segment.get(at) {
+        if byte != b'%' {
+            out.push(byte);
+            at += 1;
+            continue;
+        }
+        let digit = |offset: usize| segment.get(at + offset).and_then(|&byte| char::from(byte).to_digit(16));
+        let (Some(high), Some(low)) = (digit(1), digit(2)) else { return Err(at) };
+        match (high * 16 + low) as u8 {
+            b'/' if keep_slashes => out.extend_from_slice(&segment[at..at + 3]),
+            byte => out.push(byte),
+        }
+        at += 3;
+    }
+    Ok(())
+}
+
+/// Checks `identifier.identifier...`.
+fn check_field_path(path: &str) -> Result<(), TemplateError> {
+    let identifier = |name: &str| {
+        name.bytes()
+            .enumerate()
+            .all(|(i, b)| b == b'_' || b.is_ascii_alphabetic() || i > 0 && b.is_ascii_digit())
+            && !name.is_empty()
+    };
+    match path.split('.').all(identifier) {
+        true => Ok(()),
+        false => Err(TemplateError::FieldPath(path.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(path: &str) -> Vec<&[u8]> {
+        path.split('/').skip(1).map(str::as_bytes).collect()
+    }
+
+    fn values(template: &str, path: &str) -> Option<Vec<(String, Result<String, String>)>> {
+        let (template, variables) = Template::parse(template).unwrap();
+        let path = segments(path);
+        template.matches(&path).then(|| {
+            let value = |v: &Variable| (v.field.clone(), v.value(&path).map_err(|p| p.message.into_owned()));
+            variables.iter().map(value).collect()
+        })
+    }
+
+    fn value(template: &str, path: &str) -> Result<String, String> {
+        values(template, path).unwrap().remove(0).1
+    }
+
+    #[test]
+    fn a_variable_takes_one_segment_and_every_other_one_must_be_equal() {
+        let template = "/v2/models/{name}/versions/{version}/ready";
+        let name = |name: &str, value: &str| (name.to_owned(), Ok(value.to_owned()));
+        assert_eq!(
+            values(template, "/v2/models/m/versions/1/ready"),
+            Some(vec![name("name", "m"), name("version", "1")])
+        );
+        for other in [
+            "/v2/models/m/versions/1",
+            "/v2/models/m/versions/1/ready/x",
+            "/v2/models/m/version/1/ready",
+            "/V2/models/m/versions/1/ready",
+            "/v2/%6dodels/m/versions/1/ready",
+        ] {
+            assert_eq!(values(template, other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_decoded_after_the_split_so_that_a_slash_can_be_data() {
+        assert_eq!(value("/v2/models/{name}", "/v2/models/a%2Fb").unwrap(), "a/b");
+        assert_eq!(value("/v2/models/{name}", "/v2/models/%e2%82%ac+%25").unwrap(), "\u{20ac}+%");
+        assert_eq!(value("/v1/{name=**}", "/v1/a%2Fb/c%20d").unwrap(), "a%2Fb/c d");
+    }
+
+    #[test]
+    fn a_bad_escape_or_bad_utf_8_is_named() {
+        let error = |path| value("/v2/models/{name}", path).unwrap_err();
+        assert_eq!(error("/v2/models/a%2"), "path: '%2' in name is no percent escape");
+        assert_eq!(error("/v2/models/%zzb"), "path: '%zz' in name is no percent escape");
+        assert_eq!(error("/v2/models/%"), "path: '%' in name is no percent escape");
+        assert_eq!(error("/v2/models/%ff"), "path: name is not valid UTF-8");
+    }
+
+    #[test]
+    fn a_variable_of_several_segments_takes_what_its_pattern_covers() {
+        assert_eq!(value("/v1/{name=shelves/*}/books", "/v1/shelves/7/books").unwrap(), "shelves/7");
+        assert_eq!(values("/v1/{name=shelves/*}/books", "/v1/racks/7/books"), None);
+        assert_eq!(value("/v1/{name=files/**}", "/v1/files/a/b/c").unwrap(), "files/a/b/c");
+        assert_eq!(value("/v1/{name=**}", "/v1").unwrap(), "");
+        assert_eq!(values("/v1/*/x", "/v1/anything/x"), Some(vec![]));
+    }
+
+    #[test]
+    fn templates_that_cannot_be_served_are_refused_with_the_reason() {
+        let long = "/a".repeat(MAX_SEGMENTS + 1);
+        for (text, error) in [
+            ("", TemplateError::NotAbsolute),
+            ("v2", TemplateError::NotAbsolute),
+            ("/v2/", TemplateError::EmptySegment),
+            ("/v2//x", TemplateError::EmptySegment),
+            ("/v2/models/{name}:predict", TemplateError::Verb),
+            ("/v2/models:list", TemplateError::Verb),
+            ("/v2/**/x", TemplateError::RestNotLast),
+            ("/v2/{a=**}/x", TemplateError::RestNotLast),
+            ("/v2/{name", TemplateError::Braces),
+            ("/v2/{a={b}}", TemplateError::Braces),
+            ("/v2/a{b}", TemplateError::Braces),
+            ("/v2/{a}b", TemplateError::Braces),
+            ("/v2/{}", TemplateError::FieldPath(String::new())),
+            ("/v2/{a..b}", TemplateError::FieldPath("a..b".into())),
+            ("/v2/{a}/{a}", TemplateError::SameVariable("a".into())),
+            ("/v2/a b", TemplateError::Literal("a b".into())),
+            ("/v2/%41", TemplateError::Literal("%41".into())),
+            (&long, TemplateError::TooLong),
+        ] {
+            assert_eq!(Template::parse(text).unwrap_err(), error, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_more_specific_template_comes_first() {
+        let sorted = [
+            "/v2",
+            "/v2/models/stats",
+            "/v2/models/{name}",
+            "/v2/models/{name}/x",
+            "/v2/models/**",
+            "/v2/**",
+        ];
+        let parse = |text: &&str| Template::parse(text).unwrap().0;
+        let parsed: Vec<_> = sorted.iter().map(parse).collect();
+        let mut shuffled = parsed.clone();
+        shuffled.reverse();
+        shuffled.sort();
+        assert_eq!(shuffled, parsed);
+    }
+}

@@ -1,0 +1,243 @@
+//! Rows as a client and as an operator meet them.
+
+use super::*;
+use proptest::prelude::*;
+use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver};
+
+fn rows() -> Rows {
+    Rows::load(&[]).unwrap()
+}
+
+/// The row of a request, as gRPC method and values; or what else the request is.
+fn find(rows: &Rows, method: &str, path: &str) -> String {
+    match rows.find(method.as_bytes(), path.as_bytes()) {
+        Ok(Found::Row(found)) => {
+            let rpc = found.row().rpc.rsplit('/').next().unwrap().to_owned();
+            found.variables().fold(rpc, |text, (name, _, value)| format!("{text} {name}={value}"))
+        }
+        Ok(Found::MethodNotAllowed { allow }) => format!("allow: {allow}"),
+        Ok(Found::Unknown) => "unknown".into(),
+        Ok(Found::NotOurs) => "not ours".into(),
+        Err(problem) => format!("{}: {}", problem.status, problem.message),
+    }
+}
+
+/// Compiles a service of a user: `methods` stand in `service user.S`, and `M` is there to be used.
+pub(crate) fn descriptor_set(methods: &str) -> Vec<u8> {
+    let source = format!(
+        r#"syntax = "proto3";
+        package user;
+        import "google/api/annotations.proto";
+        enum Colour {{ RED = 0; BLUE = 1; }}
+        message M {{
+            string name = 1;
+            int32 number = 2;
+            M inner = 3;
+            repeated string list = 4;
+            bytes data = 5;
+            Colour colour = 6;
+            map<string, int64> counts = 7;
+            bool flag = 8;
+            double ratio = 9;
+            repeated M many = 10;
+            uint64 big = 11;
+            optional string note = 12;
+        }}
+        service S {{ {methods} }}"#
+    );
+    struct Source(String);
+    impl FileResolver for Source {
+        fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+            match name {
+                "user.proto" => File::from_source(name, &self.0),
+                _ => Err(protox::Error::file_not_found(name)),
+            }
+        }
+    }
+    let mut files = ChainFileResolver::new();
+    files.add(Source(source));
+    files.add(DescriptorSetFileResolver::decode(kserve_proto::DESCRIPTOR_SET).unwrap());
+    let mut compiler = protox::Compiler::with_file_resolver(files);
+    compiler.include_imports(true).open_file("user.proto").unwrap();
+    compiler.encode_file_descriptor_set()
+}
+
+/// One method `C(M) returns (M)` with a rule.
+pub(crate) fn method(rule: &str) -> Vec<u8> {
+    descriptor_set(&format!("rpc C(M) returns (M) {{ option (google.api.http) = {{ {rule} }}; }}"))
+}
+
+fn refused(sets: &[Vec<u8>]) -> String {
+    Rows::load(sets).unwrap_err().to_string()
+}
+
+#[test]
+fn every_path_of_the_protocol_finds_its_method() {
+    let rows = rows();
+    for (method, path, expected) in [
+        ("GET", "/v2/health/live", "ServerLive"),
+        ("GET", "/v2/health/ready", "ServerReady"),
+        ("GET", "/v2", "ServerMetadata"),
+        ("GET", "/v2/models/ident", "ModelMetadata name=ident"),
+        ("GET", "/v2/models/ident/versions/1", "ModelMetadata name=ident version=1"),
+        ("GET", "/v2/models/ident/ready", "ModelReady name=ident"),
+        ("GET", "/v2/models/ident/versions/1/ready", "ModelReady name=ident version=1"),
+        ("POST", "/v2/models/ident/infer", "ModelInfer model_name=ident"),
+        ("POST", "/v2/models/ident/versions/1/infer", "ModelInfer model_name=ident model_version=1"),
+    ] {
+        assert_eq!(find(&rows, method, path), expected, "{method} {path}");
+    }
+    assert_eq!(rows.rows.len(), 9);
+    assert_eq!(rows.skipped(), []);
+}
+
+#[test]
+fn only_inference_goes_to_the_tensor_codec() {
+    let infer = |row: &&Arc<Row>| row.kind == RowKind::Infer;
+    let rows = rows();
+    let rpcs: Vec<_> = rows.rows.iter().filter(infer).map(|row| row.rpc.as_str()).collect();
+    assert_eq!(rpcs, [kserve_proto::MODEL_INFER, kserve_proto::MODEL_INFER]);
+}
+
+#[test]
+fn a_query_sets_nothing_and_hides_nothing() {
+    let rows = rows();
+    assert_eq!(find(&rows, "GET", "/v2?name=x"), "ServerMetadata");
+    assert_eq!(find(&rows, "POST", "/v2/models/a/infer?model_name=b&id=1"), "ModelInfer model_name=a");
+    assert_eq!(find(&rows, "GET", "/v2/models/a?/ready"), "ModelMetadata name=a");
+    assert_eq!(find(&rows, "GET", "/other?/v2"), "not ours");
+}
+
+#[test]
+fn a_models_name_may_hold_an_escaped_slash_but_never_a_bare_one() {
+    let rows = rows();
+    assert_eq!(find(&rows, "POST", "/v2/models/team%2Fmodel/infer"), "ModelInfer model_name=team/model");
+    assert_eq!(find(&rows, "POST", "/v2/models/team/model/infer"), "unknown");
+    assert_eq!(find(&rows, "POST", "/v2/models/a/../b/infer"), "unknown");
+    assert_eq!(find(&rows, "GET", "/v2/models/%zz"), "400: path: '%zz' in name is no percent escape");
+    assert_eq!(find(&rows, "GET", "/v2/models/%C3"), "400: path: name is not valid UTF-8");
+}
+
+#[test]
+fn a_slash_more_is_another_path_except_after_v2() {
+    let rows = rows();
+    assert_eq!(find(&rows, "GET", "/v2/"), "ServerMetadata");
+    for path in
+        ["/v2//", "//v2", "/v2/models/", "/v2/models//ready", "/v2/models/m/infer/", "/v2/health/live/"]
+    {
+        let expected = if path.starts_with("//") { "not ours" } else { "unknown" };
+        assert_eq!(find(&rows, "GET", path), expected, "{path}");
+    }
+}
+
+#[test]
+fn another_method_is_told_which_ones_there_are() {
+    let rows = rows();
+    assert_eq!(find(&rows, "POST", "/v2/health/live"), "allow: GET");
+    assert_eq!(find(&rows, "GET", "/v2/models/m/infer"), "allow: POST");
+    assert_eq!(find(&rows, "get", "/v2"), "allow: GET");
+    // A bad escape does not matter where no variable is read.
+    assert_eq!(find(&rows, "PUT", "/v2/models/%zz"), "allow: GET");
+}
+
+#[test]
+fn what_lies_under_v2_without_a_row_is_unknown_and_the_rest_is_not_ours() {
+    let rows = rows();
+    for path in ["/v2/models", "/v2/repository/index", "/v2/?x", "/v2/models/m/config"] {
+        let expected = if path == "/v2/?x" { "ServerMetadata" } else { "unknown" };
+        assert_eq!(find(&rows, "GET", path), expected, "{path}");
+    }
+    for path in
+        ["/", "", "*", "v2", "/v1/models/m:predict", "/v20", "/inference.GRPCInferenceService/ModelInfer"]
+    {
+        assert_eq!(find(&rows, "GET", path), "not ours", "{path}");
+    }
+    assert_eq!(find(&rows, "GET", &"/v2".repeat(100)), "unknown");
+}
+
+#[test]
+fn a_users_rows_join_ours_and_the_more_specific_one_wins() {
+    let rows = Rows::load(&[descriptor_set(
+        r#"rpc Stats(M) returns (M) { option (google.api.http) = {
+               get: "/v2/models/stats"
+               additional_bindings { post: "/v1/{inner.name}/{name=files/**}" body: "inner" }
+               additional_bindings { custom { kind: "HEAD" path: "/v2/models/{name}" } }
+           }; }
+           rpc Plain(M) returns (M);
+           rpc Many(M) returns (stream M) { option (google.api.http) = { get: "/v2/many" }; }"#,
+    )])
+    .unwrap();
+    assert_eq!(find(&rows, "GET", "/v2/models/stats"), "Stats");
+    assert_eq!(find(&rows, "GET", "/v2/models/other"), "ModelMetadata name=other");
+    assert_eq!(find(&rows, "HEAD", "/v2/models/other"), "Stats name=other");
+    assert_eq!(find(&rows, "PUT", "/v2/models/other"), "allow: GET, HEAD");
+    assert_eq!(find(&rows, "POST", "/v1/x/files/a/b"), "Stats inner.name=x name=files/a/b");
+    assert_eq!(find(&rows, "GET", "/v2/many"), "unknown");
+    let skipped: Vec<_> = rows.skipped().iter().map(|skipped| skipped.rpc.as_str()).collect();
+    assert_eq!(skipped, ["/user.S/Many"]);
+}
+
+#[test]
+fn a_rule_that_cannot_be_served_is_named_with_its_method_and_template() {
+    let of = |rule: &str| {
+        let error = refused(&[method("get: '/v9'"), method(rule)]);
+        error.strip_prefix("configuration key descriptor_sets[1]: /user.S/C: ").unwrap_or(&error).to_owned()
+    };
+    assert_eq!(
+        of("get: '/v1/{name}:run'"),
+        "/v1/{name}:run: custom verbs (':' after the last segment) are not supported"
+    );
+    assert_eq!(of("get: '/v1/{nome}'"), "/v1/{nome}: 'nome' is no field of user.M");
+    assert_eq!(of("get: '/v1/{list}'"), "/v1/{list}: 'list' leads through a repeated field");
+    assert_eq!(of("get: '/v1/{name.x}'"), "/v1/{name.x}: 'name.x' leads through a field without fields");
+    assert_eq!(of("get: '/v1/{inner}'"), "/v1/{inner}: 'inner' is neither text nor a number");
+    assert_eq!(of("get: '/v1/{data}'"), "/v1/{data}: 'data' is neither text nor a number");
+    assert_eq!(of("post: '/v1' body: 'nobody'"), "/v1: body 'nobody' is no field of user.M");
+    assert_eq!(of("get: '/v1' response_body: 'name'"), "response_body is not supported");
+    assert_eq!(of("body: '*'"), "its rule names no path");
+    assert_eq!(of("custom { kind: '*' path: '/v1' }"), "custom method '*' is not supported");
+    assert_eq!(of("get: '/v9'"), "GET /v9 is already a path of /user.S/C");
+    assert_eq!(
+        of("get: '/v2/models/{inner.name}'"),
+        "GET /v2/models/{inner.name} is already a path of /inference.GRPCInferenceService/ModelMetadata"
+    );
+}
+
+#[test]
+fn a_set_without_rules_or_imports_or_sense_is_refused() {
+    assert_eq!(
+        refused(&[descriptor_set("rpc C(M) returns (M);")]),
+        "configuration key descriptor_sets[0]: none of its methods has a google.api.http rule"
+    );
+    for bytes in [&b"\xff\xff"[..], b"{}", &method("get: '/v1'")[..50]] {
+        let error = refused(&[bytes.to_vec()]);
+        assert!(error.contains("not a FileDescriptorSet with all of its imports"), "{error}");
+    }
+    assert!(refused(&[Vec::new()]).contains("does not define google.api.http"));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_search_fail_otherwise_than_with_400(
+        method in proptest::collection::vec(any::<u8>(), 0..6),
+        path in proptest::collection::vec(any::<u8>(), 0..80),
+        known in "(/(v2|models|m|versions|1|infer|ready|health|live|%2F|%|%zz|%ff|\\?|))*",
+    ) {
+        let rows = rows();
+        for path in [&path[..], known.as_bytes(), &[b"/v2/models/", &path[..]].concat()] {
+            for method in [&method[..], b"GET", b"POST"] {
+                match rows.find(method, path) {
+                    Ok(Found::Row(found)) => {
+                        let whole = path.split(|byte| *byte == b'?').next().unwrap();
+                        prop_assert!(whole == b"/v2" || whole.starts_with(b"/v2/"));
+                        prop_assert!(found.variables().all(|(.., value)| !value.is_empty()));
+                        prop_assert_eq!(found.row().method.as_bytes(), method);
+                    }
+                    Ok(Found::NotOurs) => prop_assert!(!path.starts_with(b"/v2/")),
+                    Ok(_) => {}
+                    Err(problem) => prop_assert_eq!(problem.status, 400),
+                }
+            }
+        }
+    }
+}
