@@ -27,26 +27,21 @@ pub(crate) struct Rows {
 /// One HTTP method and path template, and the gRPC method behind it.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// The HTTP method.
-    pub(crate) method: String,
-    /// The gRPC request's `:path`: `/package.Service/Method`.
-    pub(crate) rpc: String,
     /// What the JSON body is.
     pub(crate) body: Body,
-    /// The codec.
-    pub(crate) kind: RowKind,
     /// The request message.
     pub(crate) input: MessageDescriptor,
     /// The response message.
     pub(crate) output: MessageDescriptor,
-    /// The path template as it was written.
-    pub(crate) text: String,
+    method: String,
+    rpc_path: String,
+    text: String,
     template: Template,
-    variables: Vec<(Variable, FieldPath)>,
+    variables: Arc<[(Variable, FieldPath)]>,
 }
 
 /// A field of a message, or of a message in it: every field but the last holds one message.
-pub(crate) type FieldPath = Vec<FieldDescriptor>;
+type FieldPath = Vec<FieldDescriptor>;
 
 /// What a row's JSON body is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,9 +74,9 @@ pub(crate) struct Skipped {
 
 /// What a request is to this filter.
 #[derive(Debug)]
-pub(crate) enum Found {
-    /// A row's.
-    Row(Match),
+pub(crate) enum Found<'r> {
+    /// A row's, with what its path says.
+    Row { row: &'r Arc<Row>, variables: Variables },
     /// A row's path with another method. `allow` is the value of the `allow` header (RFC 9110, section 10.2.1).
     MethodNotAllowed { allow: String },
     /// Under `/v2`, where nothing else is.
@@ -90,10 +85,10 @@ pub(crate) enum Found {
     NotOurs,
 }
 
-/// A row and what the path says about its fields.
+/// What a request's path says about fields of the message.
 #[derive(Clone, Debug)]
-pub(crate) struct Match {
-    row: Arc<Row>,
+pub(crate) struct Variables {
+    of: Arc<[(Variable, FieldPath)]>,
     values: Vec<String>,
 }
 
@@ -127,7 +122,7 @@ impl Rows {
     ///
     /// # Errors
     /// A row's path whose variables are badly escaped or not UTF-8.
-    pub(crate) fn find(&self, method: &[u8], path: &[u8]) -> Result<Found, Problem> {
+    pub(crate) fn find(&self, method: &[u8], path: &[u8]) -> Result<Found<'_>, Problem> {
         let path = path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
         let elsewhere = match path.strip_prefix(OURS) {
             Some([] | [b'/', ..]) => Found::Unknown,
@@ -142,7 +137,7 @@ impl Rows {
         if let Some(row) = matching.clone().find(|row| row.method.as_bytes() == method) {
             let values = row.variables.iter().map(|(variable, _)| variable.value(segments));
             let values = values.collect::<Result<_, _>>()?;
-            return Ok(Found::Row(Match { row: row.clone(), values }));
+            return Ok(Found::Row { row, variables: Variables { of: row.variables.clone(), values } });
         }
         let mut methods: Vec<&str> = matching.map(|row| row.method.as_str()).collect();
         methods.sort_unstable();
@@ -175,7 +170,7 @@ impl Rows {
                     .map_err(|(template, why)| error(format!("{rpc}: {template}: {why}")))?;
                 if let Some(other) = self.rows.iter().find(|other| other.same_requests(&row)) {
                     let reason =
-                        format!("{rpc}: {} {} is already a path of {}", row.method, row.text, other.rpc);
+                        format!("{rpc}: {} {} is already a path of {}", row.method, row.text, other.rpc_path);
                     return Err(error(reason));
                 }
                 self.rows.push(Arc::new(row));
@@ -209,15 +204,24 @@ impl Row {
         };
         Ok(Self {
             method: http_method,
-            rpc: rpc.to_owned(),
+            rpc_path: rpc.to_owned(),
             body,
-            kind: if rpc == kserve_proto::MODEL_INFER { RowKind::Infer } else { RowKind::Generic },
             input,
             output: method.output(),
             text,
             template,
-            variables,
+            variables: variables.into(),
         })
+    }
+
+    /// The codec.
+    pub(crate) fn kind(&self) -> RowKind {
+        if self.rpc_path == kserve_proto::MODEL_INFER { RowKind::Infer } else { RowKind::Generic }
+    }
+
+    /// The gRPC request's `:path`: `/package.Service/Method`.
+    pub(crate) fn rpc_path(&self) -> &str {
+        &self.rpc_path
     }
 
     fn same_requests(&self, other: &Self) -> bool {
@@ -225,21 +229,16 @@ impl Row {
     }
 }
 
-impl Match {
-    /// The row.
-    pub(crate) fn row(&self) -> &Arc<Row> {
-        &self.row
-    }
-
+impl Variables {
     /// What the path says about a field (a dotted path, as the template names it).
     pub(crate) fn get(&self, field: &str) -> Option<&str> {
-        self.variables().find(|(name, ..)| *name == field).map(|(.., value)| value)
+        self.iter().find(|(name, ..)| *name == field).map(|(.., value)| value)
     }
 
     /// Everything that the path says: dotted field path, the fields along it, value.
-    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &FieldPath, &str)> {
-        let named = self.row.variables.iter().zip(&self.values);
-        named.map(|((variable, path), value)| (variable.field.as_str(), path, value.as_str()))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[FieldDescriptor], &str)> {
+        let named = self.of.iter().zip(&self.values);
+        named.map(|((variable, path), value)| (variable.field.as_str(), path.as_slice(), value.as_str()))
     }
 }
 
