@@ -1,1 +1,44 @@
 //! Stock Envoy, real servers and real clients, started on loopback.
+//!
+//! - [`Envoy`] runs one Envoy with a bootstrap of the caller's, on ports the kernel chose.
+//! - [`h1`] and [`h2c`] are clients that show an answer as it came: cut off, reset, with trailers, with bytes
+//!   that are no text. [`send`] does the common case over either.
+//! - [`MlServer`] runs MLServer with the models under `models/mlserver`.
+//! - [`Suite`] is a test target's `main`: tests whose Envoy or Python is not here are ignored, by name.
+//!
+//! Binaries and Python environments come from `cargo xtask`, through the environment variables that
+//! [`envoys`] and [`models_python`] read; nothing is downloaded here. Every wait has a bound, and every process
+//! is ended by its own pid when its value is dropped.
+
+mod answer;
+mod envoy;
+mod error;
+pub mod h1;
+pub mod h2c;
+mod mlserver;
+mod ports;
+mod process;
+mod request;
+mod suite;
+
+use std::path::{Path, PathBuf};
+
+pub use answer::{Answer, End, Head, Headers};
+pub use envoy::{Envoy, Installed, Options, Rejected, envoys};
+pub use error::Error;
+pub use mlserver::{MlServer, models_python};
+pub use ports::free_ports;
+pub use process::{Memory, Process};
+pub use request::{Body, Protocol, Request, send};
+pub use suite::{Suite, VERSIONS};
+
+/// The repository's root, where shipped bootstraps expect to be run.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// A build product in `dist/`, made by `cargo xtask build`.
+pub fn dist(name: &str) -> PathBuf {
+    repository().join("dist").join(name)
+}
