@@ -1,0 +1,312 @@
+//! The part of Envoy's dynamic-module ABI that this module uses: types, codes and the functions that Envoy
+//! exports to modules (`source/extensions/dynamic_modules/abi/abi.h` in Envoy's source).
+//!
+//! Every function here is exported by Envoy 1.38, 1.39 and 1.40 with the same signature. Newer ones would be
+//! looked up at run time with [`exported`], because Envoy 1.40 refuses a module with an undefined symbol.
+//!
+//! Common to all of them: a buffer handed *to* Envoy is copied before the call returns. A buffer handed *out*
+//! by Envoy is valid until the current hook returns or the object it belongs to is changed, whichever comes
+//! first. A stream's functions are called on the worker thread of that stream, inside one of its hooks.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_void};
+
+/// Envoy's configuration object of one filter; only ever passed back.
+#[repr(C)]
+pub(crate) struct EnvoyConfig {
+    _opaque: [u8; 0],
+}
+
+/// Envoy's filter object of one stream; only ever passed back.
+#[repr(C)]
+pub(crate) struct EnvoyStream {
+    _opaque: [u8; 0],
+}
+
+/// Bytes that Envoy owns. Null and empty both mean no bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct EnvoyBuffer {
+    pub(crate) ptr: *const u8,
+    pub(crate) len: usize,
+}
+
+impl EnvoyBuffer {
+    /// Neither pointer nor length.
+    pub(crate) const EMPTY: Self = Self { ptr: std::ptr::null(), len: 0 };
+
+    /// The bytes.
+    ///
+    /// # Safety
+    /// The buffer came from Envoy, and what it points to stays valid and unchanged during `'a`.
+    pub(crate) unsafe fn bytes<'a>(self) -> &'a [u8] {
+        if self.ptr.is_null() || self.len == 0 {
+            return &[];
+        }
+        // SAFETY: not null, and the caller vouches for validity and lifetime.
+        unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
+    }
+}
+
+/// Bytes that this module lends to Envoy for the length of a call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct ModuleBuffer {
+    pub(crate) ptr: *const u8,
+    pub(crate) len: usize,
+}
+
+impl ModuleBuffer {
+    /// No buffer at all; as a header's value it means "remove".
+    pub(crate) const NULL: Self = Self { ptr: std::ptr::null(), len: 0 };
+}
+
+impl From<&[u8]> for ModuleBuffer {
+    fn from(bytes: &[u8]) -> Self {
+        Self { ptr: bytes.as_ptr(), len: bytes.len() }
+    }
+}
+
+/// A header that Envoy owns.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct EnvoyHeader {
+    pub(crate) name: EnvoyBuffer,
+    pub(crate) value: EnvoyBuffer,
+}
+
+/// A header that this module lends to Envoy for the length of a call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct ModuleHeader {
+    pub(crate) name: ModuleBuffer,
+    pub(crate) value: ModuleBuffer,
+}
+
+/// What a headers hook returns (Envoy's `FilterHeadersStatus`).
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadersStatus {
+    /// On to the next filter.
+    Continue = 0,
+    /// Headers stay here; data and trailers still come.
+    StopIteration = 1,
+    /// Headers stay here; nothing comes until the stream is continued, and what arrives meanwhile is held back
+    /// by flow control.
+    StopAllAndWatermark = 4,
+}
+
+/// What a body hook returns (Envoy's `FilterDataStatus`).
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DataStatus {
+    /// What is left of the chunk goes on to the next filter, after headers that were held.
+    Continue = 0,
+    /// Nothing goes on, and Envoy drops what is left of the chunk.
+    StopNoBuffer = 3,
+}
+
+/// What a trailers hook returns (Envoy's `FilterTrailersStatus`).
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TrailersStatus {
+    /// On to the next filter, after everything that was held.
+    Continue = 0,
+    /// Trailers stay here.
+    StopIteration = 1,
+}
+
+/// Which header map.
+pub(crate) type MapType = u32;
+pub(crate) const REQUEST_HEADERS: MapType = 0;
+pub(crate) const REQUEST_TRAILERS: MapType = 1;
+pub(crate) const RESPONSE_HEADERS: MapType = 2;
+pub(crate) const RESPONSE_TRAILERS: MapType = 3;
+
+/// Which body: the chunk of the current body hook, or what Envoy has buffered for the whole filter chain.
+pub(crate) type BodyType = u32;
+pub(crate) const RECEIVED_REQUEST_BODY: BodyType = 0;
+pub(crate) const BUFFERED_REQUEST_BODY: BodyType = 1;
+pub(crate) const RECEIVED_RESPONSE_BODY: BodyType = 2;
+pub(crate) const BUFFERED_RESPONSE_BODY: BodyType = 3;
+
+/// A log level of Envoy's.
+pub(crate) type LogLevel = u32;
+pub(crate) const LOG_DEBUG: LogLevel = 1;
+pub(crate) const LOG_INFO: LogLevel = 2;
+pub(crate) const LOG_WARN: LogLevel = 3;
+pub(crate) const LOG_ERROR: LogLevel = 4;
+
+/// Success, of a call's start, a call's end and a metric's definition alike.
+pub(crate) const SUCCESS: u32 = 0;
+
+/// Reset by this filter (the other code, 1, tells the client that it may retry).
+pub(crate) const LOCAL_RESET: u32 = 0;
+
+unsafe extern "C" {
+    /// Writes a line to Envoy's log under the component `dynamic_modules`. Any thread.
+    #[link_name = "envoy_dynamic_module_callback_log"]
+    pub(crate) safe fn log(level: LogLevel, message: ModuleBuffer);
+
+    /// Whether a line of this level would be written. Any thread.
+    #[link_name = "envoy_dynamic_module_callback_log_enabled"]
+    pub(crate) safe fn log_enabled(level: LogLevel) -> bool;
+
+    /// Defines a counter without labels and stores its id. Only inside `config_new`, with its configuration.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_config_define_counter"]
+    pub(crate) fn define_counter(
+        config: *mut EnvoyConfig,
+        name: ModuleBuffer,
+        label_names: *const ModuleBuffer,
+        labels: usize,
+        id: *mut usize,
+    ) -> u32;
+
+    /// Defines a histogram, as [`define_counter`] does a counter.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_config_define_histogram"]
+    pub(crate) fn define_histogram(
+        config: *mut EnvoyConfig,
+        name: ModuleBuffer,
+        label_names: *const ModuleBuffer,
+        labels: usize,
+        id: *mut usize,
+    ) -> u32;
+
+    /// Adds to a counter that the stream's configuration defined; an unknown id changes nothing.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_increment_counter"]
+    pub(crate) fn increment_counter(
+        stream: *mut EnvoyStream,
+        id: usize,
+        label_values: *const ModuleBuffer,
+        labels: usize,
+        by: u64,
+    ) -> u32;
+
+    /// Records a value in a histogram that the stream's configuration defined.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_record_histogram_value"]
+    pub(crate) fn record_histogram_value(
+        stream: *mut EnvoyStream,
+        id: usize,
+        label_values: *const ModuleBuffer,
+        labels: usize,
+        value: u64,
+    ) -> u32;
+
+    /// Stores the value at `index` among those of a header, and their number in `count`. The name is in lower
+    /// case. `false` where the map does not exist (yet) or has no such value.
+    #[link_name = "envoy_dynamic_module_callback_http_get_header"]
+    pub(crate) fn get_header(
+        stream: *mut EnvoyStream,
+        map: MapType,
+        name: ModuleBuffer,
+        value: *mut EnvoyBuffer,
+        index: usize,
+        count: *mut usize,
+    ) -> bool;
+
+    /// How many headers a map has; 0 where it does not exist.
+    #[link_name = "envoy_dynamic_module_callback_http_get_headers_size"]
+    pub(crate) fn get_headers_size(stream: *mut EnvoyStream, map: MapType) -> usize;
+
+    /// Stores all headers of a map in an array that has room for [`get_headers_size`] of them.
+    #[link_name = "envoy_dynamic_module_callback_http_get_headers"]
+    pub(crate) fn get_headers(stream: *mut EnvoyStream, map: MapType, headers: *mut EnvoyHeader) -> bool;
+
+    /// Replaces all values of a header by one; a null value removes them. `false` where there is no such map.
+    #[link_name = "envoy_dynamic_module_callback_http_set_header"]
+    pub(crate) fn set_header(
+        stream: *mut EnvoyStream,
+        map: MapType,
+        name: ModuleBuffer,
+        value: ModuleBuffer,
+    ) -> bool;
+
+    /// Adds one more value of a header. `false` where there is no such map.
+    #[link_name = "envoy_dynamic_module_callback_http_add_header"]
+    pub(crate) fn add_header(
+        stream: *mut EnvoyStream,
+        map: MapType,
+        name: ModuleBuffer,
+        value: ModuleBuffer,
+    ) -> bool;
+
+    /// In how many pieces a body lies in memory.
+    #[link_name = "envoy_dynamic_module_callback_http_get_body_chunks_size"]
+    pub(crate) fn get_body_chunks_size(stream: *mut EnvoyStream, body: BodyType) -> usize;
+
+    /// Stores all pieces of a body in an array that has room for [`get_body_chunks_size`] of them.
+    #[link_name = "envoy_dynamic_module_callback_http_get_body_chunks"]
+    pub(crate) fn get_body_chunks(stream: *mut EnvoyStream, body: BodyType, pieces: *mut EnvoyBuffer)
+    -> bool;
+
+    /// Appends a copy of some bytes to a body. A received body must exist, so only inside a body hook; a
+    /// buffered one is made if need be. Pieces that were handed out stay where they are.
+    #[link_name = "envoy_dynamic_module_callback_http_append_body"]
+    pub(crate) fn append_body(stream: *mut EnvoyStream, body: BodyType, bytes: ModuleBuffer) -> bool;
+
+    /// Drops bytes from the front of a body.
+    #[link_name = "envoy_dynamic_module_callback_http_drain_body"]
+    pub(crate) fn drain_body(stream: *mut EnvoyStream, body: BodyType, bytes: usize) -> bool;
+
+    /// Answers the client. This filter's own response hooks are not called for such an answer. With response
+    /// headers already sent, Envoy resets the stream instead.
+    #[link_name = "envoy_dynamic_module_callback_http_send_response"]
+    pub(crate) fn send_response(
+        stream: *mut EnvoyStream,
+        status: u32,
+        headers: *const ModuleHeader,
+        headers_len: usize,
+        body: ModuleBuffer,
+        details: ModuleBuffer,
+    );
+
+    /// Resets the stream on both sides.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_reset_stream"]
+    pub(crate) fn reset_stream(stream: *mut EnvoyStream, reason: u32, details: ModuleBuffer);
+
+    /// Lets the request go on. Calls this filter's request hooks, and possibly its response hooks, before it
+    /// returns.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_continue_decoding"]
+    pub(crate) fn continue_decoding(stream: *mut EnvoyStream);
+
+    /// Lets the response go on. Calls this filter's response hooks before it returns.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_continue_encoding"]
+    pub(crate) fn continue_encoding(stream: *mut EnvoyStream);
+
+    /// Has the route selected again from the request headers as they are now.
+    #[link_name = "envoy_dynamic_module_callback_http_clear_route_cache"]
+    pub(crate) fn clear_route_cache(stream: *mut EnvoyStream);
+
+    /// Stores an attribute's value (`abi.h`'s numbering). An attribute that Envoy does not support here is an
+    /// error in its log; one that has no value is not.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_get_attribute_string"]
+    pub(crate) fn get_attribute_string(
+        stream: *mut EnvoyStream,
+        attribute: u32,
+        value: *mut EnvoyBuffer,
+    ) -> bool;
+
+    /// Starts an HTTP call to a cluster and stores its id. Headers must have `:method`, `:path` and
+    /// `:authority`. Anything but [`SUCCESS`] means that no call was started and no hook will tell its end.
+    /// Envoy cancels the calls of a stream that is destroyed.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_http_callout"]
+    pub(crate) fn http_callout(
+        stream: *mut EnvoyStream,
+        id: *mut u64,
+        cluster: ModuleBuffer,
+        headers: *const ModuleHeader,
+        headers_len: usize,
+        body: ModuleBuffer,
+        timeout_ms: u64,
+    ) -> u32;
+
+    /// POSIX `dlsym`.
+    fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
+}
+
+/// Whether the running Envoy exports a symbol.
+pub(crate) fn exported(symbol: &CStr) -> bool {
+    // SAFETY: the name is a C string; a null handle searches the program and all that it has loaded.
+    unsafe { !dlsym(std::ptr::null_mut(), symbol.as_ptr()).is_null() }
+}

@@ -1,0 +1,326 @@
+//! Envoy's functions, one safe method each.
+
+#![allow(unsafe_code)]
+
+use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
+use filter_api::{Call, CallResponse, Dir, Level, Map, Metric, MetricKind, Reply, Sink, View};
+use std::marker::PhantomData;
+
+/// The filter object of one stream, inside one hook.
+///
+/// The lifetime keeps it from outliving the hook; the pointer keeps it on the hook's thread.
+#[derive(Clone, Copy)]
+pub(crate) struct Envoy<'hook> {
+    stream: *mut abi::EnvoyStream,
+    hook: PhantomData<&'hook ()>,
+}
+
+/// What becomes of a chunk after a filter has seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It stays as it is.
+    Left,
+    /// It is gone; what was appended to it stays.
+    Replaced,
+    /// It is gone, and so is what was appended to it.
+    Dropped,
+}
+
+impl<'hook> Envoy<'hook> {
+    /// Wraps the pointer that Envoy gave to a hook.
+    ///
+    /// # Safety
+    /// `stream` is the pointer that Envoy passed to the hook which is running on this thread, and `'hook` ends
+    /// before that hook returns.
+    pub(crate) unsafe fn new(stream: *mut abi::EnvoyStream) -> Self {
+        Self { stream, hook: PhantomData }
+    }
+
+    /// Hands the chunk of the current body hook to `f`, together with a sink that appends to it, and then does
+    /// with the chunk what `f` says.
+    pub(crate) fn received<R>(
+        self,
+        dir: Dir,
+        f: impl FnOnce(&[&[u8]], &mut Appender<'hook>) -> (R, Fate),
+    ) -> R {
+        let body = match dir {
+            Dir::Request => abi::RECEIVED_REQUEST_BODY,
+            Dir::Response => abi::RECEIVED_RESPONSE_BODY,
+        };
+        let pieces = self.pieces(body);
+        // SAFETY: the pieces belong to the chunk of the hook that is running. Until `f` has returned, only the
+        // appender below changes that chunk, and appending leaves the pieces where they are.
+        let slices: Vec<&[u8]> = pieces.iter().map(|piece| unsafe { piece.bytes() }).collect();
+        let received: usize = slices.iter().map(|slice| slice.len()).sum();
+        let mut appender = Appender { envoy: self, body, appended: 0 };
+        let (result, fate) = f(&slices, &mut appender);
+        let gone = match fate {
+            Fate::Left => 0,
+            Fate::Replaced => received,
+            Fate::Dropped => received + appender.appended,
+        };
+        if gone > 0 {
+            // SAFETY: the stream is valid during the hook; the slices are not used any more.
+            unsafe { abi::drain_body(self.stream, body, gone) };
+        }
+        result
+    }
+
+    /// A sink that appends to the body which Envoy buffers for the whole filter chain.
+    ///
+    /// With headers held, or the last chunk taken, Envoy keeps these bytes until this hook returns. Otherwise
+    /// it passes them on at once, and whatever follows may call this filter's response hooks.
+    pub(crate) fn buffered(self, dir: Dir) -> Appender<'hook> {
+        let body = match dir {
+            Dir::Request => abi::BUFFERED_REQUEST_BODY,
+            Dir::Response => abi::BUFFERED_RESPONSE_BODY,
+        };
+        Appender { envoy: self, body, appended: 0 }
+    }
+
+    /// Replaces all values of a header by one.
+    pub(crate) fn set_header(self, map: Map, name: &str, value: &[u8]) {
+        // SAFETY: the stream is valid during the hook; Envoy copies both buffers. An empty slice's pointer is
+        // not null, so an empty value does not remove the header.
+        unsafe { abi::set_header(self.stream, map_type(map), name.as_bytes().into(), value.into()) };
+    }
+
+    /// Adds one more value of a header.
+    pub(crate) fn add_header(self, map: Map, name: &str, value: &[u8]) {
+        // SAFETY: as in `set_header`.
+        unsafe { abi::add_header(self.stream, map_type(map), name.as_bytes().into(), value.into()) };
+    }
+
+    /// Removes all values of a header.
+    pub(crate) fn remove_header(self, map: Map, name: &str) {
+        // SAFETY: as in `set_header`; a null value is how the ABI says "remove".
+        unsafe { abi::set_header(self.stream, map_type(map), name.as_bytes().into(), ModuleBuffer::NULL) };
+    }
+
+    /// Has the route selected again.
+    pub(crate) fn clear_route_cache(self) {
+        // SAFETY: the stream is valid during the hook.
+        unsafe { abi::clear_route_cache(self.stream) };
+    }
+
+    /// Adds to a counter.
+    pub(crate) fn count(self, id: usize, by: u64) {
+        // SAFETY: the stream is valid during the hook; no labels, so no label values are read.
+        unsafe { abi::increment_counter(self.stream, id, std::ptr::null(), 0, by) };
+    }
+
+    /// Records a value in a histogram.
+    pub(crate) fn record(self, id: usize, value: u64) {
+        // SAFETY: as in `count`.
+        unsafe { abi::record_histogram_value(self.stream, id, std::ptr::null(), 0, value) };
+    }
+
+    /// Answers the client. Nothing may be done with the stream after it but to stop.
+    pub(crate) fn send_response(self, reply: &Reply) {
+        let headers: Vec<ModuleHeader> =
+            reply.headers.iter().map(|(name, value)| lend(name.as_bytes(), value.as_bytes())).collect();
+        let (body, details) = (reply.body.as_slice().into(), reply.details.as_bytes().into());
+        let status = u32::from(reply.status);
+        // SAFETY: the stream is valid during the hook; Envoy has copied all buffers when this returns.
+        unsafe { abi::send_response(self.stream, status, headers.as_ptr(), headers.len(), body, details) };
+    }
+
+    /// Resets the stream. Nothing may be done with it afterwards but to stop.
+    pub(crate) fn reset_stream(self, details: &str) {
+        // SAFETY: the stream is valid during the hook; Envoy copies the buffer.
+        unsafe { abi::reset_stream(self.stream, abi::LOCAL_RESET, details.as_bytes().into()) };
+    }
+
+    /// Lets a stream that waited go on. This filter's hooks are called before it returns.
+    pub(crate) fn resume(self, dir: Dir) {
+        let resume = match dir {
+            Dir::Request => abi::continue_decoding,
+            Dir::Response => abi::continue_encoding,
+        };
+        // SAFETY: the stream is valid during the hook. The hooks that run meanwhile find the filter's state where
+        // the adapter has put it back, and no reference to it is alive here.
+        unsafe { resume(self.stream) };
+    }
+
+    /// Starts a call and returns Envoy's id of it, or `None` where none was started.
+    pub(crate) fn call(self, call: &Call) -> Option<u64> {
+        let headers: Vec<ModuleHeader> =
+            call.headers.iter().map(|(name, value)| lend(name.as_bytes(), value)).collect();
+        let mut id = 0;
+        let timeout = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
+        let (cluster, body) = (call.cluster.as_bytes().into(), call.body.as_slice().into());
+        // SAFETY: the stream is valid during the hook; Envoy has copied all buffers when this returns, and
+        // writes the id only before that.
+        let code = unsafe {
+            abi::http_callout(self.stream, &mut id, cluster, headers.as_ptr(), headers.len(), body, timeout)
+        };
+        (code == abi::SUCCESS).then_some(id)
+    }
+
+    fn pieces(self, body: abi::BodyType) -> Vec<EnvoyBuffer> {
+        // SAFETY: the stream is valid during the hook.
+        let count = unsafe { abi::get_body_chunks_size(self.stream, body) };
+        let mut pieces = vec![EnvoyBuffer::EMPTY; count];
+        if count > 0 {
+            // SAFETY: as above, and the array has room for all pieces; none can be added in between.
+            unsafe { abi::get_body_chunks(self.stream, body, pieces.as_mut_ptr()) };
+        }
+        pieces
+    }
+}
+
+impl View for Envoy<'_> {
+    fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
+        let (mut value, mut count) = (EnvoyBuffer::EMPTY, 0);
+        let name = name.as_bytes().into();
+        // SAFETY: the stream is valid during the hook; Envoy writes both results before it returns.
+        let found = unsafe { abi::get_header(self.stream, map_type(map), name, &mut value, 0, &mut count) };
+        // SAFETY: the value stays valid while the header map is not changed, and it is copied here.
+        (found && count > 0).then(|| unsafe { value.bytes() }.to_vec())
+    }
+
+    fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
+        // SAFETY: the stream is valid during the hook.
+        let count = unsafe { abi::get_headers_size(self.stream, map_type(map)) };
+        let empty = abi::EnvoyHeader { name: EnvoyBuffer::EMPTY, value: EnvoyBuffer::EMPTY };
+        let mut headers = vec![empty; count];
+        // SAFETY: as above, and the array has room for all headers; none can be added in between.
+        if count == 0 || !unsafe { abi::get_headers(self.stream, map_type(map), headers.as_mut_ptr()) } {
+            return;
+        }
+        for header in headers {
+            // SAFETY: names and values stay valid while the map is not changed. `f` belongs to a core, which
+            // changes headers only through `Ops`, applied after it has returned.
+            unsafe { f(header.name.bytes(), header.value.bytes()) };
+        }
+    }
+
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        let attribute = ATTRIBUTES.iter().find(|(known, _)| *known == path)?.1;
+        let mut value = EnvoyBuffer::EMPTY;
+        // SAFETY: the stream is valid during the hook; Envoy writes the result before it returns.
+        let found = unsafe { abi::get_attribute_string(self.stream, attribute, &mut value) };
+        // SAFETY: the value stays valid during the hook while the stream is not changed; it is copied here.
+        found.then(|| unsafe { value.bytes() }.to_vec())
+    }
+}
+
+/// The string attributes that Envoy gives to a dynamic module, with their numbers in `abi.h`.
+const ATTRIBUTES: &[(&[&str], u32)] = &[
+    (&["request", "path"], 0),
+    (&["request", "url_path"], 1),
+    (&["request", "host"], 2),
+    (&["request", "scheme"], 3),
+    (&["request", "method"], 4),
+    (&["request", "id"], 9),
+    (&["request", "protocol"], 10),
+    (&["request", "query"], 11),
+    (&["source", "address"], 24),
+    (&["destination", "address"], 26),
+    (&["connection", "requested_server_name"], 30),
+    (&["connection", "uri_san_local_certificate"], 36),
+    (&["connection", "uri_san_peer_certificate"], 37),
+    (&["xds", "cluster_name"], 57),
+    (&["xds", "route_name"], 61),
+];
+
+/// Appends bytes to one of Envoy's bodies as they are written.
+pub(crate) struct Appender<'hook> {
+    envoy: Envoy<'hook>,
+    body: abi::BodyType,
+    appended: usize,
+}
+
+impl Sink for Appender<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        // SAFETY: the stream is valid during the hook; Envoy copies the bytes.
+        if unsafe { abi::append_body(self.envoy.stream, self.body, bytes.into()) } {
+            self.appended += bytes.len();
+        }
+    }
+}
+
+/// Writes a line to Envoy's log, if the level is wanted there.
+pub(crate) fn log(level: Level, filter: &str, text: &str) {
+    let level = match level {
+        Level::Debug => abi::LOG_DEBUG,
+        Level::Info => abi::LOG_INFO,
+        Level::Warn => abi::LOG_WARN,
+        Level::Error => abi::LOG_ERROR,
+    };
+    if abi::log_enabled(level) {
+        abi::log(level, format!("{filter}: {text}").as_bytes().into());
+    }
+}
+
+/// Envoy's object of one filter configuration, inside `config_new`.
+pub(crate) struct EnvoyConfig(*mut abi::EnvoyConfig);
+
+impl EnvoyConfig {
+    /// Wraps the pointer that Envoy gave to `config_new`.
+    ///
+    /// # Safety
+    /// The result is not used after `config_new` has returned.
+    pub(crate) unsafe fn new(config: *mut abi::EnvoyConfig) -> Self {
+        Self(config)
+    }
+
+    /// Defines a metric and returns its id, or `None` where Envoy refuses.
+    pub(crate) fn define(&self, filter: &str, metric: Metric) -> Option<usize> {
+        let name = format!("{filter}.{}", metric.name);
+        let define = match metric.kind {
+            MetricKind::Counter => abi::define_counter,
+            MetricKind::Histogram => abi::define_histogram,
+        };
+        let mut id = 0;
+        // SAFETY: the configuration is valid during `config_new`; Envoy copies the name and writes the id
+        // before it returns; without labels no label names are read.
+        let code = unsafe { define(self.0, name.as_bytes().into(), std::ptr::null(), 0, &mut id) };
+        (code == abi::SUCCESS).then_some(id)
+    }
+}
+
+/// The answer to a call, copied out of what Envoy lends to the hook that tells its end.
+///
+/// # Safety
+/// Both pointers are null or point to as many items as the lengths say, valid during the hook.
+pub(crate) unsafe fn call_response(
+    headers: *const abi::EnvoyHeader,
+    headers_len: usize,
+    pieces: *const EnvoyBuffer,
+    pieces_len: usize,
+) -> CallResponse {
+    let mut response = CallResponse::default();
+    if !headers.is_null() && headers_len > 0 {
+        // SAFETY: not null, and the caller vouches for the length.
+        for header in unsafe { std::slice::from_raw_parts(headers, headers_len) } {
+            // SAFETY: what the headers point to is valid during the hook, and copied here.
+            let (name, value) = unsafe { (header.name.bytes(), header.value.bytes()) };
+            response.headers.push((name.to_vec(), value.to_vec()));
+        }
+    }
+    if !pieces.is_null() && pieces_len > 0 {
+        // SAFETY: as for the headers.
+        for piece in unsafe { std::slice::from_raw_parts(pieces, pieces_len) } {
+            // SAFETY: as for the headers.
+            response.body.extend_from_slice(unsafe { piece.bytes() });
+        }
+    }
+    response
+}
+
+fn map_type(map: Map) -> abi::MapType {
+    match map {
+        Map::RequestHeaders => abi::REQUEST_HEADERS,
+        Map::RequestTrailers => abi::REQUEST_TRAILERS,
+        Map::ResponseHeaders => abi::RESPONSE_HEADERS,
+        Map::ResponseTrailers => abi::RESPONSE_TRAILERS,
+    }
+}
+
+fn lend(name: &[u8], value: &[u8]) -> ModuleHeader {
+    ModuleHeader { name: name.into(), value: value.into() }
+}

@@ -1,0 +1,85 @@
+//! The filters of this module, by name.
+
+use crate::envoy::{self, EnvoyConfig};
+use filter_api::{Caps, ConfigError, Level, Metric, Plugin, Stream, Vm};
+use std::sync::{Arc, OnceLock};
+
+/// Every filter, one line each. An operator chooses one by `filter_name`.
+const FILTERS: &[Entry] = &[
+    #[cfg(feature = "probe")]
+    Entry::of::<crate::probe::Probe>(),
+];
+
+/// How many bytes all filters of the process may hold at a time. Generous, because each configuration sets its
+/// own, smaller limit (`memory_budget_bytes`).
+const PROCESS_BUDGET_BYTES: usize = 4 << 30;
+
+/// A filter with its configuration, shared by all workers.
+pub(crate) struct Configured {
+    pub(crate) name: &'static str,
+    plugin: Box<dyn Open>,
+    /// Envoy's id for each of the filter's metrics, or `None` where Envoy refused it.
+    pub(crate) metrics: Vec<Option<usize>>,
+}
+
+impl Configured {
+    /// Opens the state of a new exchange.
+    pub(crate) fn open(&self) -> Box<dyn Stream> {
+        self.plugin.open()
+    }
+}
+
+/// Finds a filter and configures it.
+///
+/// # Errors
+/// One line for the log: the name is unknown, or the configuration is refused.
+pub(crate) fn configure(name: &[u8], json: &[u8], config: &EnvoyConfig) -> Result<Configured, String> {
+    let Some(entry) = FILTERS.iter().find(|entry| entry.name.as_bytes() == name) else {
+        let known: Vec<&str> = FILTERS.iter().map(|entry| entry.name).collect();
+        let name = String::from_utf8_lossy(name);
+        return Err(format!("unknown filter_name {name:?}; this module has: {}", known.join(", ")));
+    };
+    let plugin = (entry.configure)(json).map_err(|error| format!("{}: {error}", entry.name))?;
+    let define = |metric: &Metric| {
+        let id = config.define(entry.name, *metric);
+        if id.is_none() {
+            envoy::log(Level::Warn, entry.name, &format!("Envoy refused the metric {}", metric.name));
+        }
+        id
+    };
+    Ok(Configured { name: entry.name, plugin, metrics: entry.metrics.iter().map(define).collect() })
+}
+
+type Configure = fn(&[u8]) -> Result<Box<dyn Open>, ConfigError>;
+
+/// What is known of a filter before it is configured.
+struct Entry {
+    name: &'static str,
+    metrics: &'static [Metric],
+    configure: Configure,
+}
+
+impl Entry {
+    const fn of<P: Plugin>() -> Self {
+        Self { name: P::NAME, metrics: P::METRICS, configure: configure_plugin::<P> }
+    }
+}
+
+/// Natively the process is the VM.
+static VM: OnceLock<Arc<Vm>> = OnceLock::new();
+
+fn configure_plugin<P: Plugin>(json: &[u8]) -> Result<Box<dyn Open>, ConfigError> {
+    let vm = VM.get_or_init(|| Vm::new(PROCESS_BUDGET_BYTES)).clone();
+    Ok(Box::new(Arc::new(P::configure(json, Caps::DYNAMIC_MODULE, vm)?)))
+}
+
+/// A [`Plugin`] whose type is forgotten.
+trait Open: Send + Sync {
+    fn open(&self) -> Box<dyn Stream>;
+}
+
+impl<P: Plugin> Open for Arc<P> {
+    fn open(&self) -> Box<dyn Stream> {
+        Box::new(Plugin::open(self))
+    }
+}
