@@ -25,7 +25,10 @@ impl ConfigError {
 /// # Errors
 /// The text is not JSON, or a key is unknown, missing or of the wrong type: with the path of that key.
 pub fn parse_config<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> {
-    let json = if json.trim_ascii().is_empty() { b"{}" } else { json };
+    let json = if json.trim_ascii().is_empty() { b"{}" } else { json.trim_ascii() };
+    if !json.starts_with(b"{") {
+        return Err(ConfigError::at(".", "a configuration is a JSON object"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| ConfigError::at(error.path().to_string(), error.inner().to_string()))?;
@@ -61,6 +64,7 @@ mod tests {
         assert_eq!(path(r#"{"rules":[{"limit":1},{"limit":300}]}"#), "rules[1].limit");
         assert_eq!(path(r#"{"rulez":[]}"#), "rulez");
         assert_eq!(path(r#"{"rules":[]} x"#), ".");
+        assert_eq!(path("[]"), ".");
         assert_eq!(parse_config::<Config>(br#"{"rules":[{"limit":1}]}"#).unwrap().rules[0].limit, 1);
     }
 }

@@ -1,1 +1,13 @@
-//! KServe v2 JSON over HTTP in, gRPC out, and back: the pure core.
+//! KServe v2 (Open Inference Protocol) JSON over HTTP in, gRPC out, and back: the pure core.
+//!
+//! Requests are recognised by method and path, never by content type. `POST .../infer` goes through a streaming
+//! codec of its own that turns tensor data from text to bytes as it arrives; every other call goes by protobuf
+//! descriptors with `google.api.http` rules. See the README beside this crate for the configuration.
+
+mod config;
+mod frame;
+mod problem;
+mod rows;
+mod status;
+
+pub use config::{Config, PathMode};

@@ -1,0 +1,149 @@
+//! The filter's configuration.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use filter_api::{Caps, ConfigError, Dir};
+use serde::Deserialize;
+
+/// One mebibyte, in bytes.
+const MIB: usize = 1024 * 1024;
+
+/// The configuration of `kserve-transcoder`. Every key is optional; an unknown key is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What becomes of `:path` of a request that is transcoded. The client's path goes upstream as
+    /// `x-envoy-original-path` in both modes.
+    pub path: PathMode,
+    /// Whether the route is selected again once the request is a gRPC request, so that a route for
+    /// `/inference.GRPCInferenceService/` can take it. `false` keeps the route that matched the client's path;
+    /// only a dynamic module can do that.
+    pub reselect_route: bool,
+    /// The cluster that GET requests are sent to where the host cannot give a request a body (proxy-wasm).
+    /// By default the cluster of the route that matched. It must speak HTTP/2.
+    pub unary_cluster: Option<String>,
+    /// Hold the answer's headers back until its message has come, so that a late error gets its own HTTP
+    /// status. By default `true` in a dynamic module and `false` in proxy-wasm, where it needs
+    /// `allow_on_headers_stop_iteration: true` beside it: without that flag every answer would hang.
+    pub hold_response_headers: Option<bool>,
+    /// The largest request body, in bytes after decompression. A larger one is answered 413.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    pub max_request_bytes: usize,
+    /// The largest gRPC message that a model server may answer with, in bytes. A larger one is answered 503.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    pub max_response_bytes: usize,
+    /// How much the bodies of all exchanges in the VM may hold together, in bytes. A request that does not fit
+    /// is answered 503. A proxy-wasm VM (one per worker) has 1 GiB in all.
+    #[cfg_attr(feature = "schema", schemars(range(min = 65536)))]
+    pub memory_budget_bytes: usize,
+    /// More services: base64 of serialised `google.protobuf.FileDescriptorSet`s whose methods carry
+    /// `google.api.http` rules.
+    pub descriptor_sets: Vec<String>,
+}
+
+/// What becomes of `:path` of a request that is transcoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PathMode {
+    /// The filter rewrites it to the gRPC method's path.
+    Rewrite,
+    /// The filter leaves it alone and the route rewrites it (`regex_rewrite`, or a VirtualService's `rewrite`),
+    /// so that routes for single models keep working.
+    Route,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            path: PathMode::Rewrite,
+            reselect_route: true,
+            unary_cluster: None,
+            hold_response_headers: None,
+            max_request_bytes: 100 * MIB,
+            max_response_bytes: 100 * MIB,
+            memory_budget_bytes: 512 * MIB,
+            descriptor_sets: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration for a host with these capabilities.
+    ///
+    /// # Errors
+    /// A key is unknown, of the wrong type, out of range, or asks for what the host cannot do.
+    pub fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
+        let config: Self = filter_api::parse_config(json)?;
+        let at_least = |key: &str, value: usize, least: usize| {
+            let reason = format!("{value} is too small: it must be at least {least}");
+            if value < least { Err(ConfigError::at(key, reason)) } else { Ok(()) }
+        };
+        at_least("max_request_bytes", config.max_request_bytes, 1)?;
+        at_least("max_response_bytes", config.max_response_bytes, 1)?;
+        at_least("memory_budget_bytes", config.memory_budget_bytes, 64 * 1024)?;
+        if config.unary_cluster.as_deref() == Some("") {
+            return Err(ConfigError::at("unary_cluster", "a cluster's name cannot be empty"));
+        }
+        if !config.reselect_route && !caps.keep_route {
+            let reason =
+                "a proxy-wasm filter cannot keep the route: Envoy selects it again after every change";
+            return Err(ConfigError::at("reselect_route", reason));
+        }
+        Ok(config)
+    }
+
+    /// The descriptor sets as bytes.
+    pub(crate) fn decoded_descriptor_sets(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
+        let decode = |(index, text): (usize, &String)| {
+            STANDARD.decode(text).map_err(|error| {
+                ConfigError::at(format!("descriptor_sets[{index}]"), format!("not base64: {error}"))
+            })
+        };
+        self.descriptor_sets.iter().enumerate().map(decode).collect()
+    }
+
+    /// Whether answers' headers are held back on a host with these capabilities.
+    pub(crate) fn holds_response_headers(&self, caps: Caps) -> bool {
+        self.hold_response_headers.unwrap_or(caps.hold[Dir::Response as usize])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(json: &str) -> String {
+        Config::read(json.as_bytes(), Caps::PROXY_WASM).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_configuration_is_a_complete_one() {
+        assert_eq!(Config::read(b"", Caps::PROXY_WASM).unwrap(), Config::default());
+        assert_eq!(Config::default().max_request_bytes, 104_857_600);
+    }
+
+    #[test]
+    fn a_bad_key_is_named_with_its_reason() {
+        assert!(error(r#"{"pathh":"route"}"#).starts_with("configuration key pathh: unknown field `pathh`"));
+        assert!(error(r#"{"path":"Route"}"#).starts_with("configuration key path: unknown variant `Route`"));
+        assert!(error(r#"{"max_request_bytes":"1"}"#).contains("max_request_bytes: invalid type: string"));
+        assert!(
+            error(r#"{"max_request_bytes":-1}"#).contains("max_request_bytes: invalid value: integer `-1`")
+        );
+        assert_eq!(
+            error(r#"{"max_request_bytes":0}"#),
+            "configuration key max_request_bytes: 0 is too small: it must be at least 1"
+        );
+        assert!(error(r#"{"descriptor_sets":["a",3]}"#).contains("descriptor_sets[1]: invalid type"));
+        assert!(error(r#"{"unary_cluster":""}"#).contains("unary_cluster: a cluster's name cannot be empty"));
+        assert!(error("[]").contains("configuration key .: "));
+    }
+
+    #[test]
+    fn only_a_dynamic_module_can_keep_the_route() {
+        assert!(error(r#"{"reselect_route":false}"#).contains("reselect_route: a proxy-wasm filter cannot"));
+        assert!(Config::read(br#"{"reselect_route":false}"#, Caps::DYNAMIC_MODULE).is_ok());
+    }
+}

@@ -1,0 +1,413 @@
+//! One HTTP exchange: the state machine that hosts drive.
+//!
+//! The request half matches a row, reads the body through a codec and emits one gRPC message as soon as the
+//! body is complete (never later: a proxy-wasm host cannot add a body once the request has trailers). The
+//! response half ([`answer`](crate::answer)) reads one gRPC message and its status and makes the answer.
+
+use crate::answer::{self, Answering, Holding};
+use crate::codec::Request;
+use crate::config::{Config, PathMode};
+use crate::frame;
+use crate::problem::Problem;
+use crate::rows::{Found, Row, RowKind, Rows, Variables};
+use crate::{generic, tensor};
+use filter_api::{
+    Call, CallEnd, CallId, Caps, Charge, Chunk, ConfigError, Cx, Dir, Map, Metric, MetricKind, OnData, OnHeaders,
+    OnTrailers, Plugin, Route, Stream, Vm,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a host waits for the answer to a GET that it sends beside the route: Envoy's own default timeout of
+/// a route.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Request headers that describe the client's body or its connection, and so say nothing true of the gRPC
+/// request.
+const BODY_HEADERS: [&str; 3] = ["content-length", "content-encoding", "inference-header-content-length"];
+
+/// Connection headers, which a call beside the route leaves out (RFC 9110 section 7.6.1), and those that the call
+/// sets itself.
+const NOT_FORWARDED: [&str; 12] = [
+    "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "host", "expect",
+    "content-type", "accept", "accept-encoding", "x-envoy-original-path",
+];
+
+/// The filter: KServe v2 JSON over HTTP in, gRPC out, and back.
+#[derive(Debug)]
+pub struct KserveTranscoder {
+    config: Config,
+    caps: Caps,
+    rows: Rows,
+    vm: Arc<Vm>,
+}
+
+impl KserveTranscoder {
+    /// Requests that were transcoded.
+    pub const TRANSCODED: usize = 0;
+    /// Requests that the filter itself answered with an error.
+    pub const REFUSED: usize = 1;
+    /// Answers of a model server that were errors, or were no valid answers.
+    pub const FAILED_ANSWERS: usize = 2;
+    /// Errors that could only be told in a body, under a status of 200 that had gone out before.
+    pub const ERRORS_UNDER_200: usize = 3;
+    /// Answers that could only be cut off, because their status had gone out before the error came.
+    pub const RESETS: usize = 4;
+}
+
+impl Plugin for KserveTranscoder {
+    type Stream = Exchange;
+
+    const NAME: &'static str = "kserve_transcoder";
+
+    const METRICS: &'static [Metric] = &[
+        Metric { name: "transcoded", kind: MetricKind::Counter },
+        Metric { name: "refused", kind: MetricKind::Counter },
+        Metric { name: "failed_answers", kind: MetricKind::Counter },
+        Metric { name: "errors_under_200", kind: MetricKind::Counter },
+        Metric { name: "resets", kind: MetricKind::Counter },
+    ];
+
+    fn configure(json: &[u8], caps: Caps, vm: Arc<Vm>) -> Result<Self, ConfigError> {
+        let config = Config::read(json, caps)?;
+        let rows = Rows::load(&config.decoded_descriptor_sets()?)?;
+        Ok(Self { config, caps, rows, vm })
+    }
+
+    fn open(self: &Arc<Self>) -> Exchange {
+        Exchange { plugin: self.clone(), reading: Reading::Nothing, answering: Answering::Done }
+    }
+}
+
+/// The state of one exchange.
+#[derive(Debug)]
+pub struct Exchange {
+    plugin: Arc<KserveTranscoder>,
+    reading: Reading,
+    answering: Answering,
+}
+
+/// Where the request half stands.
+#[derive(Debug)]
+enum Reading {
+    /// The request's headers have not come, or the answer has been given: nothing to do with what comes.
+    Nothing,
+    /// The body is being read.
+    Body(Request),
+    /// The message has gone out; only white space may follow in the body.
+    Sent,
+    /// The answer has begun; what still comes of the body is dropped.
+    Ignored,
+    /// The body is bad. It is read to its end before the client is told: an HTTP/2 client that is answered
+    /// while it uploads takes the reset that follows for a transport error.
+    Failed { problem: Problem, still_accepted: usize },
+}
+
+impl Stream for Exchange {
+    fn headers(&mut self, dir: Dir, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
+        match dir {
+            Dir::Request => self.request_headers(end, cx),
+            Dir::Response => self.response_headers(end, cx),
+        }
+    }
+
+    fn data(&mut self, dir: Dir, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        match dir {
+            Dir::Request => self.request_data(chunk, cx),
+            Dir::Response => self.answering.data(chunk, cx),
+        }
+    }
+
+    fn trailers(&mut self, dir: Dir, cx: &mut Cx<'_>) -> OnTrailers {
+        match dir {
+            Dir::Request => self.request_trailers(cx),
+            Dir::Response => self.answering.trailers(cx),
+        }
+    }
+
+    fn call_ended(&mut self, _id: CallId, end: CallEnd, cx: &mut Cx<'_>) -> OnHeaders {
+        let Answering::Expected(Some(codec)) = std::mem::replace(&mut self.answering, Answering::Done) else {
+            return OnHeaders::Continue;
+        };
+        let reply = match answer::of_call(codec, end, self.plugin.config.max_response_bytes) {
+            Ok(reply) => reply,
+            Err(problem) => {
+                cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
+                problem.reply()
+            }
+        };
+        OnHeaders::Reply(reply)
+    }
+}
+
+impl Exchange {
+    fn request_headers(&mut self, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
+        let plugin = self.plugin.clone();
+        let method = cx.view.header(Map::RequestHeaders, ":method").unwrap_or_default();
+        let path = cx.view.header(Map::RequestHeaders, ":path").unwrap_or_default();
+        let (row, variables) = match plugin.rows.find(&method, &path) {
+            Ok(Found::Row { row, variables }) => (row, variables),
+            Ok(Found::NotOurs) => return OnHeaders::Detach,
+            Ok(Found::Unknown) => return self.refuse_unknown(&path, cx),
+            Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(&method, allow, cx),
+            Err(problem) => return self.refuse(problem, cx),
+        };
+        let codec = match self.codec(row, variables, cx) {
+            Ok(codec) => codec,
+            Err(problem) => return self.refuse(problem, cx),
+        };
+        if !end {
+            self.rewrite_headers(row, &path, cx);
+            self.reading = Reading::Body(codec);
+            self.answering = Answering::Expected(None);
+            return OnHeaders::Continue;
+        }
+        let message = match self.finish(codec, cx) {
+            Ok(message) => message,
+            Err(problem) => return self.refuse(problem, cx),
+        };
+        if plugin.caps.body_on_header_only {
+            self.rewrite_headers(row, &path, cx);
+            emit(message, cx);
+            OnHeaders::Continue
+        } else {
+            self.call(row, &path, message, cx)
+        }
+    }
+
+    fn response_headers(&mut self, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
+        // The server has answered without waiting for the rest of the body, whose faults no longer matter.
+        if matches!(self.reading, Reading::Body(_) | Reading::Failed { .. }) {
+            self.reading = Reading::Ignored;
+        }
+        let plugin = &self.plugin;
+        let holding = Holding::of(plugin.config.holds_response_headers(plugin.caps), plugin.caps);
+        self.answering.headers(end, holding, plugin.config.max_response_bytes, cx)
+    }
+
+    fn request_data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        let mut emitted = false;
+        for slice in chunk.slices {
+            match self.read(slice, cx) {
+                Ok(now) => emitted |= now,
+                Err(problem) => return self.fail(problem, chunk.end, cx),
+            }
+        }
+        if chunk.end && !emitted {
+            match self.end_of_body(cx) {
+                Ok(now) => emitted |= now,
+                Err(problem) => return self.fail(problem, true, cx),
+            }
+        }
+        match (&self.reading, emitted) {
+            (Reading::Nothing, _) => OnData::Pass,
+            (Reading::Sent | Reading::Ignored, _) => OnData::Emit,
+            (Reading::Body(_) | Reading::Failed { .. }, _) => OnData::Keep,
+        }
+    }
+
+    fn request_trailers(&mut self, cx: &mut Cx<'_>) -> OnTrailers {
+        match std::mem::replace(&mut self.reading, Reading::Nothing) {
+            Reading::Nothing => return OnTrailers::Continue,
+            Reading::Sent | Reading::Ignored => {}
+            // A body that is complete has been sent already: this one is not, and its end says why.
+            Reading::Body(codec) => {
+                if let Err(problem) = self.finish(codec, cx) {
+                    self.refused(cx);
+                    return OnTrailers::Reply(problem.reply());
+                }
+            }
+            Reading::Failed { problem, .. } => {
+                self.refused(cx);
+                return OnTrailers::Reply(problem.reply());
+            }
+        }
+        remove_all(Map::RequestTrailers, cx);
+        OnTrailers::Continue
+    }
+
+    /// Reads the next bytes of the body; returns whether the message was emitted.
+    fn read(&mut self, bytes: &[u8], cx: &mut Cx<'_>) -> Result<bool, Problem> {
+        match &mut self.reading {
+            Reading::Nothing | Reading::Ignored => Ok(false),
+            Reading::Sent if bytes.trim_ascii().is_empty() => Ok(false),
+            Reading::Sent => Err(Problem::bad_request("the body goes on after its JSON document")),
+            Reading::Body(codec) => {
+                codec.write(bytes)?;
+                if codec.is_complete() { self.end_of_body(cx) } else { Ok(false) }
+            }
+            Reading::Failed { problem, still_accepted } => {
+                *still_accepted = still_accepted.saturating_sub(bytes.len());
+                if *still_accepted == 0 { Err(problem.clone()) } else { Ok(false) }
+            }
+        }
+    }
+
+    /// The body is complete or has ended; returns whether the message was emitted.
+    fn end_of_body(&mut self, cx: &mut Cx<'_>) -> Result<bool, Problem> {
+        match std::mem::replace(&mut self.reading, Reading::Sent) {
+            Reading::Body(codec) => {
+                let message = self.finish(codec, cx)?;
+                emit(message, cx);
+                Ok(true)
+            }
+            Reading::Failed { problem, .. } => Err(problem),
+            before @ (Reading::Nothing | Reading::Sent | Reading::Ignored) => {
+                self.reading = before;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Turns a complete body into a framed message, and expects its answer.
+    fn finish(&mut self, codec: Request, cx: &mut Cx<'_>) -> Result<Framed, Problem> {
+        let (message, answer) = codec.finish()?;
+        let prefix = frame::prefix(message.len())?;
+        self.answering = Answering::Expected(Some(answer));
+        cx.ops.count(KserveTranscoder::TRANSCODED, 1);
+        Ok(Framed { prefix, message })
+    }
+
+    /// Remembers what is wrong with the body, or tells the client at once when nothing of it is left to come.
+    fn fail(&mut self, problem: Problem, end: bool, cx: &mut Cx<'_>) -> OnData {
+        let still_accepted = match &self.reading {
+            Reading::Failed { .. } => 0,
+            _ => self.plugin.config.max_request_bytes,
+        };
+        if end || still_accepted == 0 || problem.status != 400 {
+            self.refused(cx);
+            return OnData::Reply(problem.reply());
+        }
+        self.reading = Reading::Failed { problem, still_accepted };
+        OnData::Keep
+    }
+
+    fn codec(&self, row: &Arc<Row>, variables: Variables, cx: &Cx<'_>) -> Result<Request, Problem> {
+        let config = &self.plugin.config;
+        if let Some(encoding) = cx.view.header(Map::RequestHeaders, "content-encoding") {
+            if !encoding.eq_ignore_ascii_case(b"identity") {
+                let encoding = String::from_utf8_lossy(&encoding).into_owned();
+                return Err(Problem {
+                    status: 415,
+                    message: format!("content-encoding {encoding:?} is not supported").into(),
+                    details: "kserve_content_encoding",
+                });
+            }
+        }
+        let charge = Charge::new(self.plugin.vm.clone(), config.memory_budget_bytes);
+        Ok(match row.kind() {
+            RowKind::Infer => {
+                let text = |field: &str| variables.get(field).map(str::to_owned);
+                let target =
+                    tensor::Target { model: text("model_name").unwrap_or_default(), version: text("model_version") };
+                Request::Tensor(tensor::Request::new(target, config.tensor_options(), None, charge))
+            }
+            RowKind::Generic => {
+                Request::Generic(generic::Request::new(row.clone(), variables, config.max_request_bytes, charge))
+            }
+        })
+    }
+
+    /// Makes the headers those of the gRPC request.
+    fn rewrite_headers(&self, row: &Row, path: &[u8], cx: &mut Cx<'_>) {
+        let ops = &mut *cx.ops;
+        let map = Map::RequestHeaders;
+        for name in BODY_HEADERS {
+            ops.remove_header(map, name);
+        }
+        ops.set_header(map, ":method", b"POST");
+        ops.set_header(map, "content-type", b"application/grpc");
+        ops.set_header(map, "te", b"trailers");
+        ops.set_header(map, "x-envoy-original-path", path);
+        if self.plugin.config.path == PathMode::Rewrite {
+            ops.set_header(map, ":path", row.rpc_path().as_bytes());
+        }
+        ops.route(if self.plugin.config.reselect_route { Route::Reselect } else { Route::Keep });
+    }
+
+    /// Sends the message beside the route, for a host that cannot give this request a body.
+    fn call(&mut self, row: &Row, path: &[u8], message: Framed, cx: &mut Cx<'_>) -> OnHeaders {
+        let of_route = || {
+            let name = cx.view.property(&["xds", "cluster_name"])?;
+            String::from_utf8(name).ok().filter(|name| !name.is_empty())
+        };
+        let Some(cluster) = self.plugin.config.unary_cluster.clone().or_else(of_route) else {
+            // No route, or one without a cluster (a redirect): Envoy's own answer is the right one, and the
+            // response half gives it its shape.
+            self.answering = Answering::Expected(None);
+            return OnHeaders::Continue;
+        };
+        let mut headers = vec![
+            (":method".to_owned(), b"POST".to_vec()),
+            (":path".to_owned(), row.rpc_path().as_bytes().to_vec()),
+            (":authority".to_owned(), cx.view.header(Map::RequestHeaders, ":authority").unwrap_or_else(|| cluster.clone().into_bytes())),
+            ("content-type".to_owned(), b"application/grpc".to_vec()),
+            ("te".to_owned(), b"trailers".to_vec()),
+            ("x-envoy-original-path".to_owned(), path.to_vec()),
+        ];
+        cx.view.each_header(Map::RequestHeaders, &mut |name, value| {
+            let Ok(name) = std::str::from_utf8(name) else { return };
+            let own = name.starts_with(':') || NOT_FORWARDED.contains(&name) || BODY_HEADERS.contains(&name);
+            if !own {
+                headers.push((name.to_owned(), value.to_vec()));
+            }
+        });
+        let mut body = Vec::with_capacity(frame::PREFIX_BYTES + message.message.len());
+        message.write(&mut body);
+        cx.ops.call(Call { id: CallId(0), cluster, headers, body, timeout: CALL_TIMEOUT });
+        OnHeaders::Wait
+    }
+
+    fn refuse_unknown(&mut self, path: &[u8], cx: &mut Cx<'_>) -> OnHeaders {
+        let path = String::from_utf8_lossy(path).into_owned();
+        let message = format!("{path} is no path of the inference protocol that this gateway serves");
+        self.refuse(Problem { status: 404, message: message.into(), details: "kserve_unknown_path" }, cx)
+    }
+
+    fn refuse_method(&mut self, method: &[u8], allow: String, cx: &mut Cx<'_>) -> OnHeaders {
+        let method = String::from_utf8_lossy(method).into_owned();
+        let message = format!("{method} is not allowed here: use {allow}");
+        let problem = Problem { status: 405, message: message.into(), details: "kserve_method_not_allowed" };
+        self.refused(cx);
+        OnHeaders::Reply(problem.reply().header("allow", allow))
+    }
+
+    fn refuse(&mut self, problem: Problem, cx: &mut Cx<'_>) -> OnHeaders {
+        self.refused(cx);
+        OnHeaders::Reply(problem.reply())
+    }
+
+    /// The filter answers itself: what still comes, the answer's own way out included, passes.
+    fn refused(&mut self, cx: &mut Cx<'_>) {
+        self.reading = Reading::Nothing;
+        self.answering = Answering::Done;
+        cx.ops.count(KserveTranscoder::REFUSED, 1);
+    }
+}
+
+/// A message with its gRPC frame.
+#[derive(Debug)]
+struct Framed {
+    prefix: [u8; frame::PREFIX_BYTES],
+    message: filter_api::Rope,
+}
+
+impl Framed {
+    fn write(mut self, out: &mut dyn filter_api::Sink) {
+        out.write(&self.prefix);
+        self.message.drain_to(out);
+    }
+}
+
+fn emit(message: Framed, cx: &mut Cx<'_>) {
+    message.write(cx.out);
+}
+
+/// Removes every entry of a map.
+fn remove_all(map: Map, cx: &mut Cx<'_>) {
+    let mut names = Vec::new();
+    cx.view.each_header(map, &mut |name, _| names.extend(std::str::from_utf8(name).ok().map(str::to_owned)));
+    for name in names {
+        cx.ops.remove_header(map, &name);
+    }
+}

@@ -1,0 +1,106 @@
+//! gRPC's length-prefixed messages (gRPC over HTTP/2, "Length-Prefixed-Message").
+
+use crate::problem::Problem;
+
+/// Bytes in front of every message: a compression flag and the message's length, big-endian.
+pub(crate) const PREFIX_BYTES: usize = 5;
+
+/// The prefix of an uncompressed message.
+pub(crate) fn prefix(message_bytes: usize) -> Result<[u8; PREFIX_BYTES], Problem> {
+    let length = u32::try_from(message_bytes)
+        .map_err(|_| Problem::too_large("the request is larger than a gRPC message can be (4 GiB)"))?;
+    let [a, b, c, d] = length.to_be_bytes();
+    Ok([0, a, b, c, d])
+}
+
+/// Cuts a response body into its one message, however the bytes are chunked.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    prefix: [u8; PREFIX_BYTES],
+    prefix_read: usize,
+    message_read: usize,
+}
+
+impl Reader {
+    /// Takes the next bytes of the body and returns those of them that belong to the message.
+    pub(crate) fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Problem> {
+        let of_prefix = bytes.len().min(PREFIX_BYTES - self.prefix_read);
+        self.prefix[self.prefix_read..self.prefix_read + of_prefix].copy_from_slice(&bytes[..of_prefix]);
+        self.prefix_read += of_prefix;
+        let rest = &bytes[of_prefix..];
+        let Some(length) = self.length() else { return Ok(&[]) };
+        if self.prefix[0] != 0 {
+            return Err(Problem::bad_answer(
+                "the model server compressed its gRPC answer, which was not asked for",
+            ));
+        }
+        if rest.len() > length - self.message_read {
+            return Err(Problem::bad_answer(
+                "the model server sent more than one gRPC message for one request",
+            ));
+        }
+        self.message_read += rest.len();
+        Ok(rest)
+    }
+
+    /// The message's length, once its prefix has been read.
+    pub(crate) fn length(&self) -> Option<usize> {
+        let [_, a, b, c, d] = self.prefix;
+        (self.prefix_read == PREFIX_BYTES).then(|| u32::from_be_bytes([a, b, c, d]) as usize)
+    }
+
+    /// Whether the whole message has been read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.length() == Some(self.message_read)
+    }
+
+    /// Why a body that ended here is no answer; `None` if it is one.
+    pub(crate) fn problem_at_end(&self) -> Option<Problem> {
+        match self.length() {
+            Some(length) if length == self.message_read => None,
+            None if self.prefix_read == 0 => {
+                Some(Problem::bad_answer("the model server answered without a message"))
+            }
+            length => Some(Problem::bad_answer(match length {
+                Some(length) => {
+                    format!("the model server's answer ended after {} of {length} bytes", self.message_read)
+                }
+                None => "the model server's answer ended within a gRPC frame".to_owned(),
+            })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_split_at_every_byte_is_the_same_message() {
+        let body = [&prefix(300).unwrap()[..], &[7; 300]].concat();
+        for size in [1, 2, 3, 4, 5, 6, 304, 305] {
+            let mut reader = Reader::default();
+            let message: Vec<u8> =
+                body.chunks(size).flat_map(|chunk| reader.take(chunk).unwrap().to_vec()).collect();
+            assert_eq!(message, [7; 300]);
+            assert!(reader.is_complete());
+            assert_eq!(reader.problem_at_end(), None);
+        }
+    }
+
+    #[test]
+    fn odd_frames_are_named() {
+        let problem = |bytes: &[u8]| {
+            let mut reader = Reader::default();
+            match reader.take(bytes) {
+                Err(problem) => problem.message,
+                Ok(_) => reader.problem_at_end().unwrap().message,
+            }
+        };
+        assert!(problem(b"\x01\0\0\0\x01x").contains("compressed"));
+        assert!(problem(b"\0\0\0\0\x01xy").contains("more than one"));
+        assert!(problem(b"\0\0\0\0\x02x").contains("after 1 of 2 bytes"));
+        assert!(problem(b"\0\0").contains("within a gRPC frame"));
+        assert!(problem(b"").contains("without a message"));
+    }
+}

@@ -1,0 +1,123 @@
+//! gRPC statuses as HTTP statuses.
+
+use crate::problem::Problem;
+use filter_api::{Map, View};
+
+/// The `grpc-status` of a call that succeeded.
+pub(crate) const OK: u16 = 0;
+
+/// gRPC statuses by number, and the HTTP status that each becomes: the mapping that `google.rpc.Code`
+/// documents for its codes.
+const TABLE: [(&str, u16); 17] = [
+    ("OK", 200),
+    ("CANCELLED", 499),
+    ("UNKNOWN", 500),
+    ("INVALID_ARGUMENT", 400),
+    ("DEADLINE_EXCEEDED", 504),
+    ("NOT_FOUND", 404),
+    ("ALREADY_EXISTS", 409),
+    ("PERMISSION_DENIED", 403),
+    ("RESOURCE_EXHAUSTED", 429),
+    ("FAILED_PRECONDITION", 400),
+    ("ABORTED", 409),
+    ("OUT_OF_RANGE", 400),
+    ("UNIMPLEMENTED", 501),
+    ("INTERNAL", 500),
+    ("UNAVAILABLE", 503),
+    ("DATA_LOSS", 500),
+    ("UNAUTHENTICATED", 401),
+];
+
+/// How a gRPC call ended: `grpc-status` and `grpc-message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    code: u16,
+    message: String,
+}
+
+impl Status {
+    /// Reads the status from a header or trailer map; `None` where there is none.
+    pub(crate) fn read(view: &dyn View, map: Map) -> Option<Self> {
+        let code = view.header(map, "grpc-status")?;
+        Some(Self::parse(&code, view.header(map, "grpc-message").as_deref().unwrap_or_default()))
+    }
+
+    /// Reads the status from a list of headers; `None` where there is none.
+    pub(crate) fn find(headers: &[(Vec<u8>, Vec<u8>)]) -> Option<Self> {
+        let value = |wanted: &[u8]| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+        Some(Self::parse(value(b"grpc-status")?, value(b"grpc-message").map_or(b"", Vec::as_slice)))
+    }
+
+    /// A status that is no number is UNKNOWN, as the gRPC protocol says.
+    fn parse(code: &[u8], message: &[u8]) -> Self {
+        let code = std::str::from_utf8(code).ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+        Self { code, message: percent_decoded(message) }
+    }
+
+    /// Whether the call succeeded.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.code == OK
+    }
+
+    /// What the client is told about a call that failed: the server's own words, or the status's name where
+    /// it found none.
+    pub(crate) fn problem(self) -> Problem {
+        let (name, status) = TABLE.get(usize::from(self.code)).copied().unwrap_or(("UNKNOWN", 500));
+        let message = if self.message.is_empty() {
+            format!("the model server answered {name} (gRPC status {}) without a message", self.code)
+        } else {
+            self.message
+        };
+        Problem { status, message: message.into(), details: "kserve_grpc_error" }
+    }
+}
+
+/// Decodes the percent-encoding of `grpc-message` (gRPC over HTTP/2, "Responses"). A `%` that starts no escape
+/// stands for itself, and bytes that are no UTF-8 are replaced: an error message must not cause another error.
+fn percent_decoded(text: &[u8]) -> String {
+    let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match (byte, hex(text.get(at + 1)), hex(text.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                bytes.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(code: &str, message: &str) -> Problem {
+        Status::parse(code.as_bytes(), message.as_bytes()).problem()
+    }
+
+    #[test]
+    fn a_servers_message_reaches_the_client_in_its_own_words() {
+        let found = problem("5", "Request for unknown model: 'm' \u{2014}%20100%25 sure.%0A");
+        assert_eq!(found.status, 404);
+        assert_eq!(found.message, "Request for unknown model: 'm' \u{2014} 100% sure.");
+        assert_eq!(problem("3", "50% of %zz").message, "50% of %zz");
+        assert_eq!(problem("3", "%E2%80%94").message, "\u{2014}");
+    }
+
+    #[test]
+    fn a_status_without_a_message_or_without_a_meaning_is_still_an_error_with_a_text() {
+        assert_eq!(
+            problem("14", "").message,
+            "the model server answered UNAVAILABLE (gRPC status 14) without a message"
+        );
+        assert_eq!(problem("14", "").status, 503);
+        assert_eq!(problem("99", "odd").status, 500);
+        assert_eq!(problem("x", "odd").status, 500);
+    }
+}
