@@ -1,1 +1,26 @@
-//! A stateful proxy-wasm host on wasmtime that behaves as Envoy does.
+#![doc = include_str!("../README.md")]
+
+mod abi;
+mod calls;
+mod chain;
+mod filter;
+mod headers;
+mod host;
+mod hostcalls;
+mod local_reply;
+mod plugin;
+mod property;
+mod shared;
+mod stream;
+mod stream_state;
+mod vm;
+
+pub use abi::{Direction, LogLevel, Status};
+pub use calls::{HttpCall, HttpResponse};
+pub use headers::HeaderMap;
+pub use host::{EnvoyVersion, ForeignFunction, LogLine};
+pub use plugin::{FailPolicy, LoadError, Plugin, PluginOptions};
+pub use shared::SharedState;
+pub use stream::{Stream, StreamOptions};
+pub use stream_state::{Delivered, Route, RouteTable};
+pub use vm::{Engine, Vm, VmOptions};

@@ -1,0 +1,222 @@
+//! Header maps and buffers.
+
+use wasmtime::{AsContextMut, Caller, Linker};
+
+use super::{Outcome, hand_over, outcome, read, write_u32};
+use crate::abi::{BufferType, Direction, MapType, Status};
+use crate::chain;
+use crate::headers::HeaderMap;
+use crate::host::Host;
+use crate::stream_state::Body;
+
+type Module<'a> = Caller<'a, Host>;
+
+pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker
+        .func_wrap("env", "proxy_get_header_map_value", get_value)?
+        .func_wrap("env", "proxy_get_header_map_pairs", get_pairs)?
+        .func_wrap("env", "proxy_get_header_map_size", get_size)?
+        .func_wrap("env", "proxy_add_header_map_value", add_value)?
+        .func_wrap("env", "proxy_replace_header_map_value", replace_value)?
+        .func_wrap("env", "proxy_remove_header_map_value", remove_value)?
+        .func_wrap("env", "proxy_set_header_map_pairs", set_pairs)?
+        .func_wrap("env", "proxy_get_buffer_bytes", get_buffer)?
+        .func_wrap("env", "proxy_get_buffer_status", get_buffer_status)?
+        .func_wrap("env", "proxy_set_buffer_bytes", set_buffer)?;
+    Ok(())
+}
+
+fn map_type(number: u32) -> Result<MapType, Status> {
+    MapType::from_abi(number).ok_or(Status::BadArgument)
+}
+
+/// The map that the module may read now. In the access-log callback request trailers cannot be had.
+fn readable(host: &mut Host, kind: MapType) -> Option<HeaderMap> {
+    match kind {
+        MapType::GrpcMetadata => None,
+        MapType::CallHeaders => host.call_response.as_ref().map(|r| r.headers.clone()),
+        MapType::CallTrailers => host.call_response.as_ref().and_then(|r| r.trailers.clone()),
+        MapType::Headers(dir) => {
+            let s = host.stream()?;
+            if s.log_phase || s.half(dir).headers_open { s.half(dir).headers.clone() } else { None }
+        }
+        MapType::Trailers(dir) => {
+            let s = host.stream()?;
+            if s.log_phase {
+                return if dir == Direction::Response { s.half(dir).trailers.clone() } else { None };
+            }
+            if s.half(dir).trailers_open { s.half(dir).trailers.clone() } else { None }
+        }
+    }
+}
+
+/// Changes the map that the module may change now. Trailers come into being with the last piece of body.
+fn change(host: &mut Host, kind: MapType, f: impl FnOnce(&mut HeaderMap)) -> Result<(), Status> {
+    let s = host.stream().ok_or(Status::BadArgument)?;
+    if s.log_phase {
+        return Err(Status::BadArgument);
+    }
+    let end_of_stream = s.end_of_stream;
+    let map = match kind {
+        MapType::Headers(dir) => {
+            let h = s.half(dir);
+            if h.headers_open { h.headers.as_mut() } else { None }
+        }
+        MapType::Trailers(dir) => {
+            let h = s.half(dir);
+            if !h.trailers_open && h.body != Body::None && end_of_stream {
+                h.trailers.get_or_insert_default();
+                h.trailers_open = true;
+            }
+            if h.trailers_open { h.trailers.as_mut() } else { None }
+        }
+        _ => None,
+    };
+    f(map.ok_or(Status::BadArgument)?);
+    if kind == MapType::Headers(Direction::Request) {
+        s.route.clears += 1;
+    }
+    Ok(())
+}
+
+fn get_value(mut c: Module<'_>, kind: u32, key: u32, key_len: u32, value: u32, value_len: u32) -> Outcome {
+    let mut run = || {
+        let kind = map_type(kind)?;
+        let key = read(&c, key, key_len)?;
+        let in_log = c.data_mut().stream().is_some_and(|s| s.log_phase);
+        let missing = if in_log { Status::NotFound } else { Status::BadArgument };
+        let map = readable(c.data_mut(), kind).ok_or(missing)?;
+        let found = map.get(&key).ok_or(Status::NotFound)?;
+        hand_over(&mut c, found, value, value_len)
+    };
+    outcome(run())
+}
+
+fn get_pairs(mut c: Module<'_>, kind: u32, pairs: u32, pairs_len: u32) -> Outcome {
+    let mut run = || {
+        let map = readable(c.data_mut(), map_type(kind)?).unwrap_or_default();
+        let bytes = if map.is_empty() { Vec::new() } else { map.to_pairs() };
+        hand_over(&mut c, &bytes, pairs, pairs_len)
+    };
+    outcome(run())
+}
+
+fn get_size(mut c: Module<'_>, kind: u32, size: u32) -> Outcome {
+    let mut run = || {
+        let map = readable(c.data_mut(), map_type(kind)?).ok_or(Status::BadArgument)?;
+        Ok(write_u32(&mut c, size, map.byte_size() as u32)?)
+    };
+    outcome(run())
+}
+
+fn add_value(mut c: Module<'_>, kind: u32, key: u32, key_len: u32, value: u32, value_len: u32) -> Outcome {
+    let mut run = || {
+        let (key, value) = (read(&c, key, key_len)?, read(&c, value, value_len)?);
+        Ok(change(c.data_mut(), map_type(kind)?, |map| map.add(key, value))?)
+    };
+    outcome(run())
+}
+
+fn replace_value(
+    mut c: Module<'_>,
+    kind: u32,
+    key: u32,
+    key_len: u32,
+    value: u32,
+    value_len: u32,
+) -> Outcome {
+    let mut run = || {
+        let (key, value) = (read(&c, key, key_len)?, read(&c, value, value_len)?);
+        Ok(change(c.data_mut(), map_type(kind)?, |map| map.set(key, value))?)
+    };
+    outcome(run())
+}
+
+fn remove_value(mut c: Module<'_>, kind: u32, key: u32, key_len: u32) -> Outcome {
+    let mut run = || {
+        let key = read(&c, key, key_len)?;
+        Ok(change(c.data_mut(), map_type(kind)?, |map| map.remove(key))?)
+    };
+    outcome(run())
+}
+
+fn set_pairs(mut c: Module<'_>, kind: u32, pairs: u32, pairs_len: u32) -> Outcome {
+    let mut run = || {
+        let pairs = HeaderMap::from_pairs(&read(&c, pairs, pairs_len)?);
+        Ok(change(c.data_mut(), map_type(kind)?, |map| *map = pairs)?)
+    };
+    outcome(run())
+}
+
+fn buffer_type(number: u32) -> Result<BufferType, Status> {
+    BufferType::from_abi(number).ok_or(Status::BadArgument)
+}
+
+/// Looks at a buffer. A body that is not there now reads as empty.
+fn view<T>(host: &mut Host, kind: BufferType, f: impl FnOnce(&[u8]) -> T) -> Result<T, Status> {
+    match kind {
+        BufferType::Body(dir) => {
+            let buffer = host.stream().and_then(|s| s.half(dir).filter_buffer());
+            Ok(f(buffer.map_or(&[], |b| b.as_slice())))
+        }
+        BufferType::CallBody => {
+            let response = host.call_response.as_ref().ok_or(Status::NotFound)?;
+            Ok(f(&response.body))
+        }
+        BufferType::VmConfiguration => Ok(f(&host.vm_configuration)),
+        BufferType::PluginConfiguration => Ok(f(host.configuring.as_ref().ok_or(Status::NotFound)?)),
+        BufferType::Other => Ok(f(&[])),
+    }
+}
+
+fn get_buffer(mut c: Module<'_>, kind: u32, start: u32, len: u32, data: u32, data_len: u32) -> Outcome {
+    let mut run = || {
+        let end = start.checked_add(len).ok_or(Status::BadArgument)? as usize;
+        let bytes = view(c.data_mut(), buffer_type(kind)?, |b| {
+            let end = end.min(b.len());
+            b[(start as usize).min(end)..end].to_vec()
+        })?;
+        // Envoy leaves pointer and length alone when there is nothing to give.
+        if bytes.is_empty() { Ok(()) } else { hand_over(&mut c, &bytes, data, data_len) }
+    };
+    outcome(run())
+}
+
+fn get_buffer_status(mut c: Module<'_>, kind: u32, len: u32, flags: u32) -> Outcome {
+    let mut run = || {
+        let size = view(c.data_mut(), buffer_type(kind)?, <[u8]>::len)?;
+        write_u32(&mut c, len, size as u32)?;
+        Ok(write_u32(&mut c, flags, 0)?)
+    };
+    outcome(run())
+}
+
+/// `Buffer::copyFrom` of Envoy's wasm context: prepend, replace everything, or append; nothing in between.
+fn set_buffer(mut c: Module<'_>, kind: u32, start: u32, len: u32, data: u32, data_len: u32) -> Outcome {
+    let mut run = || {
+        let data = read(&c, data, data_len)?;
+        let BufferType::Body(dir) = buffer_type(kind)? else { return Err(Status::BadArgument.into()) };
+        let id = c.data().context();
+        let s = c.data_mut().stream().ok_or(Status::BadArgument)?;
+        let calling = if dir == Direction::Request { s.decoding } else { s.encoding };
+        let h = s.half(dir);
+        let gone = h.body == Body::Chunk && !h.buffering && (!calling || h.trailers_open);
+        let buffer = h.filter_buffer().ok_or(Status::BadArgument)?;
+        let (start, len) = (start as usize, len as usize);
+        if start == 0 && len == 0 {
+            buffer.splice(0..0, data);
+        } else if start == 0 && len >= buffer.len() {
+            *buffer = data;
+        } else if start > 0 && start >= buffer.len() {
+            buffer.extend_from_slice(&data);
+        } else {
+            return Err(Status::BadArgument.into());
+        }
+        if gone {
+            c.data_mut().hazard(format!("stream {id}: wrote to a {dir:?} body that has been passed on"));
+        }
+        chain::check_limit(&mut c.as_context_mut(), id, dir);
+        Ok(())
+    };
+    outcome(run())
+}

@@ -1,0 +1,205 @@
+//! One HTTP exchange through a plugin's filter, driven by a test from both ends.
+
+use std::collections::BTreeMap;
+
+use crate::abi::Direction;
+use crate::calls::HttpCall;
+use crate::chain;
+use crate::headers::HeaderMap;
+use crate::local_reply;
+use crate::plugin::{FailPolicy, Plugin};
+use crate::stream_state::{Delivered, Half, Reply, Route, RouteTable, StreamState};
+use crate::vm::Vm;
+
+/// What is particular to a stream.
+#[derive(Clone, Default)]
+pub struct StreamOptions {
+    /// Bytes of request body that may be buffered while the filter holds it; more is a 413. Envoy takes it
+    /// from `per_connection_buffer_limit_bytes` (1 MiB by default). `None`: no limit.
+    pub request_buffer_limit: Option<usize>,
+    /// The same for response bodies; more is a 500.
+    pub response_buffer_limit: Option<usize>,
+    /// Properties by path, its parts joined by a dot: `xds.cluster_name`, `source.address`, ... They go before
+    /// those that the emulator makes itself (`request.*`, `response.code`, `plugin_name`, ...).
+    pub properties: BTreeMap<String, Vec<u8>>,
+    /// Selects the cluster, for `xds.cluster_name`, [`Route::cluster`] and the 404 when no route matches.
+    pub routes: Option<RouteTable>,
+}
+
+impl StreamOptions {
+    /// Sets a property.
+    #[must_use]
+    pub fn property(mut self, path: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.properties.insert(path.to_owned(), value.into());
+        self
+    }
+
+    /// Sets both buffer limits, in bytes.
+    #[must_use]
+    pub fn buffer_limits(mut self, bytes: usize) -> Self {
+        self.request_buffer_limit = Some(bytes);
+        self.response_buffer_limit = Some(bytes);
+        self
+    }
+}
+
+/// An open exchange. Dropping it does nothing to the exchange.
+pub struct Stream {
+    vm: Vm,
+    id: u32,
+}
+
+impl Stream {
+    pub(crate) fn open(plugin: &Plugin, options: StreamOptions) -> Self {
+        let vm = plugin.vm.clone();
+        let policy = vm.with_host(|h| h.plugins[plugin.index].options.fail_policy);
+        vm.reload_if_due(policy);
+        let id = vm.with_host(|host| {
+            let id = host.new_context_id();
+            let p = &host.plugins[plugin.index];
+            let half = |limit| Half { limit, streaming: true, ..Half::default() };
+            let state = StreamState {
+                plugin: plugin.index,
+                root: p.root,
+                generation: host.generation,
+                allow_headers_stop: p.options.allow_on_headers_stop_iteration,
+                bypassed: host.failed.is_some() && policy == FailPolicy::Open,
+                halves: [half(options.request_buffer_limit), half(options.response_buffer_limit)],
+                properties: options
+                    .properties
+                    .into_iter()
+                    .map(|(path, value)| (path.replace('.', "\0").into_bytes(), value))
+                    .collect(),
+                routes: options.routes,
+                ..StreamState::default()
+            };
+            host.streams.insert(id, state);
+            id
+        });
+        Self { vm, id }
+    }
+
+    /// The id of the stream's context in the VM.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The client sends headers, pseudo-headers included.
+    pub fn request_headers(&self, headers: impl Into<HeaderMap>, end: bool) {
+        let headers = headers.into();
+        self.vm.with(|cx| {
+            let s = chain::stream(cx, self.id);
+            s.is_head = headers.get(":method") == Some(b"HEAD");
+            s.is_grpc = headers.get("content-type").is_some_and(is_grpc);
+            s.selected_cluster = s.routes.as_ref().and_then(|routes| routes(&headers));
+            chain::headers(cx, self.id, Direction::Request, headers, end);
+        });
+    }
+
+    /// The client sends a piece of the body.
+    pub fn request_data(&self, bytes: impl AsRef<[u8]>, end: bool) {
+        self.vm.with(|cx| chain::data(cx, self.id, Direction::Request, bytes.as_ref().to_vec(), end));
+    }
+
+    /// The client sends trailers.
+    pub fn request_trailers(&self, trailers: impl Into<HeaderMap>) {
+        self.vm.with(|cx| chain::trailers(cx, self.id, Direction::Request, trailers.into()));
+    }
+
+    /// The upstream sends headers, `:status` included.
+    pub fn response_headers(&self, headers: impl Into<HeaderMap>, end: bool) {
+        self.vm.with(|cx| chain::headers(cx, self.id, Direction::Response, headers.into(), end));
+    }
+
+    /// The upstream sends a piece of the body.
+    pub fn response_data(&self, bytes: impl AsRef<[u8]>, end: bool) {
+        self.vm.with(|cx| chain::data(cx, self.id, Direction::Response, bytes.as_ref().to_vec(), end));
+    }
+
+    /// The upstream sends trailers.
+    pub fn response_trailers(&self, trailers: impl Into<HeaderMap>) {
+        self.vm.with(|cx| chain::trailers(cx, self.id, Direction::Response, trailers.into()));
+    }
+
+    /// The client goes away.
+    pub fn client_reset(&self) {
+        self.vm.with(|cx| chain::reset(cx, self.id));
+    }
+
+    /// The upstream resets its stream: a 503 where no response has begun, else the client's stream is reset.
+    pub fn upstream_reset(&self) {
+        let body = "upstream connect error or disconnect/reset before headers. reset reason: remote reset";
+        self.vm.with(|cx| {
+            local_reply::send(
+                cx,
+                self.id,
+                Reply {
+                    status: 503,
+                    headers: HeaderMap::new(),
+                    body: body.into(),
+                    grpc_status: None,
+                    details: "upstream_reset_before_response_started{remote_reset}".to_owned(),
+                },
+            );
+        });
+    }
+
+    /// What the next filter, in the end the upstream, has got so far.
+    #[must_use]
+    pub fn upstream(&self) -> Delivered {
+        self.state(|s| s.half_ref(Direction::Request).out.clone())
+    }
+
+    /// What the client has got so far.
+    #[must_use]
+    pub fn downstream(&self) -> Delivered {
+        self.state(|s| s.half_ref(Direction::Response).out.clone())
+    }
+
+    /// Bytes that the chain holds back in a direction.
+    #[must_use]
+    pub fn buffered(&self, direction: Direction) -> usize {
+        self.state(|s| s.half_ref(direction).buffered.as_ref().map_or(0, Vec::len))
+    }
+
+    /// Whether the exchange is over: response complete, or reset.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state(|s| s.destroyed)
+    }
+
+    /// `%RESPONSE_CODE_DETAILS%` where the proxy made the response.
+    #[must_use]
+    pub fn details(&self) -> Option<String> {
+        self.state(|s| s.details.clone())
+    }
+
+    /// How the route was selected.
+    #[must_use]
+    pub fn route(&self) -> Route {
+        self.state(|s| s.route.clone())
+    }
+
+    /// Filter state that the module set with `proxy_set_property`, by the path it gave (Envoy puts `wasm.` in
+    /// front).
+    #[must_use]
+    pub fn filter_state(&self, path: &str) -> Option<Vec<u8>> {
+        self.state(|s| s.filter_state.get(path.as_bytes()).cloned())
+    }
+
+    /// Calls not yet answered that were made in this stream's context.
+    #[must_use]
+    pub fn calls(&self) -> Vec<HttpCall> {
+        self.vm.calls().into_iter().filter(|c| c.context == self.id).collect()
+    }
+
+    fn state<T>(&self, f: impl FnOnce(&StreamState) -> T) -> T {
+        self.vm.with_host(|host| f(host.streams.entry(self.id).or_default()))
+    }
+}
+
+/// `Grpc::Common::hasGrpcContentType`.
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type.strip_prefix(b"application/grpc").is_some_and(|rest| rest.first().is_none_or(|c| *c == b'+'))
+}
