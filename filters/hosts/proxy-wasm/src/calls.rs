@@ -1,0 +1,143 @@
+//! Calls that headers wait for.
+
+use crate::body::NoBody;
+use crate::exchange::Exchange;
+use crate::half::{Flow, Headers, Place};
+use filter_api::{
+    Call, CallEnd, CallFailure, CallId, CallResponse, Charge, Dir, Level, OnHeaders, Plugin, Reply, Stream,
+};
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, MapType};
+use std::collections::VecDeque;
+
+/// So many calls in a row may be refused: a core that made the refused call again and again would otherwise
+/// hang the worker.
+const MOST_REFUSED_CALLS: usize = 16;
+
+/// The calls of an exchange that have not ended.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    under_way: Vec<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    token: u32,
+    id: CallId,
+    dir: Dir,
+}
+
+impl<P: Plugin> Exchange<P> {
+    /// Starts the calls of a verdict. Those that cannot be started have ended at once, which makes a new
+    /// verdict; what comes out is the last one, and `Wait` only while a call is under way.
+    pub(crate) fn settle(&mut self, dir: Dir, verdict: OnHeaders, calls: Vec<Call>) -> OnHeaders {
+        let (mut verdict, mut calls) = (verdict, calls);
+        let mut refused = VecDeque::new();
+        let mut told = 0;
+        loop {
+            if !matches!(verdict, OnHeaders::Wait) {
+                self.no_calls(&calls);
+                self.calls.under_way.retain(|call| call.dir != dir);
+                return verdict;
+            }
+            for call in std::mem::take(&mut calls) {
+                match self.voice.dispatch(&call) {
+                    Some(token) => self.calls.under_way.push(UnderWay { token, id: call.id, dir }),
+                    None => refused.push_back(call.id),
+                }
+            }
+            let Some(id) = refused.pop_front() else { break };
+            told += 1;
+            if told > MOST_REFUSED_CALLS {
+                break;
+            }
+            match self.tell(id, CallEnd::Failed(CallFailure::Refused)) {
+                Some(next) => (verdict, calls) = next,
+                None => return OnHeaders::Continue,
+            }
+        }
+        if told <= MOST_REFUSED_CALLS && self.calls.under_way.iter().any(|call| call.dir == dir) {
+            return OnHeaders::Wait;
+        }
+        self.voice.log(Level::Error, || format!("the {dir:?} waits for a call that nobody makes"));
+        OnHeaders::Reply(Reply::new(500, "filter_waits_for_nothing"))
+    }
+
+    /// A call has ended; without headers it failed.
+    pub(crate) fn call_ended(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
+        let Some(index) = self.calls.under_way.iter().position(|call| call.token == token) else { return };
+        let UnderWay { id, dir, .. } = self.calls.under_way.remove(index);
+        let mut charge = Charge::new(crate::vm(), usize::MAX);
+        let fits = charge.grow(body).is_ok();
+        let end = match headers {
+            0 => CallEnd::Failed(CallFailure::Reset),
+            _ if !fits => {
+                self.voice.log(Level::Warn, || format!("no memory for the {body} bytes of an answer"));
+                CallEnd::Failed(CallFailure::Reset)
+            }
+            _ => CallEnd::Answered(response(body, trailers)),
+        };
+        let Some((verdict, calls)) = self.tell(id, end) else { return };
+        match self.settle(dir, verdict, calls) {
+            OnHeaders::Continue => {
+                self.half(dir).headers = Headers::Gone;
+                if self.catch_up(dir) != Flow::Over {
+                    self.resume(dir);
+                }
+            }
+            OnHeaders::Hold => {
+                self.half(dir).headers = Headers::Here;
+                if matches!(self.catch_up(dir), Flow::Go | Flow::ReleaseThenGo) {
+                    self.resume(dir);
+                }
+            }
+            OnHeaders::Wait => {}
+            OnHeaders::Reply(reply) => {
+                self.reply(&reply);
+            }
+            OnHeaders::Detach => {
+                self.detach();
+                self.resume(dir);
+            }
+        }
+    }
+
+    fn tell(&mut self, id: CallId, end: CallEnd) -> Option<(OnHeaders, Vec<Call>)> {
+        let mut out = NoBody::default();
+        let told = self.ask(&mut out, |stream, cx| stream.call_ended(id, end, cx));
+        self.no_body(&out);
+        told
+    }
+
+    /// Gives the core what Envoy buffered while headers waited; Envoy itself would pass it by this filter.
+    /// Stops if nothing came.
+    fn catch_up(&mut self, dir: Dir) -> Flow {
+        let unseen = std::mem::take(&mut self.half(dir).unseen);
+        let mut flow = Flow::Stop;
+        if unseen.data {
+            flow = self.data(dir, unseen.size, unseen.end, Place::CallEnded);
+            // Whatever the verdict: Envoy buffers until the next body callback has answered.
+            self.half(dir).buffered = true;
+        }
+        if unseen.trailers && flow != Flow::Over {
+            flow = self.trailers(dir, Place::CallEnded);
+        }
+        flow
+    }
+}
+
+fn response(body: usize, trailers: usize) -> CallResponse {
+    let map = |map| {
+        let pairs = hostcalls::get_map_bytes(map).unwrap_or_default();
+        pairs.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect()
+    };
+    let body = match body {
+        0 => None,
+        _ => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, body).ok().flatten(),
+    };
+    CallResponse {
+        headers: map(MapType::HttpCallResponseHeaders),
+        body: body.unwrap_or_default(),
+        trailers: if trailers == 0 { Vec::new() } else { map(MapType::HttpCallResponseTrailers) },
+    }
+}

@@ -1,0 +1,293 @@
+//! One HTTP exchange: Envoy's callbacks in, a core's verdicts out.
+
+use crate::apply::{Voice, give_back, take_ops};
+use crate::body::{self, BodySink, NoBody};
+use crate::calls::Calls;
+use crate::half::{Flow, Half, Headers, Place, Taken};
+use crate::root::Loaded;
+use crate::view::HostView;
+use filter_api::{
+    Call, Charge, Chunk, Cx, Dir, Level, OnData, OnHeaders, OnTrailers, Plugin, Reply, Sink, Stream,
+};
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+use std::sync::Arc;
+
+/// An exchange. Once the core's stream is gone, everything passes.
+pub(crate) struct Exchange<P: Plugin> {
+    plugin: Arc<P>,
+    stream: Option<P::Stream>,
+    pub(crate) voice: Arc<Voice>,
+    pub(crate) halves: [Half; 2],
+    pub(crate) calls: Calls,
+}
+
+impl<P: Plugin> Context for Exchange<P> {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
+        self.call_ended(token, headers, body, trailers);
+    }
+}
+
+impl<P: Plugin> HttpContext for Exchange<P> {
+    fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
+        self.stream = Some(self.plugin.open());
+        self.on_headers(Dir::Request, end)
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {
+        self.on_body(Dir::Request, size, end)
+    }
+
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        self.on_trailers(Dir::Request)
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, end: bool) -> Action {
+        self.on_headers(Dir::Response, end)
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
+        self.on_body(Dir::Response, size, end)
+    }
+
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        self.on_trailers(Dir::Response)
+    }
+}
+
+impl<P: Plugin> Exchange<P> {
+    pub(crate) fn new(loaded: &Loaded<P>) -> Self {
+        Self {
+            plugin: loaded.plugin.clone(),
+            stream: None,
+            voice: loaded.voice.clone(),
+            halves: <[Half; 2]>::default(),
+            calls: Calls::default(),
+        }
+    }
+
+    fn on_headers(&mut self, dir: Dir, end: bool) -> Action {
+        if self.stream.is_none() {
+            return Action::Continue;
+        }
+        self.half(dir).headers = Headers::Here;
+        let mut out = NoBody::default();
+        let Some((verdict, calls)) = self.ask(&mut out, |stream, cx| stream.headers(dir, end, cx)) else {
+            return Action::Continue;
+        };
+        self.no_body(&out);
+        match self.settle(dir, verdict, calls) {
+            // No body callback would ever release headers that end the message.
+            OnHeaders::Hold if !end => Action::Pause,
+            OnHeaders::Continue | OnHeaders::Hold => {
+                self.half(dir).headers = Headers::Gone;
+                Action::Continue
+            }
+            OnHeaders::Wait => {
+                self.half(dir).headers = Headers::Waiting;
+                Action::Pause
+            }
+            OnHeaders::Reply(reply) => {
+                self.reply(&reply);
+                Action::Pause
+            }
+            OnHeaders::Detach => {
+                self.detach();
+                Action::Continue
+            }
+        }
+    }
+
+    fn on_body(&mut self, dir: Dir, size: usize, end: bool) -> Action {
+        if self.stream.is_none() {
+            return Action::Continue;
+        }
+        let half = self.half(dir);
+        if half.headers == Headers::Waiting {
+            // Only where the operator set `allow_on_headers_stop_iteration`: otherwise Envoy waits with the
+            // body, too.
+            half.body_waits(size, end);
+            return Action::Pause;
+        }
+        match self.data(dir, size, end, Place::Body) {
+            Flow::Go => Action::Continue,
+            Flow::ReleaseThenGo => {
+                self.resume(dir);
+                Action::Continue
+            }
+            Flow::Stop | Flow::Over => Action::Pause,
+        }
+    }
+
+    fn on_trailers(&mut self, dir: Dir) -> Action {
+        if self.stream.is_none() {
+            return Action::Continue;
+        }
+        let half = self.half(dir);
+        half.trailers_here = true;
+        if half.headers == Headers::Waiting {
+            half.unseen.trailers = true;
+            return Action::Pause;
+        }
+        match self.trailers(dir, Place::Body) {
+            Flow::Go | Flow::ReleaseThenGo => Action::Continue,
+            Flow::Stop | Flow::Over => Action::Pause,
+        }
+    }
+
+    /// Gives the core a chunk, which is all that Envoy's buffer holds: whatever a pause leaves there was
+    /// emptied, or is unseen.
+    pub(crate) fn data(&mut self, dir: Dir, size: usize, end: bool, place: Place) -> Flow {
+        self.half(dir).chunk_came(size);
+        let mut charge = Charge::new(crate::vm(), usize::MAX);
+        if charge.grow(size).is_err() {
+            return self.fail(dir, 503, "the memory of all streams is used up");
+        }
+        let chunk = match size {
+            0 => None,
+            _ => hostcalls::get_buffer(body::body(dir), 0, size).ok().flatten(),
+        };
+        let slices = [chunk.as_deref().unwrap_or_default()];
+        let mut out = BodySink::new(dir, size, self.half(dir).limit(dir, place));
+        let asked = self.ask(&mut out, |stream, cx| stream.data(dir, Chunk { slices: &slices, end }, cx));
+        let written = out.finish();
+        let Some((verdict, calls)) = asked else { return Flow::Go };
+        self.no_calls(&calls);
+        match verdict {
+            OnData::Pass => self.half(dir).answer(Taken::Released, end),
+            OnData::Emit if written.overflowed => {
+                self.fail(dir, 500, "more was emitted than Envoy's buffer is known to take")
+            }
+            OnData::Emit => {
+                body::empty(dir, written.chunk_left);
+                self.half(dir).answer(Taken::Released, end)
+            }
+            OnData::Keep => {
+                body::empty(dir, written.chunk_left);
+                self.half(dir).answer(Taken::Kept, end)
+            }
+            OnData::Park => {
+                body::empty(dir, written.chunk_left);
+                self.half(dir).answer(Taken::Parked, end)
+            }
+            OnData::Reply(reply) => self.reply_if_possible(dir, &reply),
+            OnData::Reset => self.reset(),
+            OnData::Detach => {
+                let flow = self.half(dir).answer(Taken::Released, end);
+                self.detach();
+                flow
+            }
+        }
+    }
+
+    /// Gives the core the trailers.
+    pub(crate) fn trailers(&mut self, dir: Dir, place: Place) -> Flow {
+        let half = *self.half(dir);
+        let (asked, lost) = if half.buffered {
+            let mut out = BodySink::new(dir, 0, half.limit(dir, place));
+            let asked = self.ask(&mut out, |stream, cx| stream.trailers(dir, cx));
+            (asked, out.finish().overflowed)
+        } else {
+            let mut out = NoBody::default();
+            let asked = self.ask(&mut out, |stream, cx| stream.trailers(dir, cx));
+            (asked, out.bytes > 0)
+        };
+        let Some((verdict, calls)) = asked else { return Flow::Go };
+        self.no_calls(&calls);
+        match verdict {
+            OnTrailers::Emit if lost => self.fail(dir, 500, "trailers came before what was emitted"),
+            OnTrailers::Continue | OnTrailers::Emit => {
+                let half = self.half(dir);
+                half.headers = Headers::Gone;
+                half.trailers_here = false;
+                Flow::Go
+            }
+            OnTrailers::Reply(reply) => self.reply_if_possible(dir, &reply),
+            OnTrailers::Reset => self.reset(),
+        }
+    }
+
+    /// Asks the core, and applies the operations that it made. `None` if its stream is gone; else the verdict
+    /// and the calls that it wants.
+    pub(crate) fn ask<T>(
+        &mut self,
+        out: &mut dyn Sink,
+        ask: impl FnOnce(&mut P::Stream, &mut Cx<'_>) -> T,
+    ) -> Option<(T, Vec<Call>)> {
+        let stream = self.stream.as_mut()?;
+        let mut ops = take_ops();
+        let view = HostView::new(&self.halves);
+        let verdict = ask(stream, &mut Cx { view: &view, ops: &mut ops, out });
+        self.voice.apply(&ops, view);
+        let calls = ops.take_calls();
+        give_back(ops);
+        Some((verdict, calls))
+    }
+
+    pub(crate) fn half(&mut self, dir: Dir) -> &mut Half {
+        &mut self.halves[dir as usize]
+    }
+
+    /// Lets headers that were held go on, and what Envoy buffered with them.
+    pub(crate) fn resume(&mut self, dir: Dir) {
+        self.half(dir).headers = Headers::Gone;
+        // In either case Envoy forgets where the request's maps are.
+        self.half(Dir::Request).map_lost = true;
+        let _ok = match dir {
+            Dir::Request => hostcalls::resume_http_request(),
+            Dir::Response => hostcalls::resume_http_response(),
+        };
+    }
+
+    /// Answers the client instead. The answer passes this filter untouched.
+    pub(crate) fn reply(&mut self, reply: &Reply) -> Flow {
+        let headers = reply.headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+        let body = Some(reply.body.as_slice()).filter(|body| !body.is_empty());
+        self.voice.log(Level::Debug, || format!("replied {}: {}", reply.status, reply.details));
+        let _ok = hostcalls::send_http_response(reply.status.into(), headers, body);
+        self.detach();
+        Flow::Over
+    }
+
+    /// Cuts the exchange, so that the client sees an error: HTTP/1.1 loses the connection before the end of the
+    /// message, HTTP/2 gets RST_STREAM.
+    pub(crate) fn reset(&mut self) -> Flow {
+        let _ok = hostcalls::reset_http_response();
+        self.detach();
+        Flow::Over
+    }
+
+    /// Gives up for a reason of the host's own.
+    pub(crate) fn fail(&mut self, dir: Dir, status: u16, why: &str) -> Flow {
+        self.voice.log(Level::Warn, || format!("gave up on the {dir:?}: {why}"));
+        self.reply_if_possible(dir, &Reply::new(status, "filter_host_failure"))
+    }
+
+    /// Drops the core's stream, and with it all that it holds.
+    pub(crate) fn detach(&mut self) {
+        self.stream = None;
+        self.calls = Calls::default();
+    }
+
+    /// A reply that comes after response headers would only look like a short answer.
+    fn reply_if_possible(&mut self, dir: Dir, reply: &Reply) -> Flow {
+        if self.half(Dir::Response).headers == Headers::Gone {
+            self.voice.log(Level::Debug, || format!("reset in place of {} for the {dir:?}", reply.status));
+            return self.reset();
+        }
+        self.reply(reply)
+    }
+
+    pub(crate) fn no_body(&self, out: &NoBody) {
+        if out.bytes > 0 {
+            self.voice.dropped(|| format!("{} bytes of body beside headers", out.bytes));
+        }
+    }
+
+    pub(crate) fn no_calls(&self, calls: &[Call]) {
+        if !calls.is_empty() {
+            self.voice.dropped(|| format!("{} calls of a stream that does not wait", calls.len()));
+        }
+    }
+}
