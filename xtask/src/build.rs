@@ -1,0 +1,144 @@
+//! The build products, and where they go.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Stop;
+use crate::run::{self, Checked};
+use crate::workspace::Workspace;
+
+/// The target of the filters' wasm modules.
+pub(crate) const WASI: &str = "wasm32-wasip1";
+/// The target on which the pure crates' tests run under Node.
+pub(crate) const WEB: &str = "wasm32-unknown-unknown";
+
+/// What users load into Envoy: it goes to `dist/`.
+const SHIPPED: &[Artefact] = &[
+    Artefact {
+        package: "kserve-transcoder-wasm",
+        features: "",
+        kind: Kind::Wasm,
+        library: "kserve_transcoder_wasm",
+        name: "kserve_transcoder.wasm",
+    },
+    Artefact {
+        package: "host-dynamic-module",
+        features: "",
+        kind: Kind::Native,
+        library: "inference_filters",
+        name: "libinference_filters.so",
+    },
+];
+
+/// What only tests load: it goes to `target/artefacts/`.
+const FOR_TESTS: &[Artefact] = &[
+    Artefact {
+        package: "probe-filter",
+        features: "",
+        kind: Kind::Wasm,
+        library: "probe_filter",
+        name: "probe_filter.wasm",
+    },
+    Artefact {
+        package: "host-dynamic-module",
+        features: "probe",
+        kind: Kind::Native,
+        library: "inference_filters",
+        name: "libinference_filters_probe.so",
+    },
+];
+
+/// A build product.
+struct Artefact {
+    package: &'static str,
+    /// Features beyond the default ones.
+    features: &'static str,
+    kind: Kind,
+    /// The name of the package's library target.
+    library: &'static str,
+    /// What the product is called where it is put.
+    name: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Wasm,
+    Native,
+}
+
+/// Fills `dist/`.
+pub(crate) fn dist(workspace: &Workspace) -> Result<(), Stop> {
+    let dist = workspace.root.join("dist");
+    SHIPPED.iter().try_for_each(|artefact| make(workspace, artefact, &dist))
+}
+
+/// Fills `dist/`, and `target/artefacts/` with what only tests load.
+pub(crate) fn dist_and_probes(workspace: &Workspace) -> Result<(), Stop> {
+    dist(workspace)?;
+    let artefacts = artefacts_for_tests(workspace);
+    FOR_TESTS.iter().try_for_each(|artefact| make(workspace, artefact, &artefacts))
+}
+
+/// Where [`dist_and_probes`] puts what only tests load.
+pub(crate) fn artefacts_for_tests(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("artefacts")
+}
+
+/// The packages that only make sense on [`WASI`].
+pub(crate) fn wasm_packages() -> impl Iterator<Item = &'static str> {
+    SHIPPED.iter().chain(FOR_TESTS).filter(|a| a.kind == Kind::Wasm).map(|a| a.package)
+}
+
+/// Makes sure that the toolchain in use can compile for `target`.
+pub(crate) fn target(workspace: &Workspace, target: &str) -> Result<(), Stop> {
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.current_dir(&workspace.root).args(["--print", "sysroot"]);
+    let output = rustc.output().map_err(|e| Stop::new(format!("cannot run rustc: {e}")))?;
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if sysroot.join("lib/rustlib").join(target).join("lib").is_dir() {
+        return Ok(());
+    }
+    let missing = |why: &str| {
+        Stop::new(format!(
+            "Rust's target {target} is missing ({why}): install it, `rustup target add {target}`"
+        ))
+    };
+    if run::on_path("rustup").is_none() {
+        return Err(missing("and rustup is not on PATH"));
+    }
+    run::step(&format!("rustup target add {target}"), || {
+        let mut rustup = Command::new("rustup");
+        rustup.current_dir(&workspace.root).args(["target", "add", target]);
+        rustup.quietly(target)?.map_err(|output| missing(last_line(&output)))
+    })
+}
+
+fn make(workspace: &Workspace, artefact: &Artefact, directory: &Path) -> Result<(), Stop> {
+    let Artefact { package, features, kind, library, name } = *artefact;
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--release", "--locked", "-p", package, "--features", features]);
+    let built = match kind {
+        Kind::Wasm => {
+            target(workspace, WASI)?;
+            cargo.args(["--target", WASI]);
+            workspace.target.join(WASI).join("release").join(format!("{library}.wasm"))
+        }
+        Kind::Native => workspace.target.join("release").join(format!("lib{library}.so")),
+    };
+    run::step(&format!("build {name}"), || cargo.checked())?;
+
+    fs::create_dir_all(directory).map_err(|e| Stop::new(format!("make {}: {e}", directory.display())))?;
+    let (to, next) = (directory.join(name), directory.join(format!("{name}.new")));
+    // An Envoy may have the old file mapped: it must be replaced, never overwritten.
+    let copied = fs::copy(&built, &next).and_then(|bytes| fs::rename(&next, &to).map(|()| bytes));
+    let bytes =
+        copied.map_err(|e| Stop::new(format!("copy {} to {}: {e}", built.display(), to.display())))?;
+    eprintln!("    {}: {} KB", to.display(), bytes / 1000);
+    Ok(())
+}
+
+/// The last line that says something.
+pub(crate) fn last_line(output: &str) -> &str {
+    output.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no output")
+}

@@ -1,0 +1,134 @@
+//! Python environments under `target/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Stop;
+use crate::run::{self, Checked};
+use crate::workspace::Workspace;
+
+/// Interpreters that may be there, best first. MLServer does not support the newest Pythons.
+const CANDIDATES: [&str; 6] =
+    ["python3", "python3.12", "python3.11", "python3.10", "/usr/bin/python3", "/usr/local/bin/python3"];
+
+/// The Python versions an environment may have, as (major, minor).
+#[derive(Clone, Copy)]
+pub(crate) struct Versions {
+    oldest: (u32, u32),
+    newest: (u32, u32),
+}
+
+/// What the Envoy wheels take.
+pub(crate) const ANY: Versions = Versions { oldest: (3, 9), newest: (3, 99) };
+/// What MLServer 1.7 takes.
+const FOR_MODELS: Versions = Versions { oldest: (3, 9), newest: (3, 12) };
+
+/// The interpreter of the environment with the model servers and clients.
+pub(crate) fn models(workspace: &Workspace) -> Result<PathBuf, Stop> {
+    let path = workspace.root.join("test-harness/e2e/python/requirements.txt");
+    let text = fs::read_to_string(&path).map_err(|e| Stop::new(format!("read {}: {e}", path.display())))?;
+    let requirements: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    environment(workspace, "venv-models", &requirements, FOR_MODELS, "")
+}
+
+/// The interpreter of an environment under `target/` that has exactly `requirements` installed. It is made
+/// unless a stamp says that it has been. `otherwise` is appended to the line that says what is missing.
+pub(crate) fn environment(
+    workspace: &Workspace,
+    name: &str,
+    requirements: &[&str],
+    versions: Versions,
+    otherwise: &str,
+) -> Result<PathBuf, Stop> {
+    let venv = workspace.target.join(name);
+    let python = venv.join("bin/python");
+    let (stamp, wanted) = (venv.join("complete"), requirements.join("\n"));
+    if python.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(python);
+    }
+    let base = interpreter(versions).map_err(|Stop(why)| Stop(why + otherwise))?;
+    run::step(&format!("Python environment target/{name}: {}", requirements.join(", ")), || {
+        if venv.exists() {
+            let removed = fs::remove_dir_all(&venv);
+            removed.map_err(|e| Stop::new(format!("remove {}: {e}", venv.display())))?;
+        }
+        let made = Command::new(&base).args(["-m", "venv"]).arg(&venv).quietly("venv")?;
+        made.map_err(|output| no_venv(&base, crate::build::last_line(&output)))?;
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(requirements);
+        pip.quietly("pip install")?.map_err(|output| {
+            let (what, why) = (requirements.join(" "), pip_error(&output));
+            Stop::new(format!(
+                "pip cannot install {what} ({why}): give it access to a package index{otherwise}"
+            ))
+        })?;
+        fs::write(&stamp, &wanted).map_err(|e| Stop::new(format!("write {}: {e}", stamp.display())))
+    })?;
+    Ok(python)
+}
+
+/// The first interpreter of a fitting version that can make environments.
+fn interpreter(versions: Versions) -> Result<PathBuf, Stop> {
+    let Versions { oldest, newest } = versions;
+    let mut unfit = None;
+    for candidate in CANDIDATES {
+        let script = "import sys; print(*sys.version_info[:2]); import venv, ensurepip";
+        let Ok(output) = Command::new(candidate).args(["-c", script]).output() else { continue };
+        let Some(version) = version(&String::from_utf8_lossy(&output.stdout)) else { continue };
+        if !(oldest..=newest).contains(&version) {
+            let (major, minor) = version;
+            unfit.get_or_insert_with(|| {
+                let (from, to) = (oldest.1, newest.1);
+                Stop::new(format!("{candidate} is {major}.{minor}: install a Python from 3.{from} to 3.{to}"))
+            });
+        } else if output.status.success() {
+            return Ok(candidate.into());
+        } else {
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            unfit.get_or_insert_with(|| no_venv(Path::new(candidate), crate::build::last_line(&why)));
+        }
+    }
+    Err(unfit.unwrap_or_else(|| {
+        Stop::new("no python3 on PATH: install Python 3 with its venv module (Debian: python3-venv)")
+    }))
+}
+
+fn no_venv(python: &Path, why: &str) -> Stop {
+    let python = python.display();
+    Stop::new(format!(
+        "{python} cannot make environments ({why}): install its venv module (Debian: python3-venv)"
+    ))
+}
+
+fn version(printed: &str) -> Option<(u32, u32)> {
+    let (major, minor) = printed.trim().split_once(' ')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The line of pip's output that says why.
+fn pip_error(output: &str) -> &str {
+    let error = output.lines().find_map(|line| line.strip_prefix("ERROR: "));
+    error.unwrap_or_else(|| crate::build::last_line(output)).trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pips_reason_is_its_first_error() {
+        let output = "WARNING: Retrying\nERROR: Could not find a version that satisfies x\nERROR: No match\n";
+        assert_eq!(pip_error(output), "Could not find a version that satisfies x");
+        assert_eq!(pip_error("Killed\n\n"), "Killed");
+    }
+
+    #[test]
+    fn a_version_is_two_numbers() {
+        assert_eq!(version("3 11\n"), Some((3, 11)));
+        assert_eq!(version("Python"), None);
+        assert!((FOR_MODELS.oldest..=FOR_MODELS.newest).contains(&(3, 10)));
+        assert!(!(FOR_MODELS.oldest..=FOR_MODELS.newest).contains(&(3, 13)));
+    }
+}
