@@ -1,0 +1,246 @@
+//! Every call but inference: JSON to a message and back by descriptors.
+//!
+//! Messages of these calls are small, so a body is collected whole and read at once, in the JSON form of
+//! protobuf (field names in either spelling, bytes as base64, enums by name), with unknown fields refused. An
+//! answer is printed with the names of the `.proto` file, 64-bit integers as numbers, and every field without
+//! presence, as the REST interface of the Open Inference Protocol has it.
+
+mod assign;
+mod buffer;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod weight;
+
+use crate::problem::Problem;
+use crate::rows::{Body, Row, Variables};
+use buffer::{Buffer, RopeWriter};
+use filter_api::{Charge, Rope, Sink};
+use prost_reflect::prost::Message as _;
+use prost_reflect::{DeserializeOptions, DynamicMessage, SerializeOptions, Value};
+use scan::Scanner;
+use serde::de::IgnoredAny;
+use serde::ser::{Serialize, Serializer};
+use std::sync::Arc;
+
+/// How answers are printed.
+const PRINTED: SerializeOptions = SerializeOptions::new()
+    .stringify_64_bit_integers(false)
+    .use_proto_field_name(true)
+    .skip_default_fields(false);
+
+/// At most so many bytes of a client's text come back in an error.
+const QUOTED_BYTES: usize = 300;
+
+/// A request that is being read.
+#[derive(Debug)]
+pub(crate) struct Request {
+    row: Arc<Row>,
+    variables: Variables,
+    body: Buffer,
+    scanner: Scanner,
+    max_bytes: usize,
+    charge: Charge,
+}
+
+/// An answer that is being read.
+#[derive(Debug)]
+pub(crate) struct Response {
+    row: Arc<Row>,
+    variables: Variables,
+    message: Buffer,
+    charge: Charge,
+}
+
+/// An answer, printed.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    status: u16,
+    body: Rope,
+}
+
+impl Request {
+    /// A request for a row, with what its path says. The body may have at most `max_bytes`; whatever is held is
+    /// charged as `charge` is.
+    pub(crate) fn new(row: &Arc<Row>, variables: Variables, max_bytes: usize, charge: Charge) -> Self {
+        let body = Buffer::new(charge.sibling());
+        Self { row: row.clone(), variables, body, scanner: Scanner::default(), max_bytes, charge }
+    }
+
+    /// Takes the next bytes of the body.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        if self.row.body == Body::None {
+            return match bytes.trim_ascii().is_empty() {
+                true => Ok(()),
+                false => Err(Problem::bad_request("this path takes no body")),
+            };
+        }
+        if self.body.len().saturating_add(bytes.len()) > self.max_bytes {
+            let limit = self.max_bytes;
+            return Err(Problem::too_large(format!("the body is larger than max_request_bytes ({limit})")));
+        }
+        self.scanner.write(bytes)?;
+        self.body.push(bytes)?;
+        Ok(())
+    }
+
+    /// There is no body, or its JSON document has been closed.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.row.body == Body::None || self.scanner.is_closed()
+    }
+
+    /// Ends the body and makes the message.
+    pub(crate) fn finish(mut self) -> Result<(Rope, Response), Problem> {
+        let mut charge = self.charge.sibling();
+        charge.grow(self.scanner.weight())?;
+        let mut message = self.read_body()?;
+        for (name, path, value) in self.variables.iter() {
+            assign::assign(&mut message, name, path, value)?;
+        }
+        charge.grow(message.encoded_len())?;
+        let mut rope = Rope::new(self.charge.sibling());
+        rope.push(&message.encode_to_vec())?;
+        let answer = Buffer::new(self.charge.sibling());
+        let Self { row, variables, charge, .. } = self;
+        Ok((rope, Response { row, variables, message: answer, charge }))
+    }
+
+    fn read_body(&mut self) -> Result<DynamicMessage, Problem> {
+        let body = self.body.bytes();
+        let input = &self.row.input;
+        if body.trim_ascii().is_empty() {
+            return Ok(DynamicMessage::new(input.clone()));
+        }
+        match &self.row.body {
+            Body::None => Ok(DynamicMessage::new(input.clone())),
+            Body::Whole => parse(input, body),
+            Body::Field(field) => {
+                // A member of an object made around the body, which therefore must be one whole document first.
+                serde_json::from_slice::<IgnoredAny>(body).map_err(|error| bad_body("", &error))?;
+                let mut object = Buffer::new(self.charge.sibling());
+                for part in [b"{\"", field.name().as_bytes(), b"\":", body, b"}"] {
+                    object.push(part)?;
+                }
+                parse(input, object.bytes())
+            }
+        }
+    }
+}
+
+impl Response {
+    /// Takes the next bytes of the message.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.message.push(bytes)?;
+        Ok(())
+    }
+
+    /// Ends the message, and prints it.
+    pub(crate) fn finish(self) -> Result<Answer, Problem> {
+        let output = &self.row.output;
+        let bad = |why: &dyn std::fmt::Display| {
+            Problem::bad_answer(format!(
+                "the model server's answer is no valid {}: {why}",
+                output.full_name()
+            ))
+        };
+        let mut charge = self.charge.sibling();
+        charge.grow(weight::of_message(output, self.message.bytes()))?;
+        let message =
+            DynamicMessage::decode(output.clone(), self.message.bytes()).map_err(|why| bad(&why))?;
+        let mut body = RopeWriter::new(Rope::new(self.charge.sibling()));
+        let mut status = 200;
+        let printed = match Readiness::of(self.row.rpc_path()) {
+            Some(Readiness { flag, of_model }) => {
+                if message.get_field_by_name(flag).as_deref() == Some(&Value::Bool(false)) {
+                    status = 503;
+                }
+                let says = |field| self.variables.get(field).filter(|_| of_model);
+                let named =
+                    Named { name: says("name"), version: says("version"), message: Printed(&message) };
+                serde_json::to_writer(&mut body, &named)
+            }
+            None => serde_json::to_writer(&mut body, &Printed(&message)),
+        };
+        let body = body.finish()?;
+        printed.map_err(|why| bad(&why))?;
+        Ok(Answer { status, body })
+    }
+}
+
+impl Answer {
+    /// 200, or 503 where the server says that it or the model is not ready.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Writes the JSON.
+    pub(crate) fn render(mut self, out: &mut dyn Sink) {
+        self.body.drain_to(out);
+    }
+}
+
+/// A call whose answer is a flag, which REST clients read from the status.
+struct Readiness {
+    /// The answer's field.
+    flag: &'static str,
+    /// The answer repeats which model the URL named, which the gRPC message does not say.
+    of_model: bool,
+}
+
+impl Readiness {
+    fn of(rpc_path: &str) -> Option<Self> {
+        match rpc_path {
+            kserve_proto::SERVER_LIVE => Some(Self { flag: "live", of_model: false }),
+            kserve_proto::SERVER_READY => Some(Self { flag: "ready", of_model: false }),
+            kserve_proto::MODEL_READY => Some(Self { flag: "ready", of_model: true }),
+            _ => None,
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Named<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(flatten)]
+    message: Printed<'a>,
+}
+
+struct Printed<'a>(&'a DynamicMessage);
+
+impl Serialize for Printed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize_with_options(serializer, &PRINTED)
+    }
+}
+
+/// Reads a message from its JSON form.
+fn parse(input: &prost_reflect::MessageDescriptor, json: &[u8]) -> Result<DynamicMessage, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
+    let options = DeserializeOptions::new().deny_unknown_fields(true);
+    let message = DynamicMessage::deserialize_with_options(input.clone(), tracked, &options);
+    message.and_then(|message| reader.end().map(|()| message)).map_err(|error| {
+        // The path ends in a question mark where a name is not known yet, and is a dot for the whole document.
+        let path = track.path().to_string();
+        match path.trim_end_matches(['.', '?']) {
+            "" => bad_body("", &error),
+            path => bad_body(&format!("{}: ", quoted(path)), &error),
+        }
+    })
+}
+
+fn bad_body(place: &str, error: &serde_json::Error) -> Problem {
+    Problem::bad_request(format!("body: {place}{}", quoted(&error.to_string())))
+}
+
+/// Cuts a text that quotes what a client sent.
+fn quoted(text: &str) -> String {
+    match text.char_indices().find(|(at, _)| *at >= QUOTED_BYTES) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_owned(),
+    }
+}

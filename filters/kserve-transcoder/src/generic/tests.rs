@@ -1,0 +1,349 @@
+//! Calls as a REST client and a gRPC server see them.
+
+use super::*;
+use crate::rows::tests::{descriptor_set, method};
+use crate::rows::{Found, Rows};
+use filter_api::Vm;
+use proptest::prelude::*;
+use prost_reflect::ReflectMessage;
+use std::sync::LazyLock;
+
+static OURS: LazyLock<Rows> = LazyLock::new(|| Rows::load(&[]).unwrap());
+
+fn open_on(vm: &Arc<Vm>, rows: &Rows, method: &str, path: &str) -> Request {
+    let Ok(Found::Row { row, variables }) = rows.find(method.as_bytes(), path.as_bytes()) else {
+        panic!("no row for {method} {path}");
+    };
+    Request::new(row, variables, 10_000, Charge::new(vm.clone(), usize::MAX))
+}
+
+fn open(rows: &Rows, method: &str, path: &str) -> Request {
+    open_on(&Vm::new(1 << 24), rows, method, path)
+}
+
+fn bytes(mut rope: Rope) -> Vec<u8> {
+    let mut out = Vec::new();
+    rope.drain_to(&mut out);
+    out
+}
+
+/// The message that the server gets.
+fn sent(rows: &Rows, method: &str, path: &str, body: &str) -> Result<DynamicMessage, Problem> {
+    let mut request = open(rows, method, path);
+    let input = request.row.input.clone();
+    request.write(body.as_bytes())?;
+    let (message, _) = request.finish()?;
+    Ok(DynamicMessage::decode(input, &bytes(message)[..]).unwrap())
+}
+
+fn refused(rows: &Rows, path: &str, body: &str) -> String {
+    let problem = sent(rows, "POST", path, body).unwrap_err();
+    assert_eq!(problem.status, 400);
+    problem.message.into_owned()
+}
+
+/// Status and body that the client gets.
+fn answered(rows: &Rows, path: &str, message: &[u8]) -> Result<(u16, String), Problem> {
+    let (_, mut response) = open(rows, "GET", path).finish()?;
+    // As it comes from a network.
+    for piece in message.chunks(3) {
+        response.write(piece)?;
+    }
+    let answer = response.finish()?;
+    let mut body = Vec::new();
+    let status = answer.status();
+    answer.render(&mut body);
+    Ok((status, String::from_utf8(body).unwrap()))
+}
+
+/// A message of one of our types, from its JSON form.
+fn message(name: &str, json: &str) -> Vec<u8> {
+    let pool = prost_reflect::DescriptorPool::decode(kserve_proto::DESCRIPTOR_SET).unwrap();
+    let message = pool.get_message_by_name(&format!("inference.{name}")).unwrap();
+    parse(&message, json.as_bytes()).unwrap().encode_to_vec()
+}
+
+fn user_rows(rule: &str) -> Rows {
+    Rows::load(&[method(rule)]).unwrap()
+}
+
+#[test]
+fn a_get_is_complete_without_a_body_and_carries_what_its_path_says() {
+    for (path, expected) in [
+        ("/v2", &b""[..]),
+        ("/v2/health/live", b""),
+        ("/v2/health/ready", b""),
+        ("/v2/models/ident", b"\x0a\x05ident"),
+        ("/v2/models/ident/ready", b"\x0a\x05ident"),
+        ("/v2/models/ident/versions/1", b"\x0a\x05ident\x12\x011"),
+        ("/v2/models/a%2Fb/versions/1/ready", b"\x0a\x03a/b\x12\x011"),
+    ] {
+        let request = open(&OURS, "GET", path);
+        assert!(request.is_complete(), "{path}");
+        assert_eq!(bytes(request.finish().unwrap().0), expected, "{path}");
+    }
+    let mut request = open(&OURS, "GET", "/v2");
+    request.write(b" \r\n").unwrap();
+    assert_eq!(request.write(b"{}").unwrap_err(), Problem::bad_request("this path takes no body"));
+}
+
+#[test]
+fn readiness_is_in_the_body_and_in_the_status() {
+    for (path, yes, no) in [
+        ("/v2/health/live", r#"{"live":true}"#, r#"{"live":false}"#),
+        ("/v2/health/ready", r#"{"ready":true}"#, r#"{"ready":false}"#),
+        ("/v2/models/m/ready", r#"{"name":"m","ready":true}"#, r#"{"name":"m","ready":false}"#),
+        (
+            "/v2/models/m/versions/2/ready",
+            r#"{"name":"m","version":"2","ready":true}"#,
+            r#"{"name":"m","version":"2","ready":false}"#,
+        ),
+    ] {
+        assert_eq!(answered(&OURS, path, b"\x08\x01").unwrap(), (200, yes.into()));
+        // No is the default, which servers leave out.
+        assert_eq!(answered(&OURS, path, b"").unwrap(), (503, no.into()));
+        assert_eq!(answered(&OURS, path, b"\x08\x00").unwrap(), (503, no.into()));
+    }
+}
+
+#[test]
+fn metadata_comes_out_as_a_server_with_rest_of_its_own_prints_it() {
+    let server =
+        r#"{"name":"triton","version":"2.51.0","extensions":["classification","binary_tensor_data"]}"#;
+    assert_eq!(
+        answered(&OURS, "/v2", &message("ServerMetadataResponse", server)).unwrap(),
+        (200, server.into())
+    );
+    let model = r#"{"name":"ident","versions":["1"],"platform":"python","inputs":[{"name":"INPUT0","datatype":"FP32","shape":[-1,4]}],"outputs":[{"name":"OUT_INPUT0","datatype":"FP32","shape":[-1,4]}]}"#;
+    assert_eq!(
+        answered(&OURS, "/v2/models/ident", &message("ModelMetadataResponse", model)).unwrap(),
+        (200, model.into())
+    );
+}
+
+#[test]
+fn an_empty_answer_still_has_every_field() {
+    assert_eq!(answered(&OURS, "/v2", b"").unwrap().1, r#"{"name":"","version":"","extensions":[]}"#);
+    let model = r#"{"name":"","versions":[],"platform":"","inputs":[],"outputs":[]}"#;
+    assert_eq!(answered(&OURS, "/v2/models/m", b"").unwrap().1, model);
+    let tensor = r#"{"name":"","versions":[],"platform":"","inputs":[{"name":"","datatype":"","shape":[]}],"outputs":[]}"#;
+    assert_eq!(answered(&OURS, "/v2/models/m", b"\x22\x00").unwrap().1, tensor);
+}
+
+#[test]
+fn fields_that_servers_disagree_on_do_not_spoil_metadata() {
+    let plain = answered(&OURS, "/v2/models/m", b"\x0a\x01m").unwrap();
+    // Field 6: a map of strings in the protocol; a map of parameters in MLServer, whose tensors have a field 4.
+    for odd in [
+        &b"\x0a\x01m\x32\x06\x0a\x01k\x12\x01v"[..],
+        b"\x0a\x01m\x32\x09\x0a\x01k\x12\x04\x1a\x02ct",
+        b"\x0a\x01m\x32\x07\x0a\x01k\x12\x02\x10\x05",
+    ] {
+        assert_eq!(answered(&OURS, "/v2/models/m", odd).unwrap(), plain);
+    }
+    let tensor = b"\x22\x0e\x0a\x01x\x22\x09\x0a\x01k\x12\x04\x1a\x02ct";
+    assert!(answered(&OURS, "/v2/models/m", tensor).unwrap().1.contains(r#""inputs":[{"name":"x","#));
+}
+
+#[test]
+fn an_answer_that_is_no_message_is_the_servers_fault() {
+    for odd in [&b"\x0a\x05ab"[..], b"\xff", b"\x0a\x01\xff", b"\x22\x01\x0a"] {
+        let problem = answered(&OURS, "/v2/models/m", odd).unwrap_err();
+        assert_eq!(problem.status, 502);
+        let expected = "the model server's answer is no valid inference.ModelMetadataResponse: ";
+        assert!(problem.message.starts_with(expected), "{problem}");
+    }
+}
+
+#[test]
+fn a_body_cut_anywhere_makes_the_same_message_and_is_complete_when_it_closes() {
+    let rows = user_rows("post: '/v1/{name}' body: '*'");
+    let body = br#" {"number": -7, "inner": {"list": ["}", "\"]"]}, "counts": {"a": 9007199254740993}}"#;
+    let whole = sent(&rows, "POST", "/v1/n", std::str::from_utf8(body).unwrap()).unwrap();
+    for cut in 0..=body.len() {
+        let mut request = open(&rows, "POST", "/v1/n");
+        request.write(&body[..cut]).unwrap();
+        assert_eq!(request.is_complete(), cut == body.len(), "{cut}");
+        request.write(&body[cut..]).unwrap();
+        assert!(request.is_complete());
+        let (message, _) = request.finish().unwrap();
+        assert_eq!(DynamicMessage::decode(whole.descriptor(), &bytes(message)[..]).unwrap(), whole, "{cut}");
+    }
+}
+
+#[test]
+fn every_kind_of_field_survives_both_ways() {
+    let rows = Rows::load(&[descriptor_set(
+        r#"rpc In(M) returns (M) { option (google.api.http) = { post: "/v1/in" body: "*" }; }
+           rpc Out(M) returns (M) { option (google.api.http) = { get: "/v1/out" }; }"#,
+    )])
+    .unwrap();
+    let body = r#"{"name":"né","number":-3,"inner":{"name":"","number":0,"list":[],"data":"","colour":"RED","counts":{},"flag":false,"ratio":0.5,"many":[],"big":0},"list":["a",""],"data":"AP8=","colour":"BLUE","counts":{"k":-9223372036854775808},"flag":true,"ratio":"NaN","many":[],"big":18446744073709551615,"note":""}"#;
+    let message = sent(&rows, "POST", "/v1/in", body).unwrap().encode_to_vec();
+    assert_eq!(answered(&rows, "/v1/out", &message).unwrap(), (200, body.into()));
+}
+
+#[test]
+fn a_post_without_a_body_is_an_empty_message() {
+    let rows = user_rows("post: '/v1/{name}' body: '*'");
+    for body in ["", " \n"] {
+        let message = sent(&rows, "POST", "/v1/n", body).unwrap();
+        assert_eq!(message.encode_to_vec(), b"\x0a\x01n");
+    }
+}
+
+#[test]
+fn a_body_that_disagrees_with_the_url_is_refused_and_one_that_agrees_is_not() {
+    let rows = user_rows("post: '/v1/{name}/{inner.number}/{note}' body: '*'");
+    let path = "/v1/public/7/n";
+    let url_only = sent(&rows, "POST", path, "{}").unwrap();
+    for same in [r#"{"name":"public"}"#, r#"{"name":""}"#, r#"{"name":null}"#, r#"{"inner":{"number":"7"}}"#]
+    {
+        assert_eq!(sent(&rows, "POST", path, same).unwrap(), url_only, "{same}");
+    }
+    assert_eq!(
+        refused(&rows, path, r#"{"name":"secret"}"#),
+        "name is 'public' in the URL but 'secret' in the body"
+    );
+    assert_eq!(
+        refused(&rows, path, r#"{"inner":{"number":8}}"#),
+        "inner.number is '7' in the URL but '8' in the body"
+    );
+    // The last one of two wins in JSON, and is the one that is compared.
+    assert_eq!(
+        refused(&rows, path, r#"{"name":"public","name":"secret"}"#),
+        "name is 'public' in the URL but 'secret' in the body"
+    );
+    // This field knows the difference between empty and absent.
+    assert_eq!(refused(&rows, path, r#"{"note":""}"#), "note is 'n' in the URL but '' in the body");
+    let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(5000));
+    assert!(refused(&rows, path, &long).len() < 500);
+}
+
+#[test]
+fn a_path_sets_numbers_flags_and_enums_and_says_when_it_cannot() {
+    let rows = user_rows("post: '/v1/{number}/{flag}/{colour}/{ratio}/{big}'");
+    let found = sent(&rows, "POST", "/v1/-5/true/BLUE/1e3/18446744073709551615", "").unwrap();
+    let expected = sent(
+        &user_rows("post: '/v1' body: '*'"),
+        "POST",
+        "/v1",
+        r#"{"number":-5,"flag":true,"colour":1,"ratio":1000,"big":"18446744073709551615"}"#,
+    );
+    assert_eq!(found.encode_to_vec(), expected.unwrap().encode_to_vec());
+    assert_eq!(refused(&rows, "/v1/x/true/RED/1/1", ""), "path: number 'x' is no int32");
+    assert_eq!(refused(&rows, "/v1/1/yes/RED/1/1", ""), "path: flag 'yes' is no bool");
+    assert_eq!(refused(&rows, "/v1/1/true/GREEN/1/1", ""), "path: colour 'GREEN' is no user.Colour");
+    assert_eq!(refused(&rows, "/v1/1/true/RED/1/-1", ""), "path: big '-1' is no uint64");
+}
+
+#[test]
+fn a_bad_body_is_refused_with_the_place_of_the_fault() {
+    let rows = user_rows("post: '/v1' body: '*'");
+    for (body, expected) in [
+        (r#"{"nome":"x"}"#, "unrecognized field name 'nome' at line 1 column 7"),
+        (r#"{"inner":{"many":[{},{"x":1}]}}"#, "inner.many[1]: unrecognized field name 'x'"),
+        (r#"{"number":"seven"}"#, "number: "),
+        (r#"{"number":2147483648}"#, "number: "),
+        (r#"{"data":"%"}"#, "data: "),
+        (r#"{"colour":"GREEN"}"#, "colour: unrecognized enum value 'GREEN'"),
+        (r#"{"flag":tru}"#, "flag: expected ident"),
+        ("[]", "invalid type: sequence, expected a map"),
+        ("{]", "key must be a string"),
+        ("{", "EOF while parsing an object"),
+        ("12", "invalid type: integer"),
+    ] {
+        let found = refused(&rows, "/v1", body);
+        assert!(found.starts_with(&format!("body: {expected}")), "{body}: {found}");
+    }
+    assert!(refused(&rows, "/v1", "{} {}").contains("goes on after its JSON document"));
+    let mut request = open(&rows, "POST", "/v1");
+    request.write(b"{\"name\":\"\xff\"}").unwrap();
+    assert_eq!(request.finish().unwrap_err().status, 400);
+    let deep = r#"{"inner":"#.repeat(1000);
+    assert!(refused(&rows, "/v1", &deep).contains("recursion limit"));
+}
+
+#[test]
+fn a_body_can_be_one_field_of_the_message() {
+    let inner = user_rows("post: '/v1/{name}' body: 'inner'");
+    let message = sent(&inner, "POST", "/v1/n", r#"{"name":"m"}"#).unwrap();
+    assert_eq!(message.encode_to_vec(), b"\x0a\x01n\x1a\x03\x0a\x01m");
+    let list = user_rows("post: '/v1/{name}' body: 'list'");
+    let message = sent(&list, "POST", "/v1/n", r#"["a","b"]"#).unwrap();
+    assert_eq!(message.encode_to_vec(), b"\x0a\x01n\x22\x01a\x22\x01b");
+    let number = user_rows("post: '/v1' body: 'number'");
+    assert_eq!(sent(&number, "POST", "/v1", " 7 ").unwrap().encode_to_vec(), b"\x10\x07");
+    // Nothing but that field can be reached.
+    assert!(refused(&number, "/v1", r#"7,"name":"x""#).starts_with("body: trailing characters"));
+    assert!(
+        refused(&inner, "/v1/n", r#"{"nome":1}"#).starts_with("body: inner: unrecognized field name 'nome'")
+    );
+}
+
+#[test]
+fn a_body_over_the_limit_is_too_large_and_one_over_the_budget_is_refused_for_now() {
+    let rows = user_rows("post: '/v1' body: '*'");
+    let mut request = open(&rows, "POST", "/v1");
+    request.write(&[b' '; 9_999]).unwrap();
+    let problem = request.write(b"{}").unwrap_err();
+    assert_eq!(
+        (problem.status, &*problem.message),
+        (413, "the body is larger than max_request_bytes (10000)")
+    );
+
+    let vm = Vm::new(4096);
+    let mut request = open_on(&vm, &rows, "POST", "/v1");
+    assert_eq!(request.write(&[b' '; 5000]).unwrap_err().status, 503);
+    drop(request);
+    // Few bytes that become many values.
+    let mut request = open_on(&vm, &rows, "POST", "/v1");
+    request.write(format!(r#"{{"list":[{}""]}}"#, r#""","#.repeat(50)).as_bytes()).unwrap();
+    assert_eq!(request.finish().unwrap_err().status, 503);
+    assert_eq!(vm.used(), 0);
+}
+
+#[test]
+fn an_answer_that_swells_when_it_is_decoded_is_weighed_first() {
+    let vm = Vm::new(100_000);
+    let answer = |shape: usize| {
+        let (_, mut response) = open_on(&vm, &OURS, "GET", "/v2/models/m").finish().unwrap();
+        let dimensions = vec![1; shape];
+        let tensor = [&[0x1a, shape as u8][..], &dimensions].concat();
+        response.write(&[&[0x22, tensor.len() as u8][..], &tensor].concat()).unwrap();
+        response.finish()
+    };
+    assert_eq!(answer(100).unwrap().status(), 200);
+    let many = Vm::new(20_000);
+    let (_, mut response) = open_on(&many, &OURS, "GET", "/v2/models/m").finish().unwrap();
+    response.write(&b"\x22\x00".repeat(100)).unwrap();
+    assert_eq!(response.finish().unwrap_err().status, 503);
+    assert_eq!((vm.used(), many.used()), (0, 0));
+}
+
+proptest! {
+    #[test]
+    fn no_body_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), json in r#"[{}\[\],:" a-z0-9\\.-]{0,60}"#) {
+        static ROWS: LazyLock<Rows> = LazyLock::new(|| user_rows("post: '/v1/{name}' body: '*'"));
+        for body in [&bytes[..], json.as_bytes(), &[b"{", json.as_bytes()].concat()] {
+            let mut request = open(&ROWS, "POST", "/v1/n");
+            let result = request.write(body).and_then(|()| request.finish());
+            if let Err(problem) = result {
+                prop_assert_eq!(problem.status, 400);
+            }
+        }
+    }
+
+    #[test]
+    fn no_answer_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        for path in ["/v2", "/v2/health/live", "/v2/models/m", "/v2/models/m/ready"] {
+            match answered(&OURS, path, &bytes) {
+                Ok((status, body)) => {
+                    prop_assert!(status == 200 || status == 503);
+                    prop_assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
+                }
+                Err(problem) => prop_assert!(problem.status == 502 || problem.status == 503),
+            }
+        }
+    }
+}
