@@ -10,7 +10,7 @@ const MIB: usize = 1024 * 1024;
 
 /// The configuration of `kserve-transcoder`. Every key is optional; an unknown key is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What becomes of `:path` of a request that is transcoded. The client's path goes upstream as
@@ -28,14 +28,14 @@ pub struct Config {
     /// `allow_on_headers_stop_iteration: true` beside it: without that flag every answer would hang.
     pub hold_response_headers: Option<bool>,
     /// The largest request body, in bytes after decompression. A larger one is answered 413.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub max_request_bytes: usize,
     /// The largest gRPC message that a model server may answer with, in bytes. A larger one is answered 503.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub max_response_bytes: usize,
     /// How much the bodies of all exchanges in the VM may hold together, in bytes. A request that does not fit
     /// is answered 503. A proxy-wasm VM (one per worker) has 1 GiB in all.
-    #[cfg_attr(feature = "schema", schemars(range(min = 65536)))]
+    #[cfg_attr(test, schemars(range(min = 65536)))]
     pub memory_budget_bytes: usize,
     /// More services: base64 of serialised `google.protobuf.FileDescriptorSet`s whose methods carry
     /// `google.api.http` rules.
@@ -44,7 +44,7 @@ pub struct Config {
 
 /// What becomes of `:path` of a request that is transcoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PathMode {
     /// The filter rewrites it to the gRPC method's path.
@@ -109,6 +109,9 @@ impl Config {
         self.hold_response_headers.unwrap_or(caps.hold[Dir::Response as usize])
     }
 }
+
+#[cfg(test)]
+mod docs;
 
 #[cfg(test)]
 mod tests {

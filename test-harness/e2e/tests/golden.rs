@@ -1,0 +1,207 @@
+//! Every golden case in real Envoy: each version, each column, each chunking, over HTTP/1.1 and HTTP/2.
+#![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
+
+use e2e::{Body, Envoy, Installed, Options, Protocol, Request, Suite, dist, repository, send};
+use odd_server::{OddServer, Script, Step};
+use scenario::{Case, Chunking, Column, Got, Outcome, Pairs, Seen, load_dir};
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long an answer, or the server's record of a request, may take.
+const BOUND: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let run = |column| move |envoy: &Installed| run_column(envoy, column);
+    Suite::new()
+        .each_envoy("golden_cases_hold_in_default_wasm", run(Column::Wasm))
+        .each_envoy("golden_cases_hold_in_wasm_with_held_headers", run(Column::WasmHold))
+        .each_envoy("golden_cases_hold_natively", run(Column::Native))
+        .run()
+}
+
+fn run_column(installed: &Installed, column: Column) {
+    let cases = load_dir(&repository().join("test-harness/cases")).unwrap();
+    let cases: Vec<&Case> = cases.iter().filter(|case| case.columns.contains(&column)).collect();
+    let server = OddServer::start().unwrap();
+    for case in &cases {
+        for chunking in Chunking::ALL {
+            server.script(&script_name(case, chunking), script(case, chunking));
+        }
+    }
+    let configs: Vec<String> =
+        cases.iter().map(|case| case.config_in(column)).collect::<BTreeSet<_>>().into_iter().collect();
+    let bootstrap = bootstrap(column, &configs, server.port());
+    let mut envoy = Envoy::start(&installed.path, &bootstrap, &Options::default()).unwrap();
+
+    let mut failures = Vec::new();
+    let mut runs = 0;
+    for case in &cases {
+        let listener = configs.iter().position(|config| *config == case.config_in(column)).unwrap();
+        for (chunking, protocol) in Chunking::ALL.into_iter().flat_map(|c| Protocol::BOTH.map(|p| (c, p))) {
+            runs += 1;
+            let outcome = exchange(&envoy, listener, &server, case, chunking, protocol);
+            if let Err(difference) = case.check(column, &outcome) {
+                failures.push(format!("{} ({chunking:?}, {protocol:?}): {difference}", case.name));
+            }
+        }
+    }
+    assert!(envoy.process().exited().is_none(), "Envoy died:\n{}", envoy.log());
+    assert!(
+        failures.is_empty(),
+        "{} of {runs} runs failed:\n{}\n{}",
+        failures.len(),
+        failures.join("\n"),
+        envoy.process().last_lines()
+    );
+    assert!(runs > 200, "only {runs} runs: were cases lost?");
+}
+
+fn exchange(
+    envoy: &Envoy,
+    listener: usize,
+    server: &OddServer,
+    case: &Case,
+    chunking: Chunking,
+    protocol: Protocol,
+) -> Outcome {
+    let before = server.requests().len();
+    let address = envoy.address(&format!("config-{listener}")).unwrap();
+    let answer = send(protocol, address, &request(case, chunking)).unwrap();
+    if case.upstream.is_some() {
+        server.wait_for(before + 1, BOUND).unwrap();
+    }
+    let reset = answer.end != e2e::End::Complete || answer.head.is_none();
+    let bytes =
+        |headers: &e2e::Headers| headers.iter().map(|(n, v)| (n.clone().into_bytes(), v.clone())).collect();
+    let seen = server.requests().into_iter().nth(before).map(|request| {
+        let mut headers: scenario::Headers = vec![
+            (b":method".to_vec(), request.method.clone().into_bytes()),
+            (b":path".to_vec(), request.path.clone().into_bytes()),
+        ];
+        headers.extend::<scenario::Headers>(bytes(&request.headers));
+        Seen { headers, body: request.body }
+    });
+    let got = Got {
+        status: answer.status(),
+        headers: answer.head.as_ref().map(|head| bytes(&head.headers)).unwrap_or_default(),
+        body: answer.body.clone(),
+        trailers: bytes(&answer.trailers),
+        reset,
+    };
+    Outcome { seen, got }
+}
+
+fn request(case: &Case, chunking: Chunking) -> Request {
+    let body = case.request.body.bytes().unwrap();
+    let pieces: Vec<Vec<u8>> = chunking.cut(&body).into_iter().map(<[u8]>::to_vec).collect();
+    let mut request = Request::new(&case.request.method, &case.request.path)
+        .header("x-case", script_name(case, chunking))
+        .patience(BOUND);
+    request.headers.extend(pairs(&case.request.headers));
+    request.trailers.extend(pairs(&case.request.trailers));
+    request.body = match (pieces.is_empty(), case.request.trailers.is_empty()) {
+        (true, true) => Body::None,
+        (false, true) => Body::Length(pieces),
+        (_, false) => Body::Chunked(pieces),
+    };
+    request
+}
+
+fn script_name(case: &Case, chunking: Chunking) -> String {
+    format!("{}-{chunking:?}", case.name)
+}
+
+/// The case's answer as frames.
+fn script(case: &Case, chunking: Chunking) -> Script {
+    let mut script = Script::after_request();
+    let Some(answer) = &case.answer else { return script.then(Step::Never) };
+    let data = case.answer_data().unwrap();
+    let chunks = chunking.cut(&data);
+    let trailers = answer.trailers();
+    let ends_with_data = trailers.is_none() && !answer.reset;
+    script = script.then(Step::Headers {
+        status: answer.http_status,
+        headers: pairs(&answer.headers).collect(),
+        end: chunks.is_empty() && ends_with_data,
+    });
+    for (index, chunk) in chunks.iter().enumerate() {
+        let end = index + 1 == chunks.len() && ends_with_data;
+        script = script.then(Step::Data { bytes: chunk.to_vec(), end });
+    }
+    match trailers {
+        _ if answer.reset => script.then(Step::Reset(2)),
+        Some(trailers) => script.then(Step::Trailers(pairs(&trailers).collect())),
+        None => script,
+    }
+}
+
+fn pairs(pairs: &Pairs) -> impl Iterator<Item = (String, Vec<u8>)> + '_ {
+    pairs.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()))
+}
+
+/// One listener per configuration; all routes lead to the odd server, so that only the filter decides.
+fn bootstrap(column: Column, configs: &[String], upstream_port: u16) -> String {
+    let listeners: String = configs
+        .iter()
+        .enumerate()
+        .map(|(index, config)| {
+            let filter = filter(column, index, config);
+            format!(
+                r#"
+  - name: config-{index}
+    address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: config-{index}
+          http_protocol_options: {{ enable_trailers: true }}
+          route_config:
+            virtual_hosts:
+            - {{ name: all, domains: ["*"], routes: [{{ match: {{ prefix: "/" }}, route: {{ cluster: model-server, timeout: 10s }} }}] }}
+          http_filters:
+          - {filter}
+          - name: envoy.filters.http.router
+            typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}"#
+            )
+        })
+        .collect();
+    format!(
+        r#"
+static_resources:
+  listeners:{listeners}
+  clusters:
+  - name: model-server
+    connect_timeout: 5s
+    load_assignment:
+      cluster_name: model-server
+      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {upstream_port} }} }} }} }}] }}]
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{ http2_protocol_options: {{}} }}
+"#
+    )
+}
+
+fn filter(column: Column, index: usize, config: &str) -> String {
+    let config = serde_json::to_string(config).unwrap();
+    match column {
+        Column::Native => {
+            let module = dist("libinference_filters.so");
+            format!(
+                r#"{{ name: transcoder, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter, dynamic_module_config: {{ do_not_close: true, module: {{ local: {{ filename: {module:?} }} }} }}, filter_name: kserve_transcoder, filter_config: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config} }} }} }}"#
+            )
+        }
+        Column::Wasm | Column::WasmHold => {
+            let module = dist("kserve_transcoder.wasm");
+            let held =
+                if column == Column::WasmHold { "allow_on_headers_stop_iteration: true, " } else { "" };
+            format!(
+                r#"{{ name: transcoder, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm, config: {{ {held}name: golden-{index}, root_id: golden-{index}, failure_policy: FAIL_CLOSED, vm_config: {{ runtime: envoy.wasm.runtime.v8, code: {{ local: {{ filename: {module:?} }} }} }}, configuration: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config} }} }} }} }}"#
+            )
+        }
+    }
+}
