@@ -287,6 +287,10 @@ unsafe extern "C" {
         value: *mut EnvoyBuffer,
     ) -> bool;
 
+    /// Stores the name of the cluster that the selected route leads to.
+    #[link_name = "envoy_dynamic_module_callback_http_get_cluster_name"]
+    pub(crate) fn get_cluster_name(stream: *mut EnvoyStream, name: *mut EnvoyBuffer) -> bool;
+
     /// Starts an HTTP call to a cluster and stores its id. Headers must have `:method`, `:path` and
     /// `:authority`. Anything but [`SUCCESS`] means that no call was started and no hook will tell its end.
     /// Envoy cancels the calls of a stream that is destroyed.

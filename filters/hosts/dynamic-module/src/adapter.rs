@@ -87,6 +87,8 @@ impl Exchange {
         match self.settle(envoy, dir, core, verdict, true) {
             Settled::Released => HeadersStatus::Continue,
             Settled::Held | Settled::Ended => HeadersStatus::StopIteration,
+            // Nothing else comes, and Envoy would lose a body that is given to a message stopped for all.
+            Settled::Waiting if end => HeadersStatus::StopIteration,
             Settled::Waiting => HeadersStatus::StopAllAndWatermark,
         }
     }

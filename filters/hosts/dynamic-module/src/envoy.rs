@@ -196,16 +196,22 @@ impl View for Envoy<'_> {
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
-        let attribute = ATTRIBUTES.iter().find(|(known, _)| *known == path)?.1;
         let mut value = EnvoyBuffer::EMPTY;
-        // SAFETY: the stream is valid during the hook; Envoy writes the result before it returns.
-        let found = unsafe { abi::get_attribute_string(self.stream, attribute, &mut value) };
+        let found = if path == ["xds", "cluster_name"] {
+            // SAFETY: the stream is valid during the hook; Envoy writes the result before it returns.
+            unsafe { abi::get_cluster_name(self.stream, &mut value) }
+        } else {
+            let attribute = ATTRIBUTES.iter().find(|(known, _)| *known == path)?.1;
+            // SAFETY: as above.
+            unsafe { abi::get_attribute_string(self.stream, attribute, &mut value) }
+        };
         // SAFETY: the value stays valid during the hook while the stream is not changed; it is copied here.
         found.then(|| unsafe { value.bytes() }.to_vec())
     }
 }
 
-/// The string attributes that Envoy gives to a dynamic module, with their numbers in `abi.h`.
+/// The string attributes that Envoy gives to a dynamic module, with their numbers in `abi.h`. It does not give
+/// `xds.cluster_name` in this way.
 const ATTRIBUTES: &[(&[&str], u32)] = &[
     (&["request", "path"], 0),
     (&["request", "url_path"], 1),
@@ -220,7 +226,6 @@ const ATTRIBUTES: &[(&[&str], u32)] = &[
     (&["connection", "requested_server_name"], 30),
     (&["connection", "uri_san_local_certificate"], 36),
     (&["connection", "uri_san_peer_certificate"], 37),
-    (&["xds", "cluster_name"], 57),
     (&["xds", "route_name"], 61),
 ];
 
