@@ -5,29 +5,29 @@ use crate::build;
 use crate::run::{self, Checked};
 use crate::workspace::Workspace;
 
-/// All of it. The first failure ends it.
+/// All of it, also after a failure.
 pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
-    run::step("formatting", || workspace.cargo().args(["fmt", "--all", "--check"]).checked())?;
-    run::step("clippy", || {
+    let formatting = run::step("formatting", || workspace.cargo().args(["fmt", "--all", "--check"]).checked());
+    let clippy = run::step("clippy", || {
         let mut cargo = workspace.cargo();
         cargo.args(["clippy", "--workspace", "--all-targets", "--locked"]);
         cargo.args(["--", "-D", "warnings"]).checked()
-    })?;
+    });
     build::target(workspace, build::WASI)?;
-    run::step("clippy for wasm", || {
+    let clippy_for_wasm = run::step("clippy for wasm", || {
         let mut cargo = workspace.cargo();
         cargo.args(["clippy", "--locked", "--target", build::WASI]);
         cargo.args(build::wasm_packages().flat_map(|package| ["-p", package]));
         cargo.args(["--", "-D", "warnings"]).checked()
-    })?;
-    run::step("documentation", || {
+    });
+    let documentation = run::step("documentation", || {
         let mut cargo = workspace.cargo();
-        cargo
-            .args(["doc", "--workspace", "--no-deps", "--locked"])
-            .env("RUSTDOCFLAGS", "-D warnings")
-            .checked()
-    })?;
-    licences_and_advisories(workspace)
+        cargo.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings").checked()
+    });
+    let licences = licences_and_advisories(workspace);
+    let results = [formatting, clippy, clippy_for_wasm, documentation, licences];
+    let failures: Vec<String> = results.into_iter().filter_map(Result::err).map(|Stop(why)| why).collect();
+    if failures.is_empty() { Ok(()) } else { Err(Stop::new(failures.join("\nxtask: "))) }
 }
 
 /// cargo-deny, where it is installed: building it takes longer than everything else here.
