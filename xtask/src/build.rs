@@ -31,8 +31,15 @@ const SHIPPED: &[Artefact] = &[
     },
 ];
 
-/// What only tests load: it goes to `target/artefacts/`.
+/// What only tests load: it goes to `target/test-modules/`.
 const FOR_TESTS: &[Artefact] = &[
+    Artefact {
+        package: "verdict-filter",
+        features: "",
+        kind: Kind::Wasm,
+        library: "verdict_filter",
+        name: "verdict_filter.wasm",
+    },
     Artefact {
         package: "probe-filter",
         features: "",
@@ -73,16 +80,16 @@ pub(crate) fn dist(workspace: &Workspace) -> Result<(), Stop> {
     SHIPPED.iter().try_for_each(|artefact| make(workspace, artefact, &dist))
 }
 
-/// Fills `dist/`, and `target/artefacts/` with what only tests load.
-pub(crate) fn dist_and_probes(workspace: &Workspace) -> Result<(), Stop> {
+/// Fills `dist/`, and [`test_modules`] with what only tests load.
+pub(crate) fn dist_and_test_modules(workspace: &Workspace) -> Result<(), Stop> {
     dist(workspace)?;
-    let artefacts = artefacts_for_tests(workspace);
-    FOR_TESTS.iter().try_for_each(|artefact| make(workspace, artefact, &artefacts))
+    let directory = test_modules(workspace);
+    FOR_TESTS.iter().try_for_each(|artefact| make(workspace, artefact, &directory))
 }
 
-/// Where [`dist_and_probes`] puts what only tests load.
-pub(crate) fn artefacts_for_tests(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("artefacts")
+/// Where the modules are that only tests load.
+pub(crate) fn test_modules(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("test-modules")
 }
 
 /// The packages that only make sense on [`WASI`].

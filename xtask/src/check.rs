@@ -1,4 +1,4 @@
-//! Formatting, lints, documentation, licences and advisories.
+//! Formatting, lints, documentation, generated files, licences and advisories.
 
 use crate::Stop;
 use crate::build;
@@ -7,7 +7,8 @@ use crate::workspace::Workspace;
 
 /// All of it, also after a failure.
 pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
-    let formatting = run::step("formatting", || workspace.cargo().args(["fmt", "--all", "--check"]).checked());
+    let formatting =
+        run::step("formatting", || workspace.cargo().args(["fmt", "--all", "--check"]).checked());
     let clippy = run::step("clippy", || {
         let mut cargo = workspace.cargo();
         cargo.args(["clippy", "--workspace", "--all-targets", "--locked"]);
@@ -22,10 +23,19 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     });
     let documentation = run::step("documentation", || {
         let mut cargo = workspace.cargo();
-        cargo.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings").checked()
+        cargo
+            .args(["doc", "--workspace", "--no-deps", "--locked"])
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .checked()
+    });
+    let generated = run::step("generated files", || {
+        let mut cargo = workspace.cargo();
+        cargo
+            .args(["test", "--quiet", "--locked", "-p", "kserve-transcoder", "--lib", "config::docs"])
+            .checked()
     });
     let licences = licences_and_advisories(workspace);
-    let results = [formatting, clippy, clippy_for_wasm, documentation, licences];
+    let results = [formatting, clippy, clippy_for_wasm, documentation, generated, licences];
     let failures: Vec<String> = results.into_iter().filter_map(Result::err).map(|Stop(why)| why).collect();
     if failures.is_empty() { Ok(()) } else { Err(Stop::new(failures.join("\nxtask: "))) }
 }

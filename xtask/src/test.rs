@@ -1,5 +1,6 @@
 //! The test suite.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Stop;
@@ -10,37 +11,66 @@ use crate::run::{self, Checked};
 use crate::tools;
 use crate::workspace::Workspace;
 
+/// The suite that compares hosts: it runs without Envoy, too.
+const CONFORMANCE: &str = "conformance";
+
 /// Everything.
 pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
+    let quick = |Stop(why)| Stop(why + "; `cargo xtask test --quick` needs none of it");
+    let mut environment = modules(workspace);
+    environment.extend(envoys_and_models(workspace).map_err(quick)?);
     let mut tally = Tally::default();
-    without_envoy(workspace, &mut tally)?;
-    with_envoy(workspace, &mut tally, &["-p", "e2e"])?;
+    without_envoy(workspace, &mut tally, &environment)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--no-fail-fast"]).envs(environment);
+    // The wasm modules have no tests of their own, and could not be linked for this machine.
+    let apart: Vec<&str> = build::wasm_packages().chain([CONFORMANCE]).collect();
+    let with_envoy = workspace.members_beyond_the_default().into_iter().filter(|p| !apart.contains(p));
+    cargo.args(with_envoy.flat_map(|package| ["-p", package]));
+    tally.tests("end to end with Envoy 1.38, 1.39 and 1.40", &mut cargo);
     tally.close()
 }
 
-/// Everything that needs no Envoy and no Python.
+/// Everything that needs no Envoy and no Python; what does reports itself as ignored.
 pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
     let mut tally = Tally::default();
-    without_envoy(workspace, &mut tally)?;
+    without_envoy(workspace, &mut tally, &modules(workspace))?;
     tally.skip("end-to-end tests (--quick)");
     tally.close()
 }
 
 /// All real servers and clients.
 pub(crate) fn interop(workspace: &Workspace) -> Result<(), Stop> {
+    let environment = envoys_and_models(workspace)?;
+    build::dist(workspace)?;
     let mut tally = Tally::default();
-    build::dist_and_probes(workspace)?;
-    with_envoy(workspace, &mut tally, &["-p", "e2e", "--features", "interop"])?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--no-fail-fast", "-p", "e2e", "--test", "interop"]).envs(environment);
+    tally.tests("real servers and clients", &mut cargo);
     tally.close()
 }
 
-fn without_envoy(workspace: &Workspace, tally: &mut Tally) -> Result<(), Stop> {
+/// Variables by which tests find what they load, Envoy and Python.
+type Environment = Vec<(&'static str, PathBuf)>;
+
+fn modules(workspace: &Workspace) -> Environment {
+    let modules = build::test_modules(workspace);
+    vec![("PROBE_WASM", modules.join("probe_filter.wasm")), ("TEST_MODULES", modules)]
+}
+
+fn envoys_and_models(workspace: &Workspace) -> Result<Environment, Stop> {
+    let mut environment = envoy::matrix(workspace)?;
+    environment.push(("MODELS_PYTHON", python::models(workspace)?));
+    Ok(environment)
+}
+
+fn without_envoy(workspace: &Workspace, tally: &mut Tally, environment: &Environment) -> Result<(), Stop> {
     tally.tests("unit and integration tests", workspace.cargo().args(["test", "--no-fail-fast"]));
     under_node(workspace, tally)?;
-    build::dist_and_probes(workspace)?;
+    build::dist_and_test_modules(workspace)?;
     let mut conformance = workspace.cargo();
-    conformance.args(["test", "--no-fail-fast", "-p", "conformance"]);
-    tally.tests("conformance on the emulator and natively", with_artefacts(workspace, &mut conformance));
+    conformance.args(["test", "--no-fail-fast", "-p", CONFORMANCE]).envs(environment.clone());
+    tally.tests("conformance on the emulator and natively", &mut conformance);
     Ok(())
 }
 
@@ -63,20 +93,6 @@ fn under_node(workspace: &Workspace, tally: &mut Tally) -> Result<(), Stop> {
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
     tally.tests(NAME, &mut cargo);
     Ok(())
-}
-
-fn with_envoy(workspace: &Workspace, tally: &mut Tally, what: &[&str]) -> Result<(), Stop> {
-    let mut cargo = workspace.cargo();
-    cargo.args(["test", "--no-fail-fast"]).args(what);
-    let quick = |Stop(why)| Stop(why + "; `cargo xtask test --quick` needs none of it");
-    cargo.envs(envoy::matrix(workspace).map_err(quick)?);
-    cargo.env("MODELS_PYTHON", python::models(workspace).map_err(quick)?);
-    tally.tests("end to end with Envoy 1.38, 1.39 and 1.40", with_artefacts(workspace, &mut cargo));
-    Ok(())
-}
-
-fn with_artefacts<'a>(workspace: &Workspace, cargo: &'a mut Command) -> &'a mut Command {
-    cargo.env("TEST_ARTEFACTS", build::artefacts_for_tests(workspace))
 }
 
 /// What came of all tests.
