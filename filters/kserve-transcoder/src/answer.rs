@@ -11,7 +11,8 @@ use crate::frame::Reader;
 use crate::problem::Problem;
 use crate::status::Status;
 use filter_api::{
-    CallEnd, CallFailure, CallResponse, Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, PARK_LIMIT_BYTES, Reply,
+    CallEnd, CallFailure, CallResponse, Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers,
+    PARK_LIMIT_BYTES, Reply,
 };
 
 /// How large a message may be for its headers to be held where the host buffers what it holds
@@ -66,11 +67,28 @@ pub(crate) struct Message {
     /// `None` once the answer has been emitted.
     codec: Option<Response>,
     holding: Holding,
-    max_bytes: usize,
+    /// The length of the JSON part of a binary answer, where it has been promised in headers that have gone out.
+    promised_json_bytes: Option<usize>,
+    limits: Limits,
+}
+
+/// What the configuration says about answers, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The largest message.
+    pub(crate) message: usize,
+    /// The JSON part of a binary answer whose headers go out first.
+    pub(crate) binary_header: usize,
 }
 
 impl Answering {
-    pub(crate) fn headers(&mut self, end: bool, holding: Holding, max_bytes: usize, cx: &mut Cx<'_>) -> OnHeaders {
+    pub(crate) fn headers(
+        &mut self,
+        end: bool,
+        holding: Holding,
+        limits: Limits,
+        cx: &mut Cx<'_>,
+    ) -> OnHeaders {
         let codec = match std::mem::replace(self, Self::Done) {
             Self::Expected(codec) => codec,
             // An informational answer or one that passes.
@@ -92,12 +110,18 @@ impl Answering {
         };
         match (failure, codec) {
             (None, Some(codec)) => {
-                *self = Self::Message(Message { reader: Reader::default(), codec: Some(codec), holding, max_bytes });
-                if holding != Holding::No {
-                    return OnHeaders::Hold;
+                let mut message = Message {
+                    reader: Reader::default(),
+                    codec: Some(codec),
+                    holding,
+                    promised_json_bytes: None,
+                    limits,
+                };
+                if holding == Holding::No {
+                    message.release_headers(cx);
                 }
-                make_headers_of(None, cx);
-                OnHeaders::Continue
+                *self = Self::Message(message);
+                if holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }
             (Some(problem), _) => reply_on_headers(problem, cx),
             (None, None) => {
@@ -163,7 +187,8 @@ impl Answering {
                     b"" => "no content-type".into(),
                     some => String::from_utf8_lossy(some),
                 };
-                let message = format!("the model server answered HTTP {status} with {content_type} instead of gRPC");
+                let message =
+                    format!("the model server answered HTTP {status} with {content_type} instead of gRPC");
                 reply_on_headers(Problem::bad_answer(message), cx)
             }
         }
@@ -189,8 +214,7 @@ impl Message {
             Holding::No | Holding::Small if is_empty => OnData::Park,
             Holding::No | Holding::Small if self.reader.is_complete() => self.emit(cx),
             Holding::Small if self.reader.length().is_some_and(|length| length > HELD_MESSAGE_BYTES) => {
-                self.holding = Holding::No;
-                make_headers_of(None, cx);
+                self.release_headers(cx);
                 OnData::Emit
             }
             Holding::No | Holding::Small => OnData::Keep,
@@ -229,7 +253,7 @@ impl Message {
     fn read(&mut self, chunk: &Chunk<'_>) -> Result<(), Problem> {
         for slice in chunk.slices {
             let bytes = self.reader.take(slice)?;
-            check_length(&self.reader, self.max_bytes)?;
+            check_length(&self.reader, self.limits.message)?;
             if let Some(codec) = &mut self.codec {
                 codec.write(bytes)?;
             }
@@ -244,16 +268,34 @@ impl Message {
             Ok(answer) => answer,
             Err(problem) => return self.abandon(problem, cx),
         };
+        let status = answer.status();
         if self.holding != Holding::No {
-            make_headers_of(Some(&answer), cx);
-        } else if answer.status() != 200 {
-            // "Not ready" under a 200 would be read as "ready" by clients that look at the status only.
-            cx.ops.count(KserveTranscoder::RESETS, 1);
-            return OnData::Reset;
+            self.holding = Holding::No;
+            make_headers(status, answer.inference_header_length(), cx);
+            answer.render(cx.out);
+            return OnData::Emit;
         }
+        let written = match (status, self.promised_json_bytes) {
+            (200, None) => {
+                answer.render(cx.out);
+                true
+            }
+            (200, Some(bytes)) => answer.render_padded(bytes, cx.out),
+            // "Not ready" under a 200 would be read as "ready" by clients that look at the status only.
+            _ => false,
+        };
+        if !written {
+            cx.ops.count(KserveTranscoder::RESETS, 1);
+        }
+        if written { OnData::Emit } else { OnData::Reset }
+    }
+
+    /// Lets the headers of a good answer go before the answer is known.
+    fn release_headers(&mut self, cx: &mut Cx<'_>) {
         self.holding = Holding::No;
-        answer.render(cx.out);
-        OnData::Emit
+        let binary = self.codec.as_ref().is_some_and(Response::wants_binary_answer);
+        self.promised_json_bytes = binary.then_some(self.limits.binary_header);
+        make_headers(200, self.promised_json_bytes, cx);
     }
 
     /// There will be no answer: says so in the best way that is left.
@@ -289,7 +331,9 @@ fn answer_of_call(mut codec: Response, response: &CallResponse, max_bytes: usize
         let text = &response.body[..response.body.len().min(TEXT_BYTES)];
         return Err(match http_status {
             400.. => http_problem(http_status, String::from_utf8_lossy(text).trim()),
-            _ => Problem::bad_answer(format!("the model server answered HTTP {http_status}, which is not gRPC")),
+            _ => Problem::bad_answer(format!(
+                "the model server answered HTTP {http_status}, which is not gRPC"
+            )),
         });
     }
     let status = Status::find(&response.trailers).or_else(|| Status::find(&response.headers));
@@ -306,13 +350,20 @@ fn answer_of_call(mut codec: Response, response: &CallResponse, max_bytes: usize
     codec.finish()
 }
 
-/// Makes the headers those of the client's answer; of a good one where it is not known yet.
-fn make_headers_of(answer: Option<&Answer>, cx: &mut Cx<'_>) {
+/// Makes the headers those of the client's answer. `json_bytes` is the length of the JSON part of a body that has
+/// binary tensor data behind it.
+fn make_headers(status: u16, json_bytes: Option<usize>, cx: &mut Cx<'_>) {
     let map = Map::ResponseHeaders;
-    if let Some(status) = answer.map(Answer::status).filter(|status| *status != 200) {
+    if status != 200 {
         cx.ops.set_header(map, ":status", status.to_string().as_bytes());
     }
-    cx.ops.set_header(map, "content-type", b"application/json");
+    match json_bytes {
+        None => cx.ops.set_header(map, "content-type", b"application/json"),
+        Some(bytes) => {
+            cx.ops.set_header(map, "content-type", b"application/octet-stream");
+            cx.ops.set_header(map, "inference-header-content-length", bytes.to_string().as_bytes());
+        }
+    }
     for name in ["content-length", "grpc-encoding", "grpc-accept-encoding"] {
         cx.ops.remove_header(map, name);
     }
@@ -327,8 +378,10 @@ fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {
     match reader.length() {
         Some(length) if length > max_bytes => Err(Problem {
             status: 503,
-            message: format!("the model server's answer of {length} bytes is larger than max_response_bytes ({max_bytes})")
-                .into(),
+            message: format!(
+                "the model server's answer of {length} bytes is larger than max_response_bytes ({max_bytes})"
+            )
+            .into(),
             details: "kserve_answer_too_large",
         }),
         _ => Ok(()),

@@ -61,6 +61,14 @@ impl Request {
 }
 
 impl Response {
+    /// Whether the client asked for the binary tensor data extension in the answer.
+    pub(crate) fn wants_binary_answer(&self) -> bool {
+        match self {
+            Self::Tensor(codec) => codec.wants_binary_answer(),
+            Self::Generic(_) => false,
+        }
+    }
+
     /// Takes the next bytes of the message, cut anywhere, without its gRPC frame.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         match self {
@@ -87,6 +95,15 @@ impl Answer {
         }
     }
 
+    /// The length of the JSON part of a body that has binary tensor data behind it, in bytes; `None` for a body
+    /// that is JSON throughout.
+    pub(crate) fn inference_header_length(&self) -> Option<usize> {
+        match self {
+            Self::Tensor(answer) => answer.inference_header_length(),
+            Self::Generic(_) => None,
+        }
+    }
+
     /// Writes the body in pieces of at most [`filter_api::SEGMENT_BYTES`], and frees what it was made from as
     /// it goes. Cannot fail.
     pub(crate) fn render(self, out: &mut dyn Sink) {
@@ -94,5 +111,16 @@ impl Answer {
             Self::Tensor(answer) => answer.render(out),
             Self::Generic(answer) => answer.render(out),
         }
+    }
+
+    /// As [`render`](Self::render), with the JSON part padded with spaces to `json_length` bytes. `false`, and
+    /// nothing written, if it is longer than that.
+    pub(crate) fn render_padded(self, json_length: usize, out: &mut dyn Sink) -> bool {
+        match self {
+            Self::Tensor(answer) if answer.fits(json_length) => answer.render_padded(json_length, out),
+            Self::Tensor(_) => return false,
+            Self::Generic(answer) => answer.render(out),
+        }
+        true
     }
 }

@@ -1,5 +1,6 @@
 //! The filter's configuration.
 
+use crate::tensor;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use filter_api::{Caps, ConfigError, Dir};
@@ -37,6 +38,17 @@ pub struct Config {
     /// is answered 503. A proxy-wasm VM (one per worker) has 1 GiB in all.
     #[cfg_attr(test, schemars(range(min = 65536)))]
     pub memory_budget_bytes: usize,
+    /// How inputs are sent to the model server: `raw` as `raw_input_contents`, which every server understands,
+    /// or `contents` as typed `InferTensorContents`, for servers that want them.
+    pub tensor_encoding: TensorEncoding,
+    /// How answers look: `kserve` as the protocol's REST interface has them, or `proto` as protobuf's JSON has
+    /// them, for applications that were written for Envoy's own transcoder.
+    pub answer_form: AnswerForm,
+    /// The length of the JSON part of a binary answer, in bytes, where the headers have gone out before it is
+    /// known (proxy-wasm without held headers): it is padded with spaces, and an answer whose JSON part is longer
+    /// is reset.
+    #[cfg_attr(test, schemars(range(min = 256)))]
+    pub binary_header_bytes: usize,
     /// More services: base64 of serialised `google.protobuf.FileDescriptorSet`s whose methods carry
     /// `google.api.http` rules.
     pub descriptor_sets: Vec<String>,
@@ -54,6 +66,31 @@ pub enum PathMode {
     Route,
 }
 
+/// How inputs are sent to the model server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TensorEncoding {
+    /// As `raw_input_contents`.
+    #[default]
+    Raw,
+    /// As `InferTensorContents`; a message with an FP16 or BF16 input stays raw, since typed contents cannot hold
+    /// them.
+    Contents,
+}
+
+/// How answers look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerForm {
+    /// As the protocol's REST interface has them.
+    #[default]
+    Kserve,
+    /// As protobuf's JSON has them.
+    Proto,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -64,6 +101,9 @@ impl Default for Config {
             max_request_bytes: 100 * MIB,
             max_response_bytes: 100 * MIB,
             memory_budget_bytes: 512 * MIB,
+            tensor_encoding: TensorEncoding::Raw,
+            answer_form: AnswerForm::Kserve,
+            binary_header_bytes: 4096,
             descriptor_sets: Vec::new(),
         }
     }
@@ -83,6 +123,7 @@ impl Config {
         at_least("max_request_bytes", config.max_request_bytes, 1)?;
         at_least("max_response_bytes", config.max_response_bytes, 1)?;
         at_least("memory_budget_bytes", config.memory_budget_bytes, 64 * 1024)?;
+        at_least("binary_header_bytes", config.binary_header_bytes, 256)?;
         if config.unary_cluster.as_deref() == Some("") {
             return Err(ConfigError::at("unary_cluster", "a cluster's name cannot be empty"));
         }
@@ -92,6 +133,22 @@ impl Config {
             return Err(ConfigError::at("reselect_route", reason));
         }
         Ok(config)
+    }
+
+    /// What of the configuration concerns the tensor codec.
+    pub(crate) fn tensor_options(&self) -> tensor::Options {
+        tensor::Options {
+            encoding: match self.tensor_encoding {
+                TensorEncoding::Raw => tensor::Encoding::Raw,
+                TensorEncoding::Contents => tensor::Encoding::Contents,
+            },
+            answer_form: match self.answer_form {
+                AnswerForm::Kserve => tensor::AnswerForm::Kserve,
+                AnswerForm::Proto => tensor::AnswerForm::Proto,
+            },
+            max_request_bytes: self.max_request_bytes,
+            max_response_bytes: self.max_response_bytes,
+        }
     }
 
     /// The descriptor sets as bytes.

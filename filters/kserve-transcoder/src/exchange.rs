@@ -4,7 +4,7 @@
 //! body is complete (never later: a proxy-wasm host cannot add a body once the request has trailers). The
 //! response half ([`answer`](crate::answer)) reads one gRPC message and its status and makes the answer.
 
-use crate::answer::{self, Answering, Holding};
+use crate::answer::{self, Answering, Holding, Limits};
 use crate::codec::Request;
 use crate::config::{Config, PathMode};
 use crate::frame;
@@ -12,8 +12,8 @@ use crate::problem::Problem;
 use crate::rows::{Found, Row, RowKind, Rows, Variables};
 use crate::{generic, tensor};
 use filter_api::{
-    Call, CallEnd, CallId, Caps, Charge, Chunk, ConfigError, Cx, Dir, Map, Metric, MetricKind, OnData, OnHeaders,
-    OnTrailers, Plugin, Route, Stream, Vm,
+    Call, CallEnd, CallId, Caps, Charge, Chunk, ConfigError, Cx, Dir, Map, Metric, MetricKind, OnData,
+    OnHeaders, OnTrailers, Plugin, Route, Stream, Vm,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +29,18 @@ const BODY_HEADERS: [&str; 3] = ["content-length", "content-encoding", "inferenc
 /// Connection headers, which a call beside the route leaves out (RFC 9110 section 7.6.1), and those that the call
 /// sets itself.
 const NOT_FORWARDED: [&str; 12] = [
-    "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "te", "host", "expect",
-    "content-type", "accept", "accept-encoding", "x-envoy-original-path",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+    "te",
+    "host",
+    "expect",
+    "content-type",
+    "accept",
+    "accept-encoding",
+    "x-envoy-original-path",
 ];
 
 /// The filter: KServe v2 JSON over HTTP in, gRPC out, and back.
@@ -75,7 +85,7 @@ impl Plugin for KserveTranscoder {
     }
 
     fn open(self: &Arc<Self>) -> Exchange {
-        Exchange { plugin: self.clone(), reading: Reading::Nothing, answering: Answering::Done }
+        Exchange { plugin: self.clone(), reading: Reading::Nothing, taken: 0, answering: Answering::Done }
     }
 }
 
@@ -84,6 +94,8 @@ impl Plugin for KserveTranscoder {
 pub struct Exchange {
     plugin: Arc<KserveTranscoder>,
     reading: Reading,
+    /// How much of the request's body has been read, in bytes.
+    taken: usize,
     answering: Answering,
 }
 
@@ -182,7 +194,11 @@ impl Exchange {
         }
         let plugin = &self.plugin;
         let holding = Holding::of(plugin.config.holds_response_headers(plugin.caps), plugin.caps);
-        self.answering.headers(end, holding, plugin.config.max_response_bytes, cx)
+        let limits = Limits {
+            message: plugin.config.max_response_bytes,
+            binary_header: plugin.config.binary_header_bytes,
+        };
+        self.answering.headers(end, holding, limits, cx)
     }
 
     fn request_data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
@@ -228,10 +244,14 @@ impl Exchange {
 
     /// Reads the next bytes of the body; returns whether the message was emitted.
     fn read(&mut self, bytes: &[u8], cx: &mut Cx<'_>) -> Result<bool, Problem> {
+        let before = self.taken;
+        self.taken = before.saturating_add(bytes.len());
         match &mut self.reading {
             Reading::Nothing | Reading::Ignored => Ok(false),
-            Reading::Sent if bytes.trim_ascii().is_empty() => Ok(false),
-            Reading::Sent => Err(Problem::bad_request("the body goes on after its JSON document")),
+            Reading::Sent => match bytes.iter().position(|byte| !byte.is_ascii_whitespace()) {
+                None => Ok(false),
+                Some(at) => Err(goes_on(before + at, bytes[at])),
+            },
             Reading::Body(codec) => {
                 codec.write(bytes)?;
                 if codec.is_complete() { self.end_of_body(cx) } else { Ok(false) }
@@ -298,12 +318,15 @@ impl Exchange {
         Ok(match row.kind() {
             RowKind::Infer => {
                 let text = |field: &str| variables.get(field).map(str::to_owned);
-                let target =
-                    tensor::Target { model: text("model_name").unwrap_or_default(), version: text("model_version") };
-                Request::Tensor(tensor::Request::new(target, config.tensor_options(), None, charge))
+                let target = tensor::Target {
+                    model: text("model_name").unwrap_or_default(),
+                    version: text("model_version"),
+                };
+                let json_length = json_length(cx)?;
+                Request::Tensor(tensor::Request::new(target, config.tensor_options(), json_length, charge))
             }
             RowKind::Generic => {
-                Request::Generic(generic::Request::new(row.clone(), variables, config.max_request_bytes, charge))
+                Request::Generic(generic::Request::new(row, variables, config.max_request_bytes, charge))
             }
         })
     }
@@ -340,7 +363,12 @@ impl Exchange {
         let mut headers = vec![
             (":method".to_owned(), b"POST".to_vec()),
             (":path".to_owned(), row.rpc_path().as_bytes().to_vec()),
-            (":authority".to_owned(), cx.view.header(Map::RequestHeaders, ":authority").unwrap_or_else(|| cluster.clone().into_bytes())),
+            (
+                ":authority".to_owned(),
+                cx.view
+                    .header(Map::RequestHeaders, ":authority")
+                    .unwrap_or_else(|| cluster.clone().into_bytes()),
+            ),
             ("content-type".to_owned(), b"application/grpc".to_vec()),
             ("te".to_owned(), b"trailers".to_vec()),
             ("x-envoy-original-path".to_owned(), path.to_vec()),
@@ -401,6 +429,27 @@ impl Framed {
 
 fn emit(message: Framed, cx: &mut Cx<'_>) {
     message.write(cx.out);
+}
+
+/// What is wrong with a body that goes on after its message has been sent; the codecs say the same of one that has
+/// come in one piece.
+fn goes_on(at: usize, byte: u8) -> Problem {
+    let found = char::from(byte).escape_default();
+    Problem::bad_request(format!(
+        "invalid JSON at byte {at}: expected nothing after the end of the document, found {found}"
+    ))
+}
+
+/// The length of the JSON part of a body that has binary tensor data behind it, as the client declares it.
+fn json_length(cx: &Cx<'_>) -> Result<Option<usize>, Problem> {
+    let Some(value) = cx.view.header(Map::RequestHeaders, "inference-header-content-length") else {
+        return Ok(None);
+    };
+    let length = std::str::from_utf8(&value).ok().and_then(|text| text.trim().parse().ok());
+    length.map(Some).ok_or_else(|| {
+        let value = String::from_utf8_lossy(&value).into_owned();
+        Problem::bad_request(format!("inference-header-content-length: {value:?} is no length in bytes"))
+    })
 }
 
 /// Removes every entry of a map.

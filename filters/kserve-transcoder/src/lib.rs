@@ -4,10 +4,16 @@
 //! codec of its own that turns tensor data from text to bytes as it arrives; every other call goes by protobuf
 //! descriptors with `google.api.http` rules. See the README beside this crate for the configuration.
 
+mod answer;
+mod codec;
 mod config;
+mod exchange;
 mod frame;
+mod generic;
 mod problem;
 mod rows;
 mod status;
+mod tensor;
 
 pub use config::{Config, PathMode};
+pub use exchange::{Exchange, KserveTranscoder};

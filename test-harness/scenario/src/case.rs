@@ -31,6 +31,9 @@ pub struct Case {
     /// What the model server must see; absent if it must not be asked.
     #[serde(default)]
     pub upstream: Option<Upstream>,
+    /// Whether the model server is asked depends on how the body is cut.
+    #[serde(default)]
+    pub asked_or_not: bool,
     /// What the model server answers.
     #[serde(default)]
     pub answer: Option<Answer>,

@@ -51,6 +51,7 @@ impl Case {
 
     fn check_seen(&self, seen: Option<&Seen>) -> Result<(), String> {
         let (upstream, seen) = match (&self.upstream, seen) {
+            _ if self.asked_or_not => return Ok(()),
             (None, None) => return Ok(()),
             (None, Some(seen)) if seen.body.is_empty() => return Ok(()),
             (None, Some(seen)) => {

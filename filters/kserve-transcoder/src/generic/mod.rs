@@ -159,7 +159,10 @@ impl Response {
                     Named { name: says("name"), version: says("version"), message: Printed(&message) };
                 serde_json::to_writer(&mut body, &named)
             }
-            None => serde_json::to_writer(&mut body, &Printed(&message)),
+            None => match &self.row.answer {
+                Some(field) => serde_json::to_writer(&mut body, &PrintedField(&message.get_field(field))),
+                None => serde_json::to_writer(&mut body, &Printed(&message)),
+            },
         };
         let body = body.finish()?;
         printed.map_err(|why| bad(&why))?;
@@ -213,6 +216,20 @@ struct Printed<'a>(&'a DynamicMessage);
 impl Serialize for Printed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize_with_options(serializer, &PRINTED)
+    }
+}
+
+/// A field that holds a message, or a list of them.
+struct PrintedField<'a>(&'a Value);
+
+impl Serialize for PrintedField<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::List(items) => serializer.collect_seq(items.iter().map(PrintedField)),
+            Value::Message(message) => Printed(message).serialize(serializer),
+            // Rows are read so that there is nothing else.
+            _ => serializer.serialize_none(),
+        }
     }
 }
 

@@ -282,6 +282,17 @@ fn a_body_can_be_one_field_of_the_message() {
 }
 
 #[test]
+fn an_answer_can_be_one_field_of_the_message() {
+    let list = user_rows("get: '/v1' response_body: 'many'");
+    let entry = r#"{"name":"a","number":0,"list":[],"data":"","colour":"RED","counts":{},"flag":false,"ratio":0.0,"many":[],"big":0}"#;
+    assert_eq!(answered(&list, "/v1", b"").unwrap().1, "[]");
+    let message = b"\x52\x03\x0a\x01a\x52\x03\x0a\x01a";
+    assert_eq!(answered(&list, "/v1", message).unwrap().1, format!("[{entry},{entry}]"));
+    let one = user_rows("get: '/v1' response_body: 'inner'");
+    assert_eq!(answered(&one, "/v1", b"\x1a\x03\x0a\x01a").unwrap().1, entry);
+}
+
+#[test]
 fn a_body_over_the_limit_is_too_large_and_one_over_the_budget_is_refused_for_now() {
     let rows = user_rows("post: '/v1' body: '*'");
     let mut request = open(&rows, "POST", "/v1");

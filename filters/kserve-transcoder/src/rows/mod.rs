@@ -10,6 +10,8 @@ pub(crate) mod tests;
 
 use crate::problem::Problem;
 use filter_api::ConfigError;
+use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::FileDescriptorSet;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 use std::sync::Arc;
 use template::{MAX_SEGMENTS, Template, Variable};
@@ -21,7 +23,6 @@ const OURS: &[u8] = b"/v2";
 #[derive(Debug)]
 pub(crate) struct Rows {
     rows: Vec<Arc<Row>>,
-    skipped: Vec<Skipped>,
 }
 
 /// One HTTP method and path template, and the gRPC method behind it.
@@ -29,12 +30,15 @@ pub(crate) struct Rows {
 pub(crate) struct Row {
     /// What the JSON body is.
     pub(crate) body: Body,
+    /// The field of the response that is the JSON answer: a message or a list of them. `None`: all of it.
+    pub(crate) answer: Option<FieldDescriptor>,
     /// The request message.
     pub(crate) input: MessageDescriptor,
     /// The response message.
     pub(crate) output: MessageDescriptor,
     method: String,
     rpc_path: String,
+    streaming: bool,
     text: String,
     template: Template,
     variables: Arc<[(Variable, FieldPath)]>,
@@ -61,15 +65,6 @@ pub(crate) enum RowKind {
     Infer,
     /// The generic codec.
     Generic,
-}
-
-/// A method with an HTTP rule that has no row all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Skipped {
-    /// The gRPC `:path`.
-    pub(crate) rpc: String,
-    /// Why.
-    pub(crate) reason: &'static str,
 }
 
 /// What a request is to this filter.
@@ -100,18 +95,13 @@ impl Rows {
     /// A set that cannot be read or has no rules, a rule that cannot be served, and two rows for the same method
     /// and path.
     pub(crate) fn load(user_sets: &[Vec<u8>]) -> Result<Self, ConfigError> {
-        let mut rows = Self { rows: Vec::new(), skipped: Vec::new() };
+        let mut rows = Self { rows: Vec::new() };
         rows.add(kserve_proto::DESCRIPTOR_SET, ".")?;
         for (index, set) in user_sets.iter().enumerate() {
             rows.add(set, &format!("descriptor_sets[{index}]"))?;
         }
         rows.rows.sort_by(|a, b| a.template.cmp(&b.template));
         Ok(rows)
-    }
-
-    /// The methods that have a rule but no row.
-    pub(crate) fn skipped(&self) -> &[Skipped] {
-        &self.skipped
     }
 
     /// Finds what a request's `:method` and `:path` mean.
@@ -121,7 +111,8 @@ impl Rows {
     /// in front of this filter must not be by-passed by a slash.
     ///
     /// # Errors
-    /// A row's path whose variables are badly escaped or not UTF-8.
+    /// A row's path whose variables are badly escaped or not UTF-8: 400. A row of a streaming method, which has no
+    /// form as one JSON request and one JSON answer: 501.
     pub(crate) fn find(&self, method: &[u8], path: &[u8]) -> Result<Found<'_>, Problem> {
         let path = path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
         let elsewhere = match path.strip_prefix(OURS) {
@@ -135,6 +126,17 @@ impl Rows {
             return Ok(elsewhere);
         }
         if let Some(row) = matching.clone().find(|row| row.method.as_bytes() == method) {
+            if row.streaming {
+                return Err(Problem {
+                    status: 501,
+                    message: format!(
+                        "{} is a streaming method, which JSON over HTTP cannot call",
+                        row.rpc_path
+                    )
+                    .into(),
+                    details: "kserve_streaming_method",
+                });
+            }
             let values = row.variables.iter().map(|(variable, _)| variable.value(segments));
             let values = values.collect::<Result<_, _>>()?;
             return Ok(Found::Row { row, variables: Variables { of: row.variables.clone(), values } });
@@ -147,9 +149,7 @@ impl Rows {
 
     fn add(&mut self, set: &[u8], key: &str) -> Result<(), ConfigError> {
         let error = |reason: String| ConfigError::at(key, reason);
-        let pool = DescriptorPool::decode(set).map_err(|cause| {
-            error(format!("not a FileDescriptorSet with all of its imports (--include_imports): {cause}"))
-        })?;
+        let pool = pool(set).map_err(error)?;
         let options = pool.get_message_by_name("google.protobuf.MethodOptions");
         let http = options.and_then(|options| options.get_extension(kserve_proto::HTTP_OPTION));
         let http = http.ok_or_else(|| error("it does not define google.api.http".into()))?;
@@ -158,13 +158,6 @@ impl Rows {
             let rpc = format!("/{}/{}", method.parent_service().full_name(), method.name());
             let bindings = rule::bindings(&method, &http).map_err(|why| error(format!("{rpc}: {why}")))?;
             any |= !bindings.is_empty();
-            if method.is_client_streaming() || method.is_server_streaming() {
-                if !bindings.is_empty() {
-                    let reason = "a streaming method has no form as one JSON request and answer";
-                    self.skipped.push(Skipped { rpc, reason });
-                }
-                continue;
-            }
             for binding in bindings {
                 let row = Row::new(&method, &rpc, binding)
                     .map_err(|(template, why)| error(format!("{rpc}: {template}: {why}")))?;
@@ -183,7 +176,7 @@ impl Rows {
 impl Row {
     /// An error is the template, and why it cannot be a row.
     fn new(method: &MethodDescriptor, rpc: &str, binding: rule::Binding) -> Result<Self, (String, String)> {
-        let rule::Binding { method: http_method, template: text, body } = binding;
+        let rule::Binding { method: http_method, template: text, body, response_body } = binding;
         let refused = |why: String| (text.clone(), why);
         let (template, variables) = Template::parse(&text).map_err(|why| refused(why.to_string()))?;
         let input = method.input();
@@ -202,12 +195,29 @@ impl Row {
                     .ok_or_else(|| refused(format!("body '{name}' is no field of {}", input.full_name())))?,
             ),
         };
+        let output = method.output();
+        let answer = match response_body.as_str() {
+            "" => None,
+            name => {
+                let field = output.get_field_by_name(name);
+                let field = field.filter(|field| !field.is_map() && field.kind().as_message().is_some());
+                let why = || {
+                    format!(
+                        "response_body '{name}' is no message or list of messages in {}",
+                        output.full_name()
+                    )
+                };
+                Some(field.ok_or_else(|| refused(why()))?)
+            }
+        };
         Ok(Self {
             method: http_method,
             rpc_path: rpc.to_owned(),
+            streaming: method.is_client_streaming() || method.is_server_streaming(),
             body,
+            answer,
             input,
-            output: method.output(),
+            output,
             text,
             template,
             variables: variables.into(),
@@ -240,6 +250,20 @@ impl Variables {
         let named = self.of.iter().zip(&self.values);
         named.map(|((variable, path), value)| (variable.field.as_str(), path.as_slice(), value.as_str()))
     }
+}
+
+/// Reads a descriptor set.
+fn pool(set: &[u8]) -> Result<DescriptorPool, String> {
+    let refused = |cause: &dyn std::fmt::Display| {
+        format!("not a FileDescriptorSet with all of its imports (--include_imports): {cause}")
+    };
+    // The pool panics at a syntax that it does not know, as every file with an edition has one.
+    let files = FileDescriptorSet::decode(set).map_err(|cause| refused(&cause))?.file;
+    if let Some(file) = files.iter().find(|file| !matches!(file.syntax(), "" | "proto2" | "proto3")) {
+        let (name, syntax) = (file.name(), file.syntax());
+        return Err(format!("{name} has syntax '{syntax}'; only proto2 and proto3 are supported"));
+    }
+    DescriptorPool::decode(set).map_err(|cause| refused(&cause))
 }
 
 /// Splits a path into its segments; `None` for a path that no template can match.

@@ -11,6 +11,8 @@ pub(super) struct Binding {
     pub(super) template: String,
     /// `*`, a field's name, or empty for no body.
     pub(super) body: String,
+    /// A field's name, or empty for the whole response.
+    pub(super) response_body: String,
 }
 
 // Numbers of the fields of `google.api.HttpRule`, and of `CustomHttpPattern`.
@@ -49,11 +51,8 @@ pub(super) fn bindings(
 }
 
 fn binding(rule: &DynamicMessage) -> Result<Binding, String> {
-    if !text(rule, RESPONSE_BODY).is_empty() {
-        return Err("response_body is not supported".into());
-    }
     let (method, template) = pattern(rule)?;
-    Ok(Binding { method, template, body: text(rule, BODY) })
+    Ok(Binding { method, template, body: text(rule, BODY), response_body: text(rule, RESPONSE_BODY) })
 }
 
 fn pattern(rule: &DynamicMessage) -> Result<(String, String), String> {

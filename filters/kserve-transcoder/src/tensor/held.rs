@@ -1,0 +1,126 @@
+//! Small things that a codec holds, charged to the VM's budget.
+
+use filter_api::{Charge, OverBudget};
+
+/// A byte vector that is charged for what it reserves, so that a body of many tiny names counts as much as
+/// one of many numbers.
+#[derive(Debug)]
+pub(super) struct Held {
+    bytes: Vec<u8>,
+    charge: Charge,
+}
+
+impl Held {
+    pub(super) fn new(charge: Charge) -> Self {
+        Self { bytes: Vec::new(), charge }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), OverBudget> {
+        self.reserve(bytes.len())?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What it holds, in a value of its own; an empty one stays.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = Self::new(self.charge.sibling());
+        std::mem::replace(self, empty)
+    }
+
+    /// Makes room for `more` bytes in steps that double, so that many small pushes stay cheap.
+    fn reserve(&mut self, more: usize) -> Result<(), OverBudget> {
+        let spare = self.bytes.capacity() - self.bytes.len();
+        if more <= spare {
+            return Ok(());
+        }
+        let extra = (more - spare).max(self.bytes.capacity()).max(64);
+        let before = self.bytes.capacity();
+        self.charge.grow(extra)?;
+        if self.bytes.try_reserve_exact(spare + extra).is_err() {
+            self.charge.shrink(extra);
+            return Err(OverBudget { limit: before });
+        }
+        Ok(())
+    }
+}
+
+/// A list that is charged for the room of its items; what they own they charge themselves.
+#[derive(Debug)]
+pub(super) struct HeldList<T> {
+    items: Vec<T>,
+    charge: Charge,
+}
+
+impl<T> HeldList<T> {
+    pub(super) fn new(charge: Charge) -> Self {
+        Self { items: Vec::new(), charge }
+    }
+
+    pub(super) fn push(&mut self, item: T) -> Result<(), OverBudget> {
+        if self.items.len() == self.items.capacity() {
+            let more = self.items.capacity().max(4);
+            let bytes = more * size_of::<T>();
+            self.charge.grow(bytes)?;
+            if self.items.try_reserve_exact(more).is_err() {
+                self.charge.shrink(bytes);
+                return Err(OverBudget { limit: self.items.len() * size_of::<T>() });
+            }
+        }
+        self.items.push(item);
+        Ok(())
+    }
+
+    /// Gives the items away. Their room stays charged only as long as this call lasts, which is right for a
+    /// list that is being taken apart.
+    pub(super) fn into_items(self) -> Vec<T> {
+        self.items
+    }
+}
+
+impl<T> std::ops::Deref for HeldList<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.items
+    }
+}
+
+impl<T> std::ops::DerefMut for HeldList<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.items
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use filter_api::Vm;
+
+    #[test]
+    fn what_is_held_is_charged_and_a_taken_part_keeps_its_charge() {
+        let vm = Vm::new(1000);
+        let mut held = Held::new(Charge::new(vm.clone(), 1000));
+        held.push(&[1; 100]).unwrap();
+        held.push(&[2; 100]).unwrap();
+        assert!(vm.used() >= 200);
+        let taken = held.take();
+        assert_eq!((held.len(), taken.len()), (0, 200));
+        assert!(vm.used() >= 200);
+        drop(taken);
+        assert_eq!(vm.used(), 0);
+        assert!(held.push(&[0; 2000]).is_err());
+        assert_eq!(vm.used(), 0);
+    }
+}

@@ -1,0 +1,106 @@
+//! The tensor codec: inference, `POST /v2/models/M[/versions/V]/infer`, as JSON and as gRPC.
+//!
+//! [`Request`] reads the JSON body, cut anywhere, and makes the `ModelInferRequest`; [`Response`] reads the
+//! `ModelInferResponse`, cut anywhere, and makes the [`Answer`]. Neither builds a tree of what it reads:
+//! tensor data goes straight from its text to little-endian bytes and back. Memory is about the size of the
+//! message if `datatype` comes before `data` (real clients send it so), else of the text as well.
+//!
+//! # Requests
+//! - The document is read strictly by RFC 8259, but for bare `NaN`, `Infinity` and `-Infinity` in tensor
+//!   data, which real clients send. Unknown keys are skipped; a key that matters may not come twice. Arrays
+//!   and objects may be nested 64 deep, a tensor may have 64 dimensions, a number 2,048 bytes.
+//! - Tensor data may be flat or nested in any way; the number of elements must be what the shape says, as in
+//!   Triton. Floats are rounded correctly, and what would round to infinity is refused. Integers are checked
+//!   against their range, and may be written as floats (`1.0`, `1e3`) if they are whole.
+//! - A BYTES element is the UTF-8 of its string. It is not decoded if a `content_type` parameter says
+//!   base64: MLServer's codecs send that text as it is and the server expects it so.
+//! - The binary tensor data extension: inputs with `binary_data_size` take their bytes from behind the
+//!   document, in order. `binary_data`, `binary_data_output` and `binary_data_size` are not passed on.
+//! - Protobuf's JSON is accepted for the same message: `contents.fp32_contents` and the like with quoted
+//!   numbers, base64 in `bytes_contents` and `raw_input_contents`, `{"int64_param": "7"}`.
+//! - Messages carry `raw_input_contents`. With [`Encoding::Contents`] they carry typed contents instead;
+//!   but one FP16 or BF16 input, which typed contents cannot hold, makes the whole message raw, since servers
+//!   refuse a mixture.
+//!
+//! # Answers
+//! - Raw or typed contents, packed or not, fields in any order. Everything is checked before the first byte
+//!   of the body is written.
+//! - Floats are written with the fewest digits that read back as the same value of their datatype (`0.1` and
+//!   not `0.10000000149011612` for an FP32; FP16 and BF16 as the FP32 of the same value); NaN and infinities bare, as Triton writes them.
+//! - BYTES elements are strings. If one of a tensor is not UTF-8, all of that tensor are base64 and it gets
+//!   the parameter `"content_type": "base64"`, by which MLServer's codecs know it.
+//! - A `binary_data_size` that a server left among an output's parameters is dropped: clients would take it
+//!   for their own.
+
+mod answer;
+mod base64;
+mod data;
+mod datatype;
+mod decimal;
+mod document;
+mod element;
+mod encode;
+mod half;
+mod held;
+mod input;
+mod json;
+mod kept;
+mod message;
+mod parameters;
+mod print;
+mod request;
+mod response;
+mod strings;
+mod text;
+mod typed;
+mod untyped;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use answer::Answer;
+pub(crate) use request::Request;
+pub(crate) use response::Response;
+
+/// What the URL says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The model's name, percent-decoded.
+    pub(crate) model: String,
+    /// Its version, if the URL has one.
+    pub(crate) version: Option<String>,
+}
+
+/// How inputs are sent to the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// `raw_input_contents`, which all servers understand.
+    #[default]
+    Raw,
+    /// `InferTensorContents`.
+    Contents,
+}
+
+/// How an answer looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AnswerForm {
+    /// As the protocol's REST interface has it.
+    #[default]
+    Kserve,
+    /// As protobuf's JSON has it, with typed contents.
+    Proto,
+}
+
+/// What an operator configures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// How inputs are sent.
+    pub(crate) encoding: Encoding,
+    /// How answers look.
+    pub(crate) answer_form: AnswerForm,
+    /// The longest body of a request, in bytes.
+    pub(crate) max_request_bytes: usize,
+    /// The longest message of an answer, in bytes.
+    pub(crate) max_response_bytes: usize,
+}

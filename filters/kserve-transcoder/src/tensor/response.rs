@@ -1,0 +1,440 @@
+//! Reading a `ModelInferResponse`.
+
+use super::answer::{self, Answer};
+use super::datatype::Typed;
+use super::held::{Held, HeldList};
+use super::input::MAX_RANK;
+use super::print::{SLOT, escape, float64};
+use super::wire::{Item, Wire};
+use super::{AnswerForm, Options};
+use crate::problem::Problem;
+use filter_api::{Charge, Rope};
+
+/// Which outputs the client asked for as binary.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// `binary_data_output`: what holds for outputs that say nothing.
+    pub(super) binary: bool,
+    /// `binary_data` by the output's name.
+    pub(super) outputs: HeldList<(Held, bool)>,
+}
+
+/// Reads the message of an answer.
+#[derive(Debug)]
+pub(crate) struct Response {
+    options: Options,
+    charge: Charge,
+    wanted: Wanted,
+    taken: usize,
+    wire: Wire,
+    /// The messages that are open, innermost last.
+    places: Vec<Place>,
+    /// Where the bytes that come go.
+    target: Target,
+    message: Message,
+    parameter: Parameter,
+}
+
+/// What the message says.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) model_name: Held,
+    pub(super) model_version: Held,
+    pub(super) id: Held,
+    /// As JSON, each with a comma behind it.
+    pub(super) parameters: Held,
+    pub(super) outputs: HeldList<Output>,
+    pub(super) raw: HeldList<Rope>,
+}
+
+/// An output as it came.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) name: Held,
+    pub(super) datatype: Held,
+    pub(super) shape: HeldList<u64>,
+    /// As JSON, each with a comma behind it.
+    pub(super) parameters: Held,
+    /// The parameter `content_type`, as JSON with a comma behind it.
+    pub(super) content_type: Held,
+    pub(super) shared_memory: bool,
+    /// The field that was filled, its elements, and their number. Integers of up to 32 bits take four bytes
+    /// here, BYTES have their lengths in front.
+    pub(super) typed: Option<(Typed, Rope, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Parameter,
+    Value,
+    Output,
+    Contents,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Nowhere,
+    ModelName,
+    ModelVersion,
+    Id,
+    ParameterName,
+    ParameterText,
+    OutputName,
+    Datatype,
+    Typed,
+    Raw,
+}
+
+/// The map entry that is being read.
+#[derive(Debug)]
+struct Parameter {
+    name: Held,
+    text: Held,
+    value: Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Value {
+    None,
+    Bool(bool),
+    Int64(i64),
+    Text,
+    Double(f64),
+    Uint64(u64),
+}
+
+impl Response {
+    pub(super) fn new(options: Options, wanted: Wanted, charge: Charge) -> Self {
+        let held = || Held::new(charge.sibling());
+        Self {
+            options,
+            wanted,
+            taken: 0,
+            wire: Wire::default(),
+            places: Vec::new(),
+            target: Target::Nowhere,
+            message: Message {
+                model_name: held(),
+                model_version: held(),
+                id: held(),
+                parameters: held(),
+                outputs: HeldList::new(charge.sibling()),
+                raw: HeldList::new(charge.sibling()),
+            },
+            parameter: Parameter { name: held(), text: held(), value: Value::None },
+            charge,
+        }
+    }
+
+    /// Whether the client asked for at least one binary output.
+    pub(crate) fn wants_binary_answer(&self) -> bool {
+        self.wanted.binary || self.wanted.outputs.iter().any(|(_, binary)| *binary)
+    }
+
+    /// Takes the next bytes of the message, cut anywhere.
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) -> Result<(), Problem> {
+        self.taken = self.taken.saturating_add(bytes.len());
+        if self.taken > self.options.max_response_bytes {
+            let limit = self.options.max_response_bytes;
+            return Err(Problem::bad_answer(format!("the server's answer is larger than {limit} bytes")));
+        }
+        while let Some(item) = self.wire.next(&mut bytes).map_err(malformed)? {
+            match item {
+                Item::Bytes(bytes) => self.bytes(bytes)?,
+                Item::End => self.end()?,
+                Item::Length(field, length) => self.length(field, length)?,
+                Item::Varint(field, value) => self.varint(field, value)?,
+                Item::Fixed32(field, value) => self.fixed(field, Typed::Fp32, &value)?,
+                Item::Fixed64(4, value) if self.place() == Some(Place::Value) => {
+                    self.parameter.value = Value::Double(f64::from_le_bytes(value));
+                }
+                Item::Fixed64(field, value) => self.fixed(field, Typed::Fp64, &value)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the message and checks it in full.
+    pub(crate) fn finish(self) -> Result<Answer, Problem> {
+        if !self.wire.is_whole() {
+            return Err(malformed("it is cut"));
+        }
+        answer::check(self.message, &self.wanted, self.options.answer_form, self.charge)
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.places.last().copied()
+    }
+
+    /// A length-delimited field begins.
+    fn length(&mut self, field: u32, length: u64) -> Result<(), Problem> {
+        let place = self.place();
+        let message = match (place, field) {
+            (None, 4) | (Some(Place::Output), 4) => Place::Parameter,
+            (None, 5) => {
+                let output = Output::new(&self.charge);
+                self.message.outputs.push(output)?;
+                Place::Output
+            }
+            (Some(Place::Parameter), 2) => Place::Value,
+            (Some(Place::Output), 5) => Place::Contents,
+            (Some(Place::Output), 3) | (Some(Place::Contents), 1..=5) => {
+                self.wire.packed();
+                return Ok(());
+            }
+            _ => return self.string(place, field, length),
+        };
+        if message == Place::Parameter {
+            self.parameter.name.clear();
+            self.parameter.value = Value::None;
+        }
+        self.wire.enter();
+        self.places.push(message);
+        Ok(())
+    }
+
+    /// A field of bytes begins; the last one of its kind counts.
+    fn string(&mut self, place: Option<Place>, field: u32, length: u64) -> Result<(), Problem> {
+        let target = match (place, field) {
+            (None, 1) => Target::ModelName,
+            (None, 2) => Target::ModelVersion,
+            (None, 3) => Target::Id,
+            (None, 6) => {
+                self.message.raw.push(Rope::new(self.charge.sibling()))?;
+                Target::Raw
+            }
+            (Some(Place::Parameter), 1) => Target::ParameterName,
+            (Some(Place::Value), 3) => {
+                self.parameter.value = Value::Text;
+                Target::ParameterText
+            }
+            (Some(Place::Output), 1) => Target::OutputName,
+            (Some(Place::Output), 2) => Target::Datatype,
+            (Some(Place::Contents), 6) => {
+                self.typed(Typed::Fp32, length / 4)?;
+                Target::Typed
+            }
+            (Some(Place::Contents), 7) => {
+                self.typed(Typed::Fp64, length / 8)?;
+                Target::Typed
+            }
+            (Some(Place::Contents), 8) => {
+                let Ok(length) = u32::try_from(length) else {
+                    return Err(malformed("it has a string of more than 4 GiB"));
+                };
+                if let Some(rope) = self.typed(Typed::Bytes, 1)? {
+                    rope.push(&length.to_le_bytes())?;
+                }
+                Target::Typed
+            }
+            _ => return Ok(()),
+        };
+        self.target = target;
+        if let Some(held) = self.held() {
+            held.clear();
+        }
+        self.wire.bytes();
+        Ok(())
+    }
+
+    /// What the bytes of the target are kept in, if that is small.
+    fn held(&mut self) -> Option<&mut Held> {
+        match self.target {
+            Target::ModelName => Some(&mut self.message.model_name),
+            Target::ModelVersion => Some(&mut self.message.model_version),
+            Target::Id => Some(&mut self.message.id),
+            Target::ParameterName => Some(&mut self.parameter.name),
+            Target::ParameterText => Some(&mut self.parameter.text),
+            Target::OutputName => self.message.outputs.last_mut().map(|output| &mut output.name),
+            Target::Datatype => self.message.outputs.last_mut().map(|output| &mut output.datatype),
+            Target::Typed | Target::Raw | Target::Nowhere => None,
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        let rope = match self.target {
+            Target::Raw => self.message.raw.last_mut(),
+            Target::Typed => match self.message.outputs.last_mut() {
+                Some(Output { typed: Some((_, rope, _)), .. }) => Some(rope),
+                _ => None,
+            },
+            _ => None,
+        };
+        match rope {
+            Some(rope) => rope.push(bytes)?,
+            None => {
+                if let Some(held) = self.held() {
+                    held.push(bytes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A field of bytes or a message has ended.
+    fn end(&mut self) -> Result<(), Problem> {
+        if self.target != Target::Nowhere {
+            let text = self.held().is_none_or(|held| std::str::from_utf8(held.as_slice()).is_ok());
+            self.target = Target::Nowhere;
+            return if text { Ok(()) } else { Err(malformed("it has a string that is not UTF-8")) };
+        }
+        if self.places.pop() == Some(Place::Parameter) {
+            self.end_parameter()?;
+        }
+        Ok(())
+    }
+
+    fn varint(&mut self, field: u32, value: u64) -> Result<(), Problem> {
+        match (self.place(), field) {
+            (Some(Place::Value), 1) => self.parameter.value = Value::Bool(value != 0),
+            (Some(Place::Value), 2) => self.parameter.value = Value::Int64(value as i64),
+            (Some(Place::Value), 5) => self.parameter.value = Value::Uint64(value),
+            (Some(Place::Output), 3) => {
+                if let Some(output) = self.message.outputs.last_mut() {
+                    if i64::try_from(value).is_err() || output.shape.len() >= MAX_RANK {
+                        let name = String::from_utf8_lossy(output.name.as_slice());
+                        return Err(Problem::bad_answer(format!(
+                            "the server's answer has an impossible shape for output {name}"
+                        )));
+                    }
+                    output.shape.push(value)?;
+                }
+            }
+            (Some(Place::Contents), 1..=5) => {
+                let Some(typed) = Typed::from_number(field) else { return Ok(()) };
+                let Some(rope) = self.typed(typed, 1)? else { return Ok(()) };
+                match typed {
+                    Typed::Bool => rope.push(&[u8::from(value != 0)])?,
+                    // Protobuf cuts longer varints to the type's width.
+                    Typed::Int | Typed::Uint => rope.push(&(value as u32).to_le_bytes())?,
+                    _ => rope.push(&value.to_le_bytes())?,
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A number of fixed size: one element of contents that are not packed.
+    fn fixed(&mut self, field: u32, typed: Typed, value: &[u8]) -> Result<(), Problem> {
+        if self.place() == Some(Place::Contents)
+            && field == typed as u32
+            && let Some(rope) = self.typed(typed, 1)?
+        {
+            rope.push(value)?;
+        }
+        Ok(())
+    }
+
+    /// The elements of the current output's typed contents, after counting `more` of them.
+    fn typed(&mut self, field: Typed, more: u64) -> Result<Option<&mut Rope>, Problem> {
+        let Some(output) = self.message.outputs.last_mut() else { return Ok(None) };
+        let empty = || (field, Rope::new(self.charge.sibling()), 0);
+        let (found, rope, count) = output.typed.get_or_insert_with(empty);
+        if *found != field {
+            let name = String::from_utf8_lossy(output.name.as_slice());
+            return Err(Problem::bad_answer(format!(
+                "the server's answer has both {} and {} for output {name}",
+                found.name(),
+                field.name()
+            )));
+        }
+        *count += more;
+        Ok(Some(rope))
+    }
+
+    /// Writes the parameter that has been read as JSON.
+    fn end_parameter(&mut self) -> Result<(), Problem> {
+        let Parameter { name, text, value } = &self.parameter;
+        let name = name.as_slice();
+        let parameters = match (self.places.last(), self.message.outputs.last_mut()) {
+            (Some(Place::Output), Some(output)) => {
+                // A server's own; a client would look for as many bytes behind the document.
+                if name == b"binary_data_size" {
+                    return Ok(());
+                }
+                output.shared_memory |= name == b"shared_memory_region";
+                if name == b"content_type" { &mut output.content_type } else { &mut output.parameters }
+            }
+            _ => &mut self.message.parameters,
+        };
+        let proto = self.options.answer_form == AnswerForm::Proto;
+        let (field, value) = match *value {
+            Value::None => return Ok(()),
+            Value::Bool(true) => ("bool_param", Printed::new(b"true", false)),
+            Value::Bool(false) => ("bool_param", Printed::new(b"false", false)),
+            Value::Int64(value) => ("int64_param", Printed::new(value.to_string().as_bytes(), proto)),
+            Value::Uint64(value) => ("uint64_param", Printed::new(value.to_string().as_bytes(), proto)),
+            Value::Double(value) => {
+                let mut slot = [0; SLOT];
+                let len = float64(value, &mut slot);
+                ("double_param", Printed::new(&slot[..len], proto && !value.is_finite()))
+            }
+            Value::Text => ("string_param", Printed { text: text.as_slice(), ..Printed::default() }),
+        };
+        parameters.push(b"\"")?;
+        let mut result = Ok(());
+        let mut push = |list: &mut Held, text: &[u8]| {
+            escape(text, |piece| {
+                if result.is_ok() {
+                    result = list.push(piece);
+                }
+            });
+        };
+        push(parameters, name);
+        parameters.push(b"\":")?;
+        if proto {
+            parameters.push(b"{\"")?;
+            parameters.push(field.as_bytes())?;
+            parameters.push(b"\":")?;
+        }
+        let quoted = value.quoted || value.len == 0;
+        if quoted {
+            parameters.push(b"\"")?;
+        }
+        parameters.push(&value.number[..value.len])?;
+        push(parameters, value.text);
+        if quoted {
+            parameters.push(b"\"")?;
+        }
+        result?;
+        parameters.push(if proto { b"}," } else { b"," })?;
+        Ok(())
+    }
+}
+
+/// A parameter's value as JSON: a short text as it is, or a string to escape.
+#[derive(Debug, Default)]
+struct Printed<'a> {
+    number: [u8; SLOT],
+    len: usize,
+    quoted: bool,
+    text: &'a [u8],
+}
+
+impl Printed<'_> {
+    fn new(text: &[u8], quoted: bool) -> Self {
+        let mut printed = Self { len: text.len().min(SLOT), quoted, ..Self::default() };
+        printed.number[..printed.len].copy_from_slice(&text[..printed.len]);
+        printed
+    }
+}
+
+impl Output {
+    fn new(charge: &Charge) -> Self {
+        Self {
+            name: Held::new(charge.sibling()),
+            datatype: Held::new(charge.sibling()),
+            shape: HeldList::new(charge.sibling()),
+            parameters: Held::new(charge.sibling()),
+            content_type: Held::new(charge.sibling()),
+            shared_memory: false,
+            typed: None,
+        }
+    }
+}
+
+#[cold]
+fn malformed(what: &str) -> Problem {
+    Problem::bad_answer(format!("the server's answer is not a ModelInferResponse: {what}"))
+}
