@@ -232,6 +232,9 @@ fn a_set_without_rules_or_imports_or_sense_is_refused() {
 static OURS_ONLY: LazyLock<Rows> = LazyLock::new(rows);
 
 proptest! {
+    // Each case loads two sets.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn a_damaged_descriptor_set_is_read_or_refused(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
         static SET: LazyLock<Vec<u8>> = LazyLock::new(|| method("post: '/v1/{name}' body: 'inner'"));
@@ -245,7 +248,9 @@ proptest! {
             prop_assert_eq!(error.path, "descriptor_sets[0]");
         }
     }
+}
 
+proptest! {
     #[test]
     fn no_bytes_make_a_search_fail_otherwise_than_with_400(
         method in proptest::collection::vec(any::<u8>(), 0..6),
