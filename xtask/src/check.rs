@@ -42,10 +42,22 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
 
 /// cargo-deny, where it is installed: building it takes longer than everything else here.
 fn licences_and_advisories(workspace: &Workspace) -> Result<(), Stop> {
-    const NAME: &str = "licences and advisories";
     if run::on_path("cargo-deny").is_none() {
-        eprintln!("==> skipped: {NAME} (no cargo-deny on PATH: `cargo install cargo-deny`)");
+        eprintln!("==> skipped: licences and advisories (no cargo-deny on PATH: `cargo install cargo-deny`)");
         return Ok(());
     }
-    run::step(NAME, || workspace.cargo().args(["deny", "check"]).checked())
+    let deny = |checks: &[&str]| {
+        let mut cargo = workspace.cargo();
+        cargo.args(["deny", "--log-level", "error", "check"]).args(checks);
+        cargo
+    };
+    run::step("licences and sources", || deny(&["bans", "licenses", "sources"]).checked())?;
+    run::step("advisories", || match deny(&["advisories"]).quietly("advisories")? {
+        Err(output) if output.contains("failed to fetch advisory database") => {
+            eprintln!("==> skipped: advisories (their database cannot be reached)");
+            Ok(())
+        }
+        Err(output) => Err(Stop::new(format!("advisories: {output}"))),
+        Ok(()) => Ok(()),
+    })
 }

@@ -19,6 +19,7 @@ mod mlserver;
 mod ports;
 mod process;
 mod request;
+mod shipped;
 mod suite;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub use mlserver::{MlServer, models_python};
 pub use ports::free_ports;
 pub use process::{Memory, Process};
 pub use request::{Body, Protocol, Request, send};
+pub use shipped::start_shipped;
 pub use suite::{Suite, VERSIONS};
 
 /// The repository's root, where shipped bootstraps expect to be run.

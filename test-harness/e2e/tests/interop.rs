@@ -1,0 +1,70 @@
+//! Real clients that know nothing of the filter, real model servers behind it.
+#![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use e2e::{Installed, MlServer, Suite, repository, start_shipped};
+use serde_json::{Value, json};
+
+fn main() -> ExitCode {
+    Suite::new()
+        .model_server("tritons_client_understands_mlserver_itself", |_, python| {
+            let server = MlServer::start(&python).unwrap();
+            assert_understood(&triton_client(&python, server.http()));
+        })
+        .model_server("tritons_client_understands_mlserver_through_the_wasm_filter", |envoy, python| {
+            through(envoy, python, "kserve-transcoder.yaml");
+        })
+        .model_server("tritons_client_understands_mlserver_through_the_held_wasm_filter", |envoy, python| {
+            through(envoy, python, "kserve-transcoder.hold.yaml");
+        })
+        .model_server("tritons_client_understands_mlserver_through_the_native_filter", |envoy, python| {
+            through(envoy, python, "kserve-transcoder.native.yaml");
+        })
+        .run()
+}
+
+fn through(envoy: &Installed, python: PathBuf, bootstrap: &str) {
+    let server = MlServer::start(&python).unwrap();
+    let envoy = start_shipped(&envoy.path, bootstrap, server.grpc()).unwrap();
+    let address = *envoy.listeners().values().next().unwrap();
+    assert_understood(&triton_client(&python, address));
+    // The five that were answered and the one of a wrong shape reached a model.
+    assert_eq!(server.seen().len(), 6, "{}", server.log());
+}
+
+/// What `python/triton_client.py` prints about the endpoint.
+fn triton_client(python: &Path, endpoint: SocketAddr) -> Value {
+    let script = repository().join("test-harness/e2e/python/triton_client.py");
+    let output = Command::new(python).arg(script).arg(endpoint.to_string()).output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the client gave up: {complaint}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The numbers are worked out by hand from the inputs in `triton_client.py` and from `weights.json`; every one of
+/// them is exact in float32.
+fn assert_understood(got: &Value) {
+    for key in ["live", "ready", "affine_ready"] {
+        assert_eq!(got[key], true, "{key}");
+    }
+    assert_eq!(got["nobody_ready"], false);
+    assert_eq!(got["server"], "mlserver");
+    assert_eq!(got["affine_inputs"], json!([{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]));
+
+    let answered = |shape: &[u64], data: Value| json!({"id": "triton-1", "shape": shape, "data": data});
+    let affine = json!([4.875, -0.5, 13.5625, 127.375, -503.625, 1002.03125]);
+    assert_eq!(got["affine"], answered(&[2, 3], affine));
+    assert_eq!(got["concat"], answered(&[2], json!(["grpc", "h\u{e9}llo \u{1f600}"])));
+    assert_eq!(got["int64"], answered(&[3], json!([i64::MIN, 0, i64::MAX])));
+    assert_eq!(got["bool"], answered(&[2, 1], json!([true, false])));
+    let decimals = [0.1f32, 3e38, 1e-45].map(f64::from);
+    assert_eq!(got["decimals"], answered(&[3], json!(decimals)));
+
+    assert_eq!(got["unknown_model"]["status"], "404", "{got}");
+    assert_eq!(got["wrong_shape"]["status"], "400", "{got}");
+    let message = got["wrong_shape"]["message"].as_str().unwrap();
+    assert!(message.contains("x has shape [2, 3]; expected [n, 4]"), "{message}");
+}
