@@ -102,9 +102,10 @@ impl Voice {
     pub(crate) fn dispatch(&self, call: &Call) -> Option<u32> {
         let mut headers = Vec::with_capacity(call.headers.len());
         for (name, value) in &call.headers {
+            // The SDK takes text only.
             let Ok(value) = std::str::from_utf8(value) else {
-                self.dropped(|| format!("a call to {} with a {name} that is not UTF-8", call.cluster));
-                return None;
+                self.dropped(|| format!("{name} of a call to {:?}: not UTF-8", call.cluster));
+                continue;
             };
             headers.push((name.as_str(), value));
         }

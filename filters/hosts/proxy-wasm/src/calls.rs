@@ -87,7 +87,7 @@ impl<P: Plugin> Exchange<P> {
             }
             OnHeaders::Hold => {
                 self.half(dir).headers = Headers::Here;
-                if matches!(self.catch_up(dir), Flow::Go | Flow::ReleaseThenGo) {
+                if self.catch_up(dir) == Flow::Go {
                     self.resume(dir);
                 }
             }

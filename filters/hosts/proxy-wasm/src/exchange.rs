@@ -112,10 +112,6 @@ impl<P: Plugin> Exchange<P> {
         }
         match self.data(dir, size, end, Place::Body) {
             Flow::Go => Action::Continue,
-            Flow::ReleaseThenGo => {
-                self.resume(dir);
-                Action::Continue
-            }
             Flow::Stop | Flow::Over => Action::Pause,
         }
     }
@@ -131,7 +127,7 @@ impl<P: Plugin> Exchange<P> {
             return Action::Pause;
         }
         match self.trailers(dir, Place::Body) {
-            Flow::Go | Flow::ReleaseThenGo => Action::Continue,
+            Flow::Go => Action::Continue,
             Flow::Stop | Flow::Over => Action::Pause,
         }
     }
@@ -155,26 +151,28 @@ impl<P: Plugin> Exchange<P> {
         let Some((verdict, calls)) = asked else { return Flow::Go };
         self.no_calls(&calls);
         match verdict {
-            OnData::Pass => self.half(dir).answer(Taken::Released, end),
+            OnData::Pass => self.half(dir).answer(Taken::Released),
             OnData::Emit if written.overflowed => {
                 self.fail(dir, 500, "more was emitted than Envoy's buffer is known to take")
             }
             OnData::Emit => {
                 body::empty(dir, written.chunk_left);
-                self.half(dir).answer(Taken::Released, end)
+                self.half(dir).answer(Taken::Released)
             }
+            // Nothing could bring it back: the message would end clean and short.
+            OnData::Keep | OnData::Park if end => self.fail(dir, 500, "the end of a message was kept"),
             OnData::Keep => {
                 body::empty(dir, written.chunk_left);
-                self.half(dir).answer(Taken::Kept, end)
+                self.half(dir).answer(Taken::Kept)
             }
             OnData::Park => {
                 body::empty(dir, written.chunk_left);
-                self.half(dir).answer(Taken::Parked, end)
+                self.half(dir).answer(Taken::Parked)
             }
             OnData::Reply(reply) => self.reply_if_possible(dir, &reply),
             OnData::Reset => self.reset(),
             OnData::Detach => {
-                let flow = self.half(dir).answer(Taken::Released, end);
+                let flow = self.half(dir).answer(Taken::Released);
                 self.detach();
                 flow
             }

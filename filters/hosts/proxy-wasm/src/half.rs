@@ -70,8 +70,6 @@ pub(crate) enum Taken {
 pub(crate) enum Flow {
     /// Go on.
     Go,
-    /// Release held headers first, so that Envoy does not buffer this chunk with them, then go on.
-    ReleaseThenGo,
     /// Stop: Envoy buffers.
     Stop,
     /// The exchange was answered or cut; nothing goes on.
@@ -110,25 +108,15 @@ impl Half {
         (self.buffered && sudden).then(|| self.fits.max(BUFFERED_LIMIT_BYTES))
     }
 
-    /// Answers a body callback.
-    ///
-    /// Envoy buffers the chunk that releases held headers, together with them, and under its limit. So they
-    /// are released before it, except at the end of the message, where Envoy would take the headers for the
-    /// whole of it.
-    pub(crate) fn answer(&mut self, taken: Taken, end: bool) -> Flow {
-        let held = self.held();
-        let flow = match taken {
-            Taken::Parked => Flow::Stop,
-            Taken::Kept if held => Flow::Stop,
-            Taken::Kept => Flow::Go,
-            Taken::Released if held && !end && !self.buffered => Flow::ReleaseThenGo,
-            Taken::Released => Flow::Go,
-        };
-        self.buffered = flow == Flow::Stop;
+    /// Answers a body callback. Going on releases held headers, so kept bytes stop the stream only while there
+    /// are some: a pause makes Envoy buffer, under its limit.
+    pub(crate) fn answer(&mut self, taken: Taken) -> Flow {
+        let stop = taken == Taken::Parked || (taken == Taken::Kept && self.held());
+        self.buffered = stop;
         if taken == Taken::Released {
             self.headers = Headers::Gone;
         }
-        flow
+        if stop { Flow::Stop } else { Flow::Go }
     }
 }
 
@@ -142,26 +130,18 @@ mod tests {
 
     #[test]
     fn bytes_that_are_kept_stop_the_stream_only_while_headers_are_held() {
-        assert_eq!(half(Headers::Here, false).answer(Taken::Kept, false), Flow::Stop);
-        assert_eq!(half(Headers::Gone, false).answer(Taken::Kept, false), Flow::Go);
-        assert_eq!(half(Headers::Gone, false).answer(Taken::Parked, false), Flow::Stop);
-    }
-
-    #[test]
-    fn headers_go_before_the_chunk_that_releases_them_unless_envoy_already_buffers() {
-        assert_eq!(half(Headers::Here, false).answer(Taken::Released, false), Flow::ReleaseThenGo);
-        assert_eq!(half(Headers::Here, false).answer(Taken::Released, true), Flow::Go);
-        assert_eq!(half(Headers::Here, true).answer(Taken::Released, false), Flow::Go);
-        assert_eq!(half(Headers::Gone, false).answer(Taken::Released, false), Flow::Go);
+        assert_eq!(half(Headers::Here, false).answer(Taken::Kept), Flow::Stop);
+        assert_eq!(half(Headers::Gone, false).answer(Taken::Kept), Flow::Go);
+        assert_eq!(half(Headers::Gone, false).answer(Taken::Parked), Flow::Stop);
     }
 
     #[test]
     fn a_released_half_has_no_headers_left_to_write() {
         let mut half = half(Headers::Here, false);
         assert!(half.headers_here());
-        half.answer(Taken::Kept, false);
+        half.answer(Taken::Kept);
         assert!(half.headers_here() && half.buffered);
-        half.answer(Taken::Released, false);
+        half.answer(Taken::Released);
         assert!(!half.headers_here() && !half.buffered);
     }
 
@@ -170,7 +150,7 @@ mod tests {
         let mut half = half(Headers::Gone, false);
         half.chunk_came(1 << 20);
         assert_eq!(half.limit(Dir::Response, Place::Body), None);
-        half.answer(Taken::Parked, false);
+        half.answer(Taken::Parked);
         assert_eq!(half.limit(Dir::Response, Place::Body), Some(BUFFERED_LIMIT_BYTES));
         half.chunk_came(3 * BUFFERED_LIMIT_BYTES);
         assert_eq!(half.limit(Dir::Response, Place::Body), Some(3 * BUFFERED_LIMIT_BYTES));

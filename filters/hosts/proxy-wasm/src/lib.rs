@@ -18,16 +18,17 @@
 //! - **[`Hold`](filter_api::OnHeaders::Hold)** works only where the operator sets
 //!   `allow_on_headers_stop_iteration`; a module cannot see that flag. Without it the request would hang, so a
 //!   core asks the operator for a promise in its own configuration.
-//! - **[`Emit`](filter_api::OnData::Emit)** has no limit while headers are not held, and in the chunk that
-//!   releases held headers, unless that chunk ends the message or follows a [`Keep`](filter_api::OnData::Keep)
-//!   or [`Park`](filter_api::OnData::Park): then Envoy buffers, and what is emitted must fit its buffer limit
-//!   (a request that does not is answered with 413). Of a response at most [`BUFFERED_LIMIT_BYTES`], or as
-//!   many bytes as Envoy had just buffered, are emitted there: Envoy answers an overflow with a 500 *inside*
-//!   the call that overflowed, which a filter does not survive.
+//! - **[`Emit`](filter_api::OnData::Emit)** has no limit, with one exception: after a
+//!   [`Keep`](filter_api::OnData::Keep) with held headers, or a [`Park`](filter_api::OnData::Park), Envoy
+//!   buffers the body until the next callback has let it go, and what is emitted there must fit its buffer
+//!   limit. A request that does not is answered with 413. Of a response at most [`BUFFERED_LIMIT_BYTES`], or as
+//!   many bytes as Envoy had just buffered, are emitted there, and more is an error: Envoy answers an overflow
+//!   with a 500 *inside* the call that overflowed, which a module does not survive. So a core that has learnt
+//!   enough to let held headers go does so at once, with an `Emit` of nothing if need be.
 //! - **[`Emit` in trailers](filter_api::OnTrailers::Emit)** works only after [`Park`](filter_api::OnData::Park).
 //! - **[`Wait`](filter_api::OnHeaders::Wait)** reads no body. Where the operator set the flag above, Envoy
 //!   buffers the body that arrives meanwhile, under its limit.
-//! - **Calls** take text only: a call with a header value that is not UTF-8 is refused.
+//! - **Calls** take text only: a header whose value is not UTF-8 is left out.
 //! - **A reply's details** cannot be passed on: the SDK sends none.
 
 mod apply;
