@@ -1,0 +1,67 @@
+//! Checks the Istio and Gateway API resources under `istio/` as far as that goes without a cluster.
+//!
+//! 1. [`kustomize::build`] makes of an overlay what `kubectl apply -k` would send.
+//! 2. [`Schemas::check`] holds every resource against the schemas of the oldest and the newest Istio release whose
+//!    schemas are here, and of the Gateway API, with unknown fields refused.
+//! 3. [`rules::check`] knows the mistakes that no schema and often no webhook sees: a resource that is accepted and
+//!    then does nothing, or worse.
+//! 4. [`embedded::configurations`] finds the filters' own configurations, and [`embedded::read`] runs them through the
+//!    parser that the filter itself has. [`embedded::fragments`] finds what an `EnvoyFilter` adds to Envoy's
+//!    configuration, for a test that has an Envoy.
+//!
+//! Not checked: CEL rules of the schemas, and anything that depends on a running cluster.
+
+pub mod embedded;
+pub mod kustomize;
+mod resource;
+pub mod rules;
+mod schema;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use resource::{Error, Resource, read, yaml};
+pub use schema::Schemas;
+
+/// What is wrong with a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Which resource: `Kind namespace/name`.
+    pub resource: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Problem {
+    pub(crate) fn new(resource: &Resource, reason: impl Into<String>) -> Self {
+        Self { resource: resource.id(), reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.resource, self.reason)
+    }
+}
+
+/// The repository's `istio` directory.
+#[must_use]
+pub fn directory() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).join("istio")
+}
+
+/// Every overlay under `istio/`: what a user applies, in the order of their names.
+///
+/// # Errors
+/// If a directory cannot be read.
+pub fn overlays() -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    for filter in resource::entries(&directory())? {
+        let overlays = filter.join("overlays");
+        if overlays.is_dir() {
+            found.extend(resource::entries(&overlays)?);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,121 @@
+//! `EnvoyFilter`.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Overlay, Place};
+use crate::embedded::{Fragment, fragments};
+use crate::resource::{Resource, items, text};
+
+const MANAGER: &str = "envoy.filters.network.http_connection_manager";
+const ROUTER: &str = "envoy.filters.http.router";
+
+pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if filter.at("/spec/priority").is_none() {
+        wrong.push("has no priority: its INSERT_BEFORE depends on the order of creation (IST0151)".into());
+    }
+    if filter.list("/spec/targetRefs").iter().any(|r| text(r, "/kind") == "Service") {
+        wrong.push(
+            "targetRefs of kind Service never match for an EnvoyFilter: target the waypoint's Gateway".into(),
+        );
+    }
+    let place = match overlay.place(filter) {
+        Ok(place) => place,
+        Err(reason) => {
+            wrong.push(reason);
+            return wrong;
+        }
+    };
+    for patch in filter.list("/spec/configPatches") {
+        wrong.extend(context(place, patch));
+        if text(patch, "/applyTo") == "HTTP_FILTER" {
+            wrong.extend(http_filter(place, patch));
+        }
+    }
+    wrong.extend(discovery(filter));
+    wrong.extend(fragments(filter).into_iter().flat_map(|f| flag(filter, f)));
+    wrong
+}
+
+fn context(place: Place, patch: &Value) -> Option<String> {
+    let context = text(patch, "/match/context");
+    match place {
+        Place::Waypoint if context != "SIDECAR_INBOUND" => {
+            Some(format!("context {context:?}: at a waypoint only SIDECAR_INBOUND applies"))
+        }
+        Place::Gateway if context != "GATEWAY" => {
+            Some(format!("context {context:?}: at a gateway it is GATEWAY"))
+        }
+        _ => None,
+    }
+}
+
+fn http_filter(place: Place, patch: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let chain = |pointer: &str| text(patch, &format!("/match/listener/filterChain{pointer}")).to_owned();
+    if chain("/filter/name") != MANAGER || chain("/filter/subFilter/name") != ROUTER {
+        wrong.push("is not matched on the router of the connection manager".into());
+    }
+    if text(patch, "/patch/operation") != "INSERT_BEFORE" {
+        wrong.push("is not inserted before the router, so it may come before authorisation".into());
+    }
+    let port = patch.pointer("/match/listener/portNumber");
+    match place {
+        Place::Waypoint => {
+            if text(patch, "/match/listener/name") != "main_internal" {
+                wrong.push("names no listener main_internal: it would also land in connect_terminate".into());
+            }
+            if !chain("/name").starts_with("inbound-vip|") {
+                wrong.push("names no filter chain inbound-vip|...: it would also land in direct-http".into());
+            }
+            if port.is_some() {
+                wrong.push("portNumber at a waypoint never matches".into());
+            }
+        }
+        Place::Gateway if port.is_none() => wrong.push("names no port: it would land on every port".into()),
+        Place::Gateway => {}
+    }
+    wrong
+}
+
+/// A filter that takes its configuration from an `EXTENSION_CONFIG` of a name: both sides must have it.
+fn discovery(filter: &Resource) -> Vec<String> {
+    let named = |apply_to: &str, discovered: bool| -> BTreeSet<&str> {
+        let fragments = fragments(filter).into_iter().filter(|f| f.apply_to == apply_to);
+        fragments
+            .filter(|f| f.value.get("config_discovery").is_some() == discovered)
+            .map(|f| text(f.value, "/name"))
+            .collect()
+    };
+    let (given, asked) = (named("EXTENSION_CONFIG", false), named("HTTP_FILTER", true));
+    let one_sided = given.symmetric_difference(&asked);
+    one_sided
+        .map(|name| {
+            format!("{name:?} is not both configured and discovered: the listener would wait for ever")
+        })
+        .collect()
+}
+
+/// The flag and the key that promises it.
+fn flag(filter: &Resource, fragment: Fragment<'_>) -> Vec<String> {
+    let Some(config) = fragment.value.pointer("/typed_config/config") else { return Vec::new() };
+    let mut wrong = Vec::new();
+    if text(config, "/failure_policy") != "FAIL_RELOAD" {
+        wrong.push("failure_policy must be FAIL_RELOAD".into());
+    }
+    let flag = config.pointer("/allow_on_headers_stop_iteration") == Some(&Value::Bool(true));
+    let key = text(config, "/configuration/value");
+    let key = serde_json::from_str::<Value>(key).is_ok_and(|json| json["hold_response_headers"] == true);
+    if flag != key {
+        wrong.push("allow_on_headers_stop_iteration and hold_response_headers go together: with the key alone every answer hangs".into());
+    }
+    if flag && (text(config, "/name").is_empty() || text(config, "/root_id").is_empty()) {
+        wrong.push("a flagged plugin needs a name and a root_id of its own: on Envoy 1.38 the flag is shared otherwise".into());
+    }
+    if !flag && items(&filter.value, "/spec/configPatches").len() == 2 {
+        wrong.push("a plugin without the flag needs no EnvoyFilter: use a WasmPlugin".into());
+    }
+    wrong
+}

@@ -1,0 +1,53 @@
+//! `WasmPlugin`.
+
+use super::{Overlay, Place, is_dns_label};
+use crate::embedded;
+use crate::resource::{self, Resource};
+
+pub(super) fn check(overlay: &Overlay<'_>, plugin: &Resource) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut must = |holds: bool, reason: &str| {
+        if !holds {
+            wrong.push(reason.to_owned());
+        }
+    };
+    must(is_dns_label(plugin.name()), "the name becomes part of the filter's name: it must be a DNS label");
+    must(
+        plugin.text("/spec/failStrategy") == "FAIL_RELOAD",
+        "failStrategy must be FAIL_RELOAD: FAIL_CLOSE answers 503 until a restart once a VM is dead, FAIL_OPEN serves without the filter",
+    );
+
+    let matches = plugin.list("/spec/match");
+    let place = overlay.place(plugin);
+    match &place {
+        Ok(Place::Waypoint) => {
+            must(
+                matches.iter().all(|m| resource::items(m, "/ports").is_empty()),
+                "match.ports at a waypoint never matches",
+            );
+            must(
+                matches.iter().all(|m| resource::text(m, "/mode") != "CLIENT"),
+                "mode CLIENT at a waypoint never matches",
+            );
+        }
+        Ok(Place::Gateway) => must(
+            matches.iter().all(|m| resource::text(m, "/mode") != "SERVER"),
+            "mode SERVER at a gateway never matches",
+        ),
+        Err(reason) => must(false, reason),
+    }
+
+    let transcoder =
+        embedded::configurations(plugin).is_ok_and(|all| all.iter().any(|c| c.filter == "kserve-transcoder"));
+    if transcoder {
+        must(
+            matches!(plugin.text("/spec/phase"), "" | "UNSPECIFIED_PHASE" | "STATS"),
+            "phase must come after authorisation: phases AUTHN and AUTHZ come before it",
+        );
+        must(
+            plugin.at("/spec/pluginConfig/hold_response_headers") != Some(&true.into()),
+            "hold_response_headers needs allow_on_headers_stop_iteration, which a WasmPlugin cannot set: every answer would hang",
+        );
+    }
+    wrong
+}

@@ -1,0 +1,200 @@
+//! Routes for a request whose route is selected twice, and the subsets they name.
+
+use serde_json::Value;
+
+use super::{GATEWAY_API, NETWORKING, Overlay, is_dns_label};
+use crate::resource::{Resource, items, text};
+
+const GRPC: &str = "/inference.GRPCInferenceService/";
+
+/// `DestinationRule`.
+pub(super) fn check_subsets(rule: &Resource) -> Vec<String> {
+    let names = rule.list("/spec/subsets").iter().map(|subset| text(subset, "/name"));
+    let bad = names.filter(|name| !is_dns_label(name));
+    bad.map(|name| format!("the subset {name:?} is no DNS label: the webhook refuses it")).collect()
+}
+
+/// `VirtualService` and `HTTPRoute`.
+pub(super) fn check(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let rules = if resource.kind() == "HTTPRoute" { "/spec/rules" } else { "/spec/http" };
+    let rules: Vec<Rule<'_>> = resource.list(rules).iter().map(Rule::of).collect();
+    if let Some(configuration) = overlay.transcoder() {
+        wrong.extend(match configuration.get("path").and_then(Value::as_str) {
+            Some("route") => rewritten_by_routes(&rules),
+            _ => rewritten_by_filter(&rules),
+        });
+        if rules.iter().flat_map(|rule| &rule.matches).any(|m| m.unstable) {
+            wrong.push("matches on the method or the content type, which the filter changes".into());
+        }
+    }
+    if resource.kind() == "VirtualService" {
+        wrong.extend(attachment(overlay, resource, &rules));
+        wrong.extend(destinations(overlay, resource));
+    } else {
+        for parent in resource.list("/spec/parentRefs") {
+            let name = text(parent, "/name");
+            if overlay.find(GATEWAY_API, "Gateway", resource.namespace(), name).is_none() {
+                wrong.push(format!("its parent {name} is not in its namespace"));
+            }
+        }
+    }
+    wrong
+}
+
+/// One rule of a route: what it matches and what it writes.
+struct Rule<'a> {
+    matches: Vec<Match<'a>>,
+    rewrite: Option<&'a str>,
+}
+
+/// One match of a rule. A rule with no match at all takes everything, as one with an empty prefix does.
+struct Match<'a> {
+    path: Path<'a>,
+    unstable: bool,
+    claims: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Path<'a> {
+    Exact(&'a str),
+    Prefix(&'a str),
+    Regex(&'a str),
+}
+
+impl<'a> Rule<'a> {
+    fn of(rule: &'a Value) -> Self {
+        let matches = items(rule, "/match").iter().map(Match::of_virtual_service);
+        let more = items(rule, "/matches").iter().map(Match::of_http_route);
+        let mut matches: Vec<_> = matches.chain(more).collect();
+        if matches.is_empty() {
+            matches.push(Match { path: Path::Prefix(""), unstable: false, claims: false });
+        }
+        Self { matches, rewrite: rule.pointer("/rewrite/uriRegexRewrite/rewrite").and_then(Value::as_str) }
+    }
+
+    fn takes(&self, path: &str) -> bool {
+        self.matches.iter().any(|m| match m.path {
+            Path::Exact(exact) => exact == path,
+            Path::Prefix(prefix) => path.starts_with(prefix),
+            Path::Regex(_) => false,
+        })
+    }
+
+    /// Whether it may take JSON requests: a regular expression that begins so is taken for one that does.
+    fn is_for_json(&self) -> bool {
+        let json = |text: &str| text.starts_with("/v2");
+        self.matches.iter().any(|m| match m.path {
+            Path::Exact(text) | Path::Prefix(text) | Path::Regex(text) => json(text),
+        })
+    }
+}
+
+impl<'a> Match<'a> {
+    fn of_virtual_service(value: &'a Value) -> Self {
+        let headers = value.get("headers").and_then(Value::as_object);
+        let has = |name: &str| headers.is_some_and(|h| h.keys().any(|key| key.starts_with(name)));
+        let path = match value.get("uri").and_then(Value::as_object).and_then(|uri| uri.iter().next()) {
+            Some((kind, Value::String(text))) if kind == "exact" => Path::Exact(text),
+            Some((kind, Value::String(text))) if kind == "regex" => Path::Regex(text),
+            Some((_, Value::String(text))) => Path::Prefix(text),
+            _ => Path::Prefix(""),
+        };
+        Self {
+            path,
+            unstable: value.get("method").is_some() || has("content-type"),
+            claims: has("@request.auth.claims"),
+        }
+    }
+
+    fn of_http_route(value: &'a Value) -> Self {
+        let text_at = |pointer: &str| text(value, pointer);
+        let headers = items(value, "/headers");
+        let path = match text_at("/path/type") {
+            "Exact" => Path::Exact(text_at("/path/value")),
+            "RegularExpression" => Path::Regex(text_at("/path/value")),
+            _ => Path::Prefix(text_at("/path/value").trim_end_matches('/')),
+        };
+        Self {
+            path,
+            unstable: value.get("method").is_some()
+                || headers.iter().any(|h| text(h, "/name").eq_ignore_ascii_case("content-type")),
+            claims: false,
+        }
+    }
+}
+
+/// Once the filter has rewritten the path, the route is selected again: both paths must find one.
+fn rewritten_by_filter(rules: &[Rule<'_>]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for path in ["/v2", "/v2/models/m/infer", "/inference.GRPCInferenceService/ModelInfer"] {
+        if !rules.iter().any(|rule| rule.takes(path)) {
+            wrong.push(format!(
+                "has no route for {path}, which a request has before or after it is transcoded"
+            ));
+        }
+    }
+    if rules.iter().any(|rule| rule.rewrite.is_some()) {
+        wrong
+            .push("rewrites the path, but the filter does so already: set \"path\": \"route\" for it".into());
+    }
+    wrong
+}
+
+/// The filter leaves the path alone: every route that takes JSON must write a gRPC path.
+fn rewritten_by_routes(rules: &[Rule<'_>]) -> Vec<String> {
+    let json: Vec<_> = rules.iter().filter(|rule| rule.is_for_json()).collect();
+    if json.is_empty() {
+        return vec!["has no route under /v2 that rewrites the path, but \"path\" is \"route\"".into()];
+    }
+    let bad = json.into_iter().filter(|rule| !rule.rewrite.is_some_and(|to| to.starts_with(GRPC)));
+    bad.map(|_| format!("a route for JSON does not rewrite the path to one under {GRPC}")).collect()
+}
+
+/// What a VirtualService hangs on.
+fn attachment(overlay: &Overlay<'_>, resource: &Resource, rules: &[Rule<'_>]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let gateways = resource.list("/spec/gateways");
+    for gateway in gateways.iter().filter_map(Value::as_str).filter(|&g| g != "mesh") {
+        let (namespace, name) = gateway.split_once('/').unwrap_or((resource.namespace(), gateway));
+        if overlay.find(NETWORKING, "Gateway", namespace, name).is_none() {
+            wrong.push(format!("its gateway {gateway} is not in this overlay"));
+        }
+    }
+    let in_mesh = gateways.is_empty() || gateways.iter().any(|g| g == "mesh");
+    if in_mesh {
+        if !rules.iter().any(|rule| rule.takes("/any/other")) {
+            wrong.push("has conditional routes only: a waypoint then has no default route".into());
+        }
+        if rules.iter().flat_map(|rule| &rule.matches).any(|m| m.claims) {
+            wrong.push("matches on claims, which works at gateways only".into());
+        }
+        if resource.list("/spec/hosts").iter().any(|host| host == "*") {
+            wrong.push("is for the mesh and for every host: a waypoint needs the Service's name".into());
+        }
+    }
+    wrong
+}
+
+/// A subset that no DestinationRule of the very same host defines is a route to nowhere: 503.
+fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let routes = resource.list("/spec/http").iter().flat_map(|rule| items(rule, "/route"));
+    for destination in routes.filter_map(|route| route.get("destination")) {
+        let (host, subset) = (text(destination, "/host"), text(destination, "/subset"));
+        if host.matches('.').count() < 2 {
+            wrong.push(format!(
+                "the destination {host:?} is no full name: it depends on the namespace it is read in"
+            ));
+        }
+        let defines = |rule: &&Resource| {
+            rule.is(NETWORKING, "DestinationRule")
+                && rule.text("/spec/host") == host
+                && rule.list("/spec/subsets").iter().any(|s| text(s, "/name") == subset)
+        };
+        if !subset.is_empty() && !overlay.resources.iter().any(|rule| defines(&rule)) {
+            wrong.push(format!("no DestinationRule for {host} has the subset {subset:?}"));
+        }
+    }
+    wrong
+}

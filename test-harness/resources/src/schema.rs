@@ -1,0 +1,179 @@
+//! Resources against the schemas of their CustomResourceDefinitions (`schemas/NOTE.md` says where those are from).
+
+use std::collections::BTreeMap;
+
+use jsonschema::{Draft, Validator};
+use serde_json::{Value, json};
+
+use crate::Problem;
+use crate::resource::Resource;
+
+/// Each release with its schemas. The Gateway API has one set: its releases add fields only.
+const RELEASES: [(&str, &str); 3] = [
+    ("Istio 1.28.10", include_str!("../schemas/istio-1.28.10.json")),
+    ("Istio 1.30.3", include_str!("../schemas/istio-1.30.3.json")),
+    ("Gateway API 1.5.1", include_str!("../schemas/gateway-api.json")),
+];
+
+/// Every schema, by release and by `apiVersion kind`.
+pub struct Schemas {
+    releases: Vec<(&'static str, BTreeMap<String, Validator>)>,
+    config_map: Validator,
+}
+
+impl Schemas {
+    /// Compiles the schemas.
+    ///
+    /// # Errors
+    /// If a file of this crate is damaged.
+    pub fn load() -> Result<Self, String> {
+        let release = |(release, text): (&'static str, &str)| {
+            let specs: BTreeMap<String, Value> =
+                serde_json::from_str(text).map_err(|error| format!("schemas of {release}: {error}"))?;
+            let compiled = specs.into_iter().map(|(kind, mut spec)| {
+                close(&mut spec);
+                compile(&kind, &resource_with("spec", spec)).map(|validator| (kind, validator))
+            });
+            Ok::<_, String>((release, compiled.collect::<Result<_, _>>()?))
+        };
+        let data = json!({"type": "object", "additionalProperties": {"type": "string"}});
+        Ok(Self {
+            releases: RELEASES.into_iter().map(release).collect::<Result<_, _>>()?,
+            config_map: compile("ConfigMap", &resource_with("data", data))?,
+        })
+    }
+
+    /// What every release that knows the kind finds wrong; a kind that none knows is wrong as well.
+    #[must_use]
+    pub fn check(&self, resource: &Resource) -> Vec<Problem> {
+        if resource.is("", "ConfigMap") {
+            return errors("Kubernetes", &self.config_map, resource);
+        }
+        let kind = format!("{} {}", resource.api_version(), resource.kind());
+        let knowing = self.releases.iter().filter_map(|(name, schemas)| Some((*name, schemas.get(&kind)?)));
+        let knowing: Vec<_> = knowing.collect();
+        if knowing.is_empty() {
+            return vec![Problem::new(resource, format!("there is no schema for {kind}"))];
+        }
+        knowing.into_iter().flat_map(|(release, schema)| errors(release, schema, resource)).collect()
+    }
+}
+
+fn errors(release: &str, schema: &Validator, resource: &Resource) -> Vec<Problem> {
+    let problem = |error: jsonschema::ValidationError<'_>| {
+        Problem::new(resource, format!("{release}: {}: {error}", error.instance_path()))
+    };
+    schema.iter_errors(&resource.value).map(problem).collect()
+}
+
+fn compile(kind: &str, schema: &Value) -> Result<Validator, String> {
+    let options = jsonschema::options().with_draft(Draft::Draft7);
+    options.build(schema).map_err(|error| format!("schema of {kind}: {error}"))
+}
+
+/// The schema of a whole resource, of which the part named `body` has a schema of its own.
+fn resource_with(body: &str, schema: Value) -> Value {
+    let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let dns_name = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+    json!({
+        "type": "object",
+        "required": ["apiVersion", "kind", "metadata", body],
+        "additionalProperties": false,
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {
+                "type": "object",
+                "required": ["name", "namespace"],
+                "additionalProperties": false,
+                "properties": {
+                    "name": {"type": "string", "pattern": dns_name},
+                    "namespace": {"type": "string", "pattern": dns_name},
+                    "labels": texts,
+                    "annotations": texts,
+                },
+            },
+            body: schema,
+        },
+    })
+}
+
+/// Refuses unknown fields, as an API server does when it is asked to validate strictly (kubectl's default). Only where
+/// the schema is structural: `oneOf` and its like hold conditions on fields that are declared beside them.
+fn close(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    let open = object.contains_key("additionalProperties")
+        || object.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
+    if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(close);
+        if !open {
+            object.insert("additionalProperties".into(), Value::Bool(false));
+        }
+    }
+    for below in ["items", "additionalProperties"] {
+        if let Some(schema) = object.get_mut(below) {
+            close(schema);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plugin(spec: Value) -> Resource {
+        Resource {
+            value: json!({
+                "apiVersion": "extensions.istio.io/v1alpha1",
+                "kind": "WasmPlugin",
+                "metadata": {"name": "a", "namespace": "b"},
+                "spec": spec,
+            }),
+        }
+    }
+
+    fn problems(resource: &Resource) -> Vec<String> {
+        Schemas::load().unwrap().check(resource).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_release_speaks_for_itself() {
+        assert_eq!(problems(&plugin(json!({"url": "oci://x", "pluginConfig": {"any": ["thing"]}}))), [""; 0]);
+        let wrong = problems(&plugin(json!({"url": "oci://x", "phase": "AUTHZZ"})));
+        assert_eq!(wrong.len(), 2, "{wrong:?}");
+        assert!(wrong[0].starts_with("WasmPlugin b/a: Istio 1.28.10: /spec/phase: "), "{wrong:?}");
+        assert!(wrong[1].starts_with("WasmPlugin b/a: Istio 1.30.3: /spec/phase: "), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_field_that_the_schema_does_not_have_is_refused_at_any_depth() {
+        let vendor = plugin(json!({"url": "oci://x", "match": [{"ports": [{"number": 1, "nummer": 2}]}]}));
+        assert!(problems(&vendor)[0].contains("nummer"), "{:?}", problems(&vendor));
+        let mut top = plugin(json!({"url": "oci://x"}));
+        top.value["spex"] = json!({});
+        assert!(problems(&top)[0].contains("spex"));
+    }
+
+    #[test]
+    fn fields_that_only_a_vendor_mesh_has_are_refused() {
+        let virtual_service = Resource {
+            value: json!({
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "VirtualService",
+                "metadata": {"name": "a", "namespace": "b"},
+                "spec": {"hosts": ["*"], "http": [{"headerToDynamicSubsetKey": [{"header": "x", "key": "y"}]}]},
+            }),
+        };
+        assert!(problems(&virtual_service)[0].contains("headerToDynamicSubsetKey"));
+    }
+
+    #[test]
+    fn a_kind_without_a_schema_is_no_pass() {
+        let mut other = plugin(json!({}));
+        other.value["kind"] = json!("WasmPlugins");
+        assert_eq!(
+            problems(&other),
+            ["WasmPlugins b/a: there is no schema for extensions.istio.io/v1alpha1 WasmPlugins"]
+        );
+    }
+}

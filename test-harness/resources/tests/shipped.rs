@@ -1,0 +1,89 @@
+//! What is shipped under `istio/` is right, as far as that can be seen without a cluster.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use resources::{Resource, Schemas, embedded, kustomize, overlays, rules};
+
+fn built() -> Vec<(String, Vec<Resource>)> {
+    let name = |path: &Path| path.strip_prefix(resources::directory()).unwrap().display().to_string();
+    let build = |path: PathBuf| (name(&path), kustomize::build(&path).unwrap());
+    overlays().unwrap().into_iter().map(build).collect()
+}
+
+fn files(directory: &Path, found: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.insert(path.canonicalize().unwrap());
+        }
+    }
+}
+
+#[test]
+fn there_is_an_overlay_for_every_place_and_host() {
+    let names: Vec<_> = built().into_iter().map(|(name, _)| name).collect();
+    for place in ["gateway", "waypoint"] {
+        for form in ["wasm", "wasm-hold", "wasm-model-routes", "native"] {
+            let overlay = format!("kserve-transcoder/overlays/{place}-{form}");
+            assert!(names.contains(&overlay), "{overlay} is missing in {names:?}");
+        }
+    }
+}
+
+#[test]
+fn every_resource_is_valid_for_every_release() {
+    let schemas = Schemas::load().unwrap();
+    for (overlay, resources) in built() {
+        assert!(!resources.is_empty(), "{overlay} is empty");
+        let problems: Vec<_> = resources.iter().flat_map(|r| schemas.check(r)).collect();
+        assert!(problems.is_empty(), "{overlay}: {problems:#?}");
+    }
+}
+
+#[test]
+fn no_overlay_falls_into_a_known_trap() {
+    for (overlay, resources) in built() {
+        let problems = rules::check(&resources);
+        assert!(problems.is_empty(), "{overlay}: {problems:#?}");
+    }
+}
+
+#[test]
+fn every_overlay_configures_its_filter_once_and_in_a_way_that_the_filter_accepts() {
+    for (overlay, resources) in built() {
+        let found: Vec<_> = resources.iter().flat_map(|r| embedded::configurations(r).unwrap()).collect();
+        let [configuration] = found.as_slice() else { panic!("{overlay}: {found:?}") };
+        let filter = overlay.split('/').next().unwrap();
+        assert_eq!(configuration.filter, filter, "{overlay}");
+        let native = overlay.ends_with("-native");
+        assert_eq!(configuration.host == embedded::Host::Native, native, "{overlay}");
+        embedded::read(configuration).unwrap_or_else(|error| panic!("{overlay}: {error}"));
+    }
+}
+
+#[test]
+fn no_file_is_left_out_of_the_overlays() {
+    let mut left = BTreeSet::new();
+    files(&resources::directory(), &mut left);
+    let mut directories: Vec<PathBuf> = overlays().unwrap();
+    while let Some(directory) = directories.pop() {
+        let file = directory.join("kustomization.yaml");
+        left.remove(&file.canonicalize().unwrap());
+        let [kustomization] = &resources::yaml::<serde_json::Value>(&file).unwrap()[..] else {
+            panic!("{file:?}")
+        };
+        for resource in kustomization["resources"].as_array().unwrap() {
+            let path = directory.join(resource.as_str().unwrap()).canonicalize().unwrap();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                left.remove(&path);
+            }
+        }
+    }
+    assert!(left.is_empty(), "no overlay has {left:?}");
+}
