@@ -41,6 +41,13 @@ const FOR_TESTS: &[Artefact] = &[
         name: "verdict_filter.wasm",
     },
     Artefact {
+        package: "sample-filter-wasm",
+        features: "",
+        kind: Kind::Wasm,
+        library: "sample_filter_wasm",
+        name: "sample_filter.wasm",
+    },
+    Artefact {
         package: "probe-filter",
         features: "",
         kind: Kind::Wasm,
@@ -49,7 +56,7 @@ const FOR_TESTS: &[Artefact] = &[
     },
     Artefact {
         package: "host-dynamic-module",
-        features: "probe",
+        features: "probe,sample-filter",
         kind: Kind::Native,
         library: "inference_filters",
         name: "libinference_filters_probe.so",

@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 /// Every filter, one line each. An operator chooses one by `filter_name`.
 const FILTERS: &[Entry] = &[
     Entry::of::<kserve_transcoder::KserveTranscoder>(),
+    #[cfg(feature = "sample-filter")]
+    Entry::of::<sample_filter::SampleFilter>(),
     #[cfg(feature = "probe")]
     Entry::of::<crate::probe::Probe>(),
 ];
