@@ -1,0 +1,324 @@
+//! The files under `envoy/` are valid as they are and do what they say, and Envoy accepts what the resources under
+//! `istio/` add to it. Tests are ignored, by name, where an Envoy, func-e or `dist/` is missing.
+#![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Trial` runs them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use e2e::{
+    Answer, End, Envoy, Error, Installed, Options, Process, Protocol, Request, dist, envoys, free_ports,
+    repository, send,
+};
+use libtest_mimic::{Arguments, Trial};
+use odd_server::{OddServer, Recorded, Script, infer, wire};
+use serde_json::{Value, json};
+
+const BOUND: Duration = Duration::from_secs(20);
+const SERVICE: &str = "/inference.GRPCInferenceService";
+
+/// Every bootstrap, with what is particular to it.
+const FILES: [File; 5] = [
+    File { name: "kserve-transcoder.yaml", ..File::PLAIN },
+    File { name: "kserve-transcoder.hold.yaml", late_errors: true, ..File::PLAIN },
+    File { name: "kserve-transcoder.lua-get.yaml", get_by_route: true, ..File::PLAIN },
+    File { name: "kserve-transcoder.native.yaml", late_errors: true, get_by_route: true, ..File::PLAIN },
+    File { name: "kserve-transcoder.per-model-routes.yaml", model_routes: true, ..File::PLAIN },
+];
+
+#[derive(Clone, Copy)]
+struct File {
+    name: &'static str,
+    /// An error after the answer's headers has its own status.
+    late_errors: bool,
+    /// A GET takes the route, and is no call of the filter's own.
+    get_by_route: bool,
+    /// The model `affine` has a cluster of its own.
+    model_routes: bool,
+}
+
+impl File {
+    const PLAIN: Self = Self { name: "", late_errors: false, get_by_route: false, model_routes: false };
+
+    fn text(self) -> String {
+        std::fs::read_to_string(repository().join("envoy").join(self.name)).unwrap()
+    }
+
+    /// The file with other ports and no other change.
+    fn on_ports(self, listener: u16, admin: u16, models: u16, affine: u16) -> String {
+        let ports = [("8080", listener), ("9901", admin), ("8081", models), ("8091", affine)];
+        ports.into_iter().fold(self.text(), |text, (documented, port)| {
+            text.replace(&format!("port_value: {documented} }}"), &format!("port_value: {port} }}"))
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let built = ["kserve_transcoder.wasm", "libinference_filters.so"].iter().all(|name| dist(name).is_file());
+    let here = envoys();
+    let mut trials = vec![Trial::test("every_bootstrap_is_tested", || {
+        every_bootstrap_is_tested();
+        Ok(())
+    })];
+    let mut add = |name: String, run: Option<Box<dyn FnOnce() + Send>>| {
+        let ignored = run.is_none();
+        let body = move || {
+            if let Some(run) = run {
+                run();
+            }
+            Ok(())
+        };
+        trials.push(Trial::test(name, body).with_ignored_flag(ignored));
+    };
+    for version in ["1.38", "1.40"] {
+        let envoy = here.iter().find(|envoy| envoy.version == version && built);
+        for file in FILES {
+            let (valid, answers) = (envoy.cloned(), envoy.cloned());
+            add(
+                format!("{}_is_valid::{version}", file.name),
+                valid.map(|envoy| Box::new(move || is_valid(&envoy, file)) as _),
+            );
+            add(
+                format!("{}_answers::{version}", file.name),
+                answers.map(|envoy| Box::new(move || answers_as_it_says(&envoy, file)) as _),
+            );
+        }
+        let envoy = envoy.cloned();
+        add(
+            format!("what_istio_resources_add_is_valid::{version}"),
+            envoy.map(|envoy| Box::new(move || what_istio_resources_add_is_valid(&envoy)) as _),
+        );
+    }
+    let func_e = std::env::var_os("FUNC_E").filter(|path| !path.is_empty()).map(PathBuf::from);
+    for file in [FILES[0], FILES[3]] {
+        let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
+        let both = func_e.clone().zip(envoy);
+        add(
+            format!("{}_runs_under_func_e::1.40", file.name),
+            both.map(|(func_e, envoy)| Box::new(move || runs_under_func_e(func_e, &envoy, file)) as _),
+        );
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn every_bootstrap_is_tested() {
+    let directory = std::fs::read_dir(repository().join("envoy")).unwrap();
+    let names = directory.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let there: BTreeSet<String> = names.filter(|name| name.starts_with("kserve-transcoder.")).collect();
+    assert_eq!(there, FILES.iter().map(|file| file.name.to_owned()).collect());
+}
+
+fn is_valid(envoy: &Installed, file: File) {
+    let said = Envoy::validate(&envoy.path, &file.text(), &Options::default()).unwrap();
+    said.unwrap_or_else(|rejected| panic!("{}: {rejected}", file.name));
+}
+
+fn answers_as_it_says(installed: &Installed, file: File) {
+    let (models, affine) = (model_server(), model_server());
+    let text = file.on_ports(0, 0, models.port(), affine.port());
+    let envoy = Envoy::start(&installed.path, &text, &Options::default()).unwrap();
+    let address = envoy.address("inference").unwrap();
+
+    for protocol in Protocol::BOTH {
+        let calls = envoy.stat("http.async-client.rq_total").unwrap();
+        let ready = ask(protocol, address, &Request::get("/v2/health/ready"));
+        assert_eq!((ready.status(), ready.json().unwrap()), (200, json!({"ready": true})), "{protocol:?}");
+        let seen = last(&models);
+        assert_eq!(
+            (seen.method.as_str(), seen.path.as_str()),
+            ("POST", "/inference.GRPCInferenceService/ServerReady")
+        );
+        assert_eq!(seen.body, wire::frame(b""));
+        let called = envoy.stat("http.async-client.rq_total").unwrap() > calls;
+        assert_eq!(called, !file.get_by_route, "{protocol:?}: whether the filter called by itself");
+
+        infers(protocol, address, "concat", &models);
+        infers(protocol, address, "affine", if file.model_routes { &affine } else { &models });
+        late_error(protocol, address, file);
+        refused_requests_reach_nobody(protocol, address, [&models, &affine]);
+    }
+    grpc_passes(address, &models);
+}
+
+/// Answers that it is ready, and gives every inference its inputs back.
+fn model_server() -> OddServer {
+    let server = OddServer::start().unwrap();
+    let ready = wire::Message::new().varint(1, 1);
+    server.script_for_path(&format!("{SERVICE}/ServerReady"), Script::message(ready.as_bytes()));
+    server.script("late-error", Script::error_after_headers(5, "gone"));
+    server.compute_default(|request| {
+        let message = request.messages().ok().and_then(|messages| messages.into_iter().next());
+        match message.map(|message| infer::echo(&message.bytes)) {
+            Some(Ok(answer)) => Script::message(&answer),
+            _ => Script::trailers_only(3, "no inference"),
+        }
+    });
+    server
+}
+
+fn infers(protocol: Protocol, address: SocketAddr, model: &str, server: &OddServer) {
+    let path = format!("/v2/models/{model}/infer");
+    let answer = ask(protocol, address, &Request::post(&path, inference()));
+    assert_eq!(answer.status(), 200, "{protocol:?} {model}: {}", answer.text());
+    let body = answer.json().unwrap();
+    assert_eq!(body["model_name"], model);
+    assert_eq!(body["outputs"][0]["data"], json!([1.5, -2.0]), "{body}");
+    let seen = last(server);
+    assert_eq!(seen.path, format!("{SERVICE}/ModelInfer"));
+    assert_eq!(seen.header("x-envoy-original-path"), Some(path.as_bytes()));
+    assert_eq!(seen.header("content-type"), Some(&b"application/grpc"[..]));
+}
+
+fn inference() -> String {
+    json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, -2.0]}]}).to_string()
+}
+
+fn late_error(protocol: Protocol, address: SocketAddr, file: File) {
+    let request = Request::post("/v2/models/concat/infer", inference()).header("x-case", "late-error");
+    let answer = send(protocol, address, &request).unwrap();
+    if file.late_errors {
+        assert_eq!((answer.status(), &answer.end), (404, &End::Complete), "{protocol:?}: {}", answer.text());
+        assert_eq!(answer.json().unwrap(), json!({"error": "gone"}));
+    } else {
+        assert_ne!(
+            answer.end,
+            End::Complete,
+            "{protocol:?}: an error that looks like an answer: {}",
+            answer.text()
+        );
+    }
+}
+
+fn refused_requests_reach_nobody(protocol: Protocol, address: SocketAddr, servers: [&OddServer; 2]) {
+    let before = servers.map(|server| server.requests().len());
+    let load = format!("{SERVICE}/RepositoryModelLoad");
+    for request in [
+        Request::post("/v2/repository/models/affine/load", "{}"),
+        Request::post("/v2//repository/index", "{}"),
+        Request::get("/v2/health/../repository/index"),
+        Request::grpc(&load, b""),
+    ] {
+        let answer = ask(protocol, address, &request);
+        // A gRPC client learns it by grpc-status.
+        let refused = answer.status() == 403 || answer.header("grpc-status") == Some(b"7");
+        assert!(refused, "{protocol:?} {}: {} {}", request.path, answer.status(), answer.text());
+    }
+    assert_eq!(servers.map(|server| server.requests().len()), before);
+}
+
+fn grpc_passes(address: SocketAddr, server: &OddServer) {
+    let message = wire::Message::new().bytes(1, "concat").into_bytes();
+    let answer = ask(Protocol::Http2, address, &Request::grpc(&format!("{SERVICE}/ModelInfer"), &message));
+    assert_eq!((answer.status(), answer.trailer("grpc-status")), (200, Some(&b"0"[..])));
+    assert_eq!(answer.header("content-type"), Some(&b"application/grpc"[..]));
+    let seen = last(server);
+    assert_eq!(seen.body, wire::frame(&message));
+    assert_eq!(seen.header("x-envoy-original-path"), None);
+}
+
+fn runs_under_func_e(func_e: PathBuf, installed: &Installed, file: File) {
+    let server = model_server();
+    let ports = free_ports(2).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join(file.name);
+    std::fs::write(&config, file.on_ports(ports[0], ports[1], server.port(), server.port())).unwrap();
+    let mut command = Command::new(func_e);
+    command.arg("--home-dir").arg(directory.path()).args(["run", "-c"]).arg(&config);
+    command.args(["--disable-hot-restart", "--concurrency", "1"]);
+    command.env("ENVOY_PATH", &installed.path).current_dir(repository());
+    let mut process = Process::start("func-e", command, directory).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
+    let request = Request::get("/v2/health/ready");
+    let answer =
+        process.wait("no answer", Duration::from_secs(60), |_| send(Protocol::Http1, address, &request).ok());
+    assert_eq!(answer.unwrap().json().unwrap(), json!({"ready": true}));
+    infers(Protocol::Http1, address, "concat", &server);
+
+    process.stop().unwrap();
+    let gone = matches!(send(Protocol::Http1, address, &request), Err(Error::Io { .. }));
+    assert!(gone, "Envoy outlived func-e");
+}
+
+/// What each `EnvoyFilter` adds, in a bootstrap around it.
+fn what_istio_resources_add_is_valid(installed: &Installed) {
+    let mut checked = 0;
+    for overlay in resources::overlays().unwrap() {
+        for resource in resources::kustomize::build(&overlay).unwrap() {
+            for fragment in resources::embedded::fragments(&resource) {
+                let filter = as_the_agent_hands_it_on(fragment.value.clone());
+                validate_filter(installed, &filter)
+                    .unwrap_or_else(|log| panic!("{} {}: {log}", overlay.display(), fragment.apply_to));
+                // The check sees an unknown field, at any depth that this repository writes.
+                let mut broken = filter;
+                let config =
+                    ["typed_config", "config_discovery"].into_iter().find(|key| broken.get(key).is_some());
+                broken[config.unwrap()]["no_such_field"] = json!(1);
+                let log = validate_filter(installed, &broken).unwrap_err();
+                assert!(log.contains("no_such_field"), "{log}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 6, "only {checked} fragments: two native ones and two for each held one are shipped");
+}
+
+/// Istio's agent fetches a module and has Envoy read it from a file.
+fn as_the_agent_hands_it_on(mut filter: Value) -> Value {
+    if let Some(code) = filter.pointer_mut("/typed_config/config/vm_config/code") {
+        assert!(code.get("remote").is_some(), "no module for the agent to fetch: {code}");
+        *code = json!({"local": {"filename": "dist/kserve_transcoder.wasm"}});
+    }
+    filter
+}
+
+fn validate_filter(installed: &Installed, filter: &Value) -> Result<(), String> {
+    let upstream = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let bootstrap = json!({
+        "node": {"id": "validation", "cluster": "validation"},
+        "dynamic_resources": {"ads_config": {
+            "api_type": "GRPC", "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": "istiod"}}],
+        }},
+        "static_resources": {
+            "clusters": [{
+                "name": "istiod",
+                "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": upstream, "explicit_http_config": {"http2_protocol_options": {}},
+                }},
+            }],
+            "listeners": [{
+                "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+                "filter_chains": [{"filters": [{
+                    "name": "envoy.filters.network.http_connection_manager",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                        "stat_prefix": "validation",
+                        "route_config": {},
+                        "http_filters": [filter, {
+                            "name": "envoy.filters.http.router",
+                            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                        }],
+                    },
+                }]}],
+            }],
+        },
+    });
+    let modules = dist("").display().to_string();
+    let environment = vec![("ENVOY_DYNAMIC_MODULES_SEARCH_PATH".to_owned(), modules)];
+    let options = Options { environment, ..Options::default() };
+    let said = Envoy::validate(&installed.path, &bootstrap.to_string(), &options).unwrap();
+    said.map(|_| ()).map_err(|rejected| rejected.log)
+}
+
+fn ask(protocol: Protocol, address: SocketAddr, request: &Request) -> Answer {
+    let answer = send(protocol, address, request).unwrap();
+    answer.complete().unwrap_or_else(|error| panic!("{protocol:?} {}: {error}", request.path))
+}
+
+/// The newest request, once it has ended.
+fn last(server: &OddServer) -> Recorded {
+    let all = server.wait_until(BOUND, |all| all.last().is_some_and(|request| request.ended)).unwrap();
+    all.into_iter().next_back().unwrap()
+}
