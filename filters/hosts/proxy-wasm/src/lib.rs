@@ -3,7 +3,7 @@
 //!
 //! A module is a `cdylib` of one line:
 //!
-//! ```ignore
+//! ```text
 //! host_proxy_wasm::export!(my_filter::MyFilter);
 //! ```
 //!
@@ -29,7 +29,9 @@
 //! - **[`Wait`](filter_api::OnHeaders::Wait)** reads no body. Where the operator set the flag above, Envoy
 //!   buffers the body that arrives meanwhile, under its limit.
 //! - **Calls** take text only: a header whose value is not UTF-8 is left out.
-//! - **A reply's details** cannot be passed on: the SDK sends none.
+//! - **A reply's details** cannot be passed on: the SDK sends none. A reply is not shown to the core that gave it.
+//! - **[`Reset`](filter_api::OnData::Reset)** closes an HTTP/1.1 connection before the end of the message, and sends
+//!   RST_STREAM with INTERNAL_ERROR over HTTP/2, in every phase.
 
 mod apply;
 mod body;
