@@ -7,40 +7,40 @@ use std::borrow::Cow;
 /// Inference Protocol's REST interface.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// What is wrong, specific enough to mend it: the JSON path, what was found, what was expected.
-    pub message: Cow<'static, str>,
+    pub(crate) message: Cow<'static, str>,
     /// Envoy's response code details, in `lower_snake_case`.
-    pub details: &'static str,
+    pub(crate) details: &'static str,
 }
 
 impl Problem {
     /// The client sent something that cannot be understood.
-    pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: 400, message: message.into(), details: "kserve_bad_request" }
     }
 
     /// The body is larger than what the configuration allows.
-    pub fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: 413, message: message.into(), details: "kserve_too_large" }
     }
 
     /// The server answered with something that is no valid answer.
-    pub fn bad_answer(message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn bad_answer(message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: 502, message: message.into(), details: "kserve_bad_answer" }
     }
 
     /// The local reply that tells the client.
     #[must_use]
-    pub fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         Reply::new(self.status, self.details).header("content-type", "application/json").body(self.body())
     }
 
     /// The error object.
     #[must_use]
-    pub fn body(&self) -> Vec<u8> {
+    pub(crate) fn body(&self) -> Vec<u8> {
         serde_json::json!({ "error": self.message }).to_string().into_bytes()
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 use e2e::{Body, Envoy, Installed, Options, Protocol, Request, Suite, dist, repository, send};
-use odd_server::{OddServer, Script, Step};
+use odd_server::{OddServer, Recorded, Script, Step};
 use scenario::{Case, Chunking, Column, Got, Outcome, Pairs, Seen, load_dir};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -40,7 +40,8 @@ fn run_column(installed: &Installed, column: Column) {
         let listener = configs.iter().position(|config| *config == case.config_in(column)).unwrap();
         for (chunking, protocol) in Chunking::ALL.into_iter().flat_map(|c| Protocol::BOTH.map(|p| (c, p))) {
             runs += 1;
-            let outcome = exchange(&envoy, listener, &server, case, chunking, protocol);
+            let run = Run { number: runs, chunking, protocol };
+            let outcome = exchange(&envoy, listener, &server, case, run);
             if let Err(difference) = case.check(column, &outcome) {
                 failures.push(format!("{} ({chunking:?}, {protocol:?}): {difference}", case.name));
             }
@@ -49,32 +50,40 @@ fn run_column(installed: &Installed, column: Column) {
     assert!(envoy.process().exited().is_none(), "Envoy died:\n{}", envoy.log());
     assert!(
         failures.is_empty(),
-        "{} of {runs} runs failed:\n{}\n{}",
+        "{} of {runs} runs failed:
+{}",
         failures.len(),
-        failures.join("\n"),
-        envoy.process().last_lines()
+        failures.join(
+            "
+"
+        )
     );
     assert!(runs > 200, "only {runs} runs: were cases lost?");
 }
 
-fn exchange(
-    envoy: &Envoy,
-    listener: usize,
-    server: &OddServer,
-    case: &Case,
+/// One of the ways in which a case is run.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Tells this run's request from those of others: one that was cut off may reach the server late.
+    number: usize,
     chunking: Chunking,
     protocol: Protocol,
-) -> Outcome {
-    let before = server.requests().len();
+}
+
+fn exchange(envoy: &Envoy, listener: usize, server: &OddServer, case: &Case, run: Run) -> Outcome {
     let address = envoy.address(&format!("config-{listener}")).unwrap();
-    let answer = send(protocol, address, &request(case, chunking)).unwrap();
+    let answer = send(run.protocol, address, &request(case, run)).unwrap();
+    let number = run.number.to_string();
+    let own = |request: &Recorded| request.header("x-run") == Some(number.as_bytes());
     if case.upstream.is_some() {
-        server.wait_for(before + 1, BOUND).unwrap();
+        server
+            .wait_until(BOUND, |requests| requests.iter().any(|request| own(request) && request.ended))
+            .unwrap();
     }
     let reset = answer.end != e2e::End::Complete || answer.head.is_none();
     let bytes =
         |headers: &e2e::Headers| headers.iter().map(|(n, v)| (n.clone().into_bytes(), v.clone())).collect();
-    let seen = server.requests().into_iter().nth(before).map(|request| {
+    let seen = server.requests().into_iter().find(own).map(|request| {
         let mut headers: scenario::Headers = vec![
             (b":method".to_vec(), request.method.clone().into_bytes()),
             (b":path".to_vec(), request.path.clone().into_bytes()),
@@ -92,11 +101,12 @@ fn exchange(
     Outcome { seen, got }
 }
 
-fn request(case: &Case, chunking: Chunking) -> Request {
+fn request(case: &Case, run: Run) -> Request {
     let body = case.request.body.bytes().unwrap();
-    let pieces: Vec<Vec<u8>> = chunking.cut(&body).into_iter().map(<[u8]>::to_vec).collect();
+    let pieces: Vec<Vec<u8>> = run.chunking.cut(&body).into_iter().map(<[u8]>::to_vec).collect();
     let mut request = Request::new(&case.request.method, &case.request.path)
-        .header("x-case", script_name(case, chunking))
+        .header("x-case", script_name(case, run.chunking))
+        .header("x-run", run.number.to_string())
         .patience(BOUND);
     request.headers.extend(pairs(&case.request.headers));
     request.trailers.extend(pairs(&case.request.trailers));
