@@ -1,4 +1,5 @@
 //! Every rule catches what it is for: each row breaks one thing in an overlay that is right.
+#![allow(clippy::unwrap_used)] // Helpers of tests, which clippy does not take for tests.
 
 use resources::{Resource, directory, kustomize, rules};
 use serde_json::{Value, json};

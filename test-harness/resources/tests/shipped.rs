@@ -1,4 +1,5 @@
 //! What is shipped under `istio/` is right, as far as that can be seen without a cluster.
+#![allow(clippy::unwrap_used)] // Helpers of tests, which clippy does not take for tests.
 
 use std::collections::BTreeSet;
 use std::fs;
