@@ -300,7 +300,7 @@ fn a_proxy_that_would_not_find_the_module_is_seen() {
         ),
         (
             "[cp, /libinference_filters.so, /modules/]",
-            "[cp, /libinference_filters.so, /tmp/]",
+            "[cp, /libinference_filters.so, /other/]",
             "no init container",
         ),
         ("- name: istio-proxy", "- name: proxy", "istio-proxy has no"),
