@@ -2,9 +2,9 @@
 
 use super::AnswerForm;
 use super::datatype::{Datatype, elements};
-use super::half;
 use super::held::Held;
-use super::print::{Bool, Elements, Float, Print, Printer, Signed, Unsigned};
+use super::print::Printer;
+use super::render;
 use super::response::{Message, Output, Wanted};
 use super::untyped::{BytesCheck, narrow};
 use crate::problem::Problem;
@@ -33,22 +33,26 @@ struct Document {
 
 /// An output that has been checked.
 #[derive(Debug)]
-struct Tensor {
-    output: Output,
-    datatype: Datatype,
-    data: Form,
-    raw: Rope,
+pub(super) struct Tensor {
+    pub(super) output: Output,
+    pub(super) datatype: Datatype,
+    pub(super) data: Form,
+    pub(super) raw: Rope,
 }
 
 /// How an output's elements are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Json,
     /// JSON strings of BYTES that are not UTF-8.
     Base64,
     /// Behind the document.
     Binary,
-    /// Not at all: the output is in shared memory.
+    /// In protobuf's JSON, as the typed contents that they came in.
+    Contents,
+    /// In protobuf's JSON, as `raw_output_contents`.
+    Raw,
+    /// Not at all: the output is in shared memory, or protobuf's JSON has nothing to say of it.
     Elsewhere,
 }
 
@@ -59,7 +63,7 @@ pub(super) fn check(
     form: AnswerForm,
     mut charge: Charge,
 ) -> Result<Answer, Problem> {
-    let head = head(&message, &charge)?;
+    let head = head(&message, form, &charge)?;
     let outputs = message.outputs.into_items();
     let shared = outputs.iter().filter(|output| output.shared_memory).count();
     let raws = message.raw.into_items();
@@ -79,7 +83,7 @@ pub(super) fn check(
         .map_err(|_| Problem::bad_answer("the answer has too many outputs"))?;
     for output in outputs {
         let raw = if output.shared_memory && skips_shared { None } else { raws.next() };
-        tensors.push(tensor(output, raw, wanted, &charge)?);
+        tensors.push(tensor(output, raw, wanted, form, &charge)?);
     }
     let binary = tensors.iter().any(|tensor| tensor.data == Form::Binary);
     let size: usize = tensors.iter().map(|tensor| tensor.raw.len()).sum();
@@ -126,12 +130,15 @@ impl Wanted {
     }
 }
 
-/// The document up to its outputs. The order of the keys is Triton's.
-fn head(message: &Message, charge: &Charge) -> Result<Held, Problem> {
+/// The document up to its outputs. The order of the keys is Triton's, or that of the fields.
+fn head(message: &Message, form: AnswerForm, charge: &Charge) -> Result<Held, Problem> {
     let mut head = Held::new(charge.sibling());
     head.push(b"{")?;
-    let texts =
+    let mut texts =
         [("id", &message.id), ("model_name", &message.model_name), ("model_version", &message.model_version)];
+    if form == AnswerForm::Proto {
+        texts.rotate_left(1);
+    }
     for (key, text) in texts {
         if text.len() == 0 && key != "model_name" {
             continue;
@@ -168,6 +175,7 @@ fn tensor(
     mut output: Output,
     raw: Option<Rope>,
     wanted: &Wanted,
+    form: AnswerForm,
     charge: &Charge,
 ) -> Result<Tensor, Problem> {
     let problem = |what: String| {
@@ -181,6 +189,11 @@ fn tensor(
     let expected =
         elements(shape).ok_or_else(|| problem(format!("shape {shape:?} has too many elements")))?;
     let typed = output.typed.take();
+    let proto = match (&raw, &typed) {
+        (Some(_), _) => Form::Raw,
+        (None, Some(_)) => Form::Contents,
+        (None, None) => Form::Elsewhere,
+    };
     let raw = match (raw, typed) {
         // Servers that mirror raw inputs leave an empty `contents`; where both are filled, raw wins.
         (Some(raw), _) => raw,
@@ -200,7 +213,11 @@ fn tensor(
         }
         (None, None) => Rope::new(charge.sibling()),
     };
-    let mut data = if wanted.of(output.name.as_slice()) { Form::Binary } else { Form::Json };
+    let mut data = match form {
+        AnswerForm::Proto => proto,
+        AnswerForm::Kserve if wanted.of(output.name.as_slice()) => Form::Binary,
+        AnswerForm::Kserve => Form::Json,
+    };
     match datatype.size() {
         Some(size) if expected.checked_mul(size as u64) != Some(raw.len() as u64) => {
             let len = raw.len();
@@ -264,81 +281,24 @@ impl Answer {
 impl Document {
     /// Writes the JSON part, and frees the tensors that it has written.
     fn write(&mut self, out: &mut dyn Sink, buffer: &mut [u8]) {
-        debug_assert_eq!(self.form, AnswerForm::Kserve);
         let mut printer = Printer::new(out, buffer);
         printer.text(self.head.as_slice());
         for (index, tensor) in self.outputs.iter_mut().enumerate() {
             if index > 0 {
                 printer.text(b",");
             }
-            tensor.write(&mut printer);
+            render::tensor(tensor, self.form, &mut printer);
         }
-        printer.text(b"]}");
-        printer.flush();
-    }
-}
-
-impl Tensor {
-    fn write(&mut self, printer: &mut Printer<'_>) {
-        printer.text(b"{\"name\":\"");
-        printer.escaped(self.output.name.as_slice());
-        printer.text(b"\",\"datatype\":\"");
-        printer.text(self.datatype.name().as_bytes());
-        printer.text(b"\",\"shape\":[");
-        for dimension in self.output.shape.iter() {
-            printer.number(|slot| Unsigned.print(dimension.to_le_bytes(), slot));
-        }
-        printer.drop_comma();
         printer.text(b"]");
-        self.write_parameters(printer);
-        if matches!(self.data, Form::Json | Form::Base64) {
-            printer.text(b",\"data\":[");
-            self.write_data(printer);
+        if self.outputs.iter().any(|tensor| tensor.data == Form::Raw) {
+            printer.text(b",\"raw_output_contents\":[");
+            for tensor in self.outputs.iter_mut().filter(|tensor| tensor.data == Form::Raw) {
+                render::base64(&mut tensor.raw, &mut printer);
+            }
             printer.drop_comma();
             printer.text(b"]");
         }
         printer.text(b"}");
-    }
-
-    fn write_parameters(&self, printer: &mut Printer<'_>) {
-        let own = self.output.parameters.as_slice();
-        let content_type = match self.data {
-            Form::Base64 => b"\"content_type\":\"base64\",",
-            _ => self.output.content_type.as_slice(),
-        };
-        if own.is_empty() && content_type.is_empty() && self.data != Form::Binary {
-            return;
-        }
-        printer.text(b",\"parameters\":{");
-        printer.text(own);
-        printer.text(content_type);
-        if self.data == Form::Binary {
-            printer.text(b"\"binary_data_size\":");
-            printer.number(|slot| Unsigned.print((self.raw.len() as u64).to_le_bytes(), slot));
-        }
-        printer.drop_comma();
-        printer.text(b"}");
-    }
-
-    fn write_data(&mut self, printer: &mut Printer<'_>) {
-        let raw = &mut self.raw;
-        match self.datatype {
-            Datatype::Bool => raw.drain_to(&mut Elements::new(printer, Bool)),
-            Datatype::Int8 => raw.drain_to(&mut Elements::<_, 1>::new(printer, Signed)),
-            Datatype::Int16 => raw.drain_to(&mut Elements::<_, 2>::new(printer, Signed)),
-            Datatype::Int32 => raw.drain_to(&mut Elements::<_, 4>::new(printer, Signed)),
-            Datatype::Int64 => raw.drain_to(&mut Elements::<_, 8>::new(printer, Signed)),
-            Datatype::Uint8 => raw.drain_to(&mut Elements::<_, 1>::new(printer, Unsigned)),
-            Datatype::Uint16 => raw.drain_to(&mut Elements::<_, 2>::new(printer, Unsigned)),
-            Datatype::Uint32 => raw.drain_to(&mut Elements::<_, 4>::new(printer, Unsigned)),
-            Datatype::Uint64 => raw.drain_to(&mut Elements::<_, 8>::new(printer, Unsigned)),
-            Datatype::Fp16 => raw.drain_to(&mut Elements::new(printer, half::FP16)),
-            Datatype::Bf16 => raw.drain_to(&mut Elements::new(printer, half::BF16)),
-            Datatype::Fp32 => raw.drain_to(&mut Elements::<_, 4>::new(printer, Float)),
-            Datatype::Fp64 => raw.drain_to(&mut Elements::<_, 8>::new(printer, Float)),
-            Datatype::Bytes => {
-                raw.drain_to(&mut super::untyped::Strings::new(printer, self.data == Form::Base64));
-            }
-        }
+        printer.flush();
     }
 }

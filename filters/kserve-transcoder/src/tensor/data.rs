@@ -153,24 +153,44 @@ impl Data {
     /// as long as they are simple and lie well within `input`. Leaves everything else to the caller.
     fn run<E: Element>(&mut self, input: &[u8], batch: &mut Batch) -> Result<usize, Problem> {
         let mut at = 0;
-        while let Some(window) = input[at..].first_chunk::<WINDOW>() {
-            let Some((bytes, length)) = E::fast(window) else { break };
-            batch.bytes[batch.len..batch.len + 8].copy_from_slice(&bytes);
-            batch.len += E::SIZE;
-            if batch.len >= BATCH_BYTES {
-                self.out.push(&batch.bytes[..batch.len])?;
-                batch.len = 0;
+        // How many blanks are expected behind a comma: a guess that the next step need not wait for.
+        let mut gap = 0;
+        let before = batch.len;
+        let mut len = before;
+        let mut flushed = 0;
+        let mut expect = self.expect;
+        while let Some(window) = input.get(at..).and_then(|rest| rest.first_chunk::<WINDOW>()) {
+            let Some((bytes, length, end)) = E::fast(window) else {
+                if gap == 0 && at > 0 && window[0] == b' ' {
+                    gap = 1;
+                    at += 1;
+                    continue;
+                }
+                break;
+            };
+            let Some(slot) = batch.bytes.get_mut(len..len + 8) else { break };
+            slot.copy_from_slice(&bytes);
+            len += E::SIZE;
+            if len >= BATCH_BYTES {
+                self.out.push(&batch.bytes[..len])?;
+                flushed += len;
+                len = 0;
             }
-            self.count += 1;
             at += length;
-            if input[at] != b',' {
-                self.expect = Expect::CommaOrEnd;
+            if end != b',' {
+                expect = Expect::CommaOrEnd;
                 break;
             }
-            self.expect = Expect::Element;
-            at += 1;
-            at += usize::from(input.get(at) == Some(&b' '));
+            expect = Expect::Element;
+            at += 1 + gap;
+            if gap == 1 && window.get(length + 1) != Some(&b' ') {
+                gap = 0;
+                at -= 1;
+            }
         }
+        batch.len = len;
+        self.count += ((flushed + len - before) / E::SIZE) as u64;
+        self.expect = expect;
         Ok(at)
     }
 

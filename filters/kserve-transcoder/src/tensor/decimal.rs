@@ -47,6 +47,11 @@ const POWERS: [f64; 2 * MAX_POWER as usize + 1] = [
     1e50, 1e51, 1e52, 1e53, 1e54, 1e55, 1e56, 1e57, 1e58, 1e59, 1e60, 1e61, 1e62, 1e63, 1e64,
 ];
 
+/// A power of ten from -64 to 64, the nearest f64.
+pub(super) const fn power_of_ten(exponent: i32) -> f64 {
+    POWERS[(exponent + MAX_POWER) as usize]
+}
+
 /// The digits at the front of eight bytes: how many, and their value. No branch depends on their number.
 #[inline(always)]
 fn leading_digits(eight: &[u8; 8]) -> (usize, u64) {
@@ -70,47 +75,71 @@ pub(super) fn ends_number(byte: u8) -> bool {
 }
 
 impl Decimal {
-    /// Reads the number at the front of `window` if it is short and simple enough; its length comes with it.
-    /// `None` says nothing about it: [`Self::parse`] does.
+    /// Reads the number at the front of `window` if it is short and simple enough; its length and the byte
+    /// behind it come with it. `None` says nothing about it: [`Self::parse`] does.
+    ///
+    /// Where the next number begins is what the next step waits for. So the usual forms (a sign, one digit
+    /// before the point, full groups of eight) are told by branches, which are predicted, and only the last
+    /// group of digits is counted.
     #[inline(always)]
-    pub(super) fn scan(window: &[u8; WINDOW]) -> Option<(Self, usize)> {
-        let negative = window[0] == b'-';
-        let start = usize::from(negative);
-        let (digits, mut mantissa) = leading_digits(window[start..].first_chunk()?);
-        if digits == 0 || (digits > 1 && window[start] == b'0') {
-            return None;
-        }
-        let mut at = start + digits;
-        if digits == 8 {
-            let (digits, value) = leading_digits(window[at..].first_chunk()?);
-            if digits == 8 {
+    pub(super) fn scan(window: &[u8; WINDOW]) -> Option<(Self, usize, u8)> {
+        if window[0] == b'-' { Self::scan_from::<1>(window) } else { Self::scan_from::<0>(window) }
+    }
+
+    #[inline(always)]
+    fn scan_from<const START: usize>(window: &[u8; WINDOW]) -> Option<(Self, usize, u8)> {
+        let (mut mantissa, mut at);
+        let first = window[START].wrapping_sub(b'0');
+        if window[START + 1] == b'.' && first < 10 {
+            mantissa = u64::from(first);
+            at = START + 1;
+        } else {
+            let digits;
+            (digits, mantissa) = leading_digits(window[START..].first_chunk()?);
+            at = START + digits;
+            if digits == 0 || (digits > 1 && first == 0) {
                 return None;
             }
-            mantissa = mantissa * TENS[digits] + value;
-            at += digits;
+            if digits == 8 {
+                let (digits, value) = leading_digits(window[START + 8..].first_chunk()?);
+                if digits == 8 {
+                    return None;
+                }
+                mantissa = mantissa * TENS[digits] + value;
+                at += digits;
+            }
         }
         let mut exponent = 0;
-        if *window.get(at)? == b'.' {
+        let mut end = *window.get(at)?;
+        if end == b'.' {
             let point = at + 1;
-            let (mut digits, value) = leading_digits(window[point..].first_chunk()?);
+            let (digits, value) = leading_digits(window.get(point..)?.first_chunk()?);
             if digits == 0 {
                 return None;
             }
-            at = point + digits;
             mantissa = mantissa.checked_mul(TENS[digits])?.checked_add(value)?;
-            while digits == 8 {
-                let value;
-                (digits, value) = leading_digits(window[at..].first_chunk()?);
+            at = point + digits;
+            if digits == 8 {
+                let (digits, value) = leading_digits(window.get(point + 8..)?.first_chunk()?);
                 mantissa = mantissa.checked_mul(TENS[digits])?.checked_add(value)?;
-                at += digits;
+                at = point + 8 + digits;
+                if digits == 8 {
+                    let (digits, value) = leading_digits(window.get(point + 16..)?.first_chunk()?);
+                    mantissa = mantissa.checked_mul(TENS[digits])?.checked_add(value)?;
+                    at = point + 16 + digits;
+                }
             }
             exponent = -((at - point) as i32);
+            end = *window.get(at)?;
         }
-        let mut end = *window.get(at)?;
+        let negative = START == 1;
+        if end == b',' {
+            return Some((Self { negative, mantissa, exponent }, at, end));
+        }
         if end | 0x20 == b'e' {
             let sign = *window.get(at + 1)?;
             at += 1 + usize::from(sign == b'-' || sign == b'+');
-            let (digits, value) = leading_digits(window[at..].first_chunk()?);
+            let (digits, value) = leading_digits(window.get(at..)?.first_chunk()?);
             if digits == 0 || digits > 4 {
                 return None;
             }
@@ -118,7 +147,7 @@ impl Decimal {
             at += digits;
             end = *window.get(at)?;
         }
-        ends_number(end).then_some((Self { negative, mantissa, exponent }, at))
+        ends_number(end).then_some((Self { negative, mantissa, exponent }, at, end))
     }
 
     /// Reads a whole token by the grammar of RFC 8259 section 6. The flag says that digits beyond the
@@ -188,7 +217,7 @@ impl Decimal {
         let value = self.nearly()?;
         let size = value.abs();
         // Below lie the subnormals, which have fewer bits; above is overflow. Zero is fine.
-        if !(size < f64::from(f32::MAX)) || (size < f64::from(f32::MIN_POSITIVE) && self.mantissa != 0) {
+        if size >= f64::from(f32::MAX) || (size < f64::from(f32::MIN_POSITIVE) && self.mantissa != 0) {
             return None;
         }
         far_from_middle(value, f64::MANTISSA_DIGITS - f32::MANTISSA_DIGITS).then_some(value as f32)

@@ -1,12 +1,12 @@
 //! The JSON document of an inference request: which key means what, at which place.
 
 use super::data::Data;
-use super::datatype::Typed;
 use super::encode::{field_len, head, string};
 use super::held::{Held, HeldList};
 use super::input::{Input, MAX_RANK, OpenInput, Source};
 use super::json::{Event, Lexer};
 use super::kept::Kept;
+use super::keys::{Key, Place};
 use super::parameters::{Level, Parameters};
 use crate::problem::Problem;
 use filter_api::{Charge, Rope};
@@ -47,42 +47,6 @@ enum Reading {
     Data(Source, Data),
     Text(Kept),
     Raw(Data),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Top,
-    Inputs,
-    Input,
-    Shape,
-    Contents,
-    Outputs,
-    Output,
-    Parameters(Level),
-    /// A parameter's value that is an object, as protobuf's JSON has it.
-    Parameter(Level),
-    /// Something unknown; ends when no more arrays and objects are open than this.
-    Skipped(usize),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
-    None,
-    Skipped,
-    ModelName,
-    ModelVersion,
-    Id,
-    Parameters(Level),
-    Inputs,
-    Outputs,
-    RawInputContents,
-    Name,
-    Datatype,
-    Shape,
-    Data,
-    Contents,
-    Typed(Typed),
-    OutputName,
 }
 
 #[derive(Debug)]
@@ -257,37 +221,13 @@ impl Document {
     }
 
     fn set_key(&mut self, place: Place) -> Result<(), Problem> {
-        let text = self.lexer.text();
-        let (level, key) = match (place, text) {
-            (Place::Top, b"model_name") => (0, Key::ModelName),
-            (Place::Top, b"model_version") => (0, Key::ModelVersion),
-            (Place::Top, b"id") => (0, Key::Id),
-            (Place::Top, b"parameters") => (0, Key::Parameters(Level::Request)),
-            (Place::Top, b"inputs") => (0, Key::Inputs),
-            (Place::Top, b"outputs") => (0, Key::Outputs),
-            (Place::Top, b"raw_input_contents") => (0, Key::RawInputContents),
-            (Place::Input, b"name") => (1, Key::Name),
-            (Place::Input, b"datatype") => (1, Key::Datatype),
-            (Place::Input, b"shape") => (1, Key::Shape),
-            (Place::Input, b"parameters") => (1, Key::Parameters(Level::Input)),
-            (Place::Input, b"data") => (1, Key::Data),
-            (Place::Input, b"contents") => (1, Key::Contents),
-            (Place::Output, b"name") => (2, Key::OutputName),
-            (Place::Output, b"parameters") => (2, Key::Parameters(Level::Output)),
-            (Place::Contents, field) => match Typed::from_name(field) {
-                Some(field) => {
-                    self.key = Key::Typed(field);
-                    return Ok(());
-                }
-                None => (0, Key::Skipped),
-            },
-            _ => (0, Key::Skipped),
-        };
+        let (level, key) = Key::of(place, self.lexer.text());
         self.key = key;
         if key == Key::Skipped {
             self.lexer.skip(true);
             return Ok(());
         }
+        let Some(level) = level else { return Ok(()) };
         let bit = 1 << key.bit();
         if self.seen[level] & bit != 0 {
             return Err(Problem::bad_request(format!("{} is given twice", self.path())));
@@ -300,7 +240,7 @@ impl Document {
     fn value(&mut self, event: Event) -> Result<(), Problem> {
         let key = std::mem::replace(&mut self.key, Key::None);
         let text = self.lexer.text();
-        let result = match (key, event) {
+        match (key, event) {
             (Key::Skipped, Event::ObjectStart | Event::ArrayStart) => {
                 self.enter(Place::Skipped(self.lexer.depth() - 1))
             }
@@ -369,8 +309,7 @@ impl Document {
                     Err(self.expected(key.wants()))
                 }
             },
-        };
-        result
+        }
     }
 
     fn dimension(&mut self, event: Event) -> Result<(), Problem> {
@@ -482,49 +421,4 @@ fn keep(place: &mut Option<Held>, text: &[u8], charge: &Charge) -> Result<(), Pr
     held.push(text)?;
     *place = Some(held);
     Ok(())
-}
-
-impl Key {
-    fn name(self) -> &'static str {
-        match self {
-            Self::None | Self::Skipped => "",
-            Self::ModelName => "model_name",
-            Self::ModelVersion => "model_version",
-            Self::Id => "id",
-            Self::Parameters(_) => "parameters",
-            Self::Inputs => "inputs",
-            Self::Outputs => "outputs",
-            Self::RawInputContents => "raw_input_contents",
-            Self::Name | Self::OutputName => "name",
-            Self::Datatype => "datatype",
-            Self::Shape => "shape",
-            Self::Data => "data",
-            Self::Contents => "contents",
-            Self::Typed(field) => field.name(),
-        }
-    }
-
-    /// Its bit among the keys of its object.
-    fn bit(self) -> u32 {
-        match self {
-            Self::ModelName | Self::Name | Self::OutputName => 0,
-            Self::ModelVersion | Self::Datatype => 1,
-            Self::Id | Self::Shape => 2,
-            Self::Parameters(_) => 3,
-            Self::Inputs | Self::Data => 4,
-            Self::Outputs | Self::Contents => 5,
-            Self::RawInputContents => 6,
-            Self::None | Self::Skipped | Self::Typed(_) => 7,
-        }
-    }
-
-    /// What its value must be.
-    fn wants(self) -> &'static str {
-        match self {
-            Self::Parameters(_) | Self::Contents => "an object",
-            Self::Inputs | Self::Outputs | Self::RawInputContents | Self::Shape => "an array",
-            Self::Data | Self::Typed(_) => "an array",
-            _ => "a string",
-        }
-    }
 }

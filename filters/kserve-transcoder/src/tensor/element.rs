@@ -10,8 +10,8 @@ pub(super) trait Element {
     const SIZE: usize;
 
     /// The element at the front of `window`, if it is a simple one, as raw bytes with anything behind them,
-    /// and the length of its text.
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize)>;
+    /// the length of its text and the byte behind that.
+    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)>;
 
     /// The element that a whole token is.
     fn slow(token: &[u8]) -> Result<[u8; 8], NumberError>;
@@ -32,9 +32,9 @@ impl Element for Fp32 {
     const SIZE: usize = 4;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize)> {
-        let (number, length) = Decimal::scan(window)?;
-        Some((low(number.fast_f32()?.to_bits()), length))
+    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+        let (number, length, end) = Decimal::scan(window)?;
+        Some((low(number.fast_f32()?.to_bits()), length, end))
     }
 
     fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
@@ -46,13 +46,13 @@ impl Element for Fp64 {
     const SIZE: usize = 8;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize)> {
-        let (number, length) = Decimal::scan(window)?;
+    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+        let (number, length, end) = Decimal::scan(window)?;
         let value = match number.fast_f64() {
             Some(value) => value,
             None => fast_float2::parse(&window[..length]).ok().filter(|value: &f64| value.is_finite())?,
         };
-        Some((low(value.to_bits()), length))
+        Some((low(value.to_bits()), length, end))
     }
 
     fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
@@ -64,9 +64,9 @@ impl Element for Fp16 {
     const SIZE: usize = 2;
 
     #[inline]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize)> {
-        let (number, length) = Decimal::scan(window)?;
-        Some((low(half::FP16.fast(number)?), length))
+    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+        let (number, length, end) = Decimal::scan(window)?;
+        Some((low(half::FP16.fast(number)?), length, end))
     }
 
     fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
@@ -78,9 +78,9 @@ impl Element for Bf16 {
     const SIZE: usize = 2;
 
     #[inline]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize)> {
-        let (number, length) = Decimal::scan(window)?;
-        Some((low(half::BF16.fast(number)?), length))
+    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+        let (number, length, end) = Decimal::scan(window)?;
+        Some((low(half::BF16.fast(number)?), length, end))
     }
 
     fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
@@ -92,14 +92,15 @@ impl Element for Bool {
     const SIZE: usize = 1;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize)> {
+    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
         let (value, length) = match window {
             [b't', b'r', b'u', b'e', ..] => (1_u8, 4),
             [b'f', b'a', b'l', b's', b'e', ..] => (0, 5),
             [digit @ (b'0' | b'1'), ..] => (digit - b'0', 1),
             _ => return None,
         };
-        ends_number(window[length]).then_some((low(value), length))
+        let end = window[length];
+        ends_number(end).then_some((low(value), length, end))
     }
 
     fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
@@ -134,13 +135,13 @@ impl<T: Whole> Element for Integer<T> {
     const SIZE: usize = T::SIZE;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize)> {
-        let (number, length) = Decimal::scan(window)?;
+    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+        let (number, length, end) = Decimal::scan(window)?;
         // Beyond this only UINT64 goes, and that the slow way.
         let size = i64::try_from(number.mantissa).ok()?;
         let value = if number.negative { -size } else { size };
         let fits = number.exponent == 0 && (T::MIN..=T::MAX).contains(&i128::from(value));
-        fits.then_some((value.to_le_bytes(), length))
+        fits.then_some((value.to_le_bytes(), length, end))
     }
 
     fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {

@@ -95,7 +95,7 @@ impl Half {
         // The units include the hidden bit, so a carry goes into the exponent by itself, also to infinity.
         let units = below as u16 + u16::from(up);
         let exponent = (exponent + self.max_exponent - 1) as u16;
-        sign | (exponent << self.mantissa_bits) + units
+        sign | ((exponent << self.mantissa_bits) + units)
     }
 }
 

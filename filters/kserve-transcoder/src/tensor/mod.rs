@@ -40,14 +40,17 @@ mod decimal;
 mod document;
 mod element;
 mod encode;
+mod float32;
 mod half;
 mod held;
 mod input;
 mod json;
 mod kept;
+mod keys;
 mod message;
 mod parameters;
 mod print;
+mod render;
 mod request;
 mod response;
 mod strings;
@@ -88,7 +91,8 @@ pub(crate) enum AnswerForm {
     /// As the protocol's REST interface has it.
     #[default]
     Kserve,
-    /// As protobuf's JSON has it, with typed contents.
+    /// As protobuf's JSON has it, and as Envoy's own transcoder writes it: `contents` or base64
+    /// `raw_output_contents`, as the server sent it. Requests for binary outputs are ignored then.
     Proto,
 }
 

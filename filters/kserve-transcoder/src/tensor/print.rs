@@ -1,5 +1,6 @@
 //! Numbers and strings as JSON text.
 
+use super::float32;
 use super::half::Half;
 use super::text::plain_prefix;
 use filter_api::{SEGMENT_BYTES, Sink};
@@ -130,14 +131,14 @@ integers! { i8, u8; i16, u16; i32, u32; i64, u64; }
 
 impl Print<2> for Half {
     fn print(self, raw: [u8; 2], slot: &mut [u8; SLOT]) -> usize {
-        float32(self.value(u16::from_le_bytes(raw)), slot)
+        float(self.value(u16::from_le_bytes(raw)), slot)
     }
 }
 
 impl Print<4> for Float {
     #[inline(always)]
     fn print(self, raw: [u8; 4], slot: &mut [u8; SLOT]) -> usize {
-        float32(f32::from_le_bytes(raw), slot)
+        float(f32::from_le_bytes(raw), slot)
     }
 }
 
@@ -145,6 +146,45 @@ impl Print<8> for Float {
     #[inline(always)]
     fn print(self, raw: [u8; 8], slot: &mut [u8; SLOT]) -> usize {
         float64(f64::from_le_bytes(raw), slot)
+    }
+}
+
+/// A number in quotes, which protobuf's JSON puts around 64-bit integers.
+#[derive(Clone, Copy)]
+pub(super) struct Quoted<P>(pub(super) P);
+
+impl<P: Print<SIZE>, const SIZE: usize> Print<SIZE> for Quoted<P> {
+    fn print(self, raw: [u8; SIZE], slot: &mut [u8; SLOT]) -> usize {
+        let mut inner = [0; SLOT];
+        let len = self.0.print(raw, &mut inner).min(SLOT - 3);
+        slot[0] = b'"';
+        slot[1..=len].copy_from_slice(&inner[..len]);
+        slot[len + 1] = b'"';
+        len + 2
+    }
+}
+
+/// A float, in quotes if it is not finite, as protobuf's JSON has it.
+#[derive(Clone, Copy)]
+pub(super) struct QuotedSpecial;
+
+impl Print<4> for QuotedSpecial {
+    fn print(self, raw: [u8; 4], slot: &mut [u8; SLOT]) -> usize {
+        if f32::from_le_bytes(raw).is_finite() {
+            Float.print(raw, slot)
+        } else {
+            Quoted(Float).print(raw, slot)
+        }
+    }
+}
+
+impl Print<8> for QuotedSpecial {
+    fn print(self, raw: [u8; 8], slot: &mut [u8; SLOT]) -> usize {
+        if f64::from_le_bytes(raw).is_finite() {
+            Float.print(raw, slot)
+        } else {
+            Quoted(Float).print(raw, slot)
+        }
     }
 }
 
@@ -161,11 +201,12 @@ fn unsigned(value: u64, slot: &mut [u8; SLOT]) -> usize {
     put(slot, itoa::Buffer::new().format(value).as_bytes())
 }
 
-fn float32(value: f32, slot: &mut [u8; SLOT]) -> usize {
+#[inline(always)]
+fn float(value: f32, slot: &mut [u8; SLOT]) -> usize {
     if !value.is_finite() {
         return special(value.into(), slot);
     }
-    put(slot, zmij::Buffer::new().format_finite(value).as_bytes())
+    float32::print(value, slot)
 }
 
 /// An FP64; the shortest text that reads back as the same.

@@ -5,7 +5,7 @@ use super::held::HeldList;
 use super::input::{Contents, Input};
 use super::message;
 use super::response::{Response, Wanted};
-use super::{Options, Target};
+use super::{AnswerForm, Options, Target};
 use crate::problem::Problem;
 use filter_api::{Charge, Rope};
 
@@ -122,7 +122,10 @@ impl Request {
             }
         }
         let outputs = std::mem::replace(&mut self.document.wanted, HeldList::new(self.charge.sibling()));
-        let wanted = Wanted { binary: self.document.parameters.binary == Some(true), outputs };
+        let wanted = match self.options.answer_form {
+            AnswerForm::Kserve => Wanted { binary: self.document.parameters.binary == Some(true), outputs },
+            AnswerForm::Proto => Wanted { binary: false, outputs: HeldList::new(self.charge.sibling()) },
+        };
         let message = message::assemble(self.document, &self.target, self.options.encoding, &self.charge)?;
         Ok((message, Response::new(self.options, wanted, self.charge)))
     }

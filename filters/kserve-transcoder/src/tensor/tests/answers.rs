@@ -227,6 +227,50 @@ fn a_binary_answer_can_be_padded_to_a_length_that_was_promised() {
 }
 
 #[test]
+fn the_json_of_protobuf_has_contents_as_the_server_sent_them() {
+    let options = Options { answer_form: AnswerForm::Proto, ..OPTIONS };
+    let body = |message: &ModelInferResponse| {
+        let request = br#"{"inputs":[],"parameters":{"binary_data_output":true}}"#;
+        let (_, response) = transcode(options, None, request, 9).unwrap();
+        assert!(!response.wants_binary_answer());
+        let mut body = Vec::new();
+        answer_in(response, &message.encode_to_vec(), 3).unwrap().render(&mut body);
+        String::from_utf8(body).unwrap()
+    };
+    let mut message = typed(
+        "FP32",
+        &[1, 3],
+        Contents { fp32_contents: vec![1.5, f32::NAN, f32::NEG_INFINITY], ..Contents::default() },
+    );
+    message.id = "i".to_owned();
+    message.parameters = parameters([("a", Choice::Int64(7)), ("b", Choice::Bool(true))]);
+    message.outputs.push(message::Tensor {
+        contents: Some(Contents { int64_contents: vec![-1], ..Contents::default() }),
+        ..tensor("z", "INT64", &[1])
+    });
+    message.outputs.push(message::Tensor {
+        contents: Some(Contents { bytes_contents: vec![b"abc".to_vec()], ..Contents::default() }),
+        ..tensor("b", "BYTES", &[1])
+    });
+    let expected = concat!(
+        r#"{"model_name":"m","id":"i","parameters":{"a":{"int64_param":"7"},"b":{"bool_param":true}},"outputs":["#,
+        r#"{"name":"y","datatype":"FP32","shape":["1","3"],"contents":{"fp32_contents":[1.5,"NaN","-Infinity"]}},"#,
+        r#"{"name":"z","datatype":"INT64","shape":["1"],"contents":{"int64_contents":["-1"]}},"#,
+        r#"{"name":"b","datatype":"BYTES","shape":["1"],"contents":{"bytes_contents":["YWJj"]}}]}"#
+    );
+    assert_eq!(body(&message), expected);
+
+    let mut message = raw("UINT8", &[4], &[0, 1, 2, 3]);
+    message.outputs.push(tensor("z", "INT8", &[1]));
+    message.raw_output_contents.push(vec![255]);
+    let expected = concat!(
+        r#"{"model_name":"m","outputs":[{"name":"y","datatype":"UINT8","shape":["4"]},"#,
+        r#"{"name":"z","datatype":"INT8","shape":["1"]}],"raw_output_contents":["AAECAw==","/w=="]}"#
+    );
+    assert_eq!(body(&message), expected);
+}
+
+#[test]
 fn an_output_in_shared_memory_has_no_data() {
     let mut message = raw("INT8", &[1], &[5]);
     let region = parameters([("shared_memory_region", Choice::String("r".to_owned()))]);
