@@ -93,17 +93,28 @@ pub(crate) fn trailers(cx: &mut Cx<'_>, id: u32, dir: Direction, trailers: Heade
     }
 }
 
-/// `commonContinue`: what `proxy_continue_stream` and a body or trailers code of 0 after a stop lead to.
-pub(crate) fn resume(cx: &mut Cx<'_>, id: u32, dir: Direction) {
+/// `proxy_continue_stream`, once the module has returned. Real Envoy dies of some uses.
+pub(crate) fn continue_stream(cx: &mut Cx<'_>, id: u32, dir: Direction) {
+    let s = stream(cx, id);
+    let calling = if dir == Direction::Request { s.decoding } else { s.encoding };
+    let arrived = s.half(dir).headers.is_some();
+    if calling {
+        cx.data_mut().hazard(format!("stream {id}: continued a {dir:?} from its own callback"));
+    }
+    if arrived {
+        resume(cx, id, dir);
+    } else {
+        cx.data_mut().hazard(format!("stream {id}: continued a {dir:?} that has no headers yet"));
+    }
+}
+
+/// `commonContinue`: what continuing, and a body or trailers code of 0 after a stop, lead to.
+fn resume(cx: &mut Cx<'_>, id: u32, dir: Direction) {
     let s = stream(cx, id);
     if s.destroyed || s.half(dir).aborted {
         return;
     }
     let h = s.half(dir);
-    if h.headers.is_none() {
-        cx.data_mut().hazard(format!("stream {id}: continued a {dir:?} that has no headers yet"));
-        return;
-    }
     if h.stopped_all() {
         h.iterate_from_current = true;
     }
@@ -267,6 +278,10 @@ fn after_data(cx: &mut Cx<'_>, id: u32, dir: Direction, piece: Piece, status: Da
         }
         DataStatus::StopNoBuffer => {
             h.iteration = Iteration::StopSingle;
+            if piece == Piece::Chunk {
+                // It belongs to the connection, which throws it away.
+                h.chunk.clear();
+            }
             if h.observed_end && h.trailers.is_none() && h.buffered.is_none() {
                 h.buffered = Some(Vec::new());
             }

@@ -149,7 +149,7 @@ pub(crate) fn after_call(cx: &mut Cx<'_>) {
     cx.data_mut().stop_next = false;
     while let Some(action) = cx.data_mut().after_call.pop_front() {
         match action {
-            Action::Continue(id, dir) => chain::resume(cx, id, dir),
+            Action::Continue(id, dir) => chain::continue_stream(cx, id, dir),
             Action::Reply(id, reply) => local_reply::send(cx, id, reply),
             Action::Reset(id) => chain::reset(cx, id),
             Action::ForgetCallResponse => cx.data_mut().call_response = None,

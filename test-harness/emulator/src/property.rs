@@ -1,6 +1,7 @@
 //! Properties: what the test gave, what follows from the exchange, and filter state.
 
 use crate::abi::{Direction, Status};
+use crate::headers::HeaderMap;
 use crate::host::Host;
 use crate::stream_state::StreamState;
 
@@ -31,10 +32,16 @@ pub(crate) fn get(host: &Host, path: &[u8]) -> Result<Vec<u8>, Status> {
     found.ok_or(Status::NotFound)
 }
 
+/// Headers and trailers can be had by property exactly when the header functions can have them.
+fn readable<'a>(s: &StreamState, open: bool, map: Option<&'a HeaderMap>) -> Option<&'a HeaderMap> {
+    if open || s.log_phase { map } else { None }
+}
+
 /// Envoy's `request` attributes that follow from the headers
 /// (`docs/root/intro/arch_overview/advanced/attributes.rst`).
 fn request(s: &StreamState, parts: &[&[u8]]) -> Option<Vec<u8>> {
-    let headers = s.half_ref(Direction::Request).headers.as_ref()?;
+    let half = s.half_ref(Direction::Request);
+    let headers = readable(s, half.headers_open, half.headers.as_ref())?;
     let path = || headers.get(":path");
     let header = match parts {
         [b"path"] => path(),
@@ -67,8 +74,12 @@ fn response(s: &StreamState, parts: &[&[u8]]) -> Option<Vec<u8>> {
                 .and_then(|t| t.get("grpc-status"))
                 .or_else(|| half.headers.as_ref()?.get("grpc-status"))?,
         ),
-        [b"headers", name] => half.headers.as_ref()?.get(name).map(<[u8]>::to_vec),
-        [b"trailers", name] => half.trailers.as_ref()?.get(name).map(<[u8]>::to_vec),
+        [b"headers", name] => {
+            readable(s, half.headers_open, half.headers.as_ref())?.get(name).map(<[u8]>::to_vec)
+        }
+        [b"trailers", name] => {
+            readable(s, half.trailers_open, half.trailers.as_ref())?.get(name).map(<[u8]>::to_vec)
+        }
         _ => None,
     }
 }

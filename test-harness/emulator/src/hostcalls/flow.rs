@@ -81,7 +81,9 @@ fn send_local_response(
         let grpc_status = u32::try_from(grpc_status).ok().filter(|code| *code <= 16);
         let host = c.data_mut();
         let id = host.context();
-        if host.streams.contains_key(&id) {
+        if host.streams.get(&id).is_some_and(|s| s.log_phase) {
+            host.hazard(format!("stream {id}: local response from the access log"));
+        } else if host.streams.contains_key(&id) {
             let reply = Reply { status, headers, body, grpc_status, details };
             host.after_call.push_back(Action::Reply(id, reply));
         }

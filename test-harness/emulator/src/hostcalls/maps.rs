@@ -7,7 +7,7 @@ use crate::abi::{BufferType, Direction, MapType, Status};
 use crate::chain;
 use crate::headers::HeaderMap;
 use crate::host::Host;
-use crate::stream_state::Body;
+use crate::stream_state::{Body, StreamState};
 
 type Module<'a> = Caller<'a, Host>;
 
@@ -50,14 +50,20 @@ fn readable(host: &mut Host, kind: MapType) -> Option<HeaderMap> {
     }
 }
 
-/// Changes the map that the module may change now. Trailers come into being with the last piece of body.
+/// Changes a map; a changed request header makes Envoy forget the route.
 fn change(host: &mut Host, kind: MapType, f: impl FnOnce(&mut HeaderMap)) -> Result<(), Status> {
     let s = host.stream().ok_or(Status::BadArgument)?;
-    if s.log_phase {
-        return Err(Status::BadArgument);
+    f(changeable(s, kind).ok_or(Status::BadArgument)?);
+    if kind == MapType::Headers(Direction::Request) {
+        s.route.clears += 1;
     }
+    Ok(())
+}
+
+/// The map that the module may change now. Trailers come into being with the last piece of body.
+fn changeable(s: &mut StreamState, kind: MapType) -> Option<&mut HeaderMap> {
     let end_of_stream = s.end_of_stream;
-    let map = match kind {
+    match kind {
         MapType::Headers(dir) => {
             let h = s.half(dir);
             if h.headers_open { h.headers.as_mut() } else { None }
@@ -71,12 +77,7 @@ fn change(host: &mut Host, kind: MapType, f: impl FnOnce(&mut HeaderMap)) -> Res
             if h.trailers_open { h.trailers.as_mut() } else { None }
         }
         _ => None,
-    };
-    f(map.ok_or(Status::BadArgument)?);
-    if kind == MapType::Headers(Direction::Request) {
-        s.route.clears += 1;
     }
-    Ok(())
 }
 
 fn get_value(mut c: Module<'_>, kind: u32, key: u32, key_len: u32, value: u32, value_len: u32) -> Outcome {
@@ -103,8 +104,12 @@ fn get_pairs(mut c: Module<'_>, kind: u32, pairs: u32, pairs_len: u32) -> Outcom
 
 fn get_size(mut c: Module<'_>, kind: u32, size: u32) -> Outcome {
     let mut run = || {
-        let map = readable(c.data_mut(), map_type(kind)?).ok_or(Status::BadArgument)?;
-        Ok(write_u32(&mut c, size, map.byte_size() as u32)?)
+        let kind = map_type(kind)?;
+        // Envoy asks for the map that may be changed, which makes trailers where they can be made.
+        let stream = c.data_mut().stream().ok_or(Status::BadArgument)?;
+        let map = changeable(stream, kind).ok_or(Status::BadArgument)?;
+        let bytes = map.byte_size() as u32;
+        Ok(write_u32(&mut c, size, bytes)?)
     };
     outcome(run())
 }
@@ -191,7 +196,8 @@ fn get_buffer_status(mut c: Module<'_>, kind: u32, len: u32, flags: u32) -> Outc
     outcome(run())
 }
 
-/// `Buffer::copyFrom` of Envoy's wasm context: prepend, replace everything, or append; nothing in between.
+/// `Buffer::copyFrom` of Envoy's wasm context: replaces bytes at the start (none: prepends; all: replaces the
+/// whole), or appends after the end; nothing in between.
 fn set_buffer(mut c: Module<'_>, kind: u32, start: u32, len: u32, data: u32, data_len: u32) -> Outcome {
     let mut run = || {
         let data = read(&c, data, data_len)?;
@@ -203,11 +209,9 @@ fn set_buffer(mut c: Module<'_>, kind: u32, start: u32, len: u32, data: u32, dat
         let gone = h.body == Body::Chunk && !h.buffering && (!calling || h.trailers_open);
         let buffer = h.filter_buffer().ok_or(Status::BadArgument)?;
         let (start, len) = (start as usize, len as usize);
-        if start == 0 && len == 0 {
-            buffer.splice(0..0, data);
-        } else if start == 0 && len >= buffer.len() {
-            *buffer = data;
-        } else if start > 0 && start >= buffer.len() {
+        if start == 0 {
+            buffer.splice(..len.min(buffer.len()), data);
+        } else if start >= buffer.len() {
             buffer.extend_from_slice(&data);
         } else {
             return Err(Status::BadArgument.into());
