@@ -24,6 +24,12 @@ pub(crate) struct EnvoyStream {
     _opaque: [u8; 0],
 }
 
+/// Envoy's object for calling a stream's `scheduled` hook later.
+#[repr(C)]
+pub(crate) struct EnvoyScheduler {
+    _opaque: [u8; 0],
+}
+
 /// Bytes that Envoy owns. Null and empty both mean no bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -92,9 +98,6 @@ pub(crate) enum HeadersStatus {
     Continue = 0,
     /// Headers stay here; data and trailers still come.
     StopIteration = 1,
-    /// Headers stay here; nothing comes until the stream is continued, and what arrives meanwhile is held back
-    /// by flow control.
-    StopAllAndWatermark = 4,
 }
 
 /// What a body hook returns (Envoy's `FilterDataStatus`).
@@ -103,6 +106,8 @@ pub(crate) enum HeadersStatus {
 pub(crate) enum DataStatus {
     /// What is left of the chunk goes on to the next filter, after headers that were held.
     Continue = 0,
+    /// Nothing goes on; Envoy buffers the chunk, and keeps to its limit by flow control.
+    StopAndWatermark = 2,
     /// Nothing goes on, and Envoy drops what is left of the chunk.
     StopNoBuffer = 3,
 }
@@ -231,6 +236,10 @@ unsafe extern "C" {
         value: ModuleBuffer,
     ) -> bool;
 
+    /// How many bytes a body has; 0 where it does not exist.
+    #[link_name = "envoy_dynamic_module_callback_http_get_body_size"]
+    pub(crate) fn get_body_size(stream: *mut EnvoyStream, body: BodyType) -> usize;
+
     /// In how many pieces a body lies in memory.
     #[link_name = "envoy_dynamic_module_callback_http_get_body_chunks_size"]
     pub(crate) fn get_body_chunks_size(stream: *mut EnvoyStream, body: BodyType) -> usize;
@@ -273,6 +282,19 @@ unsafe extern "C" {
     /// Lets the response go on. Calls this filter's response hooks before it returns.
     #[link_name = "envoy_dynamic_module_callback_http_filter_continue_encoding"]
     pub(crate) fn continue_encoding(stream: *mut EnvoyStream);
+
+    /// Makes an object by which the stream's `scheduled` hook can be called from the event loop. The module
+    /// deletes it.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_scheduler_new"]
+    pub(crate) fn scheduler_new(stream: *mut EnvoyStream) -> *mut EnvoyScheduler;
+
+    /// Has the hook called once, with `event`, if the stream still exists then.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_scheduler_commit"]
+    pub(crate) fn scheduler_commit(scheduler: *mut EnvoyScheduler, event: u64);
+
+    /// Deletes such an object; what was committed stays committed.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_scheduler_delete"]
+    pub(crate) fn scheduler_delete(scheduler: *mut EnvoyScheduler);
 
     /// Has the route selected again from the request headers as they are now.
     #[link_name = "envoy_dynamic_module_callback_http_clear_route_cache"]

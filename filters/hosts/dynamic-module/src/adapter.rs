@@ -19,6 +19,8 @@ pub(crate) struct Exchange {
     core: Cell<Option<Box<Core>>>,
     /// The filter has answered the client, reset the stream or failed: the request must not go on.
     ended: Cell<bool>,
+    /// The last hook, in whichever direction, let things go on.
+    went_on: Cell<bool>,
     sides: [Side; 2],
 }
 
@@ -38,8 +40,25 @@ struct Side {
     headers_only: Cell<bool>,
     /// The headers have gone on.
     released: Cell<bool>,
-    /// The last hook kept something back, so Envoy buffers what is appended now until something is released.
+    /// Something is held, so Envoy keeps what is appended now until things go on.
     stopped: Cell<bool>,
+    /// The headers wait for a call; what follows them is held by Envoy.
+    waiting: Cell<bool>,
+    /// The last chunk has come during the wait.
+    waiting_end: Cell<bool>,
+    /// Trailers have come during the wait.
+    waiting_trailers: Cell<bool>,
+}
+
+/// What a verdict on what follows headers comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// It goes on.
+    On,
+    /// It is kept.
+    Kept,
+    /// The stream is over for this filter.
+    Ended,
 }
 
 /// What a verdict on headers comes to.
@@ -62,123 +81,35 @@ impl Exchange {
             filter,
             core: Cell::new(Some(Box::new(core))),
             ended: Cell::new(false),
+            went_on: Cell::new(false),
             sides: Default::default(),
         }
     }
 
     /// An exchange whose filter could not be opened. Its request is answered with an error.
     pub(crate) fn failed(filter: Arc<Configured>) -> Self {
-        Self { filter, core: Cell::new(None), ended: Cell::new(true), sides: Default::default() }
+        Self {
+            filter,
+            core: Cell::new(None),
+            ended: Cell::new(true),
+            went_on: Cell::new(false),
+            sides: Default::default(),
+        }
     }
 
     /// Headers have arrived.
     pub(crate) fn headers(&self, envoy: Envoy<'_>, dir: Dir, end: bool) -> HeadersStatus {
-        let side = self.side(dir);
-        side.headers_only.set(end);
-        let Some(mut core) = self.core.take() else {
-            if self.must_stop(dir) {
-                self.fail(envoy, "it could not be opened");
-                return HeadersStatus::StopIteration;
-            }
-            side.released.set(true);
-            return HeadersStatus::Continue;
-        };
-        let verdict = self.ask_headers(envoy, dir, &mut core, |stream, cx| stream.headers(dir, end, cx));
-        match self.settle(envoy, dir, core, verdict, true) {
-            Settled::Released => HeadersStatus::Continue,
-            Settled::Held | Settled::Ended => HeadersStatus::StopIteration,
-            // Nothing else comes, and Envoy would lose a body that is given to a message stopped for all.
-            Settled::Waiting if end => HeadersStatus::StopIteration,
-            Settled::Waiting => HeadersStatus::StopAllAndWatermark,
-        }
+        self.noting(HeadersStatus::Continue, self.on_headers(envoy, dir, end))
     }
 
     /// A chunk of the body has arrived.
     pub(crate) fn data(&self, envoy: Envoy<'_>, dir: Dir, end: bool) -> DataStatus {
-        let Some(mut core) = self.core.take() else {
-            return if self.must_stop(dir) { DataStatus::StopNoBuffer } else { DataStatus::Continue };
-        };
-        let side = self.side(dir);
-        let verdict = envoy.received(dir, |slices, out| {
-            let verdict =
-                core.ask(envoy, Some(out), |stream, cx| stream.data(dir, Chunk { slices, end }, cx));
-            let fate = match verdict {
-                OnData::Pass | OnData::Detach => Fate::Left,
-                OnData::Emit => Fate::Replaced,
-                OnData::Keep | OnData::Park | OnData::Reply(_) | OnData::Reset => Fate::Dropped,
-            };
-            (verdict, fate)
-        });
-        self.apply(envoy, dir, &core.ops);
-        match verdict {
-            OnData::Pass | OnData::Emit => {
-                side.release();
-                self.core.set(Some(core));
-                DataStatus::Continue
-            }
-            OnData::Keep | OnData::Park if end => {
-                drop(core);
-                self.fail(envoy, "it kept the end of a message");
-                DataStatus::StopNoBuffer
-            }
-            OnData::Keep | OnData::Park => {
-                side.stopped.set(true);
-                self.core.set(Some(core));
-                DataStatus::StopNoBuffer
-            }
-            OnData::Reply(reply) => {
-                drop(core);
-                self.reply(envoy, &reply);
-                DataStatus::StopNoBuffer
-            }
-            OnData::Reset => {
-                drop(core);
-                self.reset(envoy);
-                DataStatus::StopNoBuffer
-            }
-            OnData::Detach => {
-                drop(core);
-                side.release();
-                DataStatus::Continue
-            }
-        }
+        self.noting(DataStatus::Continue, self.on_data(envoy, dir, end))
     }
 
     /// Trailers have arrived.
     pub(crate) fn trailers(&self, envoy: Envoy<'_>, dir: Dir) -> TrailersStatus {
-        let Some(mut core) = self.core.take() else {
-            return if self.must_stop(dir) {
-                TrailersStatus::StopIteration
-            } else {
-                TrailersStatus::Continue
-            };
-        };
-        let side = self.side(dir);
-        // Where nothing is held, Envoy passes on at once what is appended, and what comes of that may call this
-        // filter again. So the bytes wait until the filter's state is back in its place.
-        let mut late = Vec::new();
-        let mut buffered = envoy.buffered(dir);
-        let out: &mut dyn Sink = if side.stopped.get() { &mut buffered } else { &mut late };
-        let verdict = core.ask(envoy, Some(out), |stream, cx| stream.trailers(dir, cx));
-        self.apply(envoy, dir, &core.ops);
-        match verdict {
-            OnTrailers::Continue | OnTrailers::Emit => {
-                side.release();
-                self.core.set(Some(core));
-                buffered.write(&late);
-                TrailersStatus::Continue
-            }
-            OnTrailers::Reply(reply) => {
-                drop(core);
-                self.reply(envoy, &reply);
-                TrailersStatus::StopIteration
-            }
-            OnTrailers::Reset => {
-                drop(core);
-                self.reset(envoy);
-                TrailersStatus::StopIteration
-            }
-        }
+        self.noting(TrailersStatus::Continue, self.on_trailers(envoy, dir))
     }
 
     /// A call has ended. `id` is Envoy's.
@@ -191,8 +122,20 @@ impl Exchange {
         };
         let (_, id) = core.calls.swap_remove(call);
         let verdict = self.ask_headers(envoy, dir, &mut core, |stream, cx| stream.call_ended(id, end, cx));
-        if let Settled::Released = self.settle(envoy, dir, core, verdict, false) {
-            envoy.resume(dir);
+        match self.settle(envoy, dir, core, verdict) {
+            Settled::Released => {
+                self.side(dir).released.set(true);
+                self.catch_up(envoy, dir, true);
+            }
+            Settled::Held => self.catch_up(envoy, dir, false),
+            Settled::Waiting | Settled::Ended => {}
+        }
+    }
+
+    /// The event that [`on_trailers`](Self::on_trailers) asked for has come.
+    pub(crate) fn scheduled(&self, envoy: Envoy<'_>, event: u64) {
+        if !self.ended.get() {
+            self.resume(envoy, if event == Dir::Request as u64 { Dir::Request } else { Dir::Response });
         }
     }
 
@@ -201,40 +144,207 @@ impl Exchange {
         self.fail(envoy, "it panicked");
     }
 
-    /// Applies a verdict on headers. `fresh` says that their hook is still running: only then can they be held
-    /// while data comes.
-    fn settle(
-        &self,
-        envoy: Envoy<'_>,
-        dir: Dir,
-        mut core: Box<Core>,
-        mut verdict: OnHeaders,
-        fresh: bool,
-    ) -> Settled {
+    fn on_headers(&self, envoy: Envoy<'_>, dir: Dir, end: bool) -> HeadersStatus {
+        let side = self.side(dir);
+        side.headers_only.set(end);
+        let Some(mut core) = self.core.take() else {
+            if self.must_stop(dir) {
+                self.fail(envoy, "it could not be opened");
+                return HeadersStatus::StopIteration;
+            }
+            side.release();
+            return HeadersStatus::Continue;
+        };
+        let verdict = self.ask_headers(envoy, dir, &mut core, |stream, cx| stream.headers(dir, end, cx));
+        match self.settle(envoy, dir, core, verdict) {
+            Settled::Released => {
+                side.release();
+                HeadersStatus::Continue
+            }
+            // A wait, too, is a plain stop with Envoy buffering what follows. To stop for all would have Envoy
+            // call the data and trailers hooks from within the resumption, where they can hold nothing back and
+            // what is appended is lost.
+            Settled::Held | Settled::Waiting | Settled::Ended => HeadersStatus::StopIteration,
+        }
+    }
+
+    fn on_data(&self, envoy: Envoy<'_>, dir: Dir, end: bool) -> DataStatus {
+        let side = self.side(dir);
+        if side.waiting.get() {
+            side.waiting_end.set(end);
+            return DataStatus::StopAndWatermark;
+        }
+        let Some(mut core) = self.core.take() else {
+            return if self.must_stop(dir) { DataStatus::StopNoBuffer } else { DataStatus::Continue };
+        };
+        let verdict =
+            envoy.received(dir, |slices, out| core.ask_data(envoy, dir, Chunk { slices, end }, out));
+        match self.settle_data(envoy, dir, core, verdict, end) {
+            Flow::On => {
+                side.release();
+                DataStatus::Continue
+            }
+            Flow::Kept => {
+                side.stopped.set(true);
+                DataStatus::StopNoBuffer
+            }
+            Flow::Ended => DataStatus::StopNoBuffer,
+        }
+    }
+
+    fn on_trailers(&self, envoy: Envoy<'_>, dir: Dir) -> TrailersStatus {
+        let side = self.side(dir);
+        if side.waiting.get() {
+            side.waiting_trailers.set(true);
+            return TrailersStatus::StopIteration;
+        }
+        let Some(core) = self.core.take() else {
+            return match self.must_stop(dir) {
+                true => TrailersStatus::StopIteration,
+                false => TrailersStatus::Continue,
+            };
+        };
+        // Where nothing is held, Envoy passes on at once what is appended, and what comes of that may call this
+        // filter again. So the bytes wait until the filter's state is back in its place.
+        let mut late = Vec::new();
+        let mut buffered = envoy.buffered(dir);
+        let out: &mut dyn Sink = if side.stopped.get() { &mut buffered } else { &mut late };
+        if self.ask_trailers(envoy, dir, core, out) == Flow::Ended {
+            return TrailersStatus::StopIteration;
+        }
+        side.release();
+        let others = envoy.buffered_bytes(dir);
+        buffered.write(&late);
+        if !late.is_empty() && others == 0 && envoy.buffered_bytes(dir) > 0 {
+            // Nothing is held, but a buffer is left from headers that were: Envoy puts the bytes there and forgets
+            // them. A stop, and going on from the event loop, has it send them.
+            envoy.schedule(dir as u64);
+            return TrailersStatus::StopIteration;
+        }
+        TrailersStatus::Continue
+    }
+
+    /// A wait is over: the filter sees what has come meanwhile, and things go on as it says.
+    fn catch_up(&self, envoy: Envoy<'_>, dir: Dir, mut on: bool) {
+        let side = self.side(dir);
+        side.waiting.set(false);
+        let end = side.waiting_end.get();
+        if (end || envoy.buffered_bytes(dir) > 0)
+            && !side.headers_only.get()
+            && let Some(mut core) = self.core.take()
+        {
+            let verdict =
+                envoy.held(dir, |slices, out| core.ask_data(envoy, dir, Chunk { slices, end }, out));
+            match self.settle_data(envoy, dir, core, verdict, end) {
+                Flow::On => on = true,
+                Flow::Kept => {}
+                Flow::Ended => return,
+            }
+        }
+        if side.waiting_trailers.get() {
+            if let Some(core) = self.core.take()
+                && self.ask_trailers(envoy, dir, core, &mut envoy.buffered(dir)) == Flow::Ended
+            {
+                return;
+            }
+            on = true;
+        }
+        if on {
+            self.resume(envoy, dir);
+        }
+    }
+
+    fn settle_data(&self, envoy: Envoy<'_>, dir: Dir, core: Box<Core>, verdict: OnData, end: bool) -> Flow {
+        self.apply(envoy, dir, &core.ops);
+        match verdict {
+            OnData::Pass | OnData::Emit => {
+                self.core.set(Some(core));
+                Flow::On
+            }
+            OnData::Detach => Flow::On,
+            OnData::Keep | OnData::Park if end => {
+                drop(core);
+                self.fail(envoy, "it kept the end of a message");
+                Flow::Ended
+            }
+            OnData::Keep | OnData::Park => {
+                self.core.set(Some(core));
+                Flow::Kept
+            }
+            OnData::Reply(reply) => {
+                drop(core);
+                self.reply(envoy, &reply);
+                Flow::Ended
+            }
+            OnData::Reset => {
+                drop(core);
+                self.reset(envoy);
+                Flow::Ended
+            }
+        }
+    }
+
+    fn ask_trailers(&self, envoy: Envoy<'_>, dir: Dir, mut core: Box<Core>, out: &mut dyn Sink) -> Flow {
+        let verdict = core.ask(envoy, Some(out), |stream, cx| stream.trailers(dir, cx));
+        self.apply(envoy, dir, &core.ops);
+        match verdict {
+            OnTrailers::Continue | OnTrailers::Emit => {
+                self.core.set(Some(core));
+                Flow::On
+            }
+            OnTrailers::Reply(reply) => {
+                drop(core);
+                self.reply(envoy, &reply);
+                Flow::Ended
+            }
+            OnTrailers::Reset => {
+                drop(core);
+                self.reset(envoy);
+                Flow::Ended
+            }
+        }
+    }
+
+    /// Has a direction go on after a stop. Envoy calls this filter's hooks from within.
+    fn resume(&self, envoy: Envoy<'_>, dir: Dir) {
+        if self.went_on.get() && envoy::ignores_resumption_after_progress() {
+            drop(self.core.take());
+            envoy::log(
+                Level::Error,
+                self.filter.name,
+                "Envoy 1.38 cannot resume one direction while the other runs",
+            );
+            self.reset(envoy);
+            return;
+        }
+        self.side(dir).release();
+        envoy.resume(dir);
+        self.went_on.set(true);
+    }
+
+    /// Applies a verdict on headers.
+    fn settle(&self, envoy: Envoy<'_>, dir: Dir, mut core: Box<Core>, mut verdict: OnHeaders) -> Settled {
         let side = self.side(dir);
         let mut refused = Vec::new();
         loop {
             self.apply(envoy, dir, &core.ops);
             match verdict {
                 OnHeaders::Continue => {
-                    side.release();
                     core.waiting = None;
                     self.core.set(Some(core));
                     return Settled::Released;
                 }
-                OnHeaders::Detach => {
-                    side.release();
-                    return Settled::Released;
-                }
-                OnHeaders::Hold if fresh && !side.headers_only.get() => {
-                    side.stopped.set(true);
-                    self.core.set(Some(core));
-                    return Settled::Held;
+                OnHeaders::Detach => return Settled::Released,
+                OnHeaders::Hold if side.headers_only.get() => {
+                    drop(core);
+                    self.fail(envoy, "it holds headers that no data follows");
+                    return Settled::Ended;
                 }
                 OnHeaders::Hold => {
-                    drop(core);
-                    self.fail(envoy, "it holds headers that no data follows, or after a wait");
-                    return Settled::Ended;
+                    side.stopped.set(true);
+                    core.waiting = None;
+                    self.core.set(Some(core));
+                    return Settled::Held;
                 }
                 OnHeaders::Reply(reply) => {
                     drop(core);
@@ -258,6 +368,7 @@ impl Exchange {
                         return Settled::Ended;
                     } else {
                         side.stopped.set(true);
+                        side.waiting.set(true);
                         core.waiting = Some(dir);
                         self.core.set(Some(core));
                         return Settled::Waiting;
@@ -272,18 +383,21 @@ impl Exchange {
         let mut route = None;
         let mut request_changed = false;
         for op in ops.iter() {
-            match op {
-                Op::SetHeader(map, ..) | Op::AddHeader(map, ..) | Op::RemoveHeader(map, _) => {
-                    request_changed |= map == Map::RequestHeaders;
+            if let Op::SetHeader(map, ..) | Op::AddHeader(map, ..) | Op::RemoveHeader(map, _) = op {
+                // Headers that have gone on are not written any more. (In Envoy they still could be while it is
+                // told to go on after a wait.)
+                let gone = |dir: Dir| map == dir.headers() && self.side(dir).released.get();
+                if gone(Dir::Request) || gone(Dir::Response) {
+                    continue;
                 }
-                _ => {}
+                request_changed |= map == Map::RequestHeaders;
             }
             match op {
                 Op::SetHeader(map, name, value) if self.legal(name, value) => {
-                    envoy.set_header(map, name, value);
+                    envoy.set_header(map, name, value)
                 }
                 Op::AddHeader(map, name, value) if self.legal(name, value) => {
-                    envoy.add_header(map, name, value);
+                    envoy.add_header(map, name, value)
                 }
                 Op::SetHeader(map, name, _) | Op::RemoveHeader(map, name) => envoy.remove_header(map, name),
                 Op::AddHeader(..) => {}
@@ -360,6 +474,11 @@ impl Exchange {
         dir == Dir::Request && self.ended.get()
     }
 
+    fn noting<S: PartialEq>(&self, go_on: S, status: S) -> S {
+        self.went_on.set(status == go_on);
+        status
+    }
+
     fn side(&self, dir: Dir) -> &Side {
         &self.sides[dir as usize]
     }
@@ -377,6 +496,25 @@ impl Core {
         let mut nowhere = Nowhere;
         let out = out.unwrap_or(&mut nowhere);
         f(&mut *self.stream, &mut Cx { view: &envoy, ops: &mut self.ops, out })
+    }
+}
+
+impl Core {
+    /// Has the filter look at a chunk, and says what becomes of it.
+    fn ask_data(
+        &mut self,
+        envoy: Envoy<'_>,
+        dir: Dir,
+        chunk: Chunk<'_>,
+        out: &mut dyn Sink,
+    ) -> (OnData, Fate) {
+        let verdict = self.ask(envoy, Some(out), |stream, cx| stream.data(dir, chunk, cx));
+        let fate = match verdict {
+            OnData::Pass | OnData::Detach => Fate::Left,
+            OnData::Emit => Fate::Replaced,
+            OnData::Keep | OnData::Park | OnData::Reply(_) | OnData::Reset => Fate::Dropped,
+        };
+        (verdict, fate)
     }
 }
 

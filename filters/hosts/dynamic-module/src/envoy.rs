@@ -5,6 +5,7 @@
 use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
 use filter_api::{Call, CallResponse, Dir, Level, Map, Metric, MetricKind, Reply, Sink, View};
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 /// The filter object of one stream, inside one hook.
 ///
@@ -47,17 +48,30 @@ impl<'hook> Envoy<'hook> {
             Dir::Request => abi::RECEIVED_REQUEST_BODY,
             Dir::Response => abi::RECEIVED_RESPONSE_BODY,
         };
+        self.with_body(body, f)
+    }
+
+    /// As [`received`](Self::received), for what Envoy has buffered while headers were held.
+    pub(crate) fn held<R>(self, dir: Dir, f: impl FnOnce(&[&[u8]], &mut Appender<'hook>) -> (R, Fate)) -> R {
+        self.with_body(self.buffered(dir).body, f)
+    }
+
+    fn with_body<R>(
+        self,
+        body: abi::BodyType,
+        f: impl FnOnce(&[&[u8]], &mut Appender<'hook>) -> (R, Fate),
+    ) -> R {
         let pieces = self.pieces(body);
-        // SAFETY: the pieces belong to the chunk of the hook that is running. Until `f` has returned, only the
-        // appender below changes that chunk, and appending leaves the pieces where they are.
+        // SAFETY: the pieces belong to a body of the stream whose hook is running. Until `f` has returned, only
+        // the appender below changes that body, and appending leaves the pieces where they are.
         let slices: Vec<&[u8]> = pieces.iter().map(|piece| unsafe { piece.bytes() }).collect();
-        let received: usize = slices.iter().map(|slice| slice.len()).sum();
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
         let mut appender = Appender { envoy: self, body, appended: 0 };
         let (result, fate) = f(&slices, &mut appender);
         let gone = match fate {
             Fate::Left => 0,
-            Fate::Replaced => received,
-            Fate::Dropped => received + appender.appended,
+            Fate::Replaced => bytes,
+            Fate::Dropped => bytes + appender.appended,
         };
         if gone > 0 {
             // SAFETY: the stream is valid during the hook; the slices are not used any more.
@@ -68,14 +82,30 @@ impl<'hook> Envoy<'hook> {
 
     /// A sink that appends to the body which Envoy buffers for the whole filter chain.
     ///
-    /// With headers held, or the last chunk taken, Envoy keeps these bytes until this hook returns. Otherwise
-    /// it passes them on at once, and whatever follows may call this filter's response hooks.
+    /// With headers held, or the last chunk taken, Envoy keeps these bytes until things go on. Otherwise it
+    /// passes them on at once, and whatever follows may call this filter's response hooks.
     pub(crate) fn buffered(self, dir: Dir) -> Appender<'hook> {
         let body = match dir {
             Dir::Request => abi::BUFFERED_REQUEST_BODY,
             Dir::Response => abi::BUFFERED_RESPONSE_BODY,
         };
         Appender { envoy: self, body, appended: 0 }
+    }
+
+    /// How many bytes Envoy buffers for the whole filter chain.
+    pub(crate) fn buffered_bytes(self, dir: Dir) -> usize {
+        // SAFETY: the stream is valid during the hook.
+        unsafe { abi::get_body_size(self.stream, self.buffered(dir).body) }
+    }
+
+    /// Has the `scheduled` hook called with `event` once this hook has returned.
+    pub(crate) fn schedule(self, event: u64) {
+        // SAFETY: the stream is valid during the hook; the scheduler is deleted once, after its last use.
+        unsafe {
+            let scheduler = abi::scheduler_new(self.stream);
+            abi::scheduler_commit(scheduler, event);
+            abi::scheduler_delete(scheduler);
+        }
     }
 
     /// Replaces all values of a header by one.
@@ -259,6 +289,13 @@ pub(crate) fn log(level: Level, filter: &str, text: &str) {
     if abi::log_enabled(level) {
         abi::log(level, format!("{filter}: {text}").as_bytes().into());
     }
+}
+
+/// Whether the running Envoy ignores a resumption if its last call of this filter, in either direction, let
+/// things go on. That is so in 1.38, and leaves a stream hanging.
+pub(crate) fn ignores_resumption_after_progress() -> bool {
+    static SINCE_1_39: OnceLock<bool> = OnceLock::new();
+    !SINCE_1_39.get_or_init(|| abi::exported(c"envoy_dynamic_module_callback_http_get_filter_state_object"))
 }
 
 /// Envoy's object of one filter configuration, inside `config_new`.

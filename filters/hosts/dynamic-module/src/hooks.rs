@@ -219,20 +219,23 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_http_callout_done(
     }
 }
 
+/// An event has come that this module scheduled.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
+    stream: *mut EnvoyStream,
+    exchange: *const Exchange,
+    event: u64,
+) {
+    // SAFETY: Envoy's own pointers.
+    unsafe { hook(stream, exchange, (), |it, envoy| it.scheduled(envoy, event)) }
+}
+
 // The hooks below are for what this module does not use, but Envoy loads no module that lacks one.
 
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
     _stream: *mut EnvoyStream,
     _exchange: *const Exchange,
-) {
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
-    _stream: *mut EnvoyStream,
-    _exchange: *const Exchange,
-    _event: u64,
 ) {
 }
 

@@ -211,6 +211,7 @@ impl Probing {
 
 fn reply(phase: &str) -> Reply {
     Reply::new(418, "probe_reply")
+        .header("content-type", "application/json")
         .header("x-probe-reply", phase.to_owned())
         .body(br#"{"error":"probe"}"#.to_vec())
 }
