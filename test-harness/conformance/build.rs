@@ -1,0 +1,7 @@
+//! The dynamic module's undefined symbols are Envoy's functions. A test that plays Envoy defines them, and must
+//! export them from its executable.
+
+fn main() {
+    println!("cargo:rustc-link-arg-tests=-rdynamic");
+    println!("cargo:rerun-if-changed=build.rs");
+}
