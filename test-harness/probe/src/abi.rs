@@ -268,6 +268,12 @@ pub extern "C" fn proxy_on_delete(id: u32) {
 
 /// A call is answered; it comes to the root context.
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_on_http_call_response(_root: u32, token: u32, headers: u32, body: u32, trailers: u32) {
+pub extern "C" fn proxy_on_http_call_response(
+    _root: u32,
+    token: u32,
+    headers: u32,
+    body: u32,
+    trailers: u32,
+) {
     crate::on_call(token, headers, body, trailers);
 }

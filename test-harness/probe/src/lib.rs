@@ -124,9 +124,7 @@ fn operate(context: u32, id: &str, words: &[&str]) -> String {
         "len" => pair(abi::get_buffer_size(n(1))),
         "read" => summed(&abi::get_buffer(n(1), n(2) as usize, n(3) as usize)),
         "put" => abi::set_buffer(n(1), n(2) as usize, n(3) as usize, text(4).as_bytes()).to_string(),
-        "fill" => {
-            abi::set_buffer(n(1), n(2) as usize, n(3) as usize, &vec![b'f'; n(4) as usize]).to_string()
-        }
+        "fill" => abi::set_buffer(n(1), n(2) as usize, n(3) as usize, &vec![b'f'; n(4) as usize]).to_string(),
         "reply" => abi::send_local_response(n(1), text(2), &pairs(&words[3.min(words.len())..])).to_string(),
         "cont" => abi::continue_stream(n(1)).to_string(),
         "close" => abi::close_stream(n(1)).to_string(),
@@ -186,7 +184,8 @@ fn shown((status, value): (u32, Vec<u8>)) -> String {
 
 /// Status, length and FNV-1a sum.
 fn summed((status, value): &(u32, Vec<u8>)) -> String {
-    let sum = value.iter().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let sum =
+        value.iter().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     format!("{status}/{}/{sum:08x}", value.len())
 }
 
