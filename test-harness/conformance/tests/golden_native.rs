@@ -1,0 +1,131 @@
+//! Every golden case in the dynamic module that ships, played by `conformance::native`, under every chunking.
+//!
+//! The module is `$INFERENCE_FILTERS_SO`, or `dist/libinference_filters.so`; without it the test is ignored.
+#![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
+
+use conformance::native::{Module, Plugin, Stream, StreamOptions};
+use libtest_mimic::{Arguments, Trial};
+use proxy_wasm_emulator::{Delivered, HeaderMap};
+use scenario::{Case, Chunking, Column, Got, Headers, Outcome, Pairs, Seen, load_dir};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let module = std::env::var_os("INFERENCE_FILTERS_SO").map(PathBuf::from);
+    let module = module.unwrap_or_else(|| repository().join("dist/libinference_filters.so"));
+    let ignored = !module.exists();
+    let trial = Trial::test("golden_cases_hold_in_the_dynamic_module", move || {
+        run_cases(&module).map_err(Into::into)
+    });
+    libtest_mimic::run(&Arguments::from_args(), vec![trial.with_ignored_flag(ignored)]).exit_code()
+}
+
+fn run_cases(module: &Path) -> Result<(), String> {
+    let cases = load_dir(&repository().join("test-harness/cases")).map_err(|error| error.to_string())?;
+    let module = Module::load(module).map_err(|error| error.log.join("\n"))?;
+    let mut plugins = BTreeMap::new();
+    let (mut runs, mut failures) = (0, Vec::new());
+    for case in cases.iter().filter(|case| case.columns.contains(&Column::Native)) {
+        let config = case.config_in(Column::Native);
+        if !plugins.contains_key(&config) {
+            let plugin = module.plugin("kserve_transcoder", config.as_bytes());
+            plugins.insert(config.clone(), plugin.map_err(|error| error.log.join("\n"))?);
+        }
+        for chunking in Chunking::ALL {
+            runs += 1;
+            let outcome = exchange(&plugins[&config], case, chunking);
+            if let Err(difference) = case.check(Column::Native, &outcome) {
+                failures.push(format!("{} ({chunking:?}): {difference}", case.name));
+            }
+        }
+    }
+    match (failures.is_empty(), runs) {
+        (true, 100..) => Ok(()),
+        (true, _) => Err(format!("only {runs} runs: were cases lost?")),
+        (false, _) => Err(format!("{} of {runs} runs failed:\n{}", failures.len(), failures.join("\n"))),
+    }
+}
+
+fn exchange(plugin: &Plugin, case: &Case, chunking: Chunking) -> Outcome {
+    let cluster = ("xds.cluster_name".to_owned(), b"model-server".to_vec());
+    let stream = plugin.open(StreamOptions { properties: [cluster].into(), ..StreamOptions::default() });
+    send_request(&stream, case, chunking);
+    // A server that is asked in full answers; one that is cut off in the middle does not.
+    if stream.upstream().ended && !stream.is_over() {
+        send_answer(&stream, case, chunking);
+    }
+    let upstream = stream.upstream();
+    let seen = upstream.headers.as_ref().map(|map| Seen { headers: headers(map), body: upstream.body() });
+    Outcome { seen, got: got(&stream.downstream()) }
+}
+
+fn send_request(stream: &Stream<'_>, case: &Case, chunking: Chunking) {
+    let request = &case.request;
+    let body = request.body.bytes().unwrap();
+    let mut map = HeaderMap::from([
+        (":method", request.method.as_str()),
+        (":path", &request.path),
+        (":scheme", "http"),
+        (":authority", "gateway.test"),
+    ]);
+    add(&mut map, &request.headers);
+    if !body.is_empty() && request.trailers.is_empty() {
+        map.add("content-length", body.len().to_string());
+    }
+    let chunks = chunking.cut(&body);
+    stream.request_headers(map, chunks.is_empty() && request.trailers.is_empty());
+    for (index, chunk) in chunks.iter().enumerate() {
+        stream.request_data(chunk, index + 1 == chunks.len() && request.trailers.is_empty());
+    }
+    if !request.trailers.is_empty() {
+        stream.request_trailers(trailers(&request.trailers));
+    }
+}
+
+fn send_answer(stream: &Stream<'_>, case: &Case, chunking: Chunking) {
+    let Some(answer) = &case.answer else { return };
+    let data = case.answer_data().unwrap();
+    let mut map = HeaderMap::from([(":status", answer.http_status.to_string())]);
+    add(&mut map, &answer.headers);
+    let chunks = chunking.cut(&data);
+    let ending = answer.trailers();
+    let end = ending.is_none() && !answer.reset;
+    stream.response_headers(map, chunks.is_empty() && end);
+    for (index, chunk) in chunks.iter().enumerate() {
+        stream.response_data(chunk, index + 1 == chunks.len() && end);
+    }
+    match ending {
+        _ if answer.reset => stream.upstream_reset(),
+        Some(pairs) => stream.response_trailers(trailers(&pairs)),
+        None => {}
+    }
+}
+
+fn got(delivered: &Delivered) -> Got {
+    Got {
+        status: delivered.status().unwrap_or_default(),
+        headers: delivered.headers.as_ref().map(headers).unwrap_or_default(),
+        body: delivered.body(),
+        trailers: delivered.trailers.as_ref().map(headers).unwrap_or_default(),
+        reset: delivered.reset || !delivered.ended,
+    }
+}
+
+fn headers(map: &HeaderMap) -> Headers {
+    map.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
+}
+
+fn trailers(pairs: &Pairs) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (name, value)).collect()
+}
+
+fn add(map: &mut HeaderMap, pairs: &Pairs) {
+    for (name, value) in pairs {
+        map.add(name, value);
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
