@@ -102,6 +102,8 @@ fn four(bits: u32) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn decode(text: &[u8], step: usize) -> Option<Vec<u8>> {
         let mut decoder = Decoder::default();

@@ -147,6 +147,8 @@ pub(crate) fn elements(shape: &[u64]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn every_datatype_is_found_by_its_name_and_has_a_size_or_lengths() {

@@ -153,6 +153,8 @@ impl<T: Whole> Element for Integer<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn integers_reach_to_the_ends_of_their_ranges_and_no_further() {

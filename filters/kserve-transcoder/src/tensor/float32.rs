@@ -1,8 +1,11 @@
 //! The shortest decimal text of an FP32, fast for the values that tensors are made of.
 //!
-//! The decimals that read back as a value lie within half a unit of its last place. Scaled by a power of ten
-//! that makes this interval at least one and less than ten integers wide, the shortest of them is either the
-//! multiple of ten inside, if there is exactly one, or the nearest integer (so Raffaello Giulietti, "The
+//! First come numbers of at most three decimal places below 1,000, whole ones among them: six digits never
+//! stand for more than one FP32, so if such a decimal reads back as the value, it is the shortest that does.
+//!
+//! In general, the decimals that read back as a value lie within half a unit of its last place. Scaled by a
+//! power of ten that makes this interval at least one and less than ten integers wide, the shortest of them is
+//! either the multiple of ten inside, if there is one, or the nearest integer (so Raffaello Giulietti, "The
 //! Schubfach way to render doubles", 2020). An FP32 is so much shorter than an f64 that one multiplication of
 //! f64 finds that place with many bits to spare; the few values so near to an end of the interval, or to the
 //! middle of two decimals, that these bits do not decide are left to a general printer. So are very large
@@ -50,25 +53,92 @@ const fn scales() -> [Scale; 256] {
 const TENS: [u32; 10] =
     [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
 
+/// Adding this to a float below 2^51 leaves its nearest integer in the low bits.
+const TO_INTEGER: f64 = (1_u64 << 52) as f64;
+
+/// Whole numbers below 1,000: three bytes of text, and its length.
+const WHOLE: [[u8; 4]; 1000] = whole();
+
+/// The point and three decimal places.
+const PLACES: [[u8; 4]; 1000] = places();
+
+const fn whole() -> [[u8; 4]; 1000] {
+    let mut table = [[b'0'; 4]; 1000];
+    let mut number = 0;
+    while number < 1000 {
+        let (hundreds, tens, ones) = (number / 100, number / 10 % 10, number % 10);
+        let (h, t, o) = (b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8);
+        table[number] = match (hundreds, tens) {
+            (0, 0) => [o, 0, 0, 1],
+            (0, _) => [t, o, 0, 2],
+            _ => [h, t, o, 3],
+        };
+        number += 1;
+    }
+    table
+}
+
+const fn places() -> [[u8; 4]; 1000] {
+    let mut table = [[b'.'; 4]; 1000];
+    let mut number = 0;
+    while number < 1000 {
+        table[number][1] = b'0' + (number / 100) as u8;
+        table[number][2] = b'0' + (number / 10 % 10) as u8;
+        table[number][3] = b'0' + (number % 10) as u8;
+        number += 1;
+    }
+    table
+}
+
+/// Room for a number without its sign.
+type Slot = [u8; SLOT - 1];
+
 /// Prints a finite value to the front of `slot`, and says how many bytes that took. Always with a point or an
 /// exponent: `1.0`, `0.00123`, `1.5e-7`.
 #[inline(always)]
 pub(super) fn print(value: f32, slot: &mut [u8; SLOT]) -> usize {
-    let Some((digits, exponent)) = shortest(value.abs()) else { return print_any(value, slot) };
-    if value.is_sign_negative() {
-        slot[0] = b'-';
-        return 1 + lay_out::<1>(digits, exponent, slot);
+    let sign = (value.to_bits() >> 31) as usize;
+    slot[0] = b'-';
+    let Some(rest) = slot.get_mut(sign..).and_then(|rest| rest.first_chunk_mut()) else { return 0 };
+    let value = value.abs();
+    sign + match print_short(value, rest) {
+        Some(len) => len,
+        None => match shortest(value) {
+            Some((digits, exponent)) => lay_out(digits, exponent, rest),
+            None => print_any(value, rest),
+        },
     }
-    lay_out::<0>(digits, exponent, slot)
 }
 
 #[cold]
 #[inline(never)]
-fn print_any(value: f32, slot: &mut [u8; SLOT]) -> usize {
+fn print_any(value: f32, slot: &mut Slot) -> usize {
     let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value).as_bytes();
     slot[..text.len()].copy_from_slice(text);
     text.len()
+}
+
+/// Prints a number of at most three decimal places below 1,000; `None` says that it is no such number.
+#[inline(always)]
+fn print_short(value: f32, slot: &mut Slot) -> Option<usize> {
+    let scaled = f64::from(value) * 1000.0;
+    if scaled >= 999_999.0 {
+        return None;
+    }
+    let thousandths = (scaled + TO_INTEGER).to_bits() as u32;
+    // Six digits are never so near to the middle between two FP32 that the error of this f64 counts.
+    if (f64::from(thousandths) * 0.001) as f32 != value {
+        return None;
+    }
+    let [text @ .., len] = *WHOLE.get((thousandths / 1000) as usize)?;
+    let places = PLACES.get((thousandths % 1000) as usize)?;
+    slot[..3].copy_from_slice(&text);
+    let len = usize::from(len & 3);
+    slot[len..len + 4].copy_from_slice(places);
+    // Zeros at the end, but the first, are not needed.
+    let zeros = (u32::from_le_bytes(*places) ^ 0x3030_3000).leading_zeros() as usize / 8;
+    Some(len + 4 - zeros.min(2))
 }
 
 /// The shortest digits and the power of ten that read back as `value`; of several, the nearest. There may be
@@ -77,29 +147,26 @@ fn print_any(value: f32, slot: &mut [u8; SLOT]) -> usize {
 fn shortest(value: f32) -> Option<(u32, i32)> {
     let bits = value.to_bits();
     let biased = bits >> 23;
-    if !EXPONENTS.contains(&biased) {
+    if !EXPONENTS.contains(&biased) || bits & 0x7f_ffff == 0 {
         return None;
+    }
+    // Whole numbers that are exact are their own digits.
+    if (127..150).contains(&biased) && bits << (biased - 118) == 0 {
+        return Some((value as u32, 0));
     }
     let Scale { factor, half, exponent } = *SCALES.get(biased as usize)?;
-    // Small integers are their own digits, powers of two among them.
-    if biased < 150 && value >= 1.0 {
-        let whole = value as i32;
-        if whole as f32 == value {
-            return Some((whole as u32, 0));
-        }
-    }
     let near = |place: i64| ((place + SLACK) & ((1 << FRACTION_BITS) - 1)) <= 2 * SLACK;
-    let middle = (f64::from(value) * factor) as i64;
+    let middle = (f64::from(value) * factor + TO_INTEGER).to_bits() as i64 & ((1 << 52) - 1);
     let (low, high) = (middle - half, middle + half);
-    if near(low) | near(high) | near(middle + (1 << (FRACTION_BITS - 1))) | (bits & 0x7f_ffff == 0) {
+    let upper = middle + (1 << (FRACTION_BITS - 1));
+    if near(low) | near(high) | near(upper) {
         return None;
     }
-    // Which of these hold is as good as random, so they are selected from and not branched on. None of the
-    // ends is an integer, so the first integer inside is the one after the lower end.
+    // None of the ends is an integer, so the first integer inside is the one after the lower end. The interval
+    // is at least one wide, so the nearest integer lies inside.
     let inside = |place: i64| (place >> FRACTION_BITS) as u32;
-    let (first, last) = (inside(low) + 1, inside(high));
-    // The interval is at least one wide, so the nearest integer lies inside.
-    let nearest = inside(middle + (1 << (FRACTION_BITS - 1)));
+    let (first, last, nearest) = (inside(low) + 1, inside(high), inside(upper));
+    // This is as good as random, so it is selected from and not branched on.
     let tens = last / 10;
     let is_shorter = tens * 10 >= first;
     let mask = u32::from(is_shorter).wrapping_neg();
@@ -108,7 +175,7 @@ fn shortest(value: f32) -> Option<(u32, i32)> {
 
 /// Writes digits times ten to the exponent.
 #[inline(always)]
-fn lay_out<const START: usize>(digits: u32, exponent: i32, slot: &mut [u8; SLOT]) -> usize {
+fn lay_out(digits: u32, exponent: i32, slot: &mut Slot) -> usize {
     let count = decimal_length(digits);
     // Nine digits, the first of them not zero; the value is 0.DDDDDDDDD times ten to the `point`.
     let digits = digits * TENS.get(9 - count).copied().unwrap_or(1);
@@ -120,23 +187,23 @@ fn lay_out<const START: usize>(digits: u32, exponent: i32, slot: &mut [u8; SLOT]
     if point <= 0 {
         // At most four zeros.
         let zeros = point.unsigned_abs() as usize & 7;
-        slot[START..START + 8].copy_from_slice(b"0.000000");
-        slot[START + 2 + zeros] = first;
-        slot[START + 3 + zeros..START + 11 + zeros].copy_from_slice(&rest.to_le_bytes());
+        slot[..8].copy_from_slice(b"0.000000");
+        slot[2 + zeros] = first;
+        slot[3 + zeros..11 + zeros].copy_from_slice(&rest.to_le_bytes());
         return 2 + zeros + significant;
     }
     let whole = point as usize & 15;
-    slot[START] = first;
-    slot[START + 1..START + 9].copy_from_slice(&rest.to_le_bytes());
+    slot[0] = first;
+    slot[1..9].copy_from_slice(&rest.to_le_bytes());
     if whole > 8 {
         // At most 13 digits before the point, and none of them behind it.
-        slot[START + 9..START + 17].copy_from_slice(b"00000000");
-        slot[START + whole] = b'.';
+        slot[9..17].copy_from_slice(b"00000000");
+        slot[whole] = b'.';
         return whole + 2;
     }
     let fraction = rest >> (8 * (whole - 1));
-    slot[START + whole] = b'.';
-    slot[START + whole + 1..START + whole + 9].copy_from_slice(&fraction.to_le_bytes());
+    slot[whole] = b'.';
+    slot[whole + 1..whole + 9].copy_from_slice(&fraction.to_le_bytes());
     1 + significant.max(whole + 1)
 }
 
@@ -161,6 +228,8 @@ fn eight_digits(value: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn text(value: f32) -> String {
         let mut slot = [0; SLOT];
@@ -220,6 +289,19 @@ mod tests {
                 (distance(&text) - distance(&other)).abs() <= f64::from(value) * 1e-15,
                 "{text} and {other}"
             );
+        }
+    }
+
+    #[test]
+    fn all_short_decimals_are_printed_as_such() {
+        for thousandths in 0..1_100_000_u32 {
+            let value = (f64::from(thousandths) / 1000.0) as f32;
+            let expected = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
+            let expected = expected.trim_end_matches('0');
+            let expected = if expected.ends_with('.') { format!("{expected}0") } else { expected.to_owned() };
+            assert_eq!(text(value), expected);
+            let mut slot = [0; SLOT - 1];
+            assert_eq!(print_short(value, &mut slot).is_some(), thousandths < 999_999);
         }
     }
 

@@ -134,6 +134,8 @@ fn significant(token: &[u8]) -> (Vec<u8>, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn every_finite_value_comes_back_from_its_own_text() {

@@ -308,6 +308,8 @@ fn fault(what: impl Into<Cow<'static, str>>) -> Fault {
 mod tests {
     use super::*;
     use filter_api::Vm;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// The events of a document in pieces of `step` bytes, texts included.
     fn events(text: &[u8], step: usize) -> Result<Vec<String>, Problem> {

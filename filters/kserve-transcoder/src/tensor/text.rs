@@ -201,6 +201,8 @@ impl Utf8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// Reads a string that ends with its quote, in pieces of `step` bytes.
     fn read(text: &[u8], step: usize) -> Result<String, TextError> {

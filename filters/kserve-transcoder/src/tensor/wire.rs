@@ -205,6 +205,8 @@ impl Wire {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn items(message: &[u8], step: usize) -> Result<Vec<String>, &'static str> {
         let mut wire = Wire::default();

@@ -2,6 +2,8 @@
 
 use super::message::{Choice, Contents, ModelInferResponse, parameters, tensor};
 use super::*;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// A message with one raw output.
 fn raw(datatype: &str, shape: &[i64], raw: &[u8]) -> ModelInferResponse {

@@ -3,6 +3,8 @@
 use super::super::decimal::{WINDOW, f32_of, f64_of};
 use super::super::element::{Element, Fp32, Fp64};
 use proptest::prelude::*;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// The element that the fast path gives for a token, if it takes it.
 fn fast<E: Element>(token: &str) -> Option<[u8; 8]> {

@@ -2,6 +2,8 @@
 
 use super::message::{Choice, Contents, Requested, parameters, tensor};
 use super::*;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// The raw contents of one input, written as `data` of a datatype.
 fn raw(datatype: &str, shape: &str, data: &str) -> Vec<u8> {

@@ -3,6 +3,8 @@
 use super::message::{Choice, Contents, Requested, parameters, tensor};
 use super::*;
 use proptest::prelude::*;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const BODIES: [&str; 4] = [
     r#"{"inputs":[{"name":"I_FP32","shape":[3],"datatype":"FP32","data":[1.5,-2.0,0.10000000149011612]}],"outputs":[{"name":"OUT","parameters":{"binary_data":false}}]}"#,
