@@ -13,21 +13,12 @@ use crate::calls::{HttpCall, HttpResponse};
 use crate::plugin::PluginState;
 use crate::shared::SharedState;
 use crate::stream_state::{Reply, StreamState};
+use crate::version::EnvoyVersion;
 
 pub(crate) type Cx<'a> = StoreContextMut<'a, Host>;
 
 /// A foreign function given by the test: arguments in, result or status out.
 pub type ForeignFunction = Rc<RefCell<dyn FnMut(&[u8]) -> Result<Vec<u8>, Status>>>;
-
-/// The Envoy release whose behaviour is emulated, where releases differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EnvoyVersion {
-    /// 1.38.
-    V1_38,
-    /// 1.40.
-    #[default]
-    V1_40,
-}
 
 /// One line that a module logged or wrote to standard output or error, or that the host logged about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +123,8 @@ pub(crate) struct Host {
     /// Counts the instances made: 0 before the first.
     pub(crate) generation: u32,
     pub(crate) failed: Option<String>,
-    pub(crate) failed_at: u64,
+    /// When the VM was last made, or was tried to be.
+    pub(crate) loaded_at: u64,
     pub(crate) plugins: Vec<PluginState>,
     pub(crate) streams: BTreeMap<u32, StreamState>,
     pub(crate) next_context: u32,
@@ -228,6 +220,5 @@ fn fail(host: &mut Host, error: &wasmtime::Error) {
     let text = format!("{error:#}");
     host.log.push(LogLine { level: LogLevel::Critical, context: 0, text: format!("VM failed: {text}") });
     host.failed = Some(text);
-    host.failed_at = host.now;
     host.calls.clear();
 }

@@ -13,14 +13,16 @@ mod property;
 mod shared;
 mod stream;
 mod stream_state;
+mod version;
 mod vm;
 
 pub use abi::{Direction, LogLevel, Status};
 pub use calls::{HttpCall, HttpResponse};
 pub use headers::HeaderMap;
-pub use host::{EnvoyVersion, ForeignFunction, LogLine};
+pub use host::{ForeignFunction, LogLine};
 pub use plugin::{FailPolicy, LoadError, Plugin, PluginOptions};
 pub use shared::SharedState;
 pub use stream::{Stream, StreamOptions};
 pub use stream_state::{Delivered, Route, RouteTable};
+pub use version::{EnvoyVersion, VERSION_DIFFERENCES, VersionDifference};
 pub use vm::{Engine, Vm, VmOptions};

@@ -16,9 +16,9 @@ pub enum FailPolicy {
     Closed,
     /// Later requests pass as if there were no filter. The ones in flight still get a 503.
     Open,
-    /// 503 for the back-off time, then a fresh VM.
+    /// The next request gets a fresh VM, but 503 until the back-off time since the last one was made is over.
     Reload {
-        /// How long after the failure the VM is made anew; Envoy's default is one second.
+        /// The least time between two VMs. Envoy's default is one second, and it adds up to a half at random.
         backoff: Duration,
     },
 }
@@ -36,6 +36,14 @@ pub struct PluginOptions {
     pub allow_on_headers_stop_iteration: bool,
     /// `failure_policy`.
     pub fail_policy: FailPolicy,
+}
+
+impl PluginOptions {
+    /// Whether Envoy before 1.40 takes the two for one plugin.
+    pub(crate) fn same_key(&self, other: &Self) -> bool {
+        (&self.name, &self.root_id, &self.configuration)
+            == (&other.name, &other.root_id, &other.configuration)
+    }
 }
 
 /// Why a VM or a plugin did not load. The log tells what the module said about it.

@@ -11,10 +11,11 @@ use crate::abi::{LogLevel, Status};
 use crate::calls::{HttpCall, HttpResponse};
 use crate::filter::after_call;
 use crate::headers::HeaderMap;
-use crate::host::{Action, Cx, EnvoyVersion, Exports, ForeignFunction, Host, LogLine, call, optional};
+use crate::host::{Action, Cx, Exports, ForeignFunction, Host, LogLine, call, optional};
 use crate::hostcalls;
 use crate::plugin::{FailPolicy, LoadError, Plugin, PluginOptions, PluginState};
 use crate::shared::SharedState;
+use crate::version::EnvoyVersion;
 
 /// Memory that one VM may have, as in Envoy: 1 GiB.
 const MEMORY_LIMIT: usize = 1 << 30;
@@ -138,8 +139,13 @@ impl Vm {
     /// # Errors
     /// When the module refuses to start or to take the configuration, or traps. A plugin that refuses leaves
     /// the VM usable for others.
-    pub fn plugin(&self, options: PluginOptions) -> Result<Plugin, LoadError> {
+    pub fn plugin(&self, mut options: PluginOptions) -> Result<Plugin, LoadError> {
         let index = self.with_host(|host| {
+            if host.version < EnvoyVersion::V1_40
+                && let Some(earlier) = host.plugins.iter().find(|p| p.options.same_key(&options))
+            {
+                options.allow_on_headers_stop_iteration = earlier.options.allow_on_headers_stop_iteration;
+            }
             host.plugins.push(PluginState { options, root: 0, tick_period: None, next_tick: 0 });
             host.plugins.len() - 1
         });
@@ -241,19 +247,19 @@ impl Vm {
     pub(crate) fn reload_if_due(&self, policy: FailPolicy) {
         let FailPolicy::Reload { backoff } = policy else { return };
         let due = self.with_host(|host| {
-            host.failed.is_some() && u128::from(host.now) >= u128::from(host.failed_at) + backoff.as_nanos()
+            host.failed.is_some() && u128::from(host.now) >= u128::from(host.loaded_at) + backoff.as_nanos()
         });
         if !due {
             return;
         }
-        self.with_host(|host| host.failed = None);
+        self.with_host(|host| {
+            host.failed = None;
+            host.loaded_at = host.now;
+        });
         let plugins = self.with_host(|host| host.plugins.len());
         let restarted = self.instantiate().and_then(|()| (0..plugins).try_for_each(|i| self.start_plugin(i)));
         if let Err(reason) = restarted {
-            self.with_host(|host| {
-                host.failed = Some(reason);
-                host.failed_at = host.now;
-            });
+            self.with_host(|host| host.failed = Some(reason));
         }
     }
 
@@ -342,7 +348,7 @@ fn new_host(options: VmOptions) -> Host {
         random: options.random_seed.max(1),
         generation: 0,
         failed: None,
-        failed_at: 0,
+        loaded_at: options.start_time,
         plugins: Vec::new(),
         streams: BTreeMap::new(),
         next_context: 1,

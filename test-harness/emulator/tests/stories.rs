@@ -183,6 +183,9 @@ fn a_trap_ends_every_stream_of_the_vm_and_only_a_reload_brings_it_back() {
     let s = post(&p, StreamOptions::default(), true);
     assert_eq!(s.downstream().status(), None);
     assert!(s.upstream().ended);
+    p.vm().advance(Duration::from_secs(1));
+    post(&p, StreamOptions::default(), false).request_data("abc", true);
+    assert!(post(&p, StreamOptions::default(), true).upstream().ended, "the last reload is long ago");
 
     let open = PluginOptions { fail_policy: FailPolicy::Open, ..PluginOptions::default() };
     let p = plugin_with(&trap, open, VmOptions::default());

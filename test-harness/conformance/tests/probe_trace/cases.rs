@@ -91,6 +91,24 @@ pub(crate) fn all() -> Vec<Case> {
     matrix.cases
 }
 
+/// A case in which one callback traps.
+pub(crate) fn trap(phase: &str) -> Case {
+    let (request, response) = (request(&[5, 6], true), response(&[7, 8], true));
+    Case {
+        name: format!("trap_{phase}"),
+        script: format!("{phase}=panic"),
+        headers: Vec::new(),
+        request,
+        response,
+    }
+}
+
+/// A case in which the probe only looks on.
+pub(crate) fn quiet() -> Case {
+    let (request, response) = (request(&[5], false), response(&[7], false));
+    Case { name: "quiet".to_owned(), script: String::new(), headers: Vec::new(), request, response }
+}
+
 /// Every code from the headers, body and trailers callbacks of the request.
 fn codes_on_requests(m: &mut Matrix) {
     for (i, sizes) in SIZES.iter().enumerate() {

@@ -10,32 +10,42 @@ mod seen;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use proxy_wasm_emulator::{Engine, EnvoyVersion, PluginOptions, Vm, VmOptions};
+use proxy_wasm_emulator::{Engine, EnvoyVersion, FailPolicy, Plugin, PluginOptions, Vm, VmOptions};
 
 use crate::cases::Case;
-use crate::real::Real;
+use crate::real::{Form, Real};
 use crate::seen::{Run, Seen};
 
 const VERSIONS: [(&str, &str, EnvoyVersion); 2] =
     [("1.38", "ENVOY_138", EnvoyVersion::V1_38), ("1.40", "ENVOY_140", EnvoyVersion::V1_40)];
 
+/// A test, given Envoy and the probe.
+type Test = fn(&Path, &Path, EnvoyVersion) -> Result<(), Failed>;
+
+const TESTS: [(&str, Test); 4] = [
+    ("the_probe_sees_the_same_in_the_emulator_and_in_envoy", |envoy, probe, version| {
+        compare(envoy, probe, version, false)
+    }),
+    ("the_probe_sees_the_same_in_the_emulator_and_in_envoy_with_the_flag", |envoy, probe, version| {
+        compare(envoy, probe, version, true)
+    }),
+    ("plugins_that_differ_only_in_the_flag", only_the_flag_differs),
+    ("a_trap_in_any_callback_under_any_failure_policy", traps),
+];
+
 fn main() -> ExitCode {
     let probe = path("PROBE_WASM");
     let mut trials = Vec::new();
     for (version, variable, emulated) in VERSIONS {
-        for flag in [false, true] {
+        for (name, test) in TESTS {
             let here = probe.clone().zip(path(variable));
             let missing = here.is_none();
-            let name =
-                format!("the_probe_sees_the_same_in_the_emulator_and_in_envoy::{version}::flag_{flag}");
-            let run = move || match &here {
-                Some((probe, envoy)) => compare(envoy, probe, emulated, flag),
-                None => Ok(()),
-            };
+            let run = move || here.map_or(Ok(()), |(probe, envoy)| test(&envoy, &probe, emulated));
             trials.push(
-                Trial::test(name, run)
+                Trial::test(format!("{name}::{version}"), run)
                     .with_ignored_flag(missing)
                     .with_kind(format!("needs PROBE_WASM and {variable}")),
             );
@@ -48,40 +58,100 @@ fn path(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(Into::into)
 }
 
+fn vm(probe: &Path, version: EnvoyVersion) -> Result<Vm, Failed> {
+    let clusters = ["upstream".to_owned(), "calls".to_owned()].into();
+    Ok(Vm::new(
+        &Engine::new(),
+        &std::fs::read(probe)?,
+        VmOptions { version, clusters, ..VmOptions::default() },
+    )?)
+}
+
+fn form(listener: &str, flag: bool) -> Form {
+    let options = PluginOptions {
+        name: "probe".to_owned(),
+        root_id: "probe".to_owned(),
+        allow_on_headers_stop_iteration: flag,
+        ..PluginOptions::default()
+    };
+    Form { listener: listener.to_owned(), vm_id: "", options }
+}
+
 fn compare(envoy: &Path, probe: &Path, version: EnvoyVersion, flag: bool) -> Result<(), Failed> {
-    let runs = emulate(probe, version, flag)?;
-    let mut real = Real::start(envoy, probe, flag)?;
-    let outcomes = real.run(&runs);
-    let mut differences = Vec::new();
-    for ((case, _, run), outcome) in runs.iter().zip(outcomes) {
-        if let Some(difference) = difference(case, run, outcome) {
-            differences.push(difference);
-        }
-    }
+    let form = form("probe", flag);
+    let plugin = vm(probe, version)?.plugin(form.options.clone())?;
+    let mut real = Real::start(envoy, probe, std::slice::from_ref(&form))?;
+    run_both(&plugin, &mut real, &form, "c", cases::all())
+}
+
+/// Runs cases on both sides. `prefix` keeps exchanges in one log apart.
+fn run_both(
+    plugin: &Plugin,
+    real: &mut Real,
+    form: &Form,
+    prefix: &str,
+    cases: Vec<Case>,
+) -> Result<(), Failed> {
+    let runs: Vec<(Case, String, Run)> = cases
+        .into_iter()
+        .enumerate()
+        .map(|(i, case)| {
+            let id = format!("{prefix}{i:05}");
+            let run = emulated::run(plugin, &case, &id);
+            (case, id, run)
+        })
+        .collect();
+    let outcomes = real.run(form, &runs);
+    let differences: Vec<String> = runs
+        .iter()
+        .zip(outcomes)
+        .filter_map(|((case, _, run), outcome)| difference(case, run, outcome))
+        .collect();
     if differences.is_empty() {
         return Ok(());
     }
     Err(format!("{} of {} cases differ:\n{}", differences.len(), runs.len(), differences.join("\n")).into())
 }
 
-fn emulate(probe: &Path, version: EnvoyVersion, flag: bool) -> Result<Vec<(Case, String, Run)>, Failed> {
-    let wasm = std::fs::read(probe)?;
-    let clusters = ["upstream".to_owned(), "calls".to_owned()].into();
-    let vm = Vm::new(&Engine::new(), &wasm, VmOptions { version, clusters, ..VmOptions::default() })?;
-    let plugin = vm.plugin(PluginOptions {
-        name: format!("probe_{flag}"),
-        root_id: format!("probe_{flag}"),
-        allow_on_headers_stop_iteration: flag,
-        ..PluginOptions::default()
-    })?;
-    let numbered = cases::all().into_iter().enumerate();
-    Ok(numbered
-        .map(|(i, case)| {
-            let id = format!("c{i:05}");
-            let run = emulated::run(&plugin, &case, &id);
-            (case, id, run)
-        })
-        .collect())
+/// On 1.38 the second plugin gets the first one's flag.
+fn only_the_flag_differs(envoy: &Path, probe: &Path, version: EnvoyVersion) -> Result<(), Failed> {
+    let forms = [form("flagged", true), form("plain", false)];
+    let vm = vm(probe, version)?;
+    let mut real = Real::start(envoy, probe, &forms)?;
+    for (form, prefix) in forms.iter().zip(["a", "b"]) {
+        let plugin = vm.plugin(form.options.clone())?;
+        let cases = cases::all().into_iter().filter(|case| case.name.starts_with("request_headers_1_"));
+        run_both(&plugin, &mut real, form, prefix, cases.collect())?;
+    }
+    Ok(())
+}
+
+fn traps(envoy: &Path, probe: &Path, version: EnvoyVersion) -> Result<(), Failed> {
+    let reload = FailPolicy::Reload { backoff: Duration::from_millis(100) };
+    let form = |listener: &'static str, fail_policy| {
+        let mut form = form(listener, false);
+        form.vm_id = listener;
+        form.options.fail_policy = fail_policy;
+        form
+    };
+    let forms = [form("closed", FailPolicy::Closed), form("open", FailPolicy::Open), form("reload", reload)];
+    let mut real = Real::start(envoy, probe, &forms)?;
+    for form in &forms[..2] {
+        let plugin = vm(probe, version)?.plugin(form.options.clone())?;
+        let cases = vec![cases::trap("rqb"), cases::quiet(), cases::quiet()];
+        run_both(&plugin, &mut real, form, &form.listener, cases)?;
+    }
+    let form = &forms[2];
+    let plugin = vm(probe, version)?.plugin(form.options.clone())?;
+    for phase in ["rqh", "rqb", "rqt", "rsh", "rsb", "rsb.2", "rst", "log", "done", "del"] {
+        run_both(&plugin, &mut real, form, &format!("reload-{phase}-"), vec![cases::trap(phase)])
+            .map_err(|e| format!("trap in {phase}: {}", e.message().unwrap_or_default()))?;
+        real.wait_until_it_serves(form).map_err(|e| format!("after a trap in {phase}: {e}"))?;
+        plugin.vm().advance(Duration::from_secs(1));
+        run_both(&plugin, &mut real, form, &format!("after-{phase}-"), vec![cases::quiet()])
+            .map_err(|e| format!("after a trap in {phase}: {}", e.message().unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 /// How the two differ, if they do.

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use e2e::h2c::{Connection, Event};
 use e2e::{End, Envoy, Options, Request};
 use odd_server::{OddServer, Script, Step};
+use proxy_wasm_emulator::{FailPolicy, PluginOptions};
 
 use crate::cases::{Case, Message};
 use crate::seen::{Got, LIMIT, Run, Seen, call_answer, comparable, request_headers, trace_line};
 
 /// How long anything may take that is expected to happen.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often something is looked at that has to come.
+const POLL: Duration = Duration::from_millis(2);
 /// Streams per connection, well under the number of resets at which Envoy gives up on a client.
 const STREAMS: usize = 50;
 
@@ -24,8 +27,8 @@ pub(crate) struct Real {
 pub(crate) type Outcome = Result<Seen, String>;
 
 impl Real {
-    /// Starts Envoy with the probe, in the form with the flag or the one without.
-    pub(crate) fn start(binary: &Path, probe: &Path, flag: bool) -> Result<Self, String> {
+    /// Starts Envoy with the probe in each of the given forms, behind a listener of its own.
+    pub(crate) fn start(binary: &Path, probe: &Path, forms: &[Form]) -> Result<Self, String> {
         let upstream = OddServer::start().map_err(|e| e.to_string())?;
         let (headers, body, trailers) = call_answer();
         upstream.script_for_path(
@@ -35,18 +38,19 @@ impl Real {
                 .data(body)
                 .then(Step::Trailers(owned(&trailers))),
         );
-        let bootstrap = bootstrap(probe, upstream.port(), flag);
+        let bootstrap = bootstrap(probe, upstream.port(), forms);
         let envoy = Envoy::start(binary, &bootstrap, &Options::default()).map_err(|e| e.to_string())?;
         Ok(Self { envoy, upstream })
     }
 
-    /// Runs every case, one after the other. `expected` says when a stuck exchange has gone as far as it goes.
-    pub(crate) fn run(&mut self, cases: &[(Case, String, Run)]) -> Vec<Outcome> {
+    /// Runs every case, one after the other. The emulator's run says when a stuck exchange has gone as far as
+    /// it goes.
+    pub(crate) fn run(&mut self, form: &Form, cases: &[(Case, String, Run)]) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         for part in cases.chunks(STREAMS) {
             let connection = self
                 .envoy
-                .address("probe")
+                .address(&form.listener)
                 .and_then(|address| Connection::open(address, PATIENCE))
                 .map_err(|e| e.to_string());
             for (case, id, expected) in part {
@@ -57,6 +61,21 @@ impl Real {
             }
         }
         outcomes
+    }
+
+    /// Sends bare requests until one is answered with 200: until a dead VM has been made anew.
+    pub(crate) fn wait_until_it_serves(&self, form: &Form) -> Result<(), String> {
+        let address = self.envoy.address(&form.listener).map_err(|e| e.to_string())?;
+        let connection = Connection::open(address, PATIENCE).map_err(|e| e.to_string())?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = connection.send(&Request::new("POST", "/call")).map_err(|e| e.to_string())?;
+            match answer.head.map(|head| head.status) {
+                Some(200) => return Ok(()),
+                other if Instant::now() > deadline => return Err(format!("still answered with {other:?}")),
+                _ => std::thread::sleep(POLL),
+            }
+        }
     }
 
     fn exchange(&mut self, connection: &Connection, case: &Case, id: &str, expected: &Run) -> Outcome {
@@ -87,8 +106,12 @@ impl Real {
             }
             None => seen.client = Some(client_got(&mut stream)),
         }
-        seen.trace =
-            self.wait_for_trace(id, |trace| trace.last().is_some_and(|line| line.starts_with("del(")));
+        // A module that traps says no more.
+        let lines = expected.seen.trace.len();
+        let deleted = |line: &String| line.starts_with("del(");
+        let traps = !expected.seen.trace.last().is_some_and(deleted);
+        seen.trace = self
+            .wait_for_trace(id, |trace| trace.len() >= lines && (traps || trace.last().is_some_and(deleted)));
         if expected.stuck_after.is_none() && expected.seen.upstream.is_some() {
             seen.upstream = self.upstream_got(id);
         }
@@ -104,7 +127,7 @@ impl Real {
             if enough(&trace) || Instant::now() > deadline {
                 return trace;
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(POLL);
         }
     }
 
@@ -174,13 +197,30 @@ fn script(response: &Message) -> Script {
     }
 }
 
-fn bootstrap(probe: &Path, upstream: u16, flag: bool) -> String {
-    let probe = probe.display();
-    format!(
-        r#"
-static_resources:
-  listeners:
-  - name: probe
+/// A plugin and the listener it is behind.
+#[derive(Clone)]
+pub(crate) struct Form {
+    /// Names the listener, and what it shares a VM with if `vm_id` is the same.
+    pub(crate) listener: String,
+    pub(crate) vm_id: &'static str,
+    pub(crate) options: PluginOptions,
+}
+
+impl Form {
+    fn yaml(&self, probe: &Path) -> String {
+        let PluginOptions { name, root_id, allow_on_headers_stop_iteration: flag, fail_policy, .. } =
+            &self.options;
+        let policy = match fail_policy {
+            FailPolicy::Closed => "FAIL_CLOSED".to_owned(),
+            FailPolicy::Open => "FAIL_OPEN".to_owned(),
+            FailPolicy::Reload { backoff } => format!(
+                "FAIL_RELOAD, reload_config: {{backoff: {{base_interval: {}s}}}}",
+                backoff.as_secs_f32()
+            ),
+        };
+        format!(
+            r#"
+  - name: {listener}
     address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}}
     filter_chains:
     - filters:
@@ -200,20 +240,28 @@ static_resources:
           - name: wasm
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
-              config:
-                name: probe_{flag}
-                root_id: probe_{flag}
-                allow_on_headers_stop_iteration: {flag}
-                vm_config:
-                  runtime: envoy.wasm.runtime.v8
-                  code: {{local: {{filename: "{probe}"}}}}
+              config: {{name: "{name}", root_id: "{root_id}", allow_on_headers_stop_iteration: {flag},
+                vm_config: {{vm_id: "{vm_id}", runtime: envoy.wasm.runtime.v8, code: {{local: {{filename: "{probe}"}}}}}},
+                failure_policy: {policy}}}
           - name: router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
-              suppress_envoy_headers: true
+              suppress_envoy_headers: true"#,
+            listener = self.listener,
+            vm_id = self.vm_id,
+            probe = probe.display(),
+        )
+    }
+}
+
+fn bootstrap(probe: &Path, upstream: u16, forms: &[Form]) -> String {
+    let listeners: String = forms.iter().map(|form| form.yaml(probe)).collect();
+    format!(
+        r#"
+static_resources:
+  listeners:{listeners}
   clusters:
-  - &upstream
-    name: upstream
+  - name: upstream
     type: STATIC
     typed_extension_protocol_options: &h2
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
