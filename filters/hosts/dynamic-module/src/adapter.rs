@@ -2,10 +2,11 @@
 
 use crate::abi::{DataStatus, HeadersStatus, TrailersStatus};
 use crate::envoy::{self, Envoy, Fate};
+use crate::operations;
 use crate::registry::Configured;
 use filter_api::{
-    CallEnd, CallFailure, CallId, Chunk, Cx, Dir, Level, Map, OnData, OnHeaders, OnTrailers, Op, Ops, Reply,
-    Route, Sink, Stream,
+    CallEnd, CallFailure, CallId, Chunk, Cx, Dir, Level, OnData, OnHeaders, OnTrailers, Ops, Reply, Sink,
+    Stream,
 };
 use std::cell::Cell;
 use std::sync::Arc;
@@ -380,58 +381,8 @@ impl Exchange {
 
     /// Applies the operations of one call.
     fn apply(&self, envoy: Envoy<'_>, dir: Dir, ops: &Ops) {
-        let mut route = None;
-        let mut request_changed = false;
-        for op in ops.iter() {
-            if let Op::SetHeader(map, ..) | Op::AddHeader(map, ..) | Op::RemoveHeader(map, _) = op {
-                // Headers that have gone on are not written any more. (In Envoy they still could be while it is
-                // told to go on after a wait.)
-                let gone = |dir: Dir| map == dir.headers() && self.side(dir).released.get();
-                if gone(Dir::Request) || gone(Dir::Response) {
-                    continue;
-                }
-                request_changed |= map == Map::RequestHeaders;
-            }
-            match op {
-                Op::SetHeader(map, name, value) if self.legal(name, value) => {
-                    envoy.set_header(map, name, value)
-                }
-                Op::AddHeader(map, name, value) if self.legal(name, value) => {
-                    envoy.add_header(map, name, value)
-                }
-                Op::SetHeader(map, name, _) | Op::RemoveHeader(map, name) => envoy.remove_header(map, name),
-                Op::AddHeader(..) => {}
-                Op::Route(wanted) => route = Some(wanted),
-                Op::Count(metric, by) => self.metric(metric, |id| envoy.count(id, by)),
-                Op::Record(metric, value) => self.metric(metric, |id| envoy.record(id, value)),
-                Op::Log(level, text) => envoy::log(level, self.filter.name, text),
-            }
-        }
-        let reselect = match route {
-            Some(Route::Reselect) => true,
-            Some(Route::Keep) => false,
-            // A filter that says nothing gets what every host can do.
-            None => request_changed,
-        };
-        if reselect && dir == Dir::Request && !self.side(dir).released.get() {
-            envoy.clear_route_cache();
-        }
-    }
-
-    /// Envoy does not check header values, and a line break in one would split the message.
-    fn legal(&self, name: &str, value: &[u8]) -> bool {
-        let legal = !value.iter().any(|byte| matches!(byte, b'\0' | b'\r' | b'\n'));
-        if !legal {
-            let text = format!("a value of the header {name} has a line break or NUL and is left out");
-            envoy::log(Level::Error, self.filter.name, &text);
-        }
-        legal
-    }
-
-    fn metric(&self, metric: usize, with: impl FnOnce(usize)) {
-        if let Some(Some(id)) = self.filter.metrics.get(metric) {
-            with(*id);
-        }
+        let released = |dir: Dir| self.side(dir).released.get();
+        operations::apply(&self.filter, envoy, dir, ops, released);
     }
 
     /// Has a filter decide on headers. Only a message without a body can be given one.

@@ -1,13 +1,14 @@
 //! Runs all filter cores in one native Envoy dynamic module.
 //!
 //! The layers, from Envoy inwards: `hooks` are the functions that Envoy calls, `adapter` turns them into calls
-//! on a filter's [`Stream`](filter_api::Stream) and applies what comes back, `envoy` wraps the functions of
+//! on a filter's [`Stream`](filter_api::Stream) and applies what comes back (`operations`: besides the verdict), `envoy` wraps the functions of
 //! `abi` so that the adapter needs no `unsafe`, and `registry` knows the filters by name.
 
 mod abi;
 mod adapter;
 mod envoy;
 mod hooks;
+mod operations;
 mod registry;
 
 #[cfg(feature = "probe")]

@@ -82,6 +82,12 @@ impl Stream for Probing {
             let value = cx.view.property(&path).map(|value| String::from_utf8_lossy(&value).into_owned());
             cx.ops.log(Level::Info, &format!("{} property {value:?}", self.id));
         }
+        if phase == "rqh"
+            && let Some(value) = self.steps.get("value")
+        {
+            // What a host must not send: it would make two headers of one.
+            cx.ops.set_header(Map::RequestHeaders, "x-probe-value", format!("a\r\nx-{value}: b").as_bytes());
+        }
         if phase == "rqh" && self.steps.contains_key("path") {
             cx.ops.set_header(Map::RequestHeaders, ":path", self.steps["path"].as_bytes());
             match self.steps.get("route").map(String::as_str) {
