@@ -21,6 +21,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_changed_path_selects_the_route_again_unless_the_filter_says_keep", routes),
     ("an_upstream_reset_is_answered_past_held_headers_and_cuts_what_has_begun", upstream_reset),
     ("a_call_may_end_before_or_after_the_rest_of_the_message_has_come", calls),
+    ("a_header_value_with_a_line_break_is_left_out_and_logged", line_break),
     ("header_bytes_that_are_no_text_pass", header_bytes),
 ];
 
@@ -80,7 +81,6 @@ fn options() -> StreamOptions {
     StreamOptions {
         properties: properties.map(|(path, value)| (path.to_owned(), value.as_bytes().to_vec())).into(),
         unknown_clusters: vec!["nowhere".to_owned()],
-        ..StreamOptions::default()
     }
 }
 
@@ -220,6 +220,18 @@ fn calls(module: &Module) {
     assert_same(&traces_with(module, Calls::AtOnce), &late);
     let waited = late.iter().filter(|trace| trace.log.iter().any(|line| line.contains("call=0"))).count();
     assert!(waited > 10, "only {waited} exchanges made a call");
+}
+
+fn line_break(module: &Module) {
+    let plugin = module.plugin("probe", b"{}").unwrap();
+    let stream = plugin.open(options());
+    let mut headers = request("value=injected");
+    headers.add("x-probe-value", "kept");
+    stream.request_headers(headers, true);
+    let sent = stream.upstream().headers.unwrap();
+    assert_eq!(sent.all("x-probe-value").collect::<Vec<_>>(), [b"kept"]);
+    let log = plugin.take_log();
+    assert!(log.iter().any(|line| line.contains("x-probe-value has a line break or NUL")), "{log:?}");
 }
 
 fn header_bytes(module: &Module) {
