@@ -32,6 +32,18 @@ pub(super) struct Decimal {
 
 const TENS: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
+/// Up to here a mantissa can take so many more digits without overflow. (A checked multiplication of 64 bits
+/// is a call of 128-bit arithmetic in wasm.)
+const ROOM: [u64; 9] = {
+    let mut room = [0; 9];
+    let mut digits = 0;
+    while digits < 9 {
+        room[digits] = u64::MAX / TENS[digits] - 1;
+        digits += 1;
+    }
+    room
+};
+
 /// The largest exponent in [`POWERS`], up and down.
 const MAX_POWER: i32 = 64;
 
@@ -66,6 +78,13 @@ fn leading_digits(eight: &[u8; 8]) -> (usize, u64) {
     let low = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(0x000f_4240_0000_0064);
     let high = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(0x0000_2710_0000_0001);
     (digits, low.wrapping_add(high) >> 32 & 0xffff_ffff)
+}
+
+/// A mantissa with some more digits, at most eight, of this value.
+#[inline(always)]
+fn longer(mantissa: u64, digits: usize, value: u64) -> Option<u64> {
+    let (room, tens) = (*ROOM.get(digits)?, *TENS.get(digits)?);
+    if mantissa <= room { Some(mantissa * tens + value) } else { None }
 }
 
 /// Whether a byte may follow a number.
@@ -117,15 +136,15 @@ impl Decimal {
             if digits == 0 {
                 return None;
             }
-            mantissa = mantissa.checked_mul(TENS[digits])?.checked_add(value)?;
+            mantissa = longer(mantissa, digits, value)?;
             at = point + digits;
             if digits == 8 {
                 let (digits, value) = leading_digits(window.get(point + 8..)?.first_chunk()?);
-                mantissa = mantissa.checked_mul(TENS[digits])?.checked_add(value)?;
+                mantissa = longer(mantissa, digits, value)?;
                 at = point + 8 + digits;
                 if digits == 8 {
                     let (digits, value) = leading_digits(window.get(point + 16..)?.first_chunk()?);
-                    mantissa = mantissa.checked_mul(TENS[digits])?.checked_add(value)?;
+                    mantissa = longer(mantissa, digits, value)?;
                     at = point + 16 + digits;
                 }
             }

@@ -140,7 +140,8 @@ impl<T: Whole> Element for Integer<T> {
         // Beyond this only UINT64 goes, and that the slow way.
         let size = i64::try_from(number.mantissa).ok()?;
         let value = if number.negative { -size } else { size };
-        let fits = number.exponent == 0 && (T::MIN..=T::MAX).contains(&i128::from(value));
+        let (low, high) = (T::MIN.max(i64::MIN.into()) as i64, T::MAX.min(i64::MAX.into()) as i64);
+        let fits = number.exponent == 0 && (low..=high).contains(&value);
         fits.then_some((value.to_le_bytes(), length, end))
     }
 

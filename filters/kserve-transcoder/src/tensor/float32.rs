@@ -176,13 +176,13 @@ fn shortest(value: f32) -> Option<(u32, i32)> {
 /// Writes digits times ten to the exponent.
 #[inline(always)]
 fn lay_out(digits: u32, exponent: i32, slot: &mut Slot) -> usize {
-    let count = decimal_length(digits);
+    let count = if exponent == 0 { decimal_length(digits) } else { long_decimal_length(digits) };
     // Nine digits, the first of them not zero; the value is 0.DDDDDDDDD times ten to the `point`.
     let digits = digits * TENS.get(9 - count).copied().unwrap_or(1);
     let point = count as i32 + exponent;
     let first = b'0' + (digits / 100_000_000) as u8;
     let rest = eight_digits(digits % 100_000_000);
-    let significant = 9 - rest.leading_zeros() as usize / 8;
+    let significant = 9 - zero_bytes_at_end(rest);
     let rest = rest | 0x3030_3030_3030_3030;
     if point <= 0 {
         // At most four zeros.
@@ -205,6 +205,25 @@ fn lay_out(digits: u32, exponent: i32, slot: &mut Slot) -> usize {
     slot[whole] = b'.';
     slot[whole + 1..whole + 9].copy_from_slice(&fraction.to_le_bytes());
     1 + significant.max(whole + 1)
+}
+
+/// How many digits a number from 100,000 to 999,999,999 has. [`shortest`] gives no smaller ones but whole
+/// numbers: the scaled value is 2^23 at least, and a tenth of it is the least that is taken.
+#[inline(always)]
+fn long_decimal_length(value: u32) -> usize {
+    6 + usize::from(value >= TENS[6]) + usize::from(value >= TENS[7]) + usize::from(value >= TENS[8])
+}
+
+/// How many of the last bytes are zero.
+#[inline(always)]
+fn zero_bytes_at_end(bytes: u64) -> usize {
+    // Baseline x86-64 has no fast way to count from the upper end.
+    let zeros = if cfg!(target_arch = "x86_64") {
+        bytes.swap_bytes().trailing_zeros()
+    } else {
+        bytes.leading_zeros()
+    };
+    zeros as usize / 8
 }
 
 /// How many digits a number from 1 to 999,999,999 has.

@@ -1,1 +1,0 @@
-//! Stock transcoder, wasm, native and passthrough, side by side.
