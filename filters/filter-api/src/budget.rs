@@ -93,6 +93,8 @@ impl Drop for Charge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn a_charge_that_does_not_fit_takes_nothing_and_a_dropped_one_gives_everything_back() {

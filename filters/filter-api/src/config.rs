@@ -30,8 +30,14 @@ pub fn parse_config<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> 
         return Err(ConfigError::at(".", "a configuration is a JSON object"));
     }
     let mut reader = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut reader)
-        .map_err(|error| ConfigError::at(error.path().to_string(), error.inner().to_string()))?;
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        // The reader of text calls some values of a wrong type "expected value", as if they were no JSON; the same
+        // value as a tree says what it is.
+        let tree = serde_json::from_slice::<serde_json::Value>(json).ok();
+        let error =
+            tree.and_then(|tree| serde_path_to_error::deserialize::<_, T>(tree).err()).unwrap_or(error);
+        ConfigError::at(error.path().to_string(), error.inner().to_string())
+    })?;
     reader.end().map_err(|error| ConfigError::at(".", error.to_string()))?;
     Ok(value)
 }
@@ -39,6 +45,8 @@ pub fn parse_config<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -65,6 +73,7 @@ mod tests {
         assert_eq!(path(r#"{"rulez":[]}"#), "rulez");
         assert_eq!(path(r#"{"rules":[]} x"#), ".");
         assert_eq!(path("[]"), ".");
+        assert_eq!(path(r#"{"rules":[],"rules":[]}"#), ".");
         assert_eq!(parse_config::<Config>(br#"{"rules":[{"limit":1}]}"#).unwrap().rules[0].limit, 1);
     }
 }

@@ -84,9 +84,10 @@ pub trait Plugin: Sized + Send + Sync + 'static {
 
 /// One HTTP exchange as a filter sees it. Every method has a default that lets everything pass.
 ///
-/// For each direction the host calls [`headers`](Stream::headers) once, then [`data`](Stream::data) for every
-/// chunk, then [`trailers`](Stream::trailers) if there are any. The response may begin before the request has
-/// ended.
+/// For each direction the host calls [`headers`](Stream::headers), then [`data`](Stream::data) for every chunk,
+/// then [`trailers`](Stream::trailers) if there are any. The response may begin before the request has ended. A
+/// response may begin a second time: if the server breaks off while the response's headers are held, what comes
+/// next is the proxy's own answer in its place.
 pub trait Stream: Send {
     /// Headers have arrived. `end` says that neither data nor trailers follow.
     fn headers(&mut self, _dir: Dir, _end: bool, _cx: &mut Cx<'_>) -> OnHeaders {

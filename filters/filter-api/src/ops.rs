@@ -201,6 +201,8 @@ enum Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn operations_come_back_in_the_order_in_which_they_were_made() {

@@ -128,6 +128,8 @@ impl Rope {
 mod tests {
     use super::*;
     use crate::Vm;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn rope(vm_bytes: usize) -> (std::sync::Arc<Vm>, Rope) {
         let vm = Vm::new(vm_bytes);

@@ -91,7 +91,8 @@ impl Answering {
     ) -> OnHeaders {
         let codec = match std::mem::replace(self, Self::Done) {
             Self::Expected(codec) => codec,
-            // An informational answer or one that passes.
+            // The server broke off while its headers were held, and this is Envoy's own answer in its place.
+            Self::Message(message) if message.holding != Holding::No => None,
             before => {
                 *self = before;
                 return OnHeaders::Continue;
@@ -435,6 +436,8 @@ fn short_error_body(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn a_long_text_is_cut_until_its_error_object_can_be_parked() {

@@ -9,14 +9,14 @@ use filter_api::{Rope, Sink};
 /// Reads a request's JSON body and makes the gRPC message of it.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Tensor(tensor::Request),
+    Tensor(Box<tensor::Request>),
     Generic(generic::Request),
 }
 
 /// Reads a gRPC message and makes the answer's body of it.
 #[derive(Debug)]
 pub(crate) enum Response {
-    Tensor(tensor::Response),
+    Tensor(Box<tensor::Response>),
     Generic(generic::Response),
 }
 
@@ -50,7 +50,7 @@ impl Request {
         Ok(match self {
             Self::Tensor(codec) => {
                 let (message, answer) = codec.finish()?;
-                (message, Response::Tensor(answer))
+                (message, Response::Tensor(Box::new(answer)))
             }
             Self::Generic(codec) => {
                 let (message, answer) = codec.finish()?;

@@ -167,12 +167,15 @@ impl Config {
     }
 }
 
-#[cfg(test)]
+// Reads files, which are not there under Node.
+#[cfg(all(test, not(target_family = "wasm")))]
 mod docs;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn error(json: &str) -> String {
         Config::read(json.as_bytes(), Caps::PROXY_WASM).unwrap_err().to_string()
@@ -188,6 +191,7 @@ mod tests {
     fn a_bad_key_is_named_with_its_reason() {
         assert!(error(r#"{"pathh":"route"}"#).starts_with("configuration key pathh: unknown field `pathh`"));
         assert!(error(r#"{"path":"Route"}"#).starts_with("configuration key path: unknown variant `Route`"));
+        assert!(error(r#"{"path":3}"#).starts_with("configuration key path: invalid type: integer `3`"));
         assert!(error(r#"{"max_request_bytes":"1"}"#).contains("max_request_bytes: invalid type: string"));
         assert!(
             error(r#"{"max_request_bytes":-1}"#).contains("max_request_bytes: invalid value: integer `-1`")

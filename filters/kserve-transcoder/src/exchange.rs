@@ -160,6 +160,8 @@ impl Exchange {
         let (row, variables) = match plugin.rows.find(&method, &path) {
             Ok(Found::Row { row, variables }) => (row, variables),
             Ok(Found::NotOurs) => return OnHeaders::Detach,
+            // A browser's question to a CORS filter, which may come after this one.
+            Ok(_) if is_preflight(&method, cx) => return OnHeaders::Detach,
             Ok(Found::Unknown) => return self.refuse_unknown(&path, cx),
             Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(&method, allow, cx),
             Err(problem) => return self.refuse(problem, cx),
@@ -304,15 +306,14 @@ impl Exchange {
 
     fn codec(&self, row: &Arc<Row>, variables: Variables, cx: &Cx<'_>) -> Result<Request, Problem> {
         let config = &self.plugin.config;
-        if let Some(encoding) = cx.view.header(Map::RequestHeaders, "content-encoding") {
-            if !encoding.eq_ignore_ascii_case(b"identity") {
-                let encoding = String::from_utf8_lossy(&encoding).into_owned();
-                return Err(Problem {
-                    status: 415,
-                    message: format!("content-encoding {encoding:?} is not supported").into(),
-                    details: "kserve_content_encoding",
-                });
-            }
+        let encoding = cx.view.header(Map::RequestHeaders, "content-encoding");
+        if let Some(encoding) = encoding.filter(|value| !value.eq_ignore_ascii_case(b"identity")) {
+            let encoding = String::from_utf8_lossy(&encoding).into_owned();
+            return Err(Problem {
+                status: 415,
+                message: format!("content-encoding {encoding:?} is not supported").into(),
+                details: "kserve_content_encoding",
+            });
         }
         let charge = Charge::new(self.plugin.vm.clone(), config.memory_budget_bytes);
         Ok(match row.kind() {
@@ -323,7 +324,12 @@ impl Exchange {
                     version: text("model_version"),
                 };
                 let json_length = json_length(cx)?;
-                Request::Tensor(tensor::Request::new(target, config.tensor_options(), json_length, charge))
+                Request::Tensor(Box::new(tensor::Request::new(
+                    target,
+                    config.tensor_options(),
+                    json_length,
+                    charge,
+                )))
             }
             RowKind::Generic => {
                 Request::Generic(generic::Request::new(row, variables, config.max_request_bytes, charge))
@@ -429,6 +435,11 @@ impl Framed {
 
 fn emit(message: Framed, cx: &mut Cx<'_>) {
     message.write(cx.out);
+}
+
+/// Whether a request is a CORS preflight (Fetch standard, "CORS-preflight request").
+fn is_preflight(method: &[u8], cx: &Cx<'_>) -> bool {
+    method == b"OPTIONS" && cx.view.header(Map::RequestHeaders, "access-control-request-method").is_some()
 }
 
 /// What is wrong with a body that goes on after its message has been sent; the codecs say the same of one that has

@@ -13,6 +13,7 @@
 mod answer;
 mod envoy;
 mod error;
+mod gateway;
 pub mod h1;
 pub mod h2c;
 mod mlserver;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 pub use answer::{Answer, End, Head, Headers};
 pub use envoy::{Envoy, Installed, Options, Rejected, envoys};
 pub use error::Error;
+pub use gateway::{Listener, gateway};
 pub use mlserver::{MlServer, models_python};
 pub use ports::free_ports;
 pub use process::{Memory, Process};

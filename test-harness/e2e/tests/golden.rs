@@ -1,7 +1,7 @@
 //! Every golden case in real Envoy: each version, each column, each chunking, over HTTP/1.1 and HTTP/2.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
-use e2e::{Body, Envoy, Installed, Options, Protocol, Request, Suite, dist, repository, send};
+use e2e::{Body, Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, repository, send};
 use odd_server::{OddServer, Recorded, Script, Step};
 use scenario::{Case, Chunking, Column, Got, Outcome, Pairs, Seen, load_dir};
 use std::collections::BTreeSet;
@@ -31,7 +31,12 @@ fn run_column(installed: &Installed, column: Column) {
     }
     let configs: Vec<String> =
         cases.iter().map(|case| case.config_in(column)).collect::<BTreeSet<_>>().into_iter().collect();
-    let bootstrap = bootstrap(column, &configs, server.port());
+    // Everything leads to the odd server, so that only the filter decides.
+    let listener = |(index, config): (usize, &String)| {
+        Listener::new(&format!("config-{index}")).transcoder(column, config)
+    };
+    let listeners: Vec<Listener> = configs.iter().enumerate().map(listener).collect();
+    let bootstrap = gateway(&listeners, server.address());
     let mut envoy = Envoy::start(&installed.path, &bootstrap, &Options::default()).unwrap();
 
     let mut failures = Vec::new();
@@ -148,70 +153,4 @@ fn script(case: &Case, chunking: Chunking) -> Script {
 
 fn pairs(pairs: &Pairs) -> impl Iterator<Item = (String, Vec<u8>)> + '_ {
     pairs.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()))
-}
-
-/// One listener per configuration; all routes lead to the odd server, so that only the filter decides.
-fn bootstrap(column: Column, configs: &[String], upstream_port: u16) -> String {
-    let listeners: String = configs
-        .iter()
-        .enumerate()
-        .map(|(index, config)| {
-            let filter = filter(column, index, config);
-            format!(
-                r#"
-  - name: config-{index}
-    address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: config-{index}
-          http_protocol_options: {{ enable_trailers: true }}
-          route_config:
-            virtual_hosts:
-            - {{ name: all, domains: ["*"], routes: [{{ match: {{ prefix: "/" }}, route: {{ cluster: model-server, timeout: 10s }} }}] }}
-          http_filters:
-          - {filter}
-          - name: envoy.filters.http.router
-            typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}"#
-            )
-        })
-        .collect();
-    format!(
-        r#"
-static_resources:
-  listeners:{listeners}
-  clusters:
-  - name: model-server
-    connect_timeout: 5s
-    load_assignment:
-      cluster_name: model-server
-      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {upstream_port} }} }} }} }}] }}]
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{ http2_protocol_options: {{}} }}
-"#
-    )
-}
-
-fn filter(column: Column, index: usize, config: &str) -> String {
-    let config = serde_json::to_string(config).unwrap();
-    match column {
-        Column::Native => {
-            let module = dist("libinference_filters.so");
-            format!(
-                r#"{{ name: transcoder, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter, dynamic_module_config: {{ do_not_close: true, module: {{ local: {{ filename: {module:?} }} }} }}, filter_name: kserve_transcoder, filter_config: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config} }} }} }}"#
-            )
-        }
-        Column::Wasm | Column::WasmHold => {
-            let module = dist("kserve_transcoder.wasm");
-            let held =
-                if column == Column::WasmHold { "allow_on_headers_stop_iteration: true, " } else { "" };
-            format!(
-                r#"{{ name: transcoder, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm, config: {{ {held}name: golden-{index}, root_id: golden-{index}, failure_policy: FAIL_CLOSED, vm_config: {{ runtime: envoy.wasm.runtime.v8, code: {{ local: {{ filename: {module:?} }} }} }}, configuration: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config} }} }} }} }}"#
-            )
-        }
-    }
 }

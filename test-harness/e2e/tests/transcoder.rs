@@ -1,0 +1,328 @@
+//! What only real Envoy can show of the transcoder: buffer limits, placement, routes, Envoy's own errors, and what
+//! hostile requests leave behind.
+#![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
+
+use e2e::{Answer, End, Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, send};
+use odd_server::{OddServer, Script, Step, infer, wire};
+use scenario::Column;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const INFER: &str = "/v2/models/m/infer";
+const RPC: &str = "/inference.GRPCInferenceService/ModelInfer";
+const SMALL: &str = r#"{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1.5,2.5]}]}"#;
+const SMALL_ANSWER: &str =
+    r#"{"model_name":"m","outputs":[{"name":"x","datatype":"FP32","shape":[2],"data":[1.5,2.5]}]}"#;
+const BOUND: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    Suite::new()
+        .each_envoy("ten_megabytes_each_way_pass_a_buffer_limit_of_32_kib", ten_megabytes)
+        .each_envoy("a_thousand_garbage_requests_each_get_a_4xx_and_the_filter_lives", garbage)
+        .each_envoy("an_unauthorised_get_and_post_reach_no_server", unauthorised)
+        .each_envoy("plugins_with_and_without_the_flag_keep_apart", both_forms)
+        .each_envoy("a_route_for_one_model_serves_only_that_model", one_model_routes)
+        .each_envoy("envoys_own_errors_have_the_protocols_shape", envoys_own_errors)
+        .each_envoy("a_configuration_that_is_not_understood_does_not_load", refused_configurations)
+        .each_envoy("requests_on_several_workers_at_once_do_not_mix", several_workers)
+        .run()
+}
+
+/// Starts Envoy with one listener per column, each named as its column.
+fn start(
+    installed: &Installed,
+    server: &OddServer,
+    listener: impl Fn(Column, Listener) -> Listener,
+) -> Envoy {
+    let listeners = Column::ALL.map(|column| listener(column, Listener::new(column.name())));
+    Envoy::start(&installed.path, &gateway(&listeners, server.address()), &Options::default()).unwrap()
+}
+
+fn config(column: Column) -> &'static str {
+    if column == Column::WasmHold { r#"{"hold_response_headers": true}"# } else { "{}" }
+}
+
+fn echo_server() -> OddServer {
+    let server = OddServer::start().unwrap();
+    server.compute_default(|request| match (request.path.as_str(), request.messages()) {
+        (RPC, Ok(messages)) if messages.len() == 1 => infer::echo(&messages[0].bytes)
+            .map_or_else(|_| Script::trailers_only(3, "no echo"), |m| Script::message(&m)),
+        ("/inference.GRPCInferenceService/ServerReady", _) => Script::message(b"\x08\x01"),
+        _ => Script::trailers_only(12, "not here"),
+    });
+    server
+}
+
+fn ask(envoy: &Envoy, column: Column, protocol: Protocol, request: &Request) -> Answer {
+    send(protocol, envoy.address(column.name()).unwrap(), request).unwrap()
+}
+
+fn assert_small_answer(envoy: &Envoy, column: Column) {
+    let answer = ask(envoy, column, Protocol::Http1, &Request::post(INFER, SMALL)).complete().unwrap();
+    assert_eq!((answer.status(), answer.text().as_str()), (200, SMALL_ANSWER), "{}", column.name());
+}
+
+fn ten_megabytes(installed: &Installed) {
+    let server = echo_server();
+    let envoy = start(installed, &server, |column, listener| {
+        listener.transcoder(column, config(column)).buffer_limit(32 * 1024)
+    });
+    // Numbers of seven digits, so that the answer is as long as the request.
+    let values: Vec<String> = (0..1_300_000_u32).map(|i| format!("{}.5", 100_000 + i % 800_000)).collect();
+    let data = values.join(",");
+    let tensor = format!(r#"{{"name":"x","datatype":"FP32","shape":[{}],"data":[{data}]}}"#, values.len());
+    let request = format!(r#"{{"inputs":[{tensor}]}}"#);
+    assert!(request.len() > 10 << 20, "{}", request.len());
+    let expected = format!(r#"{{"model_name":"m","outputs":[{tensor}]}}"#);
+    for column in Column::ALL {
+        for protocol in Protocol::BOTH {
+            let request = Request::post(INFER, request.clone()).in_pieces_of(100_000).patience(BOUND);
+            let answer = ask(&envoy, column, protocol, &request).complete().unwrap();
+            assert_eq!(answer.status(), 200, "{} {protocol:?}", column.name());
+            let body = answer.text();
+            assert_eq!(body.len(), expected.len(), "{} {protocol:?}", column.name());
+            assert!(
+                body == expected,
+                "{} {protocol:?}: the numbers are not those that were sent",
+                column.name()
+            );
+        }
+    }
+}
+
+fn garbage(installed: &Installed) {
+    let server = echo_server();
+    let envoy = start(installed, &server, |column, listener| listener.transcoder(column, config(column)));
+    for column in Column::ALL {
+        for round in 0..1000_u32 {
+            let body = garbage_body(round);
+            let request = Request::post(INFER, body.clone())
+                .header("x-odd", [0xff, 0xfe, b'a' + (round % 26) as u8])
+                .header("content-type", [b'a', 0x80, 0xff])
+                .header("user-agent", b"\xc3\x28".as_slice());
+            let answer = ask(&envoy, column, Protocol::Http1, &request);
+            let answer =
+                answer.complete().unwrap_or_else(|error| panic!("{} {round}: {error}", column.name()));
+            let error = answer.json().unwrap_or_default()["error"].as_str().unwrap_or_default().to_owned();
+            assert!(
+                (400..500).contains(&answer.status()) && !error.is_empty(),
+                "{} {round}: {} {:?} for {:?}",
+                column.name(),
+                answer.status(),
+                answer.text(),
+                String::from_utf8_lossy(&body)
+            );
+        }
+        assert_small_answer(&envoy, column);
+    }
+    let resets = envoy.stats("kserve_transcoder.refused").unwrap();
+    assert_eq!(resets.values().sum::<u64>(), 3000, "{resets:?}");
+}
+
+/// A body that is wrong in one of many ways, the same for the same round.
+fn garbage_body(round: u32) -> Vec<u8> {
+    let mut state = u64::from(round).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    match round % 8 {
+        0 => (0..1 + random() % 300).map(|_| random() as u8).chain([0xff]).collect(),
+        1 => SMALL.as_bytes()[..1 + random() as usize % (SMALL.len() - 1)].to_vec(),
+        2 => b"[".repeat(1 + random() as usize % 5000),
+        3 => br#"{"inputs":"#.repeat(1 + random() as usize % 500),
+        4 => format!(
+            r#"{{"inputs":[{{"name":"x","shape":[{}],"datatype":"FP32","data":[1]}}]}}"#,
+            2 + random()
+        )
+        .into(),
+        5 => format!(
+            r#"{{"inputs":[{{"name":"x","shape":[1],"datatype":"INT64","data":[{}0000]}}]}}"#,
+            random() | 1 << 63
+        )
+        .into(),
+        6 => [br#"{"inputs":[{"name":""#.as_slice(), &[0xc0, 0x80 | (random() as u8)], br#""}]}"#].concat(),
+        _ => format!(r#"{SMALL}{}"#, random()).into(),
+    }
+}
+
+fn unauthorised(installed: &Installed) {
+    let server = echo_server();
+    let deny = r#"{ name: envoy.filters.http.rbac, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC, rules: { action: ALLOW, policies: { known: { permissions: [{ any: true }], principals: [{ header: { name: x-user, string_match: { exact: known } } }] } } } } }"#;
+    let envoy = start(installed, &server, |column, listener| {
+        listener.filter(deny).transcoder(column, config(column))
+    });
+    let requests = [Request::get("/v2/health/ready"), Request::post(INFER, SMALL)];
+    for column in Column::ALL {
+        for request in &requests {
+            assert_eq!(ask(&envoy, column, Protocol::Http1, request).status(), 403, "{}", column.name());
+        }
+    }
+    assert!(server.requests().is_empty(), "{:?}", server.requests());
+    // The control: with the header both pass.
+    for column in Column::ALL {
+        for request in requests.clone().map(|request| request.header("x-user", "known")) {
+            let answer = ask(&envoy, column, Protocol::Http1, &request).complete().unwrap();
+            assert_eq!(answer.status(), 200, "{}: {}", column.name(), answer.text());
+        }
+    }
+    assert_eq!(server.wait_for(6, BOUND).unwrap().len(), 6);
+}
+
+fn both_forms(installed: &Installed) {
+    let server = OddServer::start().unwrap();
+    server.default_script(Script::error_after_headers(8, "out of memory"));
+    let envoy = start(installed, &server, |column, listener| listener.transcoder(column, config(column)));
+    // Turn by turn, so that one form's flag would show in the other.
+    for _ in 0..3 {
+        for protocol in Protocol::BOTH {
+            let cut = ask(&envoy, Column::Wasm, protocol, &Request::post(INFER, SMALL));
+            assert!(matches!(cut.end, End::Closed | End::Reset(_)), "{protocol:?}: {cut:?}");
+            for column in [Column::WasmHold, Column::Native] {
+                let answer = ask(&envoy, column, protocol, &Request::post(INFER, SMALL)).complete().unwrap();
+                assert_eq!(
+                    (answer.status(), answer.text()),
+                    (429, r#"{"error":"out of memory"}"#.to_owned())
+                );
+            }
+        }
+    }
+}
+
+fn one_model_routes(installed: &Installed) {
+    let server = echo_server();
+    // Only model `m` has a route; the route itself makes the gRPC path of it.
+    let own = r#"{ match: { prefix: "/v2/models/m/" }, route: { cluster: model-server, timeout: 10s, regex_rewrite: { pattern: { regex: "^/v2/models/m/infer$" }, substitution: "/inference.GRPCInferenceService/ModelInfer" } } }"#;
+    let other = r#"{ match: { prefix: "/" }, direct_response: { status: 403, body: { inline_string: "not this model" } } }"#;
+    let routes = format!("[{own}, {other}]");
+    let by_route = |column: Column| match column {
+        Column::WasmHold => r#"{"path": "route", "hold_response_headers": true}"#,
+        Column::Wasm | Column::Native => r#"{"path": "route"}"#,
+    };
+    let mut listeners: Vec<Listener> = Column::ALL
+        .iter()
+        .map(|&column| Listener::new(column.name()).transcoder(column, by_route(column)).routes(&routes))
+        .collect();
+    // Natively the route can also be kept while the filter rewrites the path.
+    let kept = r#"[{ match: { prefix: "/v2/models/m/" }, route: { cluster: model-server, timeout: 10s } }]"#;
+    listeners
+        .push(Listener::new("kept").transcoder(Column::Native, r#"{"reselect_route": false}"#).routes(kept));
+    let envoy =
+        Envoy::start(&installed.path, &gateway(&listeners, server.address()), &Options::default()).unwrap();
+    for listener in ["wasm", "wasm-hold", "native", "kept"] {
+        let address = envoy.address(listener).unwrap();
+        let own = send(Protocol::Http1, address, &Request::post(INFER, SMALL)).unwrap().complete().unwrap();
+        assert_eq!((own.status(), own.text().as_str()), (200, SMALL_ANSWER), "{listener}");
+        let other = Request::post("/v2/models/secret/infer", SMALL);
+        let other = send(Protocol::Http1, address, &other).unwrap().complete().unwrap();
+        assert!(matches!(other.status(), 403 | 404), "{listener}: {} {}", other.status(), other.text());
+        assert!(
+            other.header("content-type").is_some_and(|value| value == b"application/json")
+                || listener == "kept"
+        );
+    }
+    let seen = server.requests();
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    for request in seen {
+        assert_eq!(request.path, RPC);
+        assert_eq!(request.header("x-envoy-original-path"), Some(INFER.as_bytes()));
+    }
+}
+
+fn envoys_own_errors(installed: &Installed) {
+    let server = OddServer::start().unwrap();
+    server.script("reset", Script::reset_after(b"".as_slice(), 2));
+    server.script("reset-before-headers", Script::after_request().then(Step::Reset(2)));
+    server.script("never", Script::never());
+    let routes = r#"[{ match: { prefix: "/", headers: [{ name: x-nobody, present_match: true }] }, route: { cluster: nobody } }, { match: { prefix: "/" }, route: { cluster: model-server, timeout: 0.3s } }]"#;
+    let envoy = start(installed, &server, |column, listener| {
+        listener.transcoder(column, config(column)).routes(routes)
+    });
+    for column in Column::ALL {
+        for request in [Request::post(INFER, SMALL), Request::get("/v2/health/ready")] {
+            let what = |case: &str| format!("{} {} {case}", column.name(), request.method);
+            for (case, status) in [("x-nobody", 503), ("reset-before-headers", 503), ("never", 504)] {
+                if case == "never" && request.method == "GET" && column != Column::Native {
+                    continue; // A call beside the route has a timeout of its own, longer than this test is worth.
+                }
+                let request = match case {
+                    "x-nobody" => request.clone().header("x-nobody", "1"),
+                    case => request.clone().header("x-case", case),
+                };
+                let answer = ask(&envoy, column, Protocol::Http1, &request).complete().unwrap();
+                assert_eq!(answer.status(), status, "{}: {}", what(case), answer.text());
+                assert_eq!(
+                    answer.header("content-type"),
+                    Some(b"application/json".as_slice()),
+                    "{}",
+                    what(case)
+                );
+                let error = answer.json().unwrap()["error"].as_str().unwrap_or_default().to_owned();
+                assert!(!error.is_empty(), "{}: {}", what(case), answer.text());
+            }
+        }
+        // After the headers: an error while they are held, a cut stream otherwise.
+        let answer =
+            ask(&envoy, column, Protocol::Http1, &Request::post(INFER, SMALL).header("x-case", "reset"));
+        match answer.end {
+            End::Complete => {
+                assert!(answer.status() >= 500, "{}: {} {}", column.name(), answer.status(), answer.text());
+                assert!(answer.json().unwrap()["error"].is_string(), "{}: {}", column.name(), answer.text());
+            }
+            End::Closed | End::Reset(_) => {}
+            End::TimedOut => panic!("{}: the answer hangs", column.name()),
+        }
+    }
+}
+
+fn refused_configurations(installed: &Installed) {
+    let server = OddServer::start().unwrap();
+    for (config, path, reason) in [
+        (r#"{"max_request_bytez": 1}"#, "max_request_bytez", "unknown field"),
+        (r#"{"path": 3}"#, "path", "invalid type"),
+        (r#"{"memory_budget_bytes": 1}"#, "memory_budget_bytes", "at least 65536"),
+        (r#"{"descriptor_sets": ["*"]}"#, "descriptor_sets[0]", "not base64"),
+        ("nonsense", ".", "JSON object"),
+    ] {
+        for column in [Column::Wasm, Column::Native] {
+            let listener = Listener::new("refused").transcoder(column, config);
+            let bootstrap = gateway(&[listener], server.address());
+            let Err(error) = Envoy::start(&installed.path, &bootstrap, &Options::default()) else {
+                panic!("{} starts with {config}", column.name());
+            };
+            let log = error.to_string();
+            let named = format!("configuration key {path}: ");
+            assert!(log.contains(&named) && log.contains(reason), "{} {config}:\n{log}", column.name());
+        }
+    }
+}
+
+fn several_workers(installed: &Installed) {
+    let server = echo_server();
+    let listeners = Column::ALL.map(|column| Listener::new(column.name()).transcoder(column, config(column)));
+    let options = Options { concurrency: 2, ..Options::default() };
+    let envoy = Envoy::start(&installed.path, &gateway(&listeners, server.address()), &options).unwrap();
+    for column in Column::ALL {
+        let address = envoy.address(column.name()).unwrap();
+        let clients: Vec<_> = (0..8_u32)
+            .map(|client| {
+                std::thread::spawn(move || {
+                    for round in 0..25_u32 {
+                        let value = client * 1000 + round;
+                        let body = format!(r#"{{"inputs":[{{"name":"x","shape":[1],"datatype":"UINT32","data":[{value}]}}]}}"#);
+                        let answer = send(Protocol::Http1, address, &Request::post(INFER, body)).unwrap().complete().unwrap();
+                        assert_eq!(answer.json().unwrap()["outputs"][0]["data"][0], value);
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.join().unwrap();
+        }
+    }
+    let messages: usize =
+        server.requests().iter().map(|request| wire::unframe(&request.body).unwrap().len()).sum();
+    assert_eq!(messages, 600);
+}
