@@ -1,0 +1,118 @@
+//! What the command line asks for.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Result;
+use crate::row::Row;
+
+pub(crate) const HELP: &str = "\
+bench [OPTIONS]      usually as: cargo xtask bench [OPTIONS]
+
+  --quick            a smoke run: small tensors, one round; its numbers mean nothing
+  --rounds N         rounds per row (each column once per round); default 11
+  --row NAME         this row only; may be repeated
+  --dist DIR         measure the filters in DIR instead of dist/
+
+$ENVOY is the Envoy to measure with.";
+
+/// A run's extent.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) quick: bool,
+    /// How often each column is measured in each row.
+    pub(crate) rounds: usize,
+    /// Requests per round, one after the other, in the rows with large tensors.
+    pub(crate) requests_per_round: usize,
+    /// Large requests before the first round: V8 compiles what is hot while they run.
+    pub(crate) warm_up: usize,
+    /// How long a round of the concurrent row lasts.
+    pub(crate) concurrent_round: Duration,
+    /// Height and width of the large tensor.
+    pub(crate) side: usize,
+    /// Where the filters are.
+    pub(crate) dist: PathBuf,
+    only: Vec<Row>,
+}
+
+impl Plan {
+    /// Reads the command line; nothing if it asks for help.
+    pub(crate) fn parse(arguments: &[String]) -> Result<Option<Self>> {
+        let mut plan = Self {
+            quick: false,
+            rounds: 11,
+            requests_per_round: 3,
+            warm_up: 5,
+            concurrent_round: Duration::from_secs(2),
+            side: 512,
+            dist: e2e::dist(""),
+            only: Vec::new(),
+        };
+        let mut arguments = arguments.iter().map(String::as_str);
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value\n\n{HELP}"));
+            match argument {
+                "--quick" => {
+                    plan.quick = true;
+                    (plan.rounds, plan.requests_per_round, plan.warm_up) = (1, 1, 1);
+                    (plan.concurrent_round, plan.side) = (Duration::from_millis(100), 16);
+                }
+                "--rounds" => {
+                    let text = value()?;
+                    let rounds = text.parse().ok().filter(|&rounds| rounds > 0);
+                    plan.rounds = rounds.ok_or_else(|| format!("--rounds {text}: not a positive number"))?;
+                }
+                "--row" => {
+                    let name = value()?;
+                    let row = Row::ALL.into_iter().find(|row| row.name() == name);
+                    let names = || Row::ALL.map(Row::name).join(", ");
+                    plan.only.push(row.ok_or_else(|| format!("no row {name:?}; there are: {}", names()))?);
+                }
+                // Envoy runs in the repository's root, which need not be where this program runs.
+                "--dist" => plan.dist = std::path::absolute(value()?)?,
+                "--help" | "-h" => return Ok(None),
+                other => return Err(format!("no option {other:?}\n\n{HELP}").into()),
+            }
+        }
+        Ok(Some(plan))
+    }
+
+    /// The rows to measure.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        if self.only.is_empty() { Row::ALL.to_vec() } else { self.only.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Option<Plan>> {
+        Plan::parse(&arguments.iter().map(|&a| a.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn without_options_every_row_is_measured_in_full() {
+        let plan = parse(&[]).unwrap().unwrap();
+        assert_eq!((plan.rows().len(), plan.rounds, plan.side), (Row::ALL.len(), 11, 512));
+    }
+
+    #[test]
+    fn named_rows_and_rounds_are_taken() {
+        let plan = parse(&["--row", "tiny", "--rounds", "3"]).unwrap().unwrap();
+        assert_eq!((plan.rows(), plan.rounds), (vec![Row::Tiny], 3));
+    }
+
+    #[test]
+    fn a_wrong_option_is_named() {
+        for (arguments, named) in [
+            (&["--fast"][..], "no option \"--fast\""),
+            (&["--rounds"], "--rounds needs a value"),
+            (&["--rounds", "0"], "not a positive number"),
+            (&["--row", "huge"], "no row \"huge\"; there are: tiny"),
+        ] {
+            let error = parse(arguments).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

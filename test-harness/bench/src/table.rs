@@ -1,0 +1,125 @@
+//! The table that a person reads.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::column::Column;
+use crate::measure::{Measured, Numbers};
+use crate::report::{Compared, Report, cpus};
+use crate::row::Row;
+
+const NAME_WIDTH: usize = 12;
+const WIDTH: usize = 11;
+
+/// The report as text.
+pub(crate) fn of(report: &Report<'_>) -> String {
+    let mut out = String::new();
+    let number = |value: Option<f64>| value.map_or("?".into(), |value| format!("{value:.1}"));
+    let _ = writeln!(
+        out,
+        "Envoy {}, one worker; {} CPUs, load {} before and {} after; medians of {} rounds in turn",
+        report.setup.version,
+        cpus().map_or("?".into(), |cpus| cpus.to_string()),
+        number(report.load[0]),
+        number(report.load[1]),
+        report.plan.rounds,
+    );
+    let side = report.plan.side;
+    let _ =
+        writeln!(out, "large tensor: FP32 1x3x{side}x{side}; CPU is that of the Envoy process, per request");
+    if report.plan.quick {
+        let _ = writeln!(out, "a smoke run: these numbers mean nothing");
+    }
+    for row in &report.rows {
+        block(&mut out, row);
+    }
+    out
+}
+
+fn block(out: &mut String, measured: &Measured) {
+    let sizes = measured.numbers(Column::Passthrough);
+    let sizes = sizes
+        .map_or(String::new(), |n| format!("{} in, {} out", size(n.request_bytes), size(n.answer_bytes)));
+    let _ = writeln!(out, "\n{} ({sizes})", measured.row.title());
+    let heads = match measured.row {
+        Row::Tiny => ["requests/s", "of stock's", "goal", "CPU us", "over pass", "of stock's", "peak+ MiB"],
+        _ => ["latency ms", "CPU ms", "over pass", "of stock's", "goal", "peak+ MiB", "4 at once"],
+    };
+    line(out, "", &heads.map(str::to_owned));
+    for (column, numbers) in &measured.columns {
+        match numbers {
+            Ok(numbers) => {
+                let compared = measured.compared(*column, numbers);
+                let cells = match measured.row {
+                    Row::Tiny => tiny(*column, numbers, compared),
+                    _ => large(*column, numbers, compared),
+                };
+                line(out, column.name(), &cells);
+            }
+            Err(why) => {
+                let _ = writeln!(out, "  {:NAME_WIDTH$} cannot: {why}", column.name());
+            }
+        }
+    }
+}
+
+fn large(column: Column, numbers: &Numbers, compared: Compared) -> [String; 7] {
+    let ours = |value: Option<f64>| value.filter(|_| column != Column::Passthrough);
+    [
+        ms(compared.latency),
+        ms(compared.cpu),
+        cell(ours(compared.extra_cpu.map(|seconds| seconds * 1e3)), 1),
+        cell(ours(compared.extra_to_stock), 3),
+        goal(column.goal().filter(|_| compared.extra_to_stock.is_some()), "<=", compared.reached),
+        mib(numbers.peak_of_one),
+        mib(numbers.peak_of_four),
+    ]
+}
+
+fn tiny(column: Column, numbers: &Numbers, compared: Compared) -> [String; 7] {
+    let ours = |value: Option<f64>| value.filter(|_| column != Column::Passthrough);
+    [
+        cell(compared.per_second, 0),
+        cell(compared.rate_to_stock, 2),
+        goal(column.goal_of_tiny(), ">=", compared.reached),
+        cell(Some(compared.cpu.as_secs_f64() * 1e6), 1),
+        cell(ours(compared.extra_cpu.map(|seconds| seconds * 1e6)), 1),
+        cell(ours(compared.extra_to_stock), 2),
+        mib(numbers.peak_of_four),
+    ]
+}
+
+fn line(out: &mut String, name: &str, cells: &[String]) {
+    let _ = write!(out, "  {name:NAME_WIDTH$}");
+    for cell in cells {
+        let _ = write!(out, " {cell:>WIDTH$}");
+    }
+    out.push('\n');
+}
+
+fn cell(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".into(), |value| format!("{value:.digits$}"))
+}
+
+fn goal(goal: Option<f64>, relation: &str, reached: Option<bool>) -> String {
+    let Some(goal) = goal else { return "-".into() };
+    let verdict = match reached {
+        Some(true) => " ok",
+        Some(false) => " no",
+        None => "",
+    };
+    let digits = if goal < 1.0 { 3 } else { 1 };
+    format!("{relation}{goal:.digits$}{verdict}")
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{:.2}", duration.as_secs_f64() * 1e3)
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
+
+fn size(bytes: usize) -> String {
+    if bytes < 10_000 { format!("{bytes} B") } else { format!("{:.2} MB", bytes as f64 / 1e6) }
+}

@@ -1,0 +1,35 @@
+//! The benchmark's frame works: a smoke run measures every row, with answers checked, in every column.
+
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    e2e::Suite::new().newest_envoy("a_quick_run_measures_every_row_in_every_column", a_quick_run).run()
+}
+
+fn a_quick_run(envoy: &e2e::Installed) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench")).arg("--quick").env("ENVOY", &envoy.path).output();
+    let output = output.expect("the benchmark can be run");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
+
+    let path = stdout.lines().find_map(|line| line.strip_prefix("as JSON: ")).expect("the JSON is named");
+    let text = std::fs::read_to_string(path).expect("the JSON can be read");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let rows = report["rows"].as_array().expect("it has rows");
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        let columns = row["columns"].as_array().expect("a row has columns");
+        let names: Vec<&str> = columns.iter().filter_map(|column| column["column"].as_str()).collect();
+        assert_eq!(names, ["passthrough", "stock", "wasm", "native", "grpc"], "{row}");
+        let binary = row["row"].as_str().is_some_and(|name| name.ends_with("_binary"));
+        for column in columns {
+            if binary && column["column"] == "stock" {
+                assert!(column["unable"].is_string(), "{column}");
+                continue;
+            }
+            let number = |key: &str| column[key].as_f64().unwrap_or_default();
+            assert!(number("cpu_ms") > 0.0 && number("latency_ms") > 0.0, "{column}");
+            assert!(number("idle_bytes") > 1e6 && number("answer_bytes") > 0.0, "{column}");
+        }
+    }
+}
