@@ -18,6 +18,7 @@ enum Piece {
     Buffered,
 }
 
+/// The stream's state. Every id that gets here was given out by `Stream::open`, which puts the state there.
 pub(crate) fn stream<'a>(cx: &'a mut Cx<'_>, id: u32) -> &'a mut StreamState {
     let host: &'a mut Host = cx.data_mut();
     host.streams.entry(id).or_default()

@@ -31,21 +31,26 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// A callback of the module that it may leave out.
+type Callback<P, R> = Option<TypedFunc<P, R>>;
+/// Parameters of `proxy_on_http_call_response`: context, token, and three sizes.
+type CallAnswered = (u32, u32, u32, u32, u32);
+
 /// Functions that the module exports, looked up once.
 pub(crate) struct Exports {
     pub(crate) memory: Memory,
     pub(crate) malloc: TypedFunc<u32, u32>,
-    pub(crate) context_create: Option<TypedFunc<(u32, u32), ()>>,
-    pub(crate) vm_start: Option<TypedFunc<(u32, u32), u32>>,
-    pub(crate) configure: Option<TypedFunc<(u32, u32), u32>>,
-    pub(crate) headers: [Option<TypedFunc<(u32, u32, u32), u32>>; 2],
-    pub(crate) data: [Option<TypedFunc<(u32, u32, u32), u32>>; 2],
-    pub(crate) trailers: [Option<TypedFunc<(u32, u32), u32>>; 2],
-    pub(crate) done: Option<TypedFunc<u32, u32>>,
-    pub(crate) log: Option<TypedFunc<u32, ()>>,
-    pub(crate) delete: Option<TypedFunc<u32, ()>>,
-    pub(crate) tick: Option<TypedFunc<u32, ()>>,
-    pub(crate) call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    pub(crate) context_create: Callback<(u32, u32), ()>,
+    pub(crate) vm_start: Callback<(u32, u32), u32>,
+    pub(crate) configure: Callback<(u32, u32), u32>,
+    pub(crate) headers: [Callback<(u32, u32, u32), u32>; 2],
+    pub(crate) data: [Callback<(u32, u32, u32), u32>; 2],
+    pub(crate) trailers: [Callback<(u32, u32), u32>; 2],
+    pub(crate) done: Callback<u32, u32>,
+    pub(crate) log: Callback<u32, ()>,
+    pub(crate) delete: Callback<u32, ()>,
+    pub(crate) tick: Callback<u32, ()>,
+    pub(crate) call_response: Callback<CallAnswered, ()>,
 }
 
 impl Exports {

@@ -1,5 +1,6 @@
 //! The emulator's behaviour, told with filters written as text, so that no wasm compiler is needed. That it is
 //! also Envoy's behaviour is shown by the probe's traces (`test-harness/conformance`).
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -44,9 +44,11 @@ pub(crate) fn request_headers(case: &Case, id: &str) -> Vec<(String, String)> {
     headers
 }
 
-/// What the upstream answers to `proxy_http_call`.
-pub(crate) fn call_answer()
--> (Vec<(&'static str, &'static str)>, &'static str, Vec<(&'static str, &'static str)>) {
+/// Names and values.
+type Pairs = Vec<(&'static str, &'static str)>;
+
+/// What the upstream answers to `proxy_http_call`: headers, body, trailers.
+pub(crate) fn call_answer() -> (Pairs, &'static str, Pairs) {
     (vec![("x-from", "call")], "answer", vec![("grpc-status", "0")])
 }
 

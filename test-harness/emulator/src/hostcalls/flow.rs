@@ -56,6 +56,10 @@ fn close_stream(mut c: Module<'_>, kind: u32) -> i32 {
         && let Some(s) = host.stream()
     {
         s.details.get_or_insert_with(|| "wasm_close_stream".to_owned());
+        let in_trailers = s.encoding && s.half(Direction::Response).trailers_open;
+        if in_trailers {
+            host.hazard(format!("stream {id}: closed the response in its trailers callback"));
+        }
         host.after_call.push_back(Action::Reset(id));
     }
     Status::Ok.into()
