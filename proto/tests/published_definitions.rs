@@ -8,6 +8,8 @@
 
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use std::collections::BTreeMap;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 type Fields = BTreeMap<String, (u32, i32, i32, String)>;
 

@@ -74,6 +74,8 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn a_message_split_at_every_byte_is_the_same_message() {

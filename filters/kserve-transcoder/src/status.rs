@@ -96,6 +96,8 @@ fn percent_decoded(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn problem(code: &str, message: &str) -> Problem {
         Status::parse(code.as_bytes(), message.as_bytes()).problem()

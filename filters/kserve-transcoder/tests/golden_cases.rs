@@ -1,12 +1,13 @@
 //! Every golden case on the bare core, in every column and under every chunking.
 
 use kserve_transcoder::KserveTranscoder;
-use scenario::{Chunking, load_dir, run_on_core};
-use std::path::Path;
+use scenario::{Chunking, golden_cases, run_on_core};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 #[test]
 fn every_golden_case_holds_on_the_core_in_every_column_however_it_is_cut() {
-    let cases = load_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test-harness/cases")).unwrap();
+    let cases = golden_cases().unwrap();
     let mut failures = Vec::new();
     let mut runs = 0;
     for case in &cases {

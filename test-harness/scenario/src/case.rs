@@ -209,18 +209,40 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), LoadError> {
 fn load(dir: &Path, file: &Path) -> Result<Case, LoadError> {
     let error = |reason: String| LoadError { file: file.to_owned(), reason };
     let text = std::fs::read_to_string(file).map_err(|reason| error(reason.to_string()))?;
-    let mut case: Case = toml::from_str(&text).map_err(|reason| error(reason.to_string()))?;
     let name = file.strip_prefix(dir).unwrap_or(file).with_extension("");
-    case.name = name.to_string_lossy().into_owned();
-    if case.columns.len() < Column::ALL.len() && case.left_out_because.is_none() {
-        return Err(error("columns are left out, but left_out_because does not say why".to_owned()));
-    }
-    case.upstream_message().map_err(error)?;
-    case.answer_data().map_err(error)?;
-    Ok(case)
+    Case::parse(&name.to_string_lossy(), &text).map_err(error)
+}
+
+/// The cases of `test-harness/cases`, as [`load_dir`] reads them, but from this crate's own binary: for tests
+/// that also run where there are no files, as in a browser or in Node.
+///
+/// # Errors
+/// A file is no case.
+pub fn golden_cases() -> Result<Vec<Case>, LoadError> {
+    const GOLDEN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/golden_cases.rs"));
+    let parse = |&(name, text): &(&str, &str)| {
+        Case::parse(name, text)
+            .map_err(|reason| LoadError { file: Path::new(name).with_extension("toml"), reason })
+    };
+    GOLDEN.iter().map(parse).collect()
 }
 
 impl Case {
+    /// Reads a case from TOML.
+    ///
+    /// # Errors
+    /// The text is no case.
+    pub fn parse(name: &str, text: &str) -> Result<Self, String> {
+        let mut case: Self = toml::from_str(text).map_err(|reason| reason.to_string())?;
+        case.name = name.to_owned();
+        if case.columns.len() < Column::ALL.len() && case.left_out_because.is_none() {
+            return Err("columns are left out, but left_out_because does not say why".to_owned());
+        }
+        case.upstream_message()?;
+        case.answer_data()?;
+        Ok(case)
+    }
+
     /// The filter's configuration in a column, as JSON.
     #[must_use]
     pub fn config_in(&self, column: Column) -> String {
@@ -346,6 +368,8 @@ fn grpc_headers() -> Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn hexadecimal_digits_are_read_in_pairs_with_space_anywhere() {

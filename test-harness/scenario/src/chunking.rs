@@ -41,6 +41,8 @@ impl Chunking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn every_chunking_gives_the_whole_body_in_order() {

@@ -12,7 +12,9 @@ mod chunking;
 mod core_host;
 mod message;
 
-pub use case::{Answer, Body, Case, Column, Expect, LoadError, Pairs, Request, Upstream, load_dir};
+pub use case::{
+    Answer, Body, Case, Column, Expect, LoadError, Pairs, Request, Upstream, golden_cases, load_dir,
+};
 pub use check::{Got, Headers, Outcome, Seen};
 pub use chunking::Chunking;
 pub use core_host::run_on_core;

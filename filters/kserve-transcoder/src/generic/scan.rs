@@ -93,6 +93,8 @@ impl Scanner {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn closes_at(json: &str) -> Option<usize> {
         let mut scanner = Scanner::default();

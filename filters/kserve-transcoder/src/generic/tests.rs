@@ -7,6 +7,8 @@ use filter_api::Vm;
 use proptest::prelude::*;
 use prost_reflect::ReflectMessage;
 use std::sync::LazyLock;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 static OURS: LazyLock<Rows> = LazyLock::new(|| Rows::load(&[]).unwrap());
 

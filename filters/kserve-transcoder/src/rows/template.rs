@@ -195,6 +195,8 @@ fn check_field_path(path: &str) -> Result<(), TemplateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn segments(path: &str) -> Vec<&[u8]> {
         path.split('/').skip(1).map(str::as_bytes).collect()

@@ -4,6 +4,8 @@ use super::*;
 use proptest::prelude::*;
 use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver};
 use std::sync::LazyLock;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn rows() -> Rows {
     Rows::load(&[]).unwrap()
