@@ -12,6 +12,7 @@ bench [OPTIONS]      usually as: cargo xtask bench [OPTIONS]
   --quick            a smoke run: small tensors, one round; its numbers mean nothing
   --rounds N         rounds per row (each column once per round); default 11
   --row NAME         this row only; may be repeated
+  --side N           large tensors of 1x3xNxN; default 512
   --dist DIR         measure the filters in DIR instead of dist/
 
 $ENVOY is the Envoy to measure with.";
@@ -59,8 +60,11 @@ impl Plan {
                 }
                 "--rounds" => {
                     let text = value()?;
-                    let rounds = text.parse().ok().filter(|&rounds| rounds > 0);
-                    plan.rounds = rounds.ok_or_else(|| format!("--rounds {text}: not a positive number"))?;
+                    plan.rounds = positive(argument, text)?;
+                }
+                "--side" => {
+                    let text = value()?;
+                    plan.side = positive(argument, text)?;
                 }
                 "--row" => {
                     let name = value()?;
@@ -83,6 +87,11 @@ impl Plan {
     }
 }
 
+fn positive(option: &str, text: &str) -> Result<usize> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| format!("{option} {text}: not a positive number").into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,8 +108,8 @@ mod tests {
 
     #[test]
     fn named_rows_and_rounds_are_taken() {
-        let plan = parse(&["--row", "tiny", "--rounds", "3"]).unwrap().unwrap();
-        assert_eq!((plan.rows(), plan.rounds), (vec![Row::Tiny], 3));
+        let plan = parse(&["--row", "tiny", "--rounds", "3", "--side", "64"]).unwrap().unwrap();
+        assert_eq!((plan.rows(), plan.rounds, plan.side), (vec![Row::Tiny], 3, 64));
     }
 
     #[test]
@@ -108,7 +117,7 @@ mod tests {
         for (arguments, named) in [
             (&["--fast"][..], "no option \"--fast\""),
             (&["--rounds"], "--rounds needs a value"),
-            (&["--rounds", "0"], "not a positive number"),
+            (&["--rounds", "0"], "--rounds 0: not a positive number"),
             (&["--row", "huge"], "no row \"huge\"; there are: tiny"),
         ] {
             let error = parse(arguments).unwrap_err().to_string();

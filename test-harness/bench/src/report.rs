@@ -14,6 +14,9 @@ use crate::row::Row;
 /// The JSON's version: it changes when a key changes its meaning or goes away.
 const SCHEMA: u32 = 1;
 
+/// Differences of resident memory that say nothing, in bytes.
+const MEMORY_NOISE: u64 = 1 << 20;
+
 /// A whole run.
 pub(crate) struct Report<'a> {
     pub(crate) plan: &'a Plan,
@@ -40,6 +43,8 @@ pub(crate) struct Compared {
     pub(crate) rate_to_stock: Option<f64>,
     /// Whether the column's goal is reached. Nothing if it has none in this row.
     pub(crate) reached: Option<bool>,
+    /// Whether the column needs no more memory than stock. Nothing if that is no goal of it.
+    pub(crate) memory_reached: Option<bool>,
 }
 
 impl Report<'_> {
@@ -53,6 +58,7 @@ impl Report<'_> {
             "load_before": self.load[0],
             "load_after": self.load[1],
             "rounds": self.plan.rounds,
+            "side": self.plan.side,
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
         })
     }
@@ -82,6 +88,10 @@ impl Measured {
             Row::Tiny => column.goal_of_tiny().zip(rate_to_stock).map(|(goal, rate)| rate >= goal),
             _ => column.goal().zip(extra_to_stock).map(|(goal, extra)| extra <= goal),
         };
+        let fits = |own: u64, stock: u64| own <= stock + MEMORY_NOISE;
+        let memory_reached = column.goal().zip(stock).map(|(_, stock)| {
+            fits(numbers.peak_of_one, stock.peak_of_one) && fits(numbers.peak_of_four, stock.peak_of_four)
+        });
         Compared {
             cpu: median(&numbers.cpu),
             latency: median(&numbers.latency),
@@ -90,6 +100,7 @@ impl Measured {
             extra_to_stock,
             rate_to_stock,
             reached,
+            memory_reached,
         }
     }
 }
@@ -129,6 +140,7 @@ fn column_json(measured: &Measured, column: Column, numbers: &Numbers) -> Value 
         "idle_bytes": numbers.idle_bytes,
         "peak_bytes_1": numbers.peak_of_one,
         "peak_bytes_4": numbers.peak_of_four,
+        "memory_goal_reached": compared.memory_reached,
     })
 }
 
@@ -186,6 +198,16 @@ mod tests {
         assert_eq!(json["columns"][3], json!({ "column": "native", "unable": "not built" }));
         assert_eq!(json["columns"][2]["goal_reached"], false);
         assert_eq!(json["columns"][0]["goal"], Value::Null);
+    }
+
+    #[test]
+    fn memory_may_be_as_high_as_stocks() {
+        let peak = |mib: u64| Numbers { peak_of_one: mib << 20, peak_of_four: mib << 20, ..of(&[1], &[]) };
+        for (own, reached) in [(20, true), (21, true), (22, false)] {
+            let row = measured(Row::BinaryRequest, [peak(0), peak(20), peak(own)]);
+            let memory = |column| row.compared(column, row.numbers(column).unwrap()).memory_reached;
+            assert_eq!((memory(Column::Wasm), memory(Column::Stock)), (Some(reached), None));
+        }
     }
 
     #[test]

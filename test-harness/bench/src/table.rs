@@ -42,8 +42,10 @@ fn block(out: &mut String, measured: &Measured) {
         .map_or(String::new(), |n| format!("{} in, {} out", size(n.request_bytes), size(n.answer_bytes)));
     let _ = writeln!(out, "\n{} ({sizes})", measured.row.title());
     let heads = match measured.row {
-        Row::Tiny => ["requests/s", "of stock's", "goal", "CPU us", "over pass", "of stock's", "peak+ MiB"],
-        _ => ["latency ms", "CPU ms", "over pass", "of stock's", "goal", "peak+ MiB", "4 at once"],
+        Row::Tiny => {
+            ["requests/s", "of stock's", "goal", "CPU us", "over pass", "of stock's", "peak+ MiB", "goal"]
+        }
+        _ => ["latency ms", "CPU ms", "over pass", "of stock's", "goal", "peak+ MiB", "4 at once", "goal"],
     };
     line(out, "", &heads.map(str::to_owned));
     for (column, numbers) in &measured.columns {
@@ -63,7 +65,7 @@ fn block(out: &mut String, measured: &Measured) {
     }
 }
 
-fn large(column: Column, numbers: &Numbers, compared: Compared) -> [String; 7] {
+fn large(column: Column, numbers: &Numbers, compared: Compared) -> [String; 8] {
     let ours = |value: Option<f64>| value.filter(|_| column != Column::Passthrough);
     [
         ms(compared.latency),
@@ -73,10 +75,11 @@ fn large(column: Column, numbers: &Numbers, compared: Compared) -> [String; 7] {
         goal(column.goal().filter(|_| compared.extra_to_stock.is_some()), "<=", compared.reached),
         mib(numbers.peak_of_one),
         mib(numbers.peak_of_four),
+        verdict(compared.memory_reached),
     ]
 }
 
-fn tiny(column: Column, numbers: &Numbers, compared: Compared) -> [String; 7] {
+fn tiny(column: Column, numbers: &Numbers, compared: Compared) -> [String; 8] {
     let ours = |value: Option<f64>| value.filter(|_| column != Column::Passthrough);
     [
         cell(compared.per_second, 0),
@@ -86,6 +89,7 @@ fn tiny(column: Column, numbers: &Numbers, compared: Compared) -> [String; 7] {
         cell(ours(compared.extra_cpu.map(|seconds| seconds * 1e6)), 1),
         cell(ours(compared.extra_to_stock), 2),
         mib(numbers.peak_of_four),
+        verdict(compared.memory_reached),
     ]
 }
 
@@ -103,13 +107,12 @@ fn cell(value: Option<f64>, digits: usize) -> String {
 
 fn goal(goal: Option<f64>, relation: &str, reached: Option<bool>) -> String {
     let Some(goal) = goal else { return "-".into() };
-    let verdict = match reached {
-        Some(true) => " ok",
-        Some(false) => " no",
-        None => "",
-    };
     let digits = if goal < 1.0 { 3 } else { 1 };
-    format!("{relation}{goal:.digits$}{verdict}")
+    format!("{relation}{goal:.digits$} {}", verdict(reached))
+}
+
+fn verdict(reached: Option<bool>) -> String {
+    reached.map_or("-", |reached| if reached { "ok" } else { "no" }).into()
 }
 
 fn ms(duration: Duration) -> String {
