@@ -11,6 +11,10 @@ use crate::run::{self, Checked};
 use crate::tools;
 use crate::workspace::Workspace;
 
+/// What wasm-bindgen's runner says, with success, of a binary without tests. Tests under a plain `#[test]` are
+/// such: it does not see them.
+const NO_TESTS_UNDER_NODE: &str = "no tests to run!";
+
 /// The suite that compares hosts: it runs without Envoy, too.
 const CONFORMANCE: &str = "conformance";
 
@@ -88,7 +92,7 @@ fn under_node(workspace: &Workspace, tally: &mut Tally) -> Result<(), Stop> {
     build::target(workspace, build::WEB)?;
     let runner = tools::wasm_bindgen_test_runner(workspace)?;
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "--no-fail-fast", "--lib", "--tests", "--target", build::WEB]);
+    cargo.args(["test", "--no-fail-fast", "--tests", "--target", build::WEB]);
     cargo.args(packages.iter().flat_map(|package| ["-p", package]));
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
     tally.tests(NAME, &mut cargo);
@@ -105,17 +109,31 @@ struct Tally {
 
 impl Tally {
     /// Runs a `cargo test` and adds its closing lines up. One that ends in failure without saying which test
-    /// failed (it did not compile) counts as one.
+    /// failed (it did not compile) counts as one, and so does one that ran no test.
     fn tests(&mut self, name: &str, cargo: &mut Command) {
-        let before = self.failed;
+        let (before, ran_before) = (self.failed, self.ran());
         let outcome = run::step(name, || {
-            let status = cargo.teed(|line| self.add(line))?;
-            if status.success() { Ok(()) } else { Err(Stop::new(format!("{name}: {status}"))) }
+            let mut empty = 0;
+            let status = cargo.teed(|line| {
+                self.add(line);
+                empty += u64::from(line.trim() == NO_TESTS_UNDER_NODE);
+            })?;
+            if !status.success() {
+                Err(Stop::new(format!("{name}: {status}")))
+            } else if self.ran() == ran_before || empty > 0 {
+                Err(Stop::new(format!("{name}: a test binary ran no tests")))
+            } else {
+                Ok(())
+            }
         });
         if let Err(stop) = outcome {
             eprintln!("    {stop}");
             self.failed = self.failed.max(before + 1);
         }
+    }
+
+    fn ran(&self) -> u64 {
+        self.passed + self.failed
     }
 
     /// Notes that something is left out, and why.
@@ -149,6 +167,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn closing_lines_add_up_whoever_wrote_them() {
@@ -171,5 +190,55 @@ mod tests {
         tally.tests("two failures", &mut counted);
         assert_eq!(tally.failed, 3);
         assert!(tally.close().is_err());
+    }
+
+    #[test]
+    fn a_run_that_succeeds_without_a_test_counts_as_one_failure() {
+        for (said, failed) in [
+            ("test result: ok. 3 passed; 0 failed; 0 ignored", 0),
+            ("test result: ok. 0 passed; 0 failed; 3 ignored", 1),
+            ("no tests to run!", 1),
+            ("test result: ok. 3 passed; 0 failed; 0 ignored\nno tests to run!", 1),
+        ] {
+            let mut tally = Tally::default();
+            tally.tests("a run", Command::new("printf").args(["%s\n", said]));
+            assert_eq!(tally.failed, failed, "{said}");
+        }
+    }
+
+    #[test]
+    fn every_test_of_a_crate_that_is_tested_under_node_is_seen_there() {
+        let workspace = Workspace::find().unwrap();
+        let crates = workspace.folders_of_members_with("wasm-bindgen-test");
+        assert!(!crates.is_empty());
+        let mut unseen = Vec::new();
+        for file in crates.iter().flat_map(|folder| sources(folder)) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let seen = text.contains("use wasm_bindgen_test::wasm_bindgen_test as test;");
+            if text.contains("#[test]") && !seen && !NATIVE_ONLY.iter().any(|only| file.ends_with(only)) {
+                unseen.push(file);
+            }
+        }
+        assert_eq!(unseen, [PathBuf::new(); 0], "these have tests that do not run under Node");
+    }
+
+    /// Files with tests that cannot run under Node.
+    const NATIVE_ONLY: &[&str] = &[
+        // Compares files of the repository with what they are made from.
+        "kserve-transcoder/src/config/docs.rs",
+    ];
+
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                _ if path.join("Cargo.toml").exists() => {}
+                _ if path.is_dir() => found.extend(sources(&path)),
+                Some(ending) if ending == "rs" => found.push(path),
+                _ => {}
+            }
+        }
+        found
     }
 }

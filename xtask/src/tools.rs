@@ -28,7 +28,9 @@ pub(crate) fn install(
     run::step(&format!("install {package} {version} (once)"), || {
         let cargo_install = |locked: &[&str]| {
             let mut cargo = workspace.cargo();
-            cargo.args(["install", package, "--version", version, "--debug"]).args(locked);
+            cargo.args(["install", package, "--version", version, "--bin", program]).args(locked);
+            // Without its default features the runner has no TLS, which it needs for browsers alone.
+            cargo.args(["--debug", "--no-default-features"]).env("CARGO_PROFILE_DEV_DEBUG", "false");
             cargo.arg("--root").arg(&root).arg("--target-dir").arg(workspace.target.join("tools/build"));
             cargo.quietly(package)
         };

@@ -46,11 +46,14 @@ impl Workspace {
 
     /// The names of members that depend on `dependency` directly, in any way.
     pub(crate) fn members_with(&self, dependency: &str) -> Vec<&str> {
-        let depends = |package: &&Value| {
+        self.packages_with(dependency).filter_map(|package| package["name"].as_str()).collect()
+    }
+
+    fn packages_with(&self, dependency: &str) -> impl Iterator<Item = &Value> {
+        self.packages().iter().filter(move |package| {
             let all = package["dependencies"].as_array().map_or(&[][..], Vec::as_slice);
             all.iter().any(|d| d["name"] == dependency)
-        };
-        self.packages().iter().filter(depends).filter_map(|p| p["name"].as_str()).collect()
+        })
     }
 
     fn packages(&self) -> &[Value] {
@@ -84,6 +87,16 @@ fn locked_version(lock: &str, package: &str) -> Option<String> {
     let mut lines = lock.lines().skip_while(|line| *line != format!("name = {package:?}"));
     lines.next()?;
     Some(lines.next()?.strip_prefix("version = \"")?.strip_suffix('"')?.to_owned())
+}
+
+#[cfg(test)]
+impl Workspace {
+    /// The folders of members that depend on `dependency` directly, in any way.
+    pub(crate) fn folders_of_members_with(&self, dependency: &str) -> Vec<PathBuf> {
+        let manifests =
+            self.packages_with(dependency).filter_map(|package| package["manifest_path"].as_str());
+        manifests.filter_map(|manifest| Path::new(manifest).parent()).map(Path::to_owned).collect()
+    }
 }
 
 #[cfg(test)]
