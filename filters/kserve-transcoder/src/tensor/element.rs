@@ -9,12 +9,12 @@ pub(super) trait Element {
     /// The size in raw contents, in bytes.
     const SIZE: usize;
 
-    /// The element at the front of `window`, if it is a simple one, as raw bytes with anything behind them,
+    /// The element at the front of `window`, if it is a simple one: its raw bytes as the low bytes of an integer,
     /// the length of its text and the byte behind that.
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)>;
+    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)>;
 
-    /// The element that a whole token is.
-    fn slow(token: &[u8]) -> Result<[u8; 8], NumberError>;
+    /// The element that a whole token is, in the same way.
+    fn slow(token: &[u8]) -> Result<u64, NumberError>;
 }
 
 pub(super) struct Fp32;
@@ -24,20 +24,20 @@ pub(super) struct Bf16;
 pub(super) struct Bool;
 pub(super) struct Integer<T>(PhantomData<T>);
 
-fn low(bits: impl Into<u64>) -> [u8; 8] {
-    bits.into().to_le_bytes()
+fn low(bits: impl Into<u64>) -> u64 {
+    bits.into()
 }
 
 impl Element for Fp32 {
     const SIZE: usize = 4;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
         let (number, length, end) = Decimal::scan(window)?;
         Some((low(number.fast_f32()?.to_bits()), length, end))
     }
 
-    fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
+    fn slow(token: &[u8]) -> Result<u64, NumberError> {
         Ok(low(f32_of(token)?.to_bits()))
     }
 }
@@ -46,7 +46,7 @@ impl Element for Fp64 {
     const SIZE: usize = 8;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
         let (number, length, end) = Decimal::scan(window)?;
         let value = match number.fast_f64() {
             Some(value) => value,
@@ -55,7 +55,7 @@ impl Element for Fp64 {
         Some((low(value.to_bits()), length, end))
     }
 
-    fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
+    fn slow(token: &[u8]) -> Result<u64, NumberError> {
         Ok(low(f64_of(token)?.to_bits()))
     }
 }
@@ -64,12 +64,12 @@ impl Element for Fp16 {
     const SIZE: usize = 2;
 
     #[inline]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
         let (number, length, end) = Decimal::scan(window)?;
         Some((low(half::FP16.fast(number)?), length, end))
     }
 
-    fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
+    fn slow(token: &[u8]) -> Result<u64, NumberError> {
         Ok(low(half::FP16.of(token)?))
     }
 }
@@ -78,12 +78,12 @@ impl Element for Bf16 {
     const SIZE: usize = 2;
 
     #[inline]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
         let (number, length, end) = Decimal::scan(window)?;
         Some((low(half::BF16.fast(number)?), length, end))
     }
 
-    fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
+    fn slow(token: &[u8]) -> Result<u64, NumberError> {
         Ok(low(half::BF16.of(token)?))
     }
 }
@@ -92,7 +92,7 @@ impl Element for Bool {
     const SIZE: usize = 1;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
         let (value, length) = match window {
             [b't', b'r', b'u', b'e', ..] => (1_u8, 4),
             [b'f', b'a', b'l', b's', b'e', ..] => (0, 5),
@@ -103,7 +103,7 @@ impl Element for Bool {
         ends_number(end).then_some((low(value), length, end))
     }
 
-    fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
+    fn slow(token: &[u8]) -> Result<u64, NumberError> {
         match token {
             b"true" => Ok(low(1_u8)),
             b"false" => Ok(low(0_u8)),
@@ -135,19 +135,19 @@ impl<T: Whole> Element for Integer<T> {
     const SIZE: usize = T::SIZE;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<([u8; 8], usize, u8)> {
+    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
         let (number, length, end) = Decimal::scan(window)?;
         // Beyond this only UINT64 goes, and that the slow way.
         let size = i64::try_from(number.mantissa).ok()?;
         let value = if number.negative { -size } else { size };
         let (low, high) = (T::MIN.max(i64::MIN.into()) as i64, T::MAX.min(i64::MAX.into()) as i64);
         let fits = number.exponent == 0 && (low..=high).contains(&value);
-        fits.then_some((value.to_le_bytes(), length, end))
+        fits.then_some((value as u64, length, end))
     }
 
-    fn slow(token: &[u8]) -> Result<[u8; 8], NumberError> {
+    fn slow(token: &[u8]) -> Result<u64, NumberError> {
         // The low bytes of the two's complement are the raw element for every width and sign.
-        Ok((integer_of(token, T::MIN, T::MAX)? as i64).to_le_bytes())
+        Ok(integer_of(token, T::MIN, T::MAX)? as u64)
     }
 }
 
@@ -163,10 +163,10 @@ mod tests {
         assert_eq!(Integer::<u8>::slow(b"256"), Err(NumberError::OutOfRange));
         assert_eq!(Integer::<u8>::slow(b"-0"), Ok(low(0_u8)));
         assert_eq!(Integer::<u8>::slow(b"-1"), Err(NumberError::OutOfRange));
-        assert_eq!(Integer::<i8>::slow(b"-128").unwrap()[0], 0x80);
+        assert_eq!(Integer::<i8>::slow(b"-128").unwrap() as u8, 0x80);
         assert_eq!(Integer::<u64>::slow(b"18446744073709551615"), Ok(low(u64::MAX)));
         assert_eq!(Integer::<u64>::slow(b"18446744073709551616"), Err(NumberError::OutOfRange));
-        assert_eq!(Integer::<i64>::slow(b"-9223372036854775808"), Ok(i64::MIN.to_le_bytes()));
+        assert_eq!(Integer::<i64>::slow(b"-9223372036854775808"), Ok(i64::MIN as u64));
         assert_eq!(Integer::<i64>::slow(b"9223372036854775808"), Err(NumberError::OutOfRange));
     }
 

@@ -244,6 +244,8 @@ impl<'a, 'b, P: Print<SIZE>, const SIZE: usize> Elements<'a, 'b, P, SIZE> {
 }
 
 impl<P: Print<SIZE>, const SIZE: usize> Sink for Elements<'_, '_, P, SIZE> {
+    // In one function for all datatypes V8 finds no registers for the loops.
+    #[inline(never)]
     fn write(&mut self, mut bytes: &[u8]) {
         while self.have > 0 {
             let Some((byte, rest)) = bytes.split_first() else { return };
