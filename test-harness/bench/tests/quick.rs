@@ -1,14 +1,20 @@
-//! The benchmark's frame works: a smoke run measures every row, with answers checked, in every column.
+//! The benchmark itself works: a smoke run measures a row of each kind, with answers checked, in every column.
 
 use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
-    e2e::Suite::new().newest_envoy("a_quick_run_measures_every_row_in_every_column", a_quick_run).run()
+    e2e::Suite::new()
+        .newest_envoy("a_quick_run_measures_a_row_of_each_kind_in_every_column", a_quick_run)
+        .run()
 }
 
+/// All four kinds. The other rows differ in their numbers only, and each would start five more Envoys.
+const ROWS: [&str; 4] = ["tiny", "request_17", "response_typed_9", "response_binary"];
+
 fn a_quick_run(envoy: &e2e::Installed) {
-    let output = Command::new(env!("CARGO_BIN_EXE_bench")).arg("--quick").env("ENVOY", &envoy.path).output();
-    let output = output.expect("the benchmark can be run");
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
+    bench.arg("--quick").args(ROWS.iter().flat_map(|row| ["--row", row])).env("ENVOY", &envoy.path);
+    let output = bench.output().expect("the benchmark can be run");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
 
@@ -16,7 +22,7 @@ fn a_quick_run(envoy: &e2e::Installed) {
     let text = std::fs::read_to_string(path).expect("the JSON can be read");
     let report: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
     let rows = report["rows"].as_array().expect("it has rows");
-    assert_eq!(rows.len(), 10);
+    assert_eq!(rows.iter().filter_map(|row| row["row"].as_str()).collect::<Vec<_>>(), ROWS);
     for row in rows {
         let columns = row["columns"].as_array().expect("a row has columns");
         let names: Vec<&str> = columns.iter().filter_map(|column| column["column"].as_str()).collect();
