@@ -1,4 +1,5 @@
-//! One row: an Envoy per column, memory first, then timed rounds in which the columns take turns.
+//! One row: an Envoy per column, memory first, then timed rounds in which the columns take turns; all of it several
+//! times over with new processes.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,8 +54,36 @@ pub(crate) struct Numbers {
     pub(crate) peak_of_four: u64,
 }
 
+impl Numbers {
+    /// Adds what was measured with another process.
+    fn add(&mut self, more: Self) {
+        self.cpu.extend(more.cpu);
+        self.latency.extend(more.latency);
+        self.per_second.extend(more.per_second);
+        self.idle_bytes = self.idle_bytes.max(more.idle_bytes);
+        self.peak_of_one = self.peak_of_one.max(more.peak_of_one);
+        self.peak_of_four = self.peak_of_four.max(more.peak_of_four);
+    }
+}
+
 /// Measures `row` in every column.
+///
+/// How fast a wasm module is depends on what V8 happened to compile when, and stays so for the life of a process:
+/// one process per column would measure that chance.
 pub(crate) fn row(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
+    let mut measured = in_new_processes(row, plan, setup)?;
+    for _ in 1..plan.processes {
+        let more = in_new_processes(row, plan, setup)?;
+        for ((_, numbers), (_, more)) in measured.columns.iter_mut().zip(more.columns) {
+            if let (Ok(numbers), Ok(more)) = (numbers, more) {
+                numbers.add(more);
+            }
+        }
+    }
+    Ok(measured)
+}
+
+fn in_new_processes(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
     let mut stands = Vec::new();
     let mut unable = Vec::new();
     for column in Column::ALL {
@@ -69,7 +98,7 @@ pub(crate) fn row(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
     for stand in &mut stands {
         stand.warm_up(row, plan).map_err(|e| in_column(stand.column, e))?;
     }
-    for round in 0..plan.rounds {
+    for round in 0..plan.rounds_per_process {
         // Another column begins each time, so that none always follows the same one.
         for turn in 0..stands.len() {
             let at = (round + turn) % stands.len();

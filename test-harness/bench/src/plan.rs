@@ -10,7 +10,7 @@ pub(crate) const HELP: &str = "\
 bench [OPTIONS]      usually as: cargo xtask bench [OPTIONS]
 
   --quick            a smoke run: small tensors, one round; its numbers mean nothing
-  --rounds N         rounds per row (each column once per round); default 11
+  --rounds N         rounds (each column once per round) with each process; default 4
   --row NAME         this row only; may be repeated
   --side N           large tensors of 1x3xNxN; default 512
   --dist DIR         measure the filters in DIR instead of dist/
@@ -21,8 +21,10 @@ $ENVOY is the Envoy to measure with.";
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) quick: bool,
-    /// How often each column is measured in each row.
-    pub(crate) rounds: usize,
+    /// How many processes each column is measured with in each row, one after the other.
+    pub(crate) processes: usize,
+    /// How often each of them is measured.
+    pub(crate) rounds_per_process: usize,
     /// Requests per round, one after the other, in the rows with large tensors.
     pub(crate) requests_per_round: usize,
     /// Large requests before the first round: V8 compiles what is hot while they run.
@@ -41,7 +43,8 @@ impl Plan {
     pub(crate) fn parse(arguments: &[String]) -> Result<Option<Self>> {
         let mut plan = Self {
             quick: false,
-            rounds: 11,
+            processes: 3,
+            rounds_per_process: 4,
             requests_per_round: 3,
             warm_up: 5,
             concurrent_round: Duration::from_secs(2),
@@ -55,12 +58,13 @@ impl Plan {
             match argument {
                 "--quick" => {
                     plan.quick = true;
-                    (plan.rounds, plan.requests_per_round, plan.warm_up) = (1, 1, 1);
+                    (plan.processes, plan.rounds_per_process) = (1, 1);
+                    (plan.requests_per_round, plan.warm_up) = (1, 1);
                     (plan.concurrent_round, plan.side) = (Duration::from_millis(100), 16);
                 }
                 "--rounds" => {
                     let text = value()?;
-                    plan.rounds = positive(argument, text)?;
+                    plan.rounds_per_process = positive(argument, text)?;
                 }
                 "--side" => {
                     let text = value()?;
@@ -103,13 +107,13 @@ mod tests {
     #[test]
     fn without_options_every_row_is_measured_in_full() {
         let plan = parse(&[]).unwrap().unwrap();
-        assert_eq!((plan.rows().len(), plan.rounds, plan.side), (Row::ALL.len(), 11, 512));
+        assert_eq!((plan.rows().len(), plan.rounds_per_process, plan.side), (Row::ALL.len(), 4, 512));
     }
 
     #[test]
     fn named_rows_and_rounds_are_taken() {
         let plan = parse(&["--row", "tiny", "--rounds", "3", "--side", "64"]).unwrap().unwrap();
-        assert_eq!((plan.rows(), plan.rounds, plan.side), (vec![Row::Tiny], 3, 64));
+        assert_eq!((plan.rows(), plan.rounds_per_process, plan.side), (vec![Row::Tiny], 3, 64));
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl Report<'_> {
             "cpus": cpus(),
             "load_before": self.load[0],
             "load_after": self.load[1],
-            "rounds": self.plan.rounds,
+            "processes": self.plan.processes,
+            "rounds": self.plan.rounds_per_process,
             "side": self.plan.side,
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
         })

@@ -17,12 +17,13 @@ pub(crate) fn of(report: &Report<'_>) -> String {
     let number = |value: Option<f64>| value.map_or("?".into(), |value| format!("{value:.1}"));
     let _ = writeln!(
         out,
-        "Envoy {}, one worker; {} CPUs, load {} before and {} after; medians of {} rounds in turn",
+        "Envoy {}, one worker; {} CPUs, load {} before and {} after; medians of {} rounds in turn with each of {} processes",
         report.setup.version,
         cpus().map_or("?".into(), |cpus| cpus.to_string()),
         number(report.load[0]),
         number(report.load[1]),
-        report.plan.rounds,
+        report.plan.rounds_per_process,
+        report.plan.processes,
     );
     let side = report.plan.side;
     let _ =
