@@ -85,9 +85,9 @@ pub trait Plugin: Sized + Send + Sync + 'static {
 /// One HTTP exchange as a filter sees it. Every method has a default that lets everything pass.
 ///
 /// For each direction the host calls [`headers`](Stream::headers), then [`data`](Stream::data) for every chunk,
-/// then [`trailers`](Stream::trailers) if there are any. The response may begin before the request has ended. A
-/// response may begin a second time: if the server breaks off while the response's headers are held, what comes
-/// next is the proxy's own answer in its place.
+/// then [`trailers`](Stream::trailers) if there are any. The response may begin before the request has ended.
+/// A host may end an exchange without a word: Envoy answers by itself, past all filters, if the server breaks off
+/// while the response's headers are held.
 pub trait Stream: Send {
     /// Headers have arrived. `end` says that neither data nor trailers follow.
     fn headers(&mut self, _dir: Dir, _end: bool, _cx: &mut Cx<'_>) -> OnHeaders {

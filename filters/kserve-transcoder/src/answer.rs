@@ -91,8 +91,6 @@ impl Answering {
     ) -> OnHeaders {
         let codec = match std::mem::replace(self, Self::Done) {
             Self::Expected(codec) => codec,
-            // The server broke off while its headers were held, and this is Envoy's own answer in its place.
-            Self::Message(message) if message.holding != Holding::No => None,
             before => {
                 *self = before;
                 return OnHeaders::Continue;

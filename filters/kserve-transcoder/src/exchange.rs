@@ -190,9 +190,14 @@ impl Exchange {
     }
 
     fn response_headers(&mut self, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
-        // The server has answered without waiting for the rest of the body, whose faults no longer matter.
-        if matches!(self.reading, Reading::Body(_) | Reading::Failed { .. }) {
-            self.reading = Reading::Ignored;
+        match std::mem::replace(&mut self.reading, Reading::Ignored) {
+            // What the server says to a request that was never sent in full is not what the client has to mend.
+            Reading::Failed { problem, .. } if matches!(self.answering, Answering::Expected(_)) => {
+                return self.refuse(problem, cx);
+            }
+            // The server has answered without waiting for the rest of the body, which no longer matters.
+            Reading::Failed { .. } | Reading::Body(_) => {}
+            before => self.reading = before,
         }
         let plugin = &self.plugin;
         let holding = Holding::of(plugin.config.holds_response_headers(plugin.caps), plugin.caps);

@@ -249,9 +249,15 @@ impl<P: Plugin> Exchange<P> {
     }
 
     /// Cuts the exchange, so that the client sees an error: HTTP/1.1 loses the connection before the end of the
-    /// message, HTTP/2 gets RST_STREAM.
+    /// message (Envoy closes it after its `delayed_close_timeout`), HTTP/2 gets RST_STREAM.
+    ///
+    /// Envoy may die of a response that is closed in its trailers callback. A local reply there, after headers that
+    /// have gone out, makes Envoy itself reset the stream.
     pub(crate) fn reset(&mut self) -> Flow {
-        let _ok = hostcalls::reset_http_response();
+        let _ok = match self.half(Dir::Response).trailers_here {
+            true => hostcalls::send_http_response(502, Vec::new(), None),
+            false => hostcalls::reset_http_response(),
+        };
         self.detach();
         Flow::Over
     }
