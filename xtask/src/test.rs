@@ -23,6 +23,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     let quick = |Stop(why)| Stop(why + "; `cargo xtask test --quick` needs none of it");
     let mut environment = modules(workspace);
     environment.extend(envoys_and_models(workspace).map_err(quick)?);
+    environment.extend(tools::func_e(workspace)?.map(|path| ("FUNC_E", path)));
     let mut tally = Tally::default();
     without_envoy(workspace, &mut tally, &environment)?;
     let mut cargo = workspace.cargo();

@@ -1,10 +1,39 @@
-//! Developer tools from crates.io, built once under `target/tools`.
+//! Developer tools from crates.io and the Go module proxy, built once under `target/tools`.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::Stop;
 use crate::run::{self, Checked};
 use crate::workspace::Workspace;
+
+/// The func-e that the bootstraps are tried with. PyPI's package of that name is another program.
+const FUNC_E: &str = "github.com/tetratelabs/func-e/cmd/func-e@v1.6.0";
+
+/// func-e: `$FUNC_E`, or built with Go. `None` where there is no Go, or it cannot build it; what needs func-e is then
+/// reported as ignored.
+pub(crate) fn func_e(workspace: &Workspace) -> Result<Option<PathBuf>, Stop> {
+    if let Some(path) = std::env::var_os("FUNC_E").filter(|path| !path.is_empty()) {
+        return Ok(Some(path.into()));
+    }
+    let Some(go) = run::on_path("go") else { return Ok(None) };
+    let folder = workspace.target.join("tools/func-e-1.6.0");
+    let binary = folder.join("func-e");
+    if binary.exists() {
+        return Ok(Some(binary));
+    }
+    run::step("install func-e 1.6.0 (once)", || {
+        let mut command = Command::new(go);
+        command.args(["install", FUNC_E]).env("GOBIN", &folder);
+        Ok(match command.quietly("go")? {
+            Ok(()) => Some(binary),
+            Err(output) => {
+                eprintln!("    not installed, so not tested with: {}", crate::build::last_line(&output));
+                None
+            }
+        })
+    })
+}
 
 /// The runner of wasm-bindgen tests, of the version that the tests are linked with.
 pub(crate) fn wasm_bindgen_test_runner(workspace: &Workspace) -> Result<PathBuf, Stop> {
