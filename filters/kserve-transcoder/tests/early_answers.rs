@@ -1,4 +1,5 @@
 //! Answers that come before the request has ended.
+#![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
 use filter_api::{Caps, Chunk, Cx, Dir, Map, OnData, OnHeaders, Ops, Plugin, Stream, View, Vm};
 use kserve_transcoder::{Exchange, KserveTranscoder};

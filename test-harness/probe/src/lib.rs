@@ -3,7 +3,7 @@
 //! `x-probe-id` names the exchange in the trace. `x-probe` is a script: phases separated by `;`, each a name,
 //! `=`, and operations separated by `,`. A phase name is a callback (`rqh`, `rqb`, `rqt`, `rsh`, `rsb`, `rst`,
 //! `log`, `done`, `del`, `call`), alone or with the number of the call (`rqb.2`) or `.end` for the one with the
-//! end flag. An operation is a word and its arguments after `|`; see [`operate`]. Each callback logs one line:
+//! end flag. An operation is a word and its arguments after `|`; see `operate`. Each callback logs one line:
 //! `PROBE <id> <callback>(<arguments>) <operation>:<result> ... -><code>`.
 #![cfg(target_arch = "wasm32")]
 

@@ -1,5 +1,6 @@
 //! Keeps what is written about the configuration true: `schema/` and the README's table are made from the Rust
 //! types, and these tests fail where they differ. `UPDATE_DOCS=1 cargo test -p kserve-transcoder` writes them.
+#![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
 use super::Config;
 use serde_json::Value;
