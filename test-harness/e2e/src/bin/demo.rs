@@ -5,11 +5,11 @@
 //! `--once` checks the answers against numbers computed here and ends; otherwise everything keeps running.
 
 use e2e::{
-    Answer, Envoy, Error, MlServer, Options, Protocol, Request, dist, models_python, repository, send,
+    Answer, Envoy, Error, MlServer, Protocol, Request, models_python, repository, send, start_shipped,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,8 +40,8 @@ fn run(once: bool) -> Result<usize, Error> {
     println!(
         "Starting Envoy twice, with envoy/kserve-transcoder.yaml and envoy/kserve-transcoder.native.yaml ..."
     );
-    let wasm = start(&binary, "kserve-transcoder.yaml", &server)?;
-    let native = start(&binary, "kserve-transcoder.native.yaml", &server)?;
+    let wasm = start_shipped(&binary, "kserve-transcoder.yaml", server.grpc())?;
+    let native = start_shipped(&binary, "kserve-transcoder.native.yaml", server.grpc())?;
 
     let mut checks = Checks::default();
     for (host, envoy) in [("the wasm filter", &wasm), ("the native module", &native)] {
@@ -95,20 +95,6 @@ fn run(once: bool) -> Result<usize, Error> {
         wait_for_interrupt(&[("wasm", address(&wasm)?), ("native", address(&native)?)])?;
     }
     Ok(checks.failed)
-}
-
-/// Starts Envoy with a shipped bootstrap, on free ports and in front of `server`.
-fn start(envoy: &Path, bootstrap: &str, server: &MlServer) -> Result<Envoy, Error> {
-    let path = repository().join("envoy").join(bootstrap);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| Error::Protocol(format!("cannot read {}: {error}", path.display())))?;
-    // The shipped ports: the listener, the admin interface and the model server.
-    let text = text
-        .replace("port_value: 8080", "port_value: 0")
-        .replace("port_value: 8081", &format!("port_value: {}", server.grpc().port()));
-    let search = dist("").to_string_lossy().into_owned();
-    let environment = vec![("ENVOY_DYNAMIC_MODULES_SEARCH_PATH".into(), search)];
-    Envoy::start(envoy, &text, &Options { environment, ..Options::default() })
 }
 
 fn address(envoy: &Envoy) -> Result<SocketAddr, Error> {
