@@ -5,6 +5,7 @@
 //! response half ([`answer`](crate::answer)) reads one gRPC message and its status and makes the answer.
 
 use crate::answer::{self, Answering, Holding, Limits};
+use crate::body::Body;
 use crate::codec::Request;
 use crate::config::{Config, PathMode};
 use crate::frame;
@@ -105,7 +106,7 @@ enum Reading {
     /// The request's headers have not come, or the answer has been given: nothing to do with what comes.
     Nothing,
     /// The body is being read.
-    Body(Request),
+    Body(Body),
     /// The message has gone out; only white space may follow in the body.
     Sent,
     /// The answer has begun; what still comes of the body is dropped.
@@ -166,17 +167,17 @@ impl Exchange {
             Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(&method, allow, cx),
             Err(problem) => return self.refuse(problem, cx),
         };
-        let codec = match self.codec(row, variables, cx) {
-            Ok(codec) => codec,
+        let body = match self.body(row, variables, cx) {
+            Ok(body) => body,
             Err(problem) => return self.refuse(problem, cx),
         };
         if !end {
             self.rewrite_headers(row, &path, cx);
-            self.reading = Reading::Body(codec);
+            self.reading = Reading::Body(body);
             self.answering = Answering::Expected(None);
             return OnHeaders::Continue;
         }
-        let message = match self.finish(codec, cx) {
+        let message = match self.finish(body, cx) {
             Ok(message) => message,
             Err(problem) => return self.refuse(problem, cx),
         };
@@ -233,12 +234,20 @@ impl Exchange {
         match std::mem::replace(&mut self.reading, Reading::Nothing) {
             Reading::Nothing => return OnTrailers::Continue,
             Reading::Sent | Reading::Ignored => {}
-            // A body that is complete has been sent already: this one is not, and its end says why.
-            Reading::Body(codec) => {
-                if let Err(problem) = self.finish(codec, cx) {
-                    self.refused(cx);
-                    return OnTrailers::Reply(problem.reply());
-                }
+            // A body that was known to be complete has been sent already. This one is not, and its end says why; or it
+            // is compressed, and complete only now.
+            Reading::Body(body) => {
+                let refused = match self.finish(body, cx) {
+                    Ok(message) if self.plugin.caps.emit_in_trailers => {
+                        emit(message, cx);
+                        remove_all(Map::RequestTrailers, cx);
+                        return OnTrailers::Emit;
+                    }
+                    Ok(_) => Problem::bad_request("a request with a compressed body cannot have trailers"),
+                    Err(problem) => problem,
+                };
+                self.refused(cx);
+                return OnTrailers::Reply(refused.reply());
             }
             Reading::Failed { problem, .. } => {
                 self.refused(cx);
@@ -259,9 +268,9 @@ impl Exchange {
                 None => Ok(false),
                 Some(at) => Err(goes_on(before + at, bytes[at])),
             },
-            Reading::Body(codec) => {
-                codec.write(bytes)?;
-                if codec.is_complete() { self.end_of_body(cx) } else { Ok(false) }
+            Reading::Body(body) => {
+                body.write(bytes)?;
+                if body.is_complete() { self.end_of_body(cx) } else { Ok(false) }
             }
             Reading::Failed { problem, still_accepted } => {
                 *still_accepted = still_accepted.saturating_sub(bytes.len());
@@ -273,8 +282,8 @@ impl Exchange {
     /// The body is complete or has ended; returns whether the message was emitted.
     fn end_of_body(&mut self, cx: &mut Cx<'_>) -> Result<bool, Problem> {
         match std::mem::replace(&mut self.reading, Reading::Sent) {
-            Reading::Body(codec) => {
-                let message = self.finish(codec, cx)?;
+            Reading::Body(body) => {
+                let message = self.finish(body, cx)?;
                 emit(message, cx);
                 Ok(true)
             }
@@ -287,8 +296,8 @@ impl Exchange {
     }
 
     /// Turns a complete body into a framed message, and expects its answer.
-    fn finish(&mut self, codec: Request, cx: &mut Cx<'_>) -> Result<Framed, Problem> {
-        let (message, answer) = codec.finish()?;
+    fn finish(&mut self, body: Body, cx: &mut Cx<'_>) -> Result<Framed, Problem> {
+        let (message, answer) = body.finish()?;
         let prefix = frame::prefix(message.len())?;
         self.answering = Answering::Expected(Some(answer));
         cx.ops.count(KserveTranscoder::TRANSCODED, 1);
@@ -309,19 +318,11 @@ impl Exchange {
         OnData::Keep
     }
 
-    fn codec(&self, row: &Arc<Row>, variables: Variables, cx: &Cx<'_>) -> Result<Request, Problem> {
+    fn body(&self, row: &Arc<Row>, variables: Variables, cx: &Cx<'_>) -> Result<Body, Problem> {
         let config = &self.plugin.config;
-        let encoding = cx.view.header(Map::RequestHeaders, "content-encoding");
-        if let Some(encoding) = encoding.filter(|value| !value.eq_ignore_ascii_case(b"identity")) {
-            let encoding = String::from_utf8_lossy(&encoding).into_owned();
-            return Err(Problem {
-                status: 415,
-                message: format!("content-encoding {encoding:?} is not supported").into(),
-                details: "kserve_content_encoding",
-            });
-        }
         let charge = Charge::new(self.plugin.vm.clone(), config.memory_budget_bytes);
-        Ok(match row.kind() {
+        let held = charge.sibling();
+        let codec = match row.kind() {
             RowKind::Infer => {
                 let text = |field: &str| variables.get(field).map(str::to_owned);
                 let target = tensor::Target {
@@ -339,7 +340,9 @@ impl Exchange {
             RowKind::Generic => {
                 Request::Generic(generic::Request::new(row, variables, config.max_request_bytes, charge))
             }
-        })
+        };
+        let encoding = cx.view.header(Map::RequestHeaders, "content-encoding");
+        Body::new(codec, encoding.as_deref(), held)
     }
 
     /// Makes the headers those of the gRPC request.

@@ -5,6 +5,7 @@
 //! descriptors with `google.api.http` rules. See the README beside this crate for the configuration.
 
 mod answer;
+mod body;
 mod codec;
 mod config;
 mod exchange;
