@@ -15,9 +15,6 @@ use crate::workspace::Workspace;
 /// such: it does not see them.
 const NO_TESTS_UNDER_NODE: &str = "no tests to run!";
 
-/// The suite that compares hosts: it runs without Envoy, too.
-const CONFORMANCE: &str = "conformance";
-
 /// Everything.
 pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     let quick = |Stop(why)| Stop(why + "; `cargo xtask test --quick` needs none of it");
@@ -25,22 +22,16 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     environment.extend(envoys_and_models(workspace).map_err(quick)?);
     environment.extend(tools::func_e(workspace)?.map(|path| ("FUNC_E", path)));
     let mut tally = Tally::default();
-    without_envoy(workspace, &mut tally, &environment)?;
-    let mut cargo = workspace.cargo();
-    cargo.args(["test", "--no-fail-fast"]).envs(environment);
-    // The wasm modules have no tests of their own, and could not be linked for this machine.
-    let apart: Vec<&str> = build::wasm_packages().chain([CONFORMANCE]).collect();
-    let with_envoy = workspace.members_beyond_the_default().into_iter().filter(|p| !apart.contains(p));
-    cargo.args(with_envoy.flat_map(|package| ["-p", package]));
-    tally.tests("end to end with Envoy 1.38, 1.39 and 1.40", &mut cargo);
+    under_node(workspace, &mut tally)?;
+    natively(workspace, &mut tally, "all tests, with Envoy 1.38, 1.39 and 1.40", environment)?;
     tally.close()
 }
 
 /// Everything that needs no Envoy and no Python; what does reports itself as ignored.
 pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
     let mut tally = Tally::default();
-    without_envoy(workspace, &mut tally, &modules(workspace))?;
-    tally.skip("end-to-end tests (--quick)");
+    under_node(workspace, &mut tally)?;
+    natively(workspace, &mut tally, "all tests that need no Envoy", modules(workspace))?;
     tally.close()
 }
 
@@ -69,13 +60,20 @@ fn envoys_and_models(workspace: &Workspace) -> Result<Environment, Stop> {
     Ok(environment)
 }
 
-fn without_envoy(workspace: &Workspace, tally: &mut Tally, environment: &Environment) -> Result<(), Stop> {
-    tally.tests("unit and integration tests", workspace.cargo().args(["test", "--no-fail-fast"]));
-    under_node(workspace, tally)?;
+/// All tests on this machine, in one run of cargo: each choice of packages would be a choice of features, for which
+/// wasmtime would be compiled once more.
+fn natively(
+    workspace: &Workspace,
+    tally: &mut Tally,
+    name: &str,
+    environment: Environment,
+) -> Result<(), Stop> {
     build::dist_and_test_modules(workspace)?;
-    let mut conformance = workspace.cargo();
-    conformance.args(["test", "--no-fail-fast", "-p", CONFORMANCE]).envs(environment.clone());
-    tally.tests("conformance on the emulator and natively", &mut conformance);
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--workspace", "--no-fail-fast"]).envs(environment);
+    // The wasm modules have no tests of their own, and could not be linked for this machine.
+    cargo.args(build::wasm_packages().flat_map(|package| ["--exclude", package]));
+    tally.tests(name, &mut cargo);
     Ok(())
 }
 

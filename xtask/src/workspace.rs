@@ -37,13 +37,6 @@ impl Workspace {
         cargo(&self.root)
     }
 
-    /// The names of members that plain `cargo test` leaves out.
-    pub(crate) fn members_beyond_the_default(&self) -> Vec<&str> {
-        let default = self.metadata["workspace_default_members"].as_array().map_or(&[][..], Vec::as_slice);
-        let beyond = |package: &&Value| !default.contains(&package["id"]);
-        self.packages().iter().filter(beyond).filter_map(|p| p["name"].as_str()).collect()
-    }
-
     /// The names of members that depend on `dependency` directly, in any way.
     pub(crate) fn members_with(&self, dependency: &str) -> Vec<&str> {
         self.packages_with(dependency).filter_map(|package| package["name"].as_str()).collect()
@@ -115,8 +108,6 @@ mod tests {
     fn the_workspace_knows_its_members_and_their_dependencies() {
         let workspace = Workspace::find().unwrap();
         assert!(workspace.members_with("serde_json").contains(&"xtask"));
-        let beyond = workspace.members_beyond_the_default();
-        assert!(beyond.contains(&"e2e") && !beyond.contains(&"xtask"), "{beyond:?}");
         assert!(workspace.root.join("xtask/Cargo.toml").exists());
     }
 }
