@@ -23,15 +23,24 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     environment.extend(tools::func_e(workspace)?.map(|path| ("FUNC_E", path)));
     let mut tally = Tally::default();
     under_node(workspace, &mut tally)?;
-    natively(workspace, &mut tally, "all tests, with Envoy 1.38, 1.39 and 1.40", environment)?;
+    build::dist_and_test_modules(workspace)?;
+    natively(workspace, &mut tally, "all tests, with Envoy 1.38, 1.39 and 1.40", environment);
     tally.close()
 }
 
-/// Everything that needs no Envoy and no Python; what does reports itself as ignored.
+/// Everything that needs no Envoy and no Python; what does reports itself as ignored. The modules are unoptimised
+/// ones, and `dist/` is left alone.
 pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
     let mut tally = Tally::default();
     under_node(workspace, &mut tally)?;
-    natively(workspace, &mut tally, "all tests that need no Envoy", modules(workspace))?;
+    let modules = build::quick_modules(workspace)?;
+    let environment = vec![
+        ("KSERVE_TRANSCODER_WASM", modules.join("kserve_transcoder.wasm")),
+        ("INFERENCE_FILTERS_SO", modules.join("libinference_filters.so")),
+        ("PROBE_WASM", modules.join("probe_filter.wasm")),
+        ("TEST_MODULES", modules),
+    ];
+    natively(workspace, &mut tally, "all tests that need no Envoy", environment);
     tally.close()
 }
 
@@ -62,19 +71,12 @@ fn envoys_and_models(workspace: &Workspace) -> Result<Environment, Stop> {
 
 /// All tests on this machine, in one run of cargo: each choice of packages would be a choice of features, for which
 /// wasmtime would be compiled once more.
-fn natively(
-    workspace: &Workspace,
-    tally: &mut Tally,
-    name: &str,
-    environment: Environment,
-) -> Result<(), Stop> {
-    build::dist_and_test_modules(workspace)?;
+fn natively(workspace: &Workspace, tally: &mut Tally, name: &str, environment: Environment) {
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--workspace", "--no-fail-fast"]).envs(environment);
     // The wasm modules have no tests of their own, and could not be linked for this machine.
     cargo.args(build::wasm_packages().flat_map(|package| ["--exclude", package]));
     tally.tests(name, &mut cargo);
-    Ok(())
 }
 
 /// The pure crates on the target of browsers and Node: those that have `wasm-bindgen-test`.

@@ -1,4 +1,6 @@
 //! Every golden case in wasm on the emulator: both wasm columns, every chunking, the module that ships.
+//!
+//! The module is `$KSERVE_TRANSCODER_WASM`, or `dist/kserve_transcoder.wasm`; without it the tests are ignored.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
 use libtest_mimic::{Arguments, Trial};
@@ -16,7 +18,8 @@ const CLUSTER: &str = "model-server";
 const BUFFER_LIMIT: usize = 32 * 1024;
 
 fn main() -> ExitCode {
-    let module = repository().join("dist/kserve_transcoder.wasm");
+    let module = std::env::var_os("KSERVE_TRANSCODER_WASM").map(PathBuf::from);
+    let module = module.unwrap_or_else(|| repository().join("dist/kserve_transcoder.wasm"));
     let ignored = !module.exists();
     let trials = [Column::Wasm, Column::WasmHold].map(|column| {
         let module = module.clone();
