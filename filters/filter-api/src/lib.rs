@@ -216,6 +216,8 @@ pub struct Caps {
     pub body_on_header_only: bool,
     /// Headers can change without the route being selected again.
     pub keep_route: bool,
+    /// [`Ops::set_lb_metadata`] works.
+    pub lb_metadata: bool,
     /// [`OnTrailers::Emit`] works after [`OnData::Keep`], at any size; where it is `false` it works only after
     /// [`OnData::Park`].
     pub emit_in_trailers: bool,
@@ -223,12 +225,22 @@ pub struct Caps {
 
 impl Caps {
     /// A stock proxy-wasm host (Envoy's `envoy.filters.http.wasm`).
-    pub const PROXY_WASM: Self =
-        Self { hold: [false; 2], body_on_header_only: false, keep_route: false, emit_in_trailers: false };
+    pub const PROXY_WASM: Self = Self {
+        hold: [false; 2],
+        body_on_header_only: false,
+        keep_route: false,
+        lb_metadata: false,
+        emit_in_trailers: false,
+    };
 
     /// An Envoy dynamic module.
-    pub const DYNAMIC_MODULE: Self =
-        Self { hold: [true; 2], body_on_header_only: true, keep_route: true, emit_in_trailers: true };
+    pub const DYNAMIC_MODULE: Self = Self {
+        hold: [true; 2],
+        body_on_header_only: true,
+        keep_route: true,
+        lb_metadata: true,
+        emit_in_trailers: true,
+    };
 }
 
 /// A metric that a filter declares.

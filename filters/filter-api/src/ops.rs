@@ -21,6 +21,10 @@ pub enum Op<'a> {
     AddHeader(Map, &'a str, &'a [u8]),
     /// Remove all values of a header.
     RemoveHeader(Map, &'a str),
+    /// Set a pair of the metadata by which the load balancer picks a subset of a cluster's endpoints.
+    SetLbMetadata(&'a str, &'a str),
+    /// Set a property of the exchange, for filters that follow and for the access log.
+    SetProperty(&'a str, &'a [u8]),
     /// What becomes of the route after this call's header operations.
     Route(Route),
     /// Add to the counter at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
@@ -120,6 +124,21 @@ impl Ops {
         self.list.push(Stored::RemoveHeader(map, name));
     }
 
+    /// Sets a pair of the metadata by which the load balancer picks a subset of a cluster's endpoints (in Envoy the
+    /// namespace `envoy.lb` of the dynamic metadata, `envoy.config.cluster.v3.Cluster.LbSubsetConfig`). Only before
+    /// the request's headers have gone on, and only where [`Caps::lb_metadata`](crate::Caps::lb_metadata) is set.
+    pub fn set_lb_metadata(&mut self, key: &str, value: &str) {
+        let (key, value) = (self.store(key.as_bytes()), self.store(value.as_bytes()));
+        self.list.push(Stored::SetLbMetadata(key, value));
+    }
+
+    /// Sets a property of the exchange, at most once for each name. In Envoy it is filter state: `wasm.<name>` where a
+    /// proxy-wasm module sets it, `<name>` where a dynamic module does.
+    pub fn set_property(&mut self, name: &str, value: &[u8]) {
+        let (name, value) = (self.store(name.as_bytes()), self.store(value));
+        self.list.push(Stored::SetProperty(name, value));
+    }
+
     /// Says what becomes of the route.
     pub fn route(&mut self, route: Route) {
         self.list.push(Stored::Route(route));
@@ -156,6 +175,8 @@ impl Ops {
                 Op::AddHeader(*map, self.text(name), &self.arena[value.clone()])
             }
             Stored::RemoveHeader(map, name) => Op::RemoveHeader(*map, self.text(name)),
+            Stored::SetLbMetadata(key, value) => Op::SetLbMetadata(self.text(key), self.text(value)),
+            Stored::SetProperty(name, value) => Op::SetProperty(self.text(name), &self.arena[value.clone()]),
             Stored::Route(route) => Op::Route(*route),
             Stored::Count(metric, by) => Op::Count(*metric, *by),
             Stored::Record(metric, value) => Op::Record(*metric, *value),
@@ -192,6 +213,8 @@ enum Stored {
     SetHeader(Map, Range<usize>, Range<usize>),
     AddHeader(Map, Range<usize>, Range<usize>),
     RemoveHeader(Map, Range<usize>),
+    SetLbMetadata(Range<usize>, Range<usize>),
+    SetProperty(Range<usize>, Range<usize>),
     Route(Route),
     Count(usize, u64),
     Record(usize, u64),
@@ -209,11 +232,15 @@ mod tests {
         let mut ops = Ops::default();
         ops.set_header(Map::RequestHeaders, "te", b"trailers");
         ops.remove_header(Map::RequestHeaders, "content-length");
+        ops.set_lb_metadata("stage", "blue");
+        ops.set_property("stages", b"blue");
         ops.count(3, 1);
         ops.log(Level::Warn, "odd");
         let expected = [
             Op::SetHeader(Map::RequestHeaders, "te", b"trailers"),
             Op::RemoveHeader(Map::RequestHeaders, "content-length"),
+            Op::SetLbMetadata("stage", "blue"),
+            Op::SetProperty("stages", b"blue"),
             Op::Count(3, 1),
             Op::Log(Level::Warn, "odd"),
         ];

@@ -119,7 +119,7 @@ fn operations_out_of_phase(installed: &Installed) {
     for (form, protocol) in columns() {
         let before = bench.dropped();
         let request = post("hello").header("x-echo", "yes").trailer("x-t", "1");
-        let plan = "qh=echo+broken q1=late+echo qt=late+mark ph=late+echo p1=late pt=late+mark";
+        let plan = "qh=echo+broken+subset q1=late+echo qt=late+mark ph=late+echo p1=late pt=late+mark";
         let answer = bench.ask(form, protocol, plan, request);
         assert_eq!((answer.status(), answer.text().as_str()), (200, "hello"), "{form} {protocol:?}");
         let seen = bench.last();
@@ -136,8 +136,8 @@ fn operations_out_of_phase(installed: &Installed) {
             Some("none"),
             "a request header is gone by then"
         );
-        // `broken`, five times `late`, and the echo into headers that went on.
-        assert_eq!(bench.dropped() - before, 7, "{form} {protocol:?}");
+        // `broken`, `subset`, five times `late`, and the echo into headers that went on.
+        assert_eq!(bench.dropped() - before, 8, "{form} {protocol:?}");
     }
     bench.is_well();
 }

@@ -8,7 +8,7 @@
 //!   `pass`, `emit` (what was kept, then the chunk), `keep`, `park`, `reset`;
 //! - how the chunk is written: `upper` (in upper case), `thrice`, `nothing`;
 //! - `mark`: sets `x-marked` to the phase, in the headers or trailers of the phase; `late`: in the request's
-//!   headers, whatever the phase; `broken`: sets a value with a line break;
+//!   headers, whatever the phase; `broken`: sets a value with a line break; `subset`: sets the load balancer's metadata;
 //! - `echo`: copies the request header `x-echo` to `x-echoed` of the phase's map, `none` for one that cannot be
 //!   read; `names`: sets `x-names` to the names of all request headers that can be read; `cluster`: sets
 //!   `x-cluster` to the property `xds.cluster_name`.
@@ -197,6 +197,7 @@ impl Exchange {
             match word {
                 "mark" => cx.ops.set_header(map, "x-marked", phase.as_bytes()),
                 "late" => cx.ops.set_header(Map::RequestHeaders, "x-late", phase.as_bytes()),
+                "subset" => cx.ops.set_lb_metadata("phase", phase),
                 "broken" => cx.ops.set_header(map, "x-broken", b"one\r\nx-two: three"),
                 "echo" => {
                     let value = cx.view.header(Map::RequestHeaders, "x-echo");

@@ -296,6 +296,23 @@ unsafe extern "C" {
     #[link_name = "envoy_dynamic_module_callback_http_filter_scheduler_delete"]
     pub(crate) fn scheduler_delete(scheduler: *mut EnvoyScheduler);
 
+    /// Sets a string in a namespace of the stream's dynamic metadata, and makes the namespace if need be.
+    #[link_name = "envoy_dynamic_module_callback_http_set_dynamic_metadata_string"]
+    pub(crate) fn set_dynamic_metadata_string(
+        stream: *mut EnvoyStream,
+        namespace: ModuleBuffer,
+        key: ModuleBuffer,
+        value: ModuleBuffer,
+    );
+
+    /// Sets read-only filter state with the life of the stream's filter chain. Envoy complains of a key that exists.
+    #[link_name = "envoy_dynamic_module_callback_http_set_filter_state_bytes"]
+    pub(crate) fn set_filter_state_bytes(
+        stream: *mut EnvoyStream,
+        key: ModuleBuffer,
+        value: ModuleBuffer,
+    ) -> bool;
+
     /// Has the route selected again from the request headers as they are now.
     #[link_name = "envoy_dynamic_module_callback_http_clear_route_cache"]
     pub(crate) fn clear_route_cache(stream: *mut EnvoyStream);

@@ -127,6 +127,19 @@ impl<'hook> Envoy<'hook> {
         unsafe { abi::set_header(self.stream, map_type(map), name.as_bytes().into(), ModuleBuffer::NULL) };
     }
 
+    /// Sets a pair of the metadata that subsets of endpoints are matched with.
+    pub(crate) fn set_lb_metadata(self, key: &str, value: &str) {
+        let (key, value) = (key.as_bytes().into(), value.as_bytes().into());
+        // SAFETY: the stream is valid during the hook; Envoy copies all buffers.
+        unsafe { abi::set_dynamic_metadata_string(self.stream, b"envoy.lb"[..].into(), key, value) };
+    }
+
+    /// Sets filter state that cannot be changed any more.
+    pub(crate) fn set_filter_state(self, name: &str, value: &[u8]) {
+        // SAFETY: the stream is valid during the hook; Envoy copies both buffers.
+        unsafe { abi::set_filter_state_bytes(self.stream, name.as_bytes().into(), value.into()) };
+    }
+
     /// Has the route selected again.
     pub(crate) fn clear_route_cache(self) {
         // SAFETY: the stream is valid during the hook.

@@ -34,6 +34,12 @@ pub(crate) fn apply(
             Op::SetHeader(map, name, value) => envoy.set_header(map, name, value),
             Op::AddHeader(map, name, value) => envoy.add_header(map, name, value),
             Op::RemoveHeader(map, name) => envoy.remove_header(map, name),
+            Op::SetLbMetadata(key, value) if !released(Dir::Request) => envoy.set_lb_metadata(key, value),
+            Op::SetLbMetadata(key, _) => {
+                let text = format!("the load balancer's {key} is not set, because the headers have gone on");
+                envoy::log(Level::Debug, filter.name, &text);
+            }
+            Op::SetProperty(name, value) => envoy.set_filter_state(name, value),
             Op::Route(wanted) => route = Some(wanted),
             Op::Count(index, by) => {
                 if let Some(id) = metric(index) {

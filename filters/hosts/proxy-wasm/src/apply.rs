@@ -79,6 +79,16 @@ impl Voice {
                         let _ok = hostcalls::remove_map_value(map_type(map), name);
                     }
                 }
+                Op::SetLbMetadata(key, _) => {
+                    self.dropped(|| {
+                        format!("{key:?} of the load balancer's metadata, which a module cannot write")
+                    });
+                }
+                // The SDK panics where Envoy refuses, as it does a name that another module declared read-only.
+                Op::SetProperty("", _) => self.dropped(|| "a property without a name".to_owned()),
+                Op::SetProperty(name, value) => {
+                    let _ok = hostcalls::set_property(vec![name], Some(value));
+                }
                 // Envoy selects the route again whenever a module changes a request header, and a core that
                 // asks for less did not read the caps.
                 Op::Route(_) => {}

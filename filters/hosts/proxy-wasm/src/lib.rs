@@ -29,6 +29,8 @@
 //! - **[`Wait`](filter_api::OnHeaders::Wait)** reads no body. Where the operator set the flag above, Envoy
 //!   buffers the body that arrives meanwhile, under its limit.
 //! - **Calls** take text only: a header whose value is not UTF-8 is left out.
+//! - **[`set_property`](filter_api::Ops::set_property)** sets filter state `wasm.<name>`. The name must not be one that
+//!   another module of the listener declared read-only.
 //! - **A reply's details** cannot be passed on: the SDK sends none. A reply is not shown to the core that gave it.
 //! - **[`Reset`](filter_api::OnData::Reset)** closes an HTTP/1.1 connection before the end of the message, and sends
 //!   RST_STREAM with INTERNAL_ERROR over HTTP/2, in every phase.

@@ -11,6 +11,7 @@ use super::chain::{self, Hooks};
 use super::state::{self, Call, StreamOptions};
 use proxy_wasm_emulator::{Delivered, Direction, HeaderMap, HttpResponse};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_void};
 use std::path::Path;
 use symbols::{Buf, RTLD_NOW, Symbols, dlerror, dlopen};
@@ -207,6 +208,20 @@ impl Stream<'_> {
     #[must_use]
     pub fn route_selections(&self) -> usize {
         self.inner.state.borrow().route_selections
+    }
+
+    /// The dynamic metadata that the load balancer matches subsets with, by key.
+    #[must_use]
+    pub fn lb_metadata(&self) -> BTreeMap<String, String> {
+        let state = self.inner.state.borrow();
+        let pairs = state.metadata.iter().filter(|((namespace, _), _)| namespace == "envoy.lb");
+        pairs.map(|((_, key), value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// Filter state that the module has set.
+    #[must_use]
+    pub fn filter_state(&self, name: &str) -> Option<Vec<u8>> {
+        self.inner.state.borrow().filter_state.get(name).cloned()
     }
 
     /// Calls that are not answered yet.

@@ -63,6 +63,9 @@ pub(crate) struct State {
     pub(crate) next_call: u64,
     pub(crate) details: Option<String>,
     pub(crate) route_selections: usize,
+    /// Dynamic metadata: namespace and key, and the value.
+    pub(crate) metadata: BTreeMap<(String, String), String>,
+    pub(crate) filter_state: BTreeMap<String, Vec<u8>>,
     /// The filter has answered itself: its response hooks are not called any more.
     pub(crate) replied: bool,
     /// Answered, or reset.

@@ -238,6 +238,20 @@ callbacks! {
     }
     // Its presence says that the host is 1.39 or newer; it is not called.
     fn envoy_dynamic_module_callback_http_get_filter_state_object() {}
+    fn envoy_dynamic_module_callback_http_set_dynamic_metadata_string(
+        stream: *const c_void, namespace: Buf, key: Buf, value: Buf
+    ) {
+        let mut state = unsafe { state(stream) }.borrow_mut();
+        unsafe { state.metadata.insert((namespace.text(), key.text()), value.text()) };
+    }
+    fn envoy_dynamic_module_callback_http_set_filter_state_bytes(
+        stream: *const c_void, key: Buf, value: Buf
+    ) -> bool {
+        let mut state = unsafe { state(stream) }.borrow_mut();
+        // Envoy keeps the first value, and calls another one a bug.
+        unsafe { state.filter_state.entry(key.text()).or_insert_with(|| value.bytes().to_vec()) };
+        true
+    }
     fn envoy_dynamic_module_callback_http_clear_route_cache(stream: *const c_void) {
         unsafe { state(stream) }.borrow_mut().route_selections += 1;
     }
