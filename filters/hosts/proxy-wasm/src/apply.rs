@@ -60,22 +60,26 @@ impl Voice {
         self.log(Level::Warn, || format!("dropped: {}", text()));
     }
 
-    /// Applies operations in order. Those on a map that is not in the filter's hands are dropped.
-    pub(crate) fn apply(&self, ops: &Ops, view: HostView) {
+    /// Applies operations in order. Those on a map that is not in the filter's hands are dropped, and those that
+    /// would change nothing are left out.
+    pub(crate) fn apply(&self, ops: &Ops, view: &HostView) {
         for op in ops.iter() {
             match op {
                 Op::SetHeader(map, name, value) => {
-                    if self.allows(view, map, name, value) {
+                    if self.allows(view, map, name, value) && !view.is_already(map, name, &[value]) {
+                        view.changes(map, name);
                         let _ok = hostcalls::set_map_value_bytes(map_type(map), name, Some(value));
                     }
                 }
                 Op::AddHeader(map, name, value) => {
                     if self.allows(view, map, name, value) {
+                        view.changes(map, name);
                         let _ok = hostcalls::add_map_value_bytes(map_type(map), name, value);
                     }
                 }
                 Op::RemoveHeader(map, name) => {
-                    if self.allows(view, map, name, b"") {
+                    if self.allows(view, map, name, b"") && !view.is_already(map, name, &[]) {
+                        view.changes(map, name);
                         let _ok = hostcalls::remove_map_value(map_type(map), name);
                     }
                 }
@@ -137,7 +141,7 @@ impl Voice {
         self.metrics.get(index).copied().flatten()
     }
 
-    fn allows(&self, view: HostView, map: Map, name: &str, value: &[u8]) -> bool {
+    fn allows(&self, view: &HostView, map: Map, name: &str, value: &[u8]) -> bool {
         if !view.has(map) {
             self.dropped(|| format!("{name} of {map:?}, which are not here"));
             return false;

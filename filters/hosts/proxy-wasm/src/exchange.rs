@@ -217,7 +217,7 @@ impl<P: Plugin> Exchange<P> {
         let mut ops = take_ops();
         let view = HostView::new(&self.halves);
         let verdict = ask(stream, &mut Cx { view: &view, ops: &mut ops, out });
-        self.voice.apply(&ops, view);
+        self.voice.apply(&ops, &view);
         let calls = ops.take_calls();
         give_back(ops);
         Some((verdict, calls))

@@ -4,41 +4,70 @@ use crate::half::Half;
 use filter_api::{Map, View};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MapType;
+use std::cell::{OnceCell, RefCell};
 
-/// Which header maps are in the filter's hands: Envoy answers for another with an error, and the SDK turns
-/// that error into a panic.
-#[derive(Clone, Copy, Debug)]
+/// An exchange within one callback.
+///
+/// A map is fetched whole when it is first read: one host call costs as much as two or three headers in it, and a
+/// core reads more than that. What is known of the map then also spares the host calls that would change nothing.
+#[derive(Debug)]
 pub(crate) struct HostView {
+    /// Which header maps are in the filter's hands: Envoy answers for another with an error, and the SDK turns
+    /// that error into a panic.
     here: [bool; 4],
+    fetched: [OnceCell<Vec<(String, Vec<u8>)>>; 4],
+    changes: RefCell<Changes>,
 }
+
+/// The headers that this callback's operations have written, by map and name: of these the fetched map says
+/// nothing any more.
+type Changes = Vec<(Map, String)>;
 
 impl HostView {
     pub(crate) fn new([request, response]: &[Half; 2]) -> Self {
         let here =
             [request.headers_here(), request.trailers_here, response.headers_here(), response.trailers_here];
-        Self { here }
+        Self { here, fetched: Default::default(), changes: RefCell::default() }
     }
 
     /// Whether a map can be read and written.
-    pub(crate) fn has(self, map: Map) -> bool {
+    pub(crate) fn has(&self, map: Map) -> bool {
         self.here[map as usize]
+    }
+
+    /// Whether a header is known to have just these values, so that writing them would change nothing.
+    pub(crate) fn is_already(&self, map: Map, name: &str, values: &[&[u8]]) -> bool {
+        let Some(headers) = self.fetched[map as usize].get() else { return false };
+        let changed = |(other, changed): &(Map, String)| *other == map && changed == name;
+        let here = headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_slice());
+        here.eq(values.iter().copied()) && !self.changes.borrow().iter().any(changed)
+    }
+
+    /// Notes that a header is being written.
+    pub(crate) fn changes(&self, map: Map, name: &str) {
+        // Of a map that nobody has read nothing is known anyway.
+        if self.fetched[map as usize].get().is_some() {
+            self.changes.borrow_mut().push((map, name.to_owned()));
+        }
+    }
+
+    fn map(&self, map: Map) -> &[(String, Vec<u8>)] {
+        if !self.has(map) {
+            return &[];
+        }
+        let fetch = || hostcalls::get_map_bytes(map_type(map)).unwrap_or_default();
+        self.fetched[map as usize].get_or_init(fetch)
     }
 }
 
 impl View for HostView {
     fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
-        if !self.has(map) {
-            return None;
-        }
-        hostcalls::get_map_value_bytes(map_type(map), name).ok().flatten()
+        self.map(map).iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
     }
 
     fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
-        if !self.has(map) {
-            return;
-        }
-        for (name, value) in hostcalls::get_map_bytes(map_type(map)).unwrap_or_default() {
-            f(name.as_bytes(), &value);
+        for (name, value) in self.map(map) {
+            f(name.as_bytes(), value);
         }
     }
 
@@ -57,5 +86,29 @@ pub(crate) fn map_type(map: Map) -> MapType {
         Map::RequestTrailers => MapType::HttpRequestTrailers,
         Map::ResponseHeaders => MapType::HttpResponseHeaders,
         Map::ResponseTrailers => MapType::HttpResponseTrailers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_and_unchanged_is_already_there() {
+        let view = HostView::new(&<[Half; 2]>::default());
+        let map = Map::RequestHeaders;
+        assert!(!view.is_already(map, "te", &[]), "nothing is known before the map is fetched");
+
+        let headers = [(":method", "POST"), ("accept", "a"), ("accept", "b")];
+        let owned = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        view.fetched[map as usize].set(owned.to_vec()).unwrap();
+        assert!(view.is_already(map, ":method", &[b"POST"]));
+        assert!(!view.is_already(map, ":method", &[b"GET"]));
+        assert!(!view.is_already(map, "accept", &[b"a"]), "it would lose its second value");
+        assert!(view.is_already(map, "te", &[]));
+
+        view.changes(map, "te");
+        assert!(!view.is_already(map, "te", &[]), "an operation has set it since");
+        assert!(view.is_already(map, "content-length", &[]));
     }
 }
