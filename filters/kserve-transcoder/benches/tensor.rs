@@ -16,7 +16,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use filter_api::{Charge, Sink, Vm};
 use std::hint::black_box;
 use std::time::Duration;
-use tensor::{AnswerForm, Encoding, Options, Request, Response, Target};
+use tensor::{AnswerForm, Options, Request, Response, Target, TensorEncoding};
 
 /// The values of a 1x3x128x128 image.
 const ELEMENTS: usize = 3 * 128 * 128;
@@ -25,7 +25,7 @@ const ELEMENTS: usize = 3 * 128 * 128;
 const CHUNK_BYTES: usize = 16 * 1024;
 
 const OPTIONS: Options = Options {
-    encoding: Encoding::Raw,
+    encoding: TensorEncoding::Raw,
     answer_form: AnswerForm::Kserve,
     max_request_bytes: usize::MAX,
     max_response_bytes: usize::MAX,

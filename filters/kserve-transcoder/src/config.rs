@@ -1,6 +1,6 @@
 //! The filter's configuration.
 
-use crate::tensor;
+use crate::tensor::{self, AnswerForm, TensorEncoding};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use filter_api::{Caps, ConfigError, Dir};
@@ -66,31 +66,6 @@ pub enum PathMode {
     Route,
 }
 
-/// How inputs are sent to the model server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum TensorEncoding {
-    /// As `raw_input_contents`.
-    #[default]
-    Raw,
-    /// As `InferTensorContents`; a message with an FP16 or BF16 input stays raw, since typed contents cannot hold
-    /// them.
-    Contents,
-}
-
-/// How answers look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum AnswerForm {
-    /// As the protocol's REST interface has them.
-    #[default]
-    Kserve,
-    /// As protobuf's JSON has them.
-    Proto,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -138,14 +113,8 @@ impl Config {
     /// What of the configuration concerns the tensor codec.
     pub(crate) fn tensor_options(&self) -> tensor::Options {
         tensor::Options {
-            encoding: match self.tensor_encoding {
-                TensorEncoding::Raw => tensor::Encoding::Raw,
-                TensorEncoding::Contents => tensor::Encoding::Contents,
-            },
-            answer_form: match self.answer_form {
-                AnswerForm::Kserve => tensor::AnswerForm::Kserve,
-                AnswerForm::Proto => tensor::AnswerForm::Proto,
-            },
+            encoding: self.tensor_encoding,
+            answer_form: self.answer_form,
             max_request_bytes: self.max_request_bytes,
             max_response_bytes: self.max_response_bytes,
         }

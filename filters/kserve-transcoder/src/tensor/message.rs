@@ -5,7 +5,7 @@ use super::document::Document;
 use super::encode::{field_len, head, string};
 use super::input::{Contents, Input, check_size};
 use super::typed;
-use super::{Encoding, Target};
+use super::{Target, TensorEncoding};
 use crate::problem::Problem;
 use filter_api::{Charge, Rope};
 
@@ -17,7 +17,7 @@ const RAW_INPUT_CONTENTS: u32 = 7;
 pub(super) fn assemble(
     mut document: Document,
     target: &Target,
-    encoding: Encoding,
+    encoding: TensorEncoding,
     charge: &Charge,
 ) -> Result<Rope, Problem> {
     place_raw(&mut document)?;
@@ -33,7 +33,7 @@ pub(super) fn assemble(
     }
     message.push(document.parameters.encoded())?;
     let half = |input: &Input| matches!(input.datatype, Datatype::Fp16 | Datatype::Bf16);
-    let raw = encoding == Encoding::Raw || document.inputs.iter().any(half);
+    let raw = encoding == TensorEncoding::Raw || document.inputs.iter().any(half);
     let inputs = document.inputs.into_items();
     if raw {
         for input in &inputs {

@@ -18,7 +18,7 @@
 //!   document, in order. `binary_data`, `binary_data_output` and `binary_data_size` are not passed on.
 //! - Protobuf's JSON is accepted for the same message: `contents.fp32_contents` and the like with quoted
 //!   numbers, base64 in `bytes_contents` and `raw_input_contents`, `{"int64_param": "7"}`.
-//! - Messages carry `raw_input_contents`. With [`Encoding::Contents`] they carry typed contents instead;
+//! - Messages carry `raw_input_contents`. With [`TensorEncoding::Contents`] they carry typed contents instead;
 //!   but one FP16 or BF16 input, which typed contents cannot hold, makes the whole message raw, since servers
 //!   refuse a mixture.
 //!
@@ -26,9 +26,12 @@
 //! - Raw or typed contents, packed or not, fields in any order. Everything is checked before the first byte
 //!   of the body is written.
 //! - Floats are written with the fewest digits that read back as the same value of their datatype (`0.1` and
-//!   not `0.10000000149011612` for an FP32; FP16 and BF16 as the FP32 of the same value); NaN and infinities bare, as Triton writes them.
+//!   not `0.10000000149011612` for an FP32; FP16 and BF16 as the FP32 of the same value); NaN and infinities bare,
+//!   as Triton writes them.
 //! - BYTES elements are strings. If one of a tensor is not UTF-8, all of that tensor are base64 and it gets
 //!   the parameter `"content_type": "base64"`, by which MLServer's codecs know it.
+//! - With [`AnswerForm::Proto`] an answer is protobuf's JSON as Envoy's own transcoder writes it: `contents` or base64
+//!   `raw_output_contents`, as the server sent it. Requests for binary outputs are ignored then.
 //! - A `binary_data_size` that a server left among an output's parameters is dropped: clients would take it
 //!   for their own.
 
@@ -75,24 +78,28 @@ pub(crate) struct Target {
     pub(crate) version: Option<String>,
 }
 
-/// How inputs are sent to the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    /// `raw_input_contents`, which all servers understand.
+/// How inputs are sent to the model server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TensorEncoding {
+    /// As `raw_input_contents`.
     #[default]
     Raw,
-    /// `InferTensorContents`.
+    /// As `InferTensorContents`; a message with an FP16 or BF16 input stays raw, since typed contents cannot hold
+    /// them.
     Contents,
 }
 
-/// How an answer looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum AnswerForm {
-    /// As the protocol's REST interface has it.
+/// How answers look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerForm {
+    /// As the protocol's REST interface has them.
     #[default]
     Kserve,
-    /// As protobuf's JSON has it, and as Envoy's own transcoder writes it: `contents` or base64
-    /// `raw_output_contents`, as the server sent it. Requests for binary outputs are ignored then.
+    /// As protobuf's JSON has them.
     Proto,
 }
 
@@ -100,7 +107,7 @@ pub(crate) enum AnswerForm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     /// How inputs are sent.
-    pub(crate) encoding: Encoding,
+    pub(crate) encoding: TensorEncoding,
     /// How answers look.
     pub(crate) answer_form: AnswerForm,
     /// The longest body of a request, in bytes.

@@ -14,7 +14,7 @@ use message::{ModelInferRequest, ModelInferResponse};
 use prost::Message;
 
 const OPTIONS: Options = Options {
-    encoding: Encoding::Raw,
+    encoding: TensorEncoding::Raw,
     answer_form: AnswerForm::Kserve,
     max_request_bytes: 100 << 20,
     max_response_bytes: 100 << 20,

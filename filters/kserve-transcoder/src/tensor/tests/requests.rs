@@ -325,7 +325,7 @@ fn the_json_of_protobuf_is_understood_too() {
 
 #[test]
 fn typed_contents_are_sent_to_servers_that_want_them() {
-    let options = Options { encoding: Encoding::Contents, ..OPTIONS };
+    let options = Options { encoding: TensorEncoding::Contents, ..OPTIONS };
     let message = |body: &str| {
         let (bytes, _) = transcode(options, None, body.as_bytes(), 5).unwrap();
         let message = ModelInferRequest::decode(&bytes[..]).unwrap();
