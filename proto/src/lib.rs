@@ -1,5 +1,7 @@
 //! The KServe v2 (Open Inference Protocol) gRPC service with its HTTP rules, as a descriptor set.
 //!
+//! Triton's extensions of the service are a set of their own, because no set may define a service twice.
+//!
 //! The `.proto` files under `proto/` are our own writing of the protocol's definition; they are compiled when
 //! this crate is built, without `protoc`.
 //!
@@ -12,6 +14,16 @@
 /// A `google.protobuf.FileDescriptorSet`, encoded: the service, and everything that its file imports. Methods
 /// carry their `google.api.http` options.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.binpb"));
+
+/// A `google.protobuf.FileDescriptorSet`, encoded: Triton's extensions of the service, with HTTP rules and with the
+/// options of `kserve/rest.proto`, which say how their JSON looks.
+pub const TRITON_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/triton.binpb"));
+
+/// The full name of the field option that says how a field's JSON looks (`kserve/rest.proto`).
+pub const FORM_OPTION: &str = "kserve.rest.form";
+
+/// The full name of the message option that makes an answer an empty body (`kserve/rest.proto`).
+pub const NO_BODY_OPTION: &str = "kserve.rest.no_body";
 
 /// The full name of the service.
 pub const SERVICE: &str = "inference.GRPCInferenceService";

@@ -17,8 +17,8 @@ fn published(json: &str) -> Fields {
     serde_json::from_str(json).unwrap()
 }
 
-fn ours() -> Fields {
-    let pool = DescriptorPool::decode(kserve_proto::DESCRIPTOR_SET).unwrap();
+fn fields(set: &[u8]) -> Fields {
+    let pool = DescriptorPool::decode(set).unwrap();
     let mine = |message: &MessageDescriptor| message.package_name() == "inference";
     pool.all_messages()
         .filter(mine)
@@ -42,12 +42,12 @@ fn every_field_of_the_specification_is_declared_but_the_one_that_servers_disagre
     for left_out in ["properties", "PropertiesEntry.key", "PropertiesEntry.value"] {
         specification.remove(&format!("ModelMetadataResponse.{left_out}")).unwrap();
     }
-    assert_eq!(ours(), specification);
+    assert_eq!(fields(kserve_proto::DESCRIPTOR_SET), specification);
 }
 
 #[test]
 fn no_field_means_anything_else_to_a_server() {
-    let ours = ours();
+    let ours = fields(kserve_proto::DESCRIPTOR_SET);
     for (server, json) in [
         ("kserve", include_str!("published/kserve.json")),
         ("mlserver", include_str!("published/mlserver.json")),
@@ -67,4 +67,28 @@ fn no_field_means_anything_else_to_a_server() {
         }
         assert!(compared > 60, "{server}: only {compared} fields have a counterpart");
     }
+}
+
+#[test]
+fn tritons_extensions_are_declared_to_the_last_field() {
+    let mut theirs = published(include_str!("published/triton.json"));
+    // The protocol itself, and the streaming call, which has no form over HTTP.
+    theirs.retain(|name, _| {
+        !published(include_str!("published/spec.json")).contains_key(name)
+            && !name.starts_with("ModelStreamInferResponse.")
+    });
+    assert_eq!(fields(kserve_proto::TRITON_DESCRIPTOR_SET), theirs);
+}
+
+#[test]
+fn tritons_enums_have_tritons_numbers() {
+    let pool = DescriptorPool::decode(kserve_proto::TRITON_DESCRIPTOR_SET).unwrap();
+    let published: BTreeMap<String, i32> =
+        serde_json::from_str(include_str!("published/triton_enums.json")).unwrap();
+    let ours = pool.all_enums().filter(|values| values.package_name() == "inference");
+    let ours = ours.flat_map(|values| {
+        let of = values.full_name().strip_prefix("inference.").unwrap().to_owned();
+        values.values().map(|value| (format!("{of}.{}", value.name()), value.number())).collect::<Vec<_>>()
+    });
+    assert_eq!(ours.collect::<BTreeMap<_, _>>(), published);
 }

@@ -4,8 +4,10 @@ use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use std::sync::LazyLock;
 
-static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(kserve_proto::DESCRIPTOR_SET).expect("the built-in descriptor set is well formed")
+/// The protocol, and Triton's extensions of it: both define methods of the same service.
+static POOLS: LazyLock<[DescriptorPool; 2]> = LazyLock::new(|| {
+    [kserve_proto::DESCRIPTOR_SET, kserve_proto::TRITON_DESCRIPTOR_SET]
+        .map(|set| DescriptorPool::decode(set).expect("the built-in descriptor sets are well formed"))
 });
 
 /// Which message of a method.
@@ -56,7 +58,9 @@ pub fn unframe(body: &[u8]) -> Option<&[u8]> {
 
 fn method(rpc_path: &str) -> Result<MethodDescriptor, String> {
     let (service, method) = rpc_path.trim_start_matches('/').split_once('/').ok_or("not a gRPC path")?;
-    let service = POOL.get_service_by_name(service).ok_or_else(|| format!("no service {service}"))?;
-    let found = service.methods().find(|candidate| candidate.name() == method);
-    found.ok_or_else(|| format!("no method {method}"))
+    let services = POOLS.iter().filter_map(|pool| pool.get_service_by_name(service));
+    let mut methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());
+    methods
+        .find(|candidate| candidate.name() == method)
+        .ok_or_else(|| format!("no method {service}/{method}"))
 }

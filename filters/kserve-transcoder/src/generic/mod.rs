@@ -3,24 +3,29 @@
 //! Messages of these calls are small, so a body is collected whole and read at once, in the JSON form of
 //! protobuf (field names in either spelling, bytes as base64, enums by name), with unknown fields refused. An
 //! answer is printed with the names of the `.proto` file, 64-bit integers as numbers, and every field without
-//! presence, as the REST interface of the Open Inference Protocol has it.
+//! presence, as the REST interface of the Open Inference Protocol has it. Where a definition says that its JSON looks
+//! different ([`shape`]), it does.
 
 mod assign;
 mod buffer;
 mod scan;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod weight;
 
 use crate::problem::Problem;
-use crate::rows::{Body, Row, Variables};
+use crate::rows::{self, Body, Form, Row, Variables};
 use buffer::{Buffer, RopeWriter};
 use filter_api::{Charge, Rope, Sink};
 use prost_reflect::prost::Message as _;
-use prost_reflect::{DeserializeOptions, DynamicMessage, SerializeOptions, Value};
+use prost_reflect::{
+    DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions, Value,
+};
 use scan::Scanner;
 use serde::de::IgnoredAny;
 use serde::ser::{Serialize, Serializer};
+use shape::{PrintedMap, Shaped};
 use std::sync::Arc;
 
 /// How answers are printed.
@@ -93,6 +98,10 @@ impl Request {
     pub(crate) fn finish(mut self) -> Result<(Rope, Response), Problem> {
         let mut charge = self.charge.sibling();
         charge.grow(self.scanner.weight())?;
+        if !self.row.forms.is_empty() {
+            // Fields with a form are held as JSON values on their way.
+            charge.grow(self.body.len())?;
+        }
         let mut message = self.read_body()?;
         for (name, path, value) in self.variables.iter() {
             assign::assign(&mut message, name, path, value)?;
@@ -107,13 +116,13 @@ impl Request {
 
     fn read_body(&mut self) -> Result<DynamicMessage, Problem> {
         let body = self.body.bytes();
-        let input = &self.row.input;
+        let (input, forms) = (&self.row.input, &self.row.forms);
         if body.trim_ascii().is_empty() {
             return Ok(DynamicMessage::new(input.clone()));
         }
         match &self.row.body {
             Body::None => Ok(DynamicMessage::new(input.clone())),
-            Body::Whole => parse(input, body),
+            Body::Whole => parse(input, forms, body),
             Body::Field(field) => {
                 // A member of an object made around the body, which therefore must be one whole document first.
                 serde_json::from_slice::<IgnoredAny>(body).map_err(|error| bad_body("", &error))?;
@@ -121,7 +130,7 @@ impl Request {
                 for part in [b"{\"", field.name().as_bytes(), b"\":", body, b"}"] {
                     object.push(part)?;
                 }
-                parse(input, object.bytes())
+                parse(input, forms, object.bytes())
             }
         }
     }
@@ -160,8 +169,12 @@ impl Response {
                 serde_json::to_writer(&mut body, &named)
             }
             None => match &self.row.answer {
-                Some(field) => serde_json::to_writer(&mut body, &PrintedField(&message.get_field(field))),
-                None => serde_json::to_writer(&mut body, &Printed(&message)),
+                rows::Answer::Empty => Ok(()),
+                rows::Answer::Whole => serde_json::to_writer(&mut body, &Printed(&message)),
+                rows::Answer::Field(field, form) => {
+                    let (value, form) = (&*message.get_field(field), form.as_ref());
+                    serde_json::to_writer(&mut body, &PrintedField { value, form })
+                }
             },
         };
         let body = body.finish()?;
@@ -219,14 +232,20 @@ impl Serialize for Printed<'_> {
     }
 }
 
-/// A field that holds a message, or a list of them.
-struct PrintedField<'a>(&'a Value);
+/// A field that holds a message, a list of them, or a map of them that has a form.
+struct PrintedField<'a> {
+    value: &'a Value,
+    form: Option<&'a Form>,
+}
 
 impl Serialize for PrintedField<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::List(items) => serializer.collect_seq(items.iter().map(PrintedField)),
-            Value::Message(message) => Printed(message).serialize(serializer),
+        match (self.value, self.form) {
+            (Value::List(items), _) => {
+                serializer.collect_seq(items.iter().filter_map(Value::as_message).map(Printed))
+            }
+            (Value::Message(message), _) => Printed(message).serialize(serializer),
+            (Value::Map(entries), Some(form)) => PrintedMap { entries, form }.serialize(serializer),
             // Rows are read so that there is nothing else.
             _ => serializer.serialize_none(),
         }
@@ -234,12 +253,22 @@ impl Serialize for PrintedField<'_> {
 }
 
 /// Reads a message from its JSON form.
-fn parse(input: &prost_reflect::MessageDescriptor, json: &[u8]) -> Result<DynamicMessage, Problem> {
+fn parse(
+    input: &MessageDescriptor,
+    forms: &[(FieldDescriptor, Form)],
+    json: &[u8],
+) -> Result<DynamicMessage, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let message = DynamicMessage::deserialize_with_options(input.clone(), tracked, &options);
+    let message = match forms {
+        [] => DynamicMessage::deserialize_with_options(input.clone(), tracked, &options),
+        forms => {
+            let shaped = Shaped { object: tracked, forms };
+            DynamicMessage::deserialize_with_options(input.clone(), shaped, &options)
+        }
+    };
     message.and_then(|message| reader.end().map(|()| message)).map_err(|error| {
         // The path ends in a question mark where a name is not known yet, and is a dot for the whole document.
         let path = track.path().to_string();

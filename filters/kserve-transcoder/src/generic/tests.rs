@@ -1,5 +1,7 @@
 //! Calls as a REST client and a gRPC server see them.
 
+mod forms;
+
 use super::*;
 use crate::rows::tests::{descriptor_set, method};
 use crate::rows::{Found, Rows};
@@ -62,7 +64,7 @@ fn answered(rows: &Rows, path: &str, message: &[u8]) -> Result<(u16, String), Pr
 fn message(name: &str, json: &str) -> Vec<u8> {
     let pool = prost_reflect::DescriptorPool::decode(kserve_proto::DESCRIPTOR_SET).unwrap();
     let message = pool.get_message_by_name(&format!("inference.{name}")).unwrap();
-    parse(&message, json.as_bytes()).unwrap().encode_to_vec()
+    parse(&message, &[], json.as_bytes()).unwrap().encode_to_vec()
 }
 
 fn user_rows(rule: &str) -> Rows {

@@ -3,10 +3,13 @@
 //! Method and path alone decide, never the content type, which real clients leave out or get wrong. Query
 //! parameters are cut off and set nothing.
 
+mod form;
 mod rule;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub(crate) use form::{Form, Plain};
 
 use crate::problem::Problem;
 use filter_api::ConfigError;
@@ -30,8 +33,10 @@ pub(crate) struct Rows {
 pub(crate) struct Row {
     /// What the JSON body is.
     pub(crate) body: Body,
-    /// The field of the response that is the JSON answer: a message or a list of them. `None`: all of it.
-    pub(crate) answer: Option<FieldDescriptor>,
+    /// What the JSON answer is.
+    pub(crate) answer: Answer,
+    /// The fields of the request message whose JSON is not protobuf's own.
+    pub(crate) forms: Vec<(FieldDescriptor, Form)>,
     /// The request message.
     pub(crate) input: MessageDescriptor,
     /// The response message.
@@ -56,6 +61,17 @@ pub(crate) enum Body {
     Whole,
     /// One field of the request message.
     Field(FieldDescriptor),
+}
+
+/// What a row's JSON answer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The response message.
+    Whole,
+    /// One field of it: a message, a list of them, or a map of them that has a form.
+    Field(FieldDescriptor, Option<Form>),
+    /// Nothing: the body is empty.
+    Empty,
 }
 
 /// The codec of a row.
@@ -88,7 +104,7 @@ pub(crate) struct Variables {
 }
 
 impl Rows {
-    /// Reads the rows of our own descriptor set and of the user's. Each set stands for itself, so that one may
+    /// Reads the rows of our own descriptor sets and of the user's. Each set stands for itself, so that one may
     /// define methods of a service that another one defines too.
     ///
     /// # Errors
@@ -97,6 +113,7 @@ impl Rows {
     pub(crate) fn load(user_sets: &[Vec<u8>]) -> Result<Self, ConfigError> {
         let mut rows = Self { rows: Vec::new() };
         rows.add(kserve_proto::DESCRIPTOR_SET, ".")?;
+        rows.add(kserve_proto::TRITON_DESCRIPTOR_SET, ".")?;
         for (index, set) in user_sets.iter().enumerate() {
             rows.add(set, &format!("descriptor_sets[{index}]"))?;
         }
@@ -153,13 +170,14 @@ impl Rows {
         let options = pool.get_message_by_name("google.protobuf.MethodOptions");
         let http = options.and_then(|options| options.get_extension(kserve_proto::HTTP_OPTION));
         let http = http.ok_or_else(|| error("it does not define google.api.http".into()))?;
+        let form_options = form::Options::of(&pool);
         let mut any = false;
         for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let rpc = format!("/{}/{}", method.parent_service().full_name(), method.name());
             let bindings = rule::bindings(&method, &http).map_err(|why| error(format!("{rpc}: {why}")))?;
             any |= !bindings.is_empty();
             for binding in bindings {
-                let row = Row::new(&method, &rpc, binding)
+                let row = Row::new(&method, &rpc, binding, &form_options)
                     .map_err(|(template, why)| error(format!("{rpc}: {template}: {why}")))?;
                 if let Some(other) = self.rows.iter().find(|other| other.same_requests(&row)) {
                     let reason =
@@ -175,7 +193,12 @@ impl Rows {
 
 impl Row {
     /// An error is the template, and why it cannot be a row.
-    fn new(method: &MethodDescriptor, rpc: &str, binding: rule::Binding) -> Result<Self, (String, String)> {
+    fn new(
+        method: &MethodDescriptor,
+        rpc: &str,
+        binding: rule::Binding,
+        options: &form::Options,
+    ) -> Result<Self, (String, String)> {
         let rule::Binding { method: http_method, template: text, body, response_body } = binding;
         let refused = |why: String| (text.clone(), why);
         let (template, variables) = Template::parse(&text).map_err(|why| refused(why.to_string()))?;
@@ -197,25 +220,18 @@ impl Row {
         };
         let output = method.output();
         let answer = match response_body.as_str() {
-            "" => None,
-            name => {
-                let field = output.get_field_by_name(name);
-                let field = field.filter(|field| !field.is_map() && field.kind().as_message().is_some());
-                let why = || {
-                    format!(
-                        "response_body '{name}' is no message or list of messages in {}",
-                        output.full_name()
-                    )
-                };
-                Some(field.ok_or_else(|| refused(why()))?)
-            }
+            "" if options.no_body(&output) => Answer::Empty,
+            "" => Answer::Whole,
+            name => answer_field(&output, name, options).map_err(refused)?,
         };
+        let forms = options.forms(&input).map_err(refused)?;
         Ok(Self {
             method: http_method,
             rpc_path: rpc.to_owned(),
             streaming: method.is_client_streaming() || method.is_server_streaming(),
             body,
             answer,
+            forms,
             input,
             output,
             text,
@@ -249,6 +265,18 @@ impl Variables {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[FieldDescriptor], &str)> {
         let named = self.of.iter().zip(&self.values);
         named.map(|((variable, path), value)| (variable.field.as_str(), path.as_slice(), value.as_str()))
+    }
+}
+
+/// Finds the field that is an answer.
+fn answer_field(output: &MessageDescriptor, name: &str, options: &form::Options) -> Result<Answer, String> {
+    let field = output.get_field_by_name(name).filter(|field| field.kind().as_message().is_some());
+    let with_form = field.map(|field| options.form(&field).map(|form| (field, form))).transpose()?;
+    match with_form.filter(|(field, form)| form.is_some() || !field.is_map()) {
+        Some((field, form)) => Ok(Answer::Field(field, form)),
+        None => {
+            Err(format!("response_body '{name}' is no message or list of messages in {}", output.full_name()))
+        }
     }
 }
 

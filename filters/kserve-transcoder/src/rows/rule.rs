@@ -69,12 +69,14 @@ fn pattern(rule: &DynamicMessage) -> Result<(String, String), String> {
     Ok((kind, text(custom, CUSTOM_PATH)))
 }
 
-fn text(message: &DynamicMessage, number: u32) -> String {
+/// A field that holds text; empty where it holds something else.
+pub(super) fn text(message: &DynamicMessage, number: u32) -> String {
     let value = message.get_field_by_number(number);
     value.as_deref().and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn list(message: &DynamicMessage, number: u32) -> Vec<Value> {
+/// A field that holds a list; empty where it holds something else.
+pub(super) fn list(message: &DynamicMessage, number: u32) -> Vec<Value> {
     let value = message.get_field_by_number(number);
     value.as_deref().and_then(Value::as_list).unwrap_or_default().to_vec()
 }

@@ -90,7 +90,43 @@ fn every_path_of_the_protocol_finds_its_method() {
     ] {
         assert_eq!(find(&rows, method, path), expected, "{method} {path}");
     }
-    assert_eq!(rows.rows.len(), 9);
+}
+
+#[test]
+fn every_path_of_tritons_extensions_finds_its_method() {
+    let rows = rows();
+    for (method, path, expected) in [
+        ("GET", "/v2/models/m/config", "ModelConfig name=m"),
+        ("GET", "/v2/models/m/versions/1/config", "ModelConfig name=m version=1"),
+        ("GET", "/v2/models/stats", "ModelStatistics"),
+        ("GET", "/v2/models/m/stats", "ModelStatistics name=m"),
+        ("GET", "/v2/models/m/versions/1/stats", "ModelStatistics name=m version=1"),
+        ("POST", "/v2/repository/index", "RepositoryIndex"),
+        ("POST", "/v2/repository/r/index", "RepositoryIndex repository_name=r"),
+        ("POST", "/v2/repository/models/m/load", "RepositoryModelLoad model_name=m"),
+        ("POST", "/v2/repository/r/models/m/load", "RepositoryModelLoad repository_name=r model_name=m"),
+        ("POST", "/v2/repository/models/m/unload", "RepositoryModelUnload model_name=m"),
+        ("POST", "/v2/repository/r/models/m/unload", "RepositoryModelUnload repository_name=r model_name=m"),
+        ("GET", "/v2/systemsharedmemory/status", "SystemSharedMemoryStatus"),
+        ("GET", "/v2/systemsharedmemory/region/g/status", "SystemSharedMemoryStatus name=g"),
+        ("POST", "/v2/systemsharedmemory/region/g/register", "SystemSharedMemoryRegister name=g"),
+        ("POST", "/v2/systemsharedmemory/region/g/unregister", "SystemSharedMemoryUnregister name=g"),
+        ("POST", "/v2/systemsharedmemory/unregister", "SystemSharedMemoryUnregister"),
+        ("GET", "/v2/cudasharedmemory/status", "CudaSharedMemoryStatus"),
+        ("GET", "/v2/cudasharedmemory/region/g/status", "CudaSharedMemoryStatus name=g"),
+        ("POST", "/v2/cudasharedmemory/region/g/register", "CudaSharedMemoryRegister name=g"),
+        ("POST", "/v2/cudasharedmemory/region/g/unregister", "CudaSharedMemoryUnregister name=g"),
+        ("POST", "/v2/cudasharedmemory/unregister", "CudaSharedMemoryUnregister"),
+        ("GET", "/v2/trace/setting", "TraceSetting"),
+        ("POST", "/v2/trace/setting", "TraceSetting"),
+        ("GET", "/v2/models/m/trace/setting", "TraceSetting model_name=m"),
+        ("POST", "/v2/models/m/trace/setting", "TraceSetting model_name=m"),
+        ("GET", "/v2/logging", "LogSettings"),
+        ("POST", "/v2/logging", "LogSettings"),
+    ] {
+        assert_eq!(find(&rows, method, path), expected, "{method} {path}");
+    }
+    assert_eq!(rows.rows.len(), 9 + 27);
 }
 
 #[test]
@@ -145,7 +181,7 @@ fn another_method_is_told_which_ones_there_are() {
 #[test]
 fn what_lies_under_v2_without_a_row_is_unknown_and_the_rest_is_not_ours() {
     let rows = rows();
-    for path in ["/v2/models", "/v2/repository/index", "/v2/?x", "/v2/models/m/config"] {
+    for path in ["/v2/models", "/v2/repository", "/v2/?x", "/v2/models/m/nonsense"] {
         let expected = if path == "/v2/?x" { "ServerMetadata" } else { "unknown" };
         assert_eq!(find(&rows, "GET", path), expected, "{path}");
     }
@@ -161,7 +197,7 @@ fn what_lies_under_v2_without_a_row_is_unknown_and_the_rest_is_not_ours() {
 fn a_users_rows_join_ours_and_the_more_specific_one_wins() {
     let rows = Rows::load(&[descriptor_set(
         r#"rpc Stats(M) returns (M) { option (google.api.http) = {
-               get: "/v2/models/stats"
+               get: "/v2/models/all"
                additional_bindings { post: "/v1/{inner.name}/{name=files/**}" body: "inner" }
                additional_bindings { custom { kind: "HEAD" path: "/v2/models/{name}" } }
            }; }
@@ -169,7 +205,7 @@ fn a_users_rows_join_ours_and_the_more_specific_one_wins() {
            rpc Many(M) returns (stream M) { option (google.api.http) = { get: "/v2/many" }; }"#,
     )])
     .unwrap();
-    assert_eq!(find(&rows, "GET", "/v2/models/stats"), "Stats");
+    assert_eq!(find(&rows, "GET", "/v2/models/all"), "Stats");
     assert_eq!(find(&rows, "GET", "/v2/models/other"), "ModelMetadata name=other");
     assert_eq!(find(&rows, "HEAD", "/v2/models/other"), "Stats name=other");
     assert_eq!(find(&rows, "PUT", "/v2/models/other"), "allow: GET, HEAD");
@@ -204,6 +240,10 @@ fn a_rule_that_cannot_be_served_is_named_with_its_method_and_template() {
     }
     assert_eq!(of("body: '*'"), "its rule names no path");
     assert_eq!(of("custom { kind: '*' path: '/v1' }"), "custom method '*' is not supported");
+    assert_eq!(
+        of("get: '/v2/models/stats'"),
+        "GET /v2/models/stats is already a path of /inference.GRPCInferenceService/ModelStatistics"
+    );
     assert_eq!(of("get: '/v9'"), "GET /v9 is already a path of /user.S/C");
     assert_eq!(
         of("get: '/v2/models/{inner.name}'"),
