@@ -43,12 +43,14 @@
 //! }
 //! ```
 
+mod balancer;
 mod budget;
 mod config;
 mod ops;
 mod rope;
 mod verdict;
 
+pub use balancer::{Balancer, Choice, HostIndex, HostList, HostMetadata, Hosts, LbRequest, Policy};
 pub use budget::{Charge, OverBudget, Vm};
 pub use config::{ConfigError, parse_config};
 pub use ops::{Call, CallEnd, CallFailure, CallId, CallResponse, Level, Op, Ops, Route};

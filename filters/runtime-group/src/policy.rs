@@ -1,0 +1,172 @@
+//! The policy: from a request's headers to an endpoint.
+
+use crate::config::{Config, Fallback, Reading};
+use crate::load;
+use crate::membership::{Membership, Value};
+use fastrand::Rng;
+use filter_api::{Balancer, Choice, ConfigError, HostIndex, HostList, Hosts, LbRequest, Policy};
+use std::sync::Arc;
+
+/// The policy `runtime-group` with its configuration.
+pub struct RuntimeGroup {
+    config: Config,
+    keys: Vec<Reading>,
+}
+
+impl Policy for RuntimeGroup {
+    type Balancer = Worker;
+
+    const NAME: &'static str = "runtime-group";
+
+    const COUNTERS: &'static [&'static str] = &["no_group", "unknown_group", "unhealthy_group"];
+
+    fn configure(json: &[u8]) -> Result<Self, ConfigError> {
+        let config = Config::read(json)?;
+        Ok(Self { keys: config.readings()?, config })
+    }
+
+    fn balancer(self: &Arc<Self>, seed: u64) -> Worker {
+        Worker {
+            policy: self.clone(),
+            membership: Membership::default(),
+            wanted: Vec::with_capacity(self.keys.len()),
+            rng: Rng::with_seed(seed),
+        }
+    }
+}
+
+/// The policy at work for one cluster in one worker.
+pub struct Worker {
+    policy: Arc<RuntimeGroup>,
+    membership: Membership,
+    /// The values that the request at hand asks for, one for each key.
+    wanted: Vec<Option<Value>>,
+    rng: Rng,
+}
+
+impl Balancer for Worker {
+    fn hosts(&mut self, all: &dyn Hosts) {
+        self.membership = Membership::read(&self.policy.keys, all);
+    }
+
+    fn choose(&mut self, request: &dyn LbRequest, hosts: &dyn Hosts) -> Choice {
+        let (choice, current) = self.choose_from_what_is_known(request, hosts);
+        if current {
+            return choice;
+        }
+        // The lists have changed, and nobody has said so. A request in the wrong group would be worse than reading
+        // them once more.
+        self.hosts(hosts);
+        self.choose_from_what_is_known(request, hosts).0
+    }
+}
+
+/// Why a request's own group does not serve it. The number is that of the counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unserved {
+    Unnamed = 0,
+    Unknown = 1,
+    Unhealthy = 2,
+}
+
+/// An endpoint that was picked.
+#[derive(Clone, Copy)]
+struct Picked {
+    host: HostIndex,
+    /// Whether it still is at that place.
+    current: bool,
+}
+
+impl Worker {
+    /// A choice, and whether the endpoint still is at the place where it was.
+    fn choose_from_what_is_known(&mut self, request: &dyn LbRequest, hosts: &dyn Hosts) -> (Choice, bool) {
+        let served = self.read(request).and_then(|()| self.pick(request, hosts));
+        let (picked, count) = match served {
+            Ok(picked) => (Some(picked), None),
+            Err(unserved) => (self.fall_back(unserved, request, hosts), Some(unserved as usize)),
+        };
+        let choice = Choice { host: picked.map(|picked| picked.host), count };
+        (choice, picked.is_none_or(|picked| picked.current))
+    }
+
+    /// Reads what the request asks for.
+    fn read(&mut self, request: &dyn LbRequest) -> Result<(), Unserved> {
+        let (mut named, mut known) = (false, true);
+        self.wanted.clear();
+        for (index, key) in self.policy.keys.iter().enumerate() {
+            let header = header(request, &key.header);
+            let value = match header {
+                Header::One(value) => self.membership.value(index, value),
+                Header::None | Header::Several => None,
+            };
+            named |= header != Header::None;
+            known &= header == Header::None || value.is_some();
+            self.wanted.push(value);
+        }
+        match (named, known) {
+            (false, _) => Err(Unserved::Unnamed),
+            (true, false) => Err(Unserved::Unknown),
+            (true, true) => Ok(()),
+        }
+    }
+
+    /// Picks from the group that is wanted.
+    fn pick(&mut self, request: &dyn LbRequest, hosts: &dyn Hosts) -> Result<Picked, Unserved> {
+        let (members, group) = self.membership.group(&self.wanted).ok_or(Unserved::Unknown)?;
+        let level = group.level(&mut self.rng).ok_or(Unserved::Unhealthy)?;
+        let member = load::pick(members, level, request, hosts, &mut self.rng);
+        let (member, index) =
+            member.and_then(|member| Some((member, member.healthy?))).ok_or(Unserved::Unhealthy)?;
+        let current = *hosts.address(HostList::Healthy, member.priority, index) == *member.address;
+        Ok(Picked { host: HostIndex { priority: member.priority, index }, current })
+    }
+
+    fn fall_back(
+        &mut self,
+        unserved: Unserved,
+        request: &dyn LbRequest,
+        hosts: &dyn Hosts,
+    ) -> Option<Picked> {
+        let config = &self.policy.config;
+        let fallback = match unserved {
+            Unserved::Unnamed => config.no_group,
+            Unserved::Unknown => config.unknown_group,
+            Unserved::Unhealthy => config.unhealthy_group,
+        };
+        match fallback {
+            Fallback::None => None,
+            Fallback::Any => {
+                // The group of all: nothing is asked for.
+                self.wanted.fill(None);
+                self.pick(request, hosts).ok()
+            }
+        }
+    }
+}
+
+/// What a request says in a header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Header<'a> {
+    /// Nothing, or only empty values.
+    None,
+    /// One value, once or more often.
+    One(&'a [u8]),
+    /// Values that differ.
+    Several,
+}
+
+fn header<'a>(request: &'a dyn LbRequest, name: &str) -> Header<'a> {
+    let copies = (0..).map_while(|index| request.header(name, index));
+    let mut found = Header::None;
+    for value in copies.filter(|value| !value.is_empty()) {
+        match found {
+            Header::None => found = Header::One(value),
+            Header::One(first) if first == value => {}
+            Header::One(_) | Header::Several => return Header::Several,
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;
