@@ -349,7 +349,12 @@ unsafe extern "C" {
 }
 
 /// Whether the running Envoy exports a symbol.
-pub(crate) fn exported(symbol: &CStr) -> bool {
+pub(crate) fn exported(name: &CStr) -> bool {
+    !symbol(name).is_null()
+}
+
+/// A symbol of the running Envoy, or null.
+pub(crate) fn symbol(name: &CStr) -> *mut c_void {
     // SAFETY: the name is a C string; a null handle searches the program and all that it has loaded.
-    unsafe { !dlsym(std::ptr::null_mut(), symbol.as_ptr()).is_null() }
+    unsafe { dlsym(std::ptr::null_mut(), name.as_ptr()) }
 }

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// The component that lines which belong to no filter are logged for.
-const MODULE: &str = "inference_filters";
+pub(crate) const MODULE: &str = "inference_filters";
 
 /// Envoy loads the module; the result is the ABI's version.
 #[unsafe(no_mangle)]

@@ -1,0 +1,65 @@
+//! The policies of this module, by name.
+
+use filter_api::{Balancer, ConfigError, Policy};
+use std::sync::Arc;
+
+/// Every policy, one line each. An operator chooses one by `lb_policy_name`.
+const POLICIES: &[Entry] = &[Entry::of::<runtime_group::RuntimeGroup>()];
+
+/// A policy with its configuration, shared by all workers.
+pub(super) struct Configured {
+    pub(super) name: &'static str,
+    pub(super) counters: &'static [&'static str],
+    policy: Box<dyn Open>,
+}
+
+impl Configured {
+    /// The state of another worker.
+    pub(super) fn balancer(&self, seed: u64) -> Box<dyn Balancer> {
+        self.policy.balancer(seed)
+    }
+}
+
+/// Finds a policy and configures it.
+///
+/// # Errors
+/// One line for the log: the name is unknown, or the configuration is refused.
+pub(super) fn configure(name: &[u8], json: &[u8]) -> Result<Configured, String> {
+    let Some(entry) = POLICIES.iter().find(|entry| entry.name.as_bytes() == name) else {
+        let known: Vec<&str> = POLICIES.iter().map(|entry| entry.name).collect();
+        let name = String::from_utf8_lossy(name);
+        return Err(format!("unknown lb_policy_name {name:?}; this module has: {}", known.join(", ")));
+    };
+    let policy = (entry.configure)(json).map_err(|error| format!("{}: {error}", entry.name))?;
+    Ok(Configured { name: entry.name, counters: entry.counters, policy })
+}
+
+type Configure = fn(&[u8]) -> Result<Box<dyn Open>, ConfigError>;
+
+/// What is known of a policy before it is configured.
+struct Entry {
+    name: &'static str,
+    counters: &'static [&'static str],
+    configure: Configure,
+}
+
+impl Entry {
+    const fn of<P: Policy>() -> Self {
+        Self {
+            name: P::NAME,
+            counters: P::COUNTERS,
+            configure: |json| Ok(Box::new(Arc::new(P::configure(json)?))),
+        }
+    }
+}
+
+/// A [`Policy`] whose type is forgotten.
+trait Open: Send + Sync {
+    fn balancer(&self, seed: u64) -> Box<dyn Balancer>;
+}
+
+impl<P: Policy> Open for Arc<P> {
+    fn balancer(&self, seed: u64) -> Box<dyn Balancer> {
+        Box::new(Policy::balancer(self, seed))
+    }
+}
