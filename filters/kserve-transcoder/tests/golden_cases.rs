@@ -1,7 +1,8 @@
 //! Every golden case on the bare core, in every column and under every chunking.
 
 use kserve_transcoder::KserveTranscoder;
-use scenario::{Chunking, golden_cases, run_on_core};
+use scenario::{Chunking, Column, Core, golden_cases};
+use std::collections::HashMap;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -10,11 +11,16 @@ fn every_golden_case_holds_on_the_core_in_every_column_however_it_is_cut() {
     let cases = golden_cases().unwrap();
     let mut failures = Vec::new();
     let mut runs = 0;
+    let mut cores: HashMap<(String, Column), Core<KserveTranscoder>> = HashMap::new();
     for case in &cases {
         for column in case.columns.iter().copied() {
+            let config = case.config_in(column);
+            let core = cores
+                .entry((config.clone(), column))
+                .or_insert_with(|| Core::configure(&config, column).unwrap());
             for chunking in Chunking::ALL {
                 runs += 1;
-                let outcome = run_on_core::<KserveTranscoder>(case, column, chunking);
+                let outcome = core.run(case, chunking);
                 if let Err(difference) = outcome.and_then(|outcome| case.check(column, &outcome)) {
                     failures.push(format!("{} ({}, {chunking:?}): {difference}", case.name, column.name()));
                 }

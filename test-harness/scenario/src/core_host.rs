@@ -10,28 +10,54 @@ use filter_api::{
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Runs a case on a core in the given column, and returns what it led to.
+/// A configured core in one column, on which cases run.
+#[derive(Debug)]
+pub struct Core<P> {
+    plugin: Arc<P>,
+    vm: Arc<Vm>,
+    caps: Caps,
+    column: Column,
+}
+
+/// Runs a case on a core of its own in the given column, and returns what it led to.
 ///
 /// # Errors
 /// The configuration is refused, or the core breaks a rule of `filter-api`.
 pub fn run_on_core<P: Plugin>(case: &Case, column: Column, chunking: Chunking) -> Result<Outcome, String> {
-    let caps = match column {
-        Column::Wasm | Column::WasmHold => Caps::PROXY_WASM,
-        Column::Native => Caps::DYNAMIC_MODULE,
-    };
-    let vm = Vm::new(64 << 20);
-    let plugin = P::configure(case.config_in(column).as_bytes(), caps, vm.clone())
-        .map_err(|error| error.to_string())?;
-    let mut host = Host::new(Arc::new(plugin).open(), caps, column, case);
-    host.request(chunking)?;
-    if !host.replied {
-        host.answer(chunking)?;
+    Core::<P>::configure(&case.config_in(column), column)?.run(case, chunking)
+}
+
+impl<P: Plugin> Core<P> {
+    /// Configures a core with `config`, which is JSON ([`Case::config_in`]).
+    ///
+    /// # Errors
+    /// The configuration is refused.
+    pub fn configure(config: &str, column: Column) -> Result<Self, String> {
+        let caps = match column {
+            Column::Wasm | Column::WasmHold => Caps::PROXY_WASM,
+            Column::Native => Caps::DYNAMIC_MODULE,
+        };
+        let vm = Vm::new(64 << 20);
+        let plugin = P::configure(config.as_bytes(), caps, vm.clone()).map_err(|error| error.to_string())?;
+        Ok(Self { plugin: Arc::new(plugin), vm, caps, column })
     }
-    let outcome = std::mem::take(&mut host.outcome);
-    drop(host);
-    match vm.used() {
-        0 => Ok(outcome),
-        bytes => Err(format!("{bytes} bytes are still charged to the VM after the exchange")),
+
+    /// Runs a case, and returns what it led to.
+    ///
+    /// # Errors
+    /// The core breaks a rule of `filter-api`.
+    pub fn run(&self, case: &Case, chunking: Chunking) -> Result<Outcome, String> {
+        let mut host = Host::new(self.plugin.open(), self.caps, self.column, case);
+        host.request(chunking)?;
+        if !host.replied {
+            host.answer(chunking)?;
+        }
+        let outcome = std::mem::take(&mut host.outcome);
+        drop(host);
+        match self.vm.used() {
+            0 => Ok(outcome),
+            bytes => Err(format!("{bytes} bytes are still charged to the VM after the exchange")),
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! A [`Case`] is one HTTP exchange: what the client sends, what the model server must see and answers, and what
 //! the client must get, column by column of the table of hosts ([`Column`]). It says nothing of how the bytes
 //! are cut or which host runs: a runner takes a case, a column and a [`Chunking`], and returns an [`Outcome`]
-//! that [`Case::check`] compares with the case. This crate's own runner, [`run_on_core`], is a small host in
-//! plain Rust that applies verdicts as `filter-api` documents them.
+//! that [`Case::check`] compares with the case. This crate's own runner, [`Core`], is a small host in plain Rust that
+//! applies verdicts as `filter-api` documents them.
 
 mod case;
 mod check;
@@ -17,5 +17,5 @@ pub use case::{
 };
 pub use check::{Got, Headers, Outcome, Seen};
 pub use chunking::Chunking;
-pub use core_host::run_on_core;
+pub use core_host::{Core, run_on_core};
 pub use message::{frame, unframe};
