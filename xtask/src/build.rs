@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::Stop;
 use crate::run::{self, Checked};
 use crate::workspace::Workspace;
+use crate::zig;
 
 /// The target of the filters' wasm modules.
 pub(crate) const WASI: &str = "wasm32-wasip1";
@@ -145,20 +146,31 @@ pub(crate) fn target(workspace: &Workspace, target: &str) -> Result<(), Stop> {
 
 fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory: &Path) -> Result<(), Stop> {
     let Artefact { package, features, kind, library, name } = *artefact;
-    let mut cargo = workspace.cargo();
-    let (profile, folder) = match profile {
+    let (profile_name, folder) = match profile {
         Profile::Release => ("release", "release"),
         Profile::Dev => ("dev", "debug"),
     };
-    cargo.args(["build", "--profile", profile, "--locked", "-p", package, "--features", features]);
-    let built = match kind {
-        Kind::Wasm => {
-            target(workspace, WASI)?;
-            cargo.args(["--target", WASI]);
-            workspace.target.join(WASI).join(folder).join(format!("{library}.wasm"))
-        }
-        Kind::Native => workspace.target.join(folder).join(format!("lib{library}.so")),
+    let plain = || {
+        let mut cargo = workspace.cargo();
+        cargo.arg("build");
+        cargo
     };
+    let (mut cargo, built) = match (kind, profile) {
+        (Kind::Wasm, _) => {
+            target(workspace, WASI)?;
+            let mut cargo = plain();
+            cargo.args(["--target", WASI]);
+            (cargo, workspace.target.join(WASI).join(folder).join(format!("{library}.wasm")))
+        }
+        (Kind::Native, Profile::Dev) => {
+            (plain(), workspace.target.join(folder).join(format!("lib{library}.so")))
+        }
+        (Kind::Native, Profile::Release) => {
+            let (cargo, products) = zig::cargo_build(workspace)?;
+            (cargo, products.join(folder).join(format!("lib{library}.so")))
+        }
+    };
+    cargo.args(["--profile", profile_name, "--locked", "-p", package, "--features", features]);
     run::step(&format!("build {name}"), || cargo.checked())?;
 
     fs::create_dir_all(directory).map_err(|e| Stop::new(format!("make {}: {e}", directory.display())))?;

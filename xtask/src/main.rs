@@ -11,6 +11,7 @@ mod run;
 mod test;
 mod tools;
 mod workspace;
+mod zig;
 
 use std::fmt;
 use std::os::unix::process::CommandExt;

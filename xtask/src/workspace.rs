@@ -37,6 +37,11 @@ impl Workspace {
         cargo(&self.root)
     }
 
+    /// A program in the root that calls cargo itself, as cargo's subcommands do.
+    pub(crate) fn subcommand(&self, program: &Path) -> Command {
+        command(&self.root, program)
+    }
+
     /// The names of members that depend on `dependency` directly, in any way.
     pub(crate) fn members_with(&self, dependency: &str) -> Vec<&str> {
         self.packages_with(dependency).filter_map(|package| package["name"].as_str()).collect()
@@ -63,9 +68,14 @@ impl Workspace {
     }
 }
 
-/// Cargo as this program was started with it, without what `cargo run` sets for this program alone.
+/// Cargo as this program was started with it.
 fn cargo(root: &Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command(root, Path::new(&std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())))
+}
+
+/// A command without what `cargo run` sets for this program alone.
+fn command(root: &Path, program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(root);
     for (name, _) in std::env::vars_os() {
         let ours = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];

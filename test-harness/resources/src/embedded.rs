@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use crate::resource::{self, Resource};
 
-const TYPE_PREFIX: &str = "type.googleapis.com/";
-const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
-const DYNAMIC_MODULE: &str = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
+pub(crate) const TYPE_PREFIX: &str = "type.googleapis.com/";
+pub(crate) const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+pub(crate) const DYNAMIC_MODULE: &str =
+    "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 
 /// In which host a filter runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -67,6 +67,31 @@ fn every_overlay_configures_its_filter_once_and_in_a_way_that_the_filter_accepts
 }
 
 #[test]
+fn no_example_serves_without_its_filter() {
+    let mut examples = BTreeSet::new();
+    files(&resources::directory().parent().unwrap().join("envoy"), &mut examples);
+    assert!(examples.len() >= 5, "{examples:?}");
+    for example in examples {
+        let mut found = 0;
+        for document in resources::yaml::<serde_json::Value>(&example).unwrap() {
+            let problems = rules::loading(&document, &mut found);
+            assert!(problems.is_empty(), "{}: {problems:#?}", example.display());
+        }
+        assert!(found > 0, "{} has no filter", example.display());
+    }
+    // An overlay has the filter in an EnvoyFilter, or in a WasmPlugin, whose failStrategy has a rule of its own.
+    for (overlay, resources) in built() {
+        let mut found = 0;
+        for resource in resources {
+            let problems = rules::loading(&resource.value, &mut found);
+            assert!(problems.is_empty(), "{overlay}: {problems:#?}");
+            found += usize::from(resource.kind() == "WasmPlugin");
+        }
+        assert_eq!(found, 1, "{overlay}");
+    }
+}
+
+#[test]
 fn no_file_is_left_out_of_the_overlays() {
     let mut left = BTreeSet::new();
     files(&resources::directory(), &mut left);

@@ -102,9 +102,6 @@ fn discovery(filter: &Resource) -> Vec<String> {
 fn flag(filter: &Resource, fragment: Fragment<'_>) -> Vec<String> {
     let Some(config) = fragment.value.pointer("/typed_config/config") else { return Vec::new() };
     let mut wrong = Vec::new();
-    if text(config, "/failure_policy") != "FAIL_RELOAD" {
-        wrong.push("failure_policy must be FAIL_RELOAD".into());
-    }
     let flag = config.pointer("/allow_on_headers_stop_iteration") == Some(&Value::Bool(true));
     let key = text(config, "/configuration/value");
     let key = serde_json::from_str::<Value>(key).is_ok_and(|json| json["hold_response_headers"] == true);

@@ -3,6 +3,7 @@
 //! Each rule looks at the resources of one overlay together. `tests/rules.rs` breaks every one of them.
 
 mod envoy_filter;
+mod loading;
 mod native;
 mod plugin;
 mod routes;
@@ -11,6 +12,8 @@ use crate::resource::{self, Resource};
 use crate::{Problem, embedded};
 
 use serde_json::Value;
+
+pub use loading::loading;
 
 const NETWORKING: &str = "networking.istio.io";
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
@@ -25,6 +28,7 @@ pub fn check(resources: &[Resource]) -> Vec<Problem> {
             "WasmPlugin" => plugin::check(&overlay, resource),
             "EnvoyFilter" => {
                 let mut found = envoy_filter::check(&overlay, resource);
+                found.extend(loading(&resource.value, &mut 0));
                 found.extend(native::check(&overlay, resource));
                 found
             }

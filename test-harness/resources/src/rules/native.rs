@@ -22,9 +22,6 @@ pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
         if text(module, "/name") != MODULE {
             wrong.push(format!("the module's name must be {MODULE}"));
         }
-        if module.pointer("/do_not_close") != Some(&Value::Bool(true)) {
-            wrong.push("do_not_close must be true: Envoy would unload code that is still to run".into());
-        }
     }
     for reference in filter.list("/spec/targetRefs") {
         let name = text(reference, "/name");
