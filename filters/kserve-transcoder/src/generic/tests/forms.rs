@@ -1,6 +1,8 @@
 //! Messages whose JSON is not protobuf's own: Triton's extensions.
 
 use super::*;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn triton_message(name: &str, json: &str) -> Vec<u8> {
     let pool = prost_reflect::DescriptorPool::decode(kserve_proto::TRITON_DESCRIPTOR_SET).unwrap();
