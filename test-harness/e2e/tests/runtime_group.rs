@@ -6,6 +6,7 @@ mod bench;
 #[path = "runtime_group/load.rs"]
 mod load;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         .each_envoy("one_address_may_stand_for_two_groups", shared_address)
         .each_envoy("priorities_retries_and_sessions_are_as_with_stock_policies", stock_features)
         .each_envoy("a_policy_that_is_misconfigured_is_not_loaded", is_not_loaded)
+        .each_envoy("a_policy_that_panics_costs_one_request", panics)
         .run()
 }
 
@@ -383,4 +385,31 @@ fn is_not_loaded(installed: &Installed) {
     let said = refused(&json!({}), "runtime-groups");
     let expected = "unknown lb_policy_name \"runtime-groups\"; this module has: runtime-group";
     assert!(said.contains(expected), "{said}");
+}
+
+fn panics(installed: &Installed) {
+    let server = Server::start("a1");
+    let modules = PathBuf::from(std::env::var_os("TEST_MODULES").unwrap_or_default());
+    let probe = |config: &str| {
+        let mut policy = policy(&Value::Null);
+        let typed = &mut policy["policies"][0]["typed_extension_config"]["typed_config"];
+        typed["lb_policy_name"] = json!("probe");
+        typed["lb_policy_config"]["value"] = json!(config);
+        typed["dynamic_module_config"]["name"] = json!("inference_filters_probe");
+        typed["dynamic_module_config"]["module"]["local"]["filename"] =
+            json!(modules.join("libinference_filters_probe.so"));
+        Bench::default().modules(&modules).cluster(cluster("models", &policy, &[endpoint(&server, "a")]))
+    };
+    let envoy = probe("").start(installed);
+    let address = envoy.address("http").unwrap();
+    let ask = |request: &Request| send(Protocol::Http1, address, request).unwrap().complete().unwrap();
+    for _ in 0..3 {
+        assert_eq!(ask(&Request::get("/models/")).text(), "a1");
+        assert_eq!(ask(&Request::get("/models/").header("x-panic", "yes")).status(), 503);
+    }
+    assert_eq!(ask(&Request::get("/models/")).text(), "a1");
+    assert!(envoy.log().contains("told to panic"), "{}", envoy.log());
+
+    let said = probe("panic").refused(installed);
+    assert!(said.contains("the policy panicked while it was configured"), "{said}");
 }

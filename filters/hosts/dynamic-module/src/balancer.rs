@@ -5,3 +5,6 @@ mod abi;
 mod envoy;
 mod hooks;
 mod registry;
+
+#[cfg(feature = "probe")]
+mod probe;

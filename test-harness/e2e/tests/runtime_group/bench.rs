@@ -1,6 +1,6 @@
 //! Model servers that say their name, and an Envoy in front of clusters of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -111,7 +111,7 @@ impl Eds {
         Self(directory)
     }
 
-    fn watched(&self) -> std::path::PathBuf {
+    fn watched(&self) -> PathBuf {
         self.0.path().join("watched")
     }
 
@@ -145,6 +145,7 @@ pub(crate) struct Bench {
     clusters: Vec<Value>,
     tcp: Option<String>,
     workers: Option<u32>,
+    modules: Option<PathBuf>,
 }
 
 impl Bench {
@@ -162,6 +163,11 @@ impl Bench {
         Self { workers: Some(workers), ..self }
     }
 
+    /// Where Envoy looks for modules by name; `dist/` by default.
+    pub(crate) fn modules(self, directory: &Path) -> Self {
+        Self { modules: Some(directory.into()), ..self }
+    }
+
     pub(crate) fn start(&self, installed: &Installed) -> Envoy {
         Envoy::start(&installed.path, &self.bootstrap(), &self.options()).unwrap()
     }
@@ -172,7 +178,7 @@ impl Bench {
     }
 
     fn options(&self) -> Options {
-        let modules = dist("").display().to_string();
+        let modules = self.modules.clone().unwrap_or_else(|| dist("")).display().to_string();
         Options {
             concurrency: self.workers.unwrap_or(1),
             environment: vec![("ENVOY_DYNAMIC_MODULES_SEARCH_PATH".into(), modules)],

@@ -4,7 +4,11 @@ use filter_api::{Balancer, ConfigError, Policy};
 use std::sync::Arc;
 
 /// Every policy, one line each. An operator chooses one by `lb_policy_name`.
-const POLICIES: &[Entry] = &[Entry::of::<runtime_group::RuntimeGroup>()];
+const POLICIES: &[Entry] = &[
+    Entry::of::<runtime_group::RuntimeGroup>(),
+    #[cfg(feature = "probe")]
+    Entry::of::<super::probe::Probe>(),
+];
 
 /// A policy with its configuration, shared by all workers.
 pub(super) struct Configured {
