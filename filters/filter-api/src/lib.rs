@@ -48,6 +48,7 @@ mod budget;
 mod config;
 mod ops;
 mod rope;
+mod signature;
 mod verdict;
 
 pub use balancer::{Balancer, Choice, HostIndex, HostList, HostMetadata, Hosts, LbRequest, Policy};
@@ -55,9 +56,11 @@ pub use budget::{Charge, OverBudget, Vm};
 pub use config::{ConfigError, parse_config};
 pub use ops::{Call, CallEnd, CallFailure, CallId, CallResponse, Level, Op, Ops, Route};
 pub use rope::{Rope, SEGMENT_BYTES, Sink};
+pub use signature::{Hash, SignatureCheck};
 pub use verdict::{OnData, OnHeaders, OnTrailers, PARK_LIMIT_BYTES, Reply};
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// A filter: one value per configuration that a host loads. Several of them may live in one VM.
 pub trait Plugin: Sized + Send + Sync + 'static {
@@ -79,6 +82,12 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// A configuration that is not understood in full. The host then refuses to load the filter and logs the
     /// error, which names the path of the key and the reason.
     fn configure(json: &[u8], caps: Caps, vm: Arc<Vm>) -> Result<Self, ConfigError>;
+
+    /// What an operator should know of a configuration that was taken all the same. The host logs each line as a
+    /// warning when it loads the filter.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Opens the state of a new exchange. Dropping that state gives back whatever it holds.
     fn open(self: &Arc<Self>) -> Self::Stream;
@@ -182,6 +191,18 @@ pub trait View {
 
     /// A property that the host holds under a path (an Envoy attribute such as `["xds", "cluster_name"]`).
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
+
+    /// The time by the host's clock. It is read when it is asked for, because most exchanges do not need it.
+    fn now(&self) -> SystemTime;
+
+    /// Whether a namespace of the exchange's dynamic metadata has a key (in Envoy
+    /// `envoy.config.core.v3.Metadata.filter_metadata`), whatever its value. Other filters set it, and no client can.
+    fn has_metadata(&self, namespace: &str, key: &str) -> bool;
+
+    /// Whether a signature is right, by the host's own cryptography; `None` where it has none for such a signature.
+    fn verify(&self, _check: &SignatureCheck<'_>) -> Option<bool> {
+        None
+    }
 }
 
 /// A chunk of a body.
@@ -220,6 +241,8 @@ pub struct Caps {
     pub keep_route: bool,
     /// [`Ops::set_lb_metadata`] works.
     pub lb_metadata: bool,
+    /// [`View::property`] reads what lies below the top level of dynamic metadata.
+    pub nested_metadata: bool,
     /// [`OnTrailers::Emit`] works after [`OnData::Keep`], at any size; where it is `false` it works only after
     /// [`OnData::Park`].
     pub emit_in_trailers: bool,
@@ -232,6 +255,7 @@ impl Caps {
         body_on_header_only: false,
         keep_route: false,
         lb_metadata: false,
+        nested_metadata: true,
         emit_in_trailers: false,
     };
 
@@ -241,6 +265,7 @@ impl Caps {
         body_on_header_only: true,
         keep_route: true,
         lb_metadata: true,
+        nested_metadata: false,
         emit_in_trailers: true,
     };
 }
@@ -261,4 +286,6 @@ pub enum MetricKind {
     Counter,
     /// A distribution of values.
     Histogram,
+    /// The last value that was recorded.
+    Gauge,
 }

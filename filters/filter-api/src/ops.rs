@@ -29,7 +29,7 @@ pub enum Op<'a> {
     Route(Route),
     /// Add to the counter at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
     Count(usize, u64),
-    /// Record a value in the histogram at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
+    /// Record a value in the histogram or gauge at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
     Record(usize, u64),
     /// Write a line to the host's log.
     Log(Level, &'a str),
@@ -149,7 +149,7 @@ impl Ops {
         self.list.push(Stored::Count(metric, by));
     }
 
-    /// Records a value in a histogram.
+    /// Records a value in a histogram or gauge.
     pub fn record(&mut self, metric: usize, value: u64) {
         self.list.push(Stored::Record(metric, value));
     }

@@ -4,6 +4,7 @@
 use filter_api::{Caps, Chunk, Cx, Dir, Map, OnData, OnHeaders, Ops, Plugin, Stream, View, Vm};
 use kserve_transcoder::{Exchange, KserveTranscoder};
 use std::sync::Arc;
+use std::time::SystemTime;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -24,6 +25,14 @@ impl View for Headers {
 
     fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {
         None
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn has_metadata(&self, _namespace: &str, _key: &str) -> bool {
+        false
     }
 }
 

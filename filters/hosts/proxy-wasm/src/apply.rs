@@ -1,7 +1,8 @@
 //! Applying what a core asks for besides its verdict.
 
+use crate::foreign;
 use crate::view::{HostView, map_type};
-use filter_api::{Call, Level, Map, Metric, MetricKind, Op, Ops};
+use filter_api::{Call, Level, Map, Metric, MetricKind, Op, Ops, Route};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{LogLevel, MetricType, Status};
 use std::cell::Cell;
@@ -39,6 +40,7 @@ impl Voice {
         let kind = |kind| match kind {
             MetricKind::Counter => MetricType::Counter,
             MetricKind::Histogram => MetricType::Histogram,
+            MetricKind::Gauge => MetricType::Gauge,
         };
         Self {
             name,
@@ -63,6 +65,7 @@ impl Voice {
     /// Applies operations in order. Those on a map that is not in the filter's hands are dropped, and those that
     /// would change nothing are left out.
     pub(crate) fn apply(&self, ops: &Ops, view: &HostView) {
+        let mut reselect = false;
         for op in ops.iter() {
             match op {
                 Op::SetHeader(map, name, value) => {
@@ -95,7 +98,7 @@ impl Voice {
                 }
                 // Envoy selects the route again whenever a module changes a request header, and a core that
                 // asks for less did not read the caps.
-                Op::Route(_) => {}
+                Op::Route(route) => reselect = route == Route::Reselect,
                 Op::Count(metric, by) => {
                     if let Some(id) = self.metric(metric) {
                         let by = i64::try_from(by).unwrap_or(i64::MAX);
@@ -109,6 +112,9 @@ impl Voice {
                 }
                 Op::Log(level, text) => self.log(level, || text.to_owned()),
             }
+        }
+        if reselect && view.has(Map::RequestHeaders) && !view.has_changes(Map::RequestHeaders) {
+            foreign::clear_route_cache();
         }
     }
 

@@ -28,6 +28,8 @@
 //! - **[`Emit` in trailers](filter_api::OnTrailers::Emit)** works only after [`Park`](filter_api::OnData::Park).
 //! - **[`Wait`](filter_api::OnHeaders::Wait)** reads no body. Where the operator set the flag above, Envoy
 //!   buffers the body that arrives meanwhile, under its limit.
+//! - **[`verify`](filter_api::View::verify)** is Envoy's `verify_signature`, which does in a twentieth of the time what
+//!   Rust does inside wasm.
 //! - **Calls** take text only: a header whose value is not UTF-8 is left out.
 //! - **[`set_property`](filter_api::Ops::set_property)** sets filter state `wasm.<name>`. The name must not be one that
 //!   another module of the listener declared read-only.
@@ -39,6 +41,7 @@ mod apply;
 mod body;
 mod calls;
 mod exchange;
+mod foreign;
 mod half;
 mod root;
 mod view;

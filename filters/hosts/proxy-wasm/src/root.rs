@@ -39,6 +39,9 @@ impl<P: Plugin> RootContext for Root<P> {
         match P::configure(&json.unwrap_or_default(), Caps::PROXY_WASM, crate::vm()) {
             Ok(plugin) => {
                 let voice = Arc::new(Voice::declare(P::NAME, P::METRICS));
+                for warning in plugin.warnings() {
+                    voice.log(Level::Warn, || warning);
+                }
                 self.loaded = Some(Loaded { plugin: Arc::new(plugin), voice });
                 true
             }

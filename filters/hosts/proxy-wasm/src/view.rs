@@ -1,10 +1,12 @@
 //! Reading an exchange.
 
+use crate::foreign;
 use crate::half::Half;
-use filter_api::{Map, View};
+use filter_api::{Map, SignatureCheck, View};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MapType;
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::time::SystemTime;
 
 /// An exchange within one callback.
 ///
@@ -15,9 +17,13 @@ pub(crate) struct HostView {
     /// Which header maps are in the filter's hands: Envoy answers for another with an error, and the SDK turns
     /// that error into a panic.
     here: [bool; 4],
-    fetched: [OnceCell<Vec<(String, Vec<u8>)>>; 4],
+    fetched: [OnceCell<Headers>; 4],
     changes: RefCell<Changes>,
+    changed: [Cell<bool>; 4],
 }
+
+/// Names and values, in order.
+type Headers = Vec<(String, Vec<u8>)>;
 
 /// The headers that this callback's operations have written, by map and name: of these the fetched map says
 /// nothing any more.
@@ -27,7 +33,7 @@ impl HostView {
     pub(crate) fn new([request, response]: &[Half; 2]) -> Self {
         let here =
             [request.headers_here(), request.trailers_here, response.headers_here(), response.trailers_here];
-        Self { here, fetched: Default::default(), changes: RefCell::default() }
+        Self { here, fetched: Default::default(), changes: RefCell::default(), changed: Default::default() }
     }
 
     /// Whether a map can be read and written.
@@ -45,10 +51,16 @@ impl HostView {
 
     /// Notes that a header is being written.
     pub(crate) fn changes(&self, map: Map, name: &str) {
+        self.changed[map as usize].set(true);
         // Of a map that nobody has read nothing is known anyway.
         if self.fetched[map as usize].get().is_some() {
             self.changes.borrow_mut().push((map, name.to_owned()));
         }
+    }
+
+    /// Whether a header of a map was written.
+    pub(crate) fn has_changes(&self, map: Map) -> bool {
+        self.changed[map as usize].get()
     }
 
     fn map(&self, map: Map) -> &[(String, Vec<u8>)] {
@@ -76,6 +88,19 @@ impl View for HostView {
             return None;
         }
         hostcalls::get_property(path.to_vec()).ok().flatten().filter(|value| !value.is_empty())
+    }
+
+    fn now(&self) -> SystemTime {
+        // Envoy has a clock whatever the moment, and 1970 is a time at which no token is valid.
+        hostcalls::get_current_time().unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    fn has_metadata(&self, namespace: &str, key: &str) -> bool {
+        self.property(&["metadata", "filter_metadata", namespace, key]).is_some()
+    }
+
+    fn verify(&self, check: &SignatureCheck<'_>) -> Option<bool> {
+        foreign::verify(check)
     }
 }
 

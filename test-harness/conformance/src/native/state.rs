@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use proxy_wasm_emulator::{Delivered, Direction, HeaderMap};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What is particular to a stream.
@@ -12,6 +12,8 @@ pub struct StreamOptions {
     pub properties: BTreeMap<String, Vec<u8>>,
     /// Clusters to which no call can be started.
     pub unknown_clusters: Vec<String>,
+    /// Dynamic metadata that filters in front have set, by namespace and key; its values are not shown.
+    pub metadata: BTreeSet<(String, String)>,
 }
 
 /// A call that the module has started and a test may answer.

@@ -121,12 +121,23 @@ callbacks! {
         unsafe { *id = define(&(*config).metrics, name.text()) };
         0
     }
+    fn envoy_dynamic_module_callback_http_filter_config_define_gauge(
+        config: *const EnvoyConfig, name: Buf, _labels: *const Buf, _len: usize, id: *mut usize
+    ) -> u32 {
+        unsafe { *id = define(&(*config).metrics, name.text()) };
+        0
+    }
     fn envoy_dynamic_module_callback_http_filter_increment_counter(
         stream: *const c_void, id: usize, _labels: *const Buf, _len: usize, by: u64
     ) -> u32 {
         measure(unsafe { metrics(stream) }, id, by)
     }
     fn envoy_dynamic_module_callback_http_filter_record_histogram_value(
+        stream: *const c_void, id: usize, _labels: *const Buf, _len: usize, value: u64
+    ) -> u32 {
+        measure(unsafe { metrics(stream) }, id, value)
+    }
+    fn envoy_dynamic_module_callback_http_filter_set_gauge(
         stream: *const c_void, id: usize, _labels: *const Buf, _len: usize, value: u64
     ) -> u32 {
         measure(unsafe { metrics(stream) }, id, value)
@@ -238,6 +249,25 @@ callbacks! {
     }
     // Its presence says that the host is 1.39 or newer; it is not called.
     fn envoy_dynamic_module_callback_http_get_filter_state_object() {}
+    fn envoy_dynamic_module_callback_http_get_metadata_keys_count(
+        stream: *const c_void, source: u32, namespace: Buf
+    ) -> usize {
+        let state = unsafe { state(stream) }.borrow();
+        let namespace = unsafe { namespace.text() };
+        let keys = state.options.metadata.iter().filter(|(found, _)| *found == namespace);
+        if source == 0 { keys.count() } else { 0 }
+    }
+    fn envoy_dynamic_module_callback_http_get_metadata_keys(
+        stream: *const c_void, source: u32, namespace: Buf, keys: *mut Buf
+    ) -> bool {
+        let state = unsafe { state(stream) }.borrow();
+        let namespace = unsafe { namespace.text() };
+        let found = state.options.metadata.iter().filter(|(found, _)| source == 0 && *found == namespace);
+        for (index, (_, key)) in found.enumerate() {
+            unsafe { *keys.add(index) = key.as_bytes().into() };
+        }
+        source == 0
+    }
     fn envoy_dynamic_module_callback_http_set_dynamic_metadata_string(
         stream: *const c_void, namespace: Buf, key: Buf, value: Buf
     ) {

@@ -1,0 +1,59 @@
+//! Envoy's own functions beyond the ABI ("foreign functions").
+
+use filter_api::{Hash, SignatureCheck};
+use proxy_wasm::hostcalls;
+
+/// Has Envoy check a signature; `None` if it has no such function or does not take such a key.
+///
+/// `verify_signature` takes the message `envoy.source.extensions.common.wasm.VerifySignatureArguments` and answers with
+/// `VerifySignatureResult`, whose first field says whether the signature is right, and whose second why it is not.
+pub(crate) fn verify(check: &SignatureCheck<'_>) -> Option<bool> {
+    let hash = match check.hash {
+        Hash::Sha256 => "sha256",
+        Hash::Sha384 => "sha384",
+        Hash::Sha512 => "sha512",
+    };
+    let fields = [hash.as_bytes(), check.key, check.signature, check.signed];
+    let mut arguments = Vec::with_capacity(fields.iter().map(|field| field.len() + 8).sum());
+    for (index, field) in fields.into_iter().enumerate() {
+        // A length-delimited field: its number and wire type 2, its length, its bytes.
+        arguments.push(((index as u8 + 1) << 3) | 2);
+        varint(field.len(), &mut arguments);
+        arguments.extend_from_slice(field);
+    }
+    let answer = hostcalls::call_foreign_function("verify_signature", Some(&arguments)).ok()?;
+    // A field that is false is left out.
+    Some(answer.is_some_and(|answer| answer.starts_with(&[1 << 3, 1])))
+}
+
+/// Has Envoy select the route again. Any change of a request header does so, too, in the versions that were tried; this
+/// is for where nothing was changed.
+pub(crate) fn clear_route_cache() {
+    let _unknown = hostcalls::call_foreign_function("clear_route_cache", None);
+}
+
+fn varint(mut number: usize, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_seven_bits_at_a_time() {
+        let written = |number| {
+            let mut out = Vec::new();
+            varint(number, &mut out);
+            out
+        };
+        assert_eq!(
+            (written(0), written(127), written(128), written(300)),
+            (vec![0], vec![127], vec![128, 1], vec![172, 2])
+        );
+    }
+}
