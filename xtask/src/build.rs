@@ -24,6 +24,13 @@ const SHIPPED: &[Artefact] = &[
         name: "kserve_transcoder.wasm",
     },
     Artefact {
+        package: "claim-headers-wasm",
+        features: "",
+        kind: Kind::Wasm,
+        library: "claim_headers_wasm",
+        name: "claim_headers.wasm",
+    },
+    Artefact {
         package: "host-dynamic-module",
         features: "",
         kind: Kind::Native,

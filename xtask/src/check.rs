@@ -31,7 +31,8 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     let generated = run::step("generated files", || {
         let mut cargo = workspace.cargo();
         cargo
-            .args(["test", "--quiet", "--locked", "-p", "kserve-transcoder", "--lib", "config::docs"])
+            .args(["test", "--quiet", "--locked", "-p", "kserve-transcoder", "-p", "claim-headers"])
+            .args(["--lib", "config::docs"])
             .checked()
     });
     let licences = licences_and_advisories(workspace);

@@ -136,6 +136,10 @@ pub(crate) const BUFFERED_REQUEST_BODY: BodyType = 1;
 pub(crate) const RECEIVED_RESPONSE_BODY: BodyType = 2;
 pub(crate) const BUFFERED_RESPONSE_BODY: BodyType = 3;
 
+/// Whose metadata: the exchange's own, the route's, the cluster's, ...
+pub(crate) type MetadataSource = u32;
+pub(crate) const DYNAMIC_METADATA: MetadataSource = 0;
+
 /// A log level of Envoy's.
 pub(crate) type LogLevel = u32;
 pub(crate) const LOG_DEBUG: LogLevel = 1;
@@ -178,6 +182,16 @@ unsafe extern "C" {
         id: *mut usize,
     ) -> u32;
 
+    /// Defines a gauge, as [`define_counter`] does a counter.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_config_define_gauge"]
+    pub(crate) fn define_gauge(
+        config: *mut EnvoyConfig,
+        name: ModuleBuffer,
+        label_names: *const ModuleBuffer,
+        labels: usize,
+        id: *mut usize,
+    ) -> u32;
+
     /// Adds to a counter that the stream's configuration defined; an unknown id changes nothing.
     #[link_name = "envoy_dynamic_module_callback_http_filter_increment_counter"]
     pub(crate) fn increment_counter(
@@ -197,6 +211,33 @@ unsafe extern "C" {
         labels: usize,
         value: u64,
     ) -> u32;
+
+    /// Sets a gauge that the stream's configuration defined.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_set_gauge"]
+    pub(crate) fn set_gauge(
+        stream: *mut EnvoyStream,
+        id: usize,
+        label_values: *const ModuleBuffer,
+        labels: usize,
+        value: u64,
+    ) -> u32;
+
+    /// How many keys a namespace of the stream's metadata has; 0 where it does not exist.
+    #[link_name = "envoy_dynamic_module_callback_http_get_metadata_keys_count"]
+    pub(crate) fn get_metadata_keys_count(
+        stream: *mut EnvoyStream,
+        source: MetadataSource,
+        namespace: ModuleBuffer,
+    ) -> usize;
+
+    /// Stores all keys of a namespace in an array that has room for [`get_metadata_keys_count`] of them.
+    #[link_name = "envoy_dynamic_module_callback_http_get_metadata_keys"]
+    pub(crate) fn get_metadata_keys(
+        stream: *mut EnvoyStream,
+        source: MetadataSource,
+        namespace: ModuleBuffer,
+        keys: *mut EnvoyBuffer,
+    ) -> bool;
 
     /// Stores the value at `index` among those of a header, and their number in `count`. The name is in lower
     /// case. `false` where the map does not exist (yet) or has no such value.

@@ -6,6 +6,7 @@ use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
 use filter_api::{Call, CallResponse, Dir, Level, Map, Metric, MetricKind, Reply, Sink, View};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 /// The filter object of one stream, inside one hook.
 ///
@@ -152,6 +153,12 @@ impl<'hook> Envoy<'hook> {
         unsafe { abi::increment_counter(self.stream, id, std::ptr::null(), 0, by) };
     }
 
+    /// Sets a gauge.
+    pub(crate) fn set_gauge(self, id: usize, value: u64) {
+        // SAFETY: as in `count`.
+        unsafe { abi::set_gauge(self.stream, id, std::ptr::null(), 0, value) };
+    }
+
     /// Records a value in a histogram.
     pub(crate) fn record(self, id: usize, value: u64) {
         // SAFETY: as in `count`.
@@ -251,6 +258,24 @@ impl View for Envoy<'_> {
         // SAFETY: the value stays valid during the hook while the stream is not changed; it is copied here.
         found.then(|| unsafe { value.bytes() }.to_vec())
     }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn has_metadata(&self, namespace: &str, key: &str) -> bool {
+        let namespace = || ModuleBuffer::from(namespace.as_bytes());
+        // SAFETY: the stream is valid during the hook.
+        let count = unsafe { abi::get_metadata_keys_count(self.stream, abi::DYNAMIC_METADATA, namespace()) };
+        let mut keys = vec![EnvoyBuffer::EMPTY; count];
+        // SAFETY: as above, and the array has room for all keys; none can be added in between.
+        let found = count > 0
+            && unsafe {
+                abi::get_metadata_keys(self.stream, abi::DYNAMIC_METADATA, namespace(), keys.as_mut_ptr())
+            };
+        // SAFETY: the keys stay valid while the metadata is not changed.
+        found && keys.iter().any(|found| unsafe { found.bytes() } == key.as_bytes())
+    }
 }
 
 /// The string attributes that Envoy gives to a dynamic module, with their numbers in `abi.h`. It does not give
@@ -329,6 +354,7 @@ impl EnvoyConfig {
         let define = match metric.kind {
             MetricKind::Counter => abi::define_counter,
             MetricKind::Histogram => abi::define_histogram,
+            MetricKind::Gauge => abi::define_gauge,
         };
         let mut id = 0;
         // SAFETY: the configuration is valid during `config_new`; Envoy copies the name and writes the id

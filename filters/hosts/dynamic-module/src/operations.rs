@@ -2,7 +2,7 @@
 
 use crate::envoy::{self, Envoy};
 use crate::registry::Configured;
-use filter_api::{Dir, Level, Map, Op, Ops, Route};
+use filter_api::{Dir, Level, Map, MetricKind, Op, Ops, Route};
 
 /// Applies the operations of one call of a filter, in order. `released` says whose headers have gone on: they are
 /// not written any more.
@@ -42,15 +42,15 @@ pub(crate) fn apply(
             Op::SetProperty(name, value) => envoy.set_filter_state(name, value),
             Op::Route(wanted) => route = Some(wanted),
             Op::Count(index, by) => {
-                if let Some(id) = metric(index) {
+                if let Some((id, _)) = metric(index) {
                     envoy.count(id, by);
                 }
             }
-            Op::Record(index, value) => {
-                if let Some(id) = metric(index) {
-                    envoy.record(id, value);
-                }
-            }
+            Op::Record(index, value) => match metric(index) {
+                Some((id, MetricKind::Gauge)) => envoy.set_gauge(id, value),
+                Some((id, _)) => envoy.record(id, value),
+                None => {}
+            },
             Op::Log(level, text) => envoy::log(level, filter.name, text),
         }
     }

@@ -1,11 +1,12 @@
 //! The filters of this module, by name.
 
 use crate::envoy::{self, EnvoyConfig};
-use filter_api::{Caps, ConfigError, Level, Metric, Plugin, Stream, Vm};
+use filter_api::{Caps, ConfigError, Level, Metric, MetricKind, Plugin, Stream, Vm};
 use std::sync::{Arc, OnceLock};
 
 /// Every filter, one line each. An operator chooses one by `filter_name`.
 const FILTERS: &[Entry] = &[
+    Entry::of::<claim_headers::ClaimHeaders>(),
     Entry::of::<kserve_transcoder::KserveTranscoder>(),
     #[cfg(feature = "sample-filter")]
     Entry::of::<sample_filter::SampleFilter>(),
@@ -21,8 +22,8 @@ const PROCESS_BUDGET_BYTES: usize = 4 << 30;
 pub(crate) struct Configured {
     pub(crate) name: &'static str,
     plugin: Box<dyn Open>,
-    /// Envoy's id for each of the filter's metrics, or `None` where Envoy refused it.
-    pub(crate) metrics: Vec<Option<usize>>,
+    /// Envoy's id for each of the filter's metrics and its kind, or `None` where Envoy refused it.
+    pub(crate) metrics: Vec<Option<(usize, MetricKind)>>,
 }
 
 impl Configured {
@@ -48,8 +49,11 @@ pub(crate) fn configure(name: &[u8], json: &[u8], config: &EnvoyConfig) -> Resul
         if id.is_none() {
             envoy::log(Level::Warn, entry.name, &format!("Envoy refused the metric {}", metric.name));
         }
-        id
+        id.map(|id| (id, metric.kind))
     };
+    for warning in plugin.warnings() {
+        envoy::log(Level::Warn, entry.name, &warning);
+    }
     Ok(Configured { name: entry.name, plugin, metrics: entry.metrics.iter().map(define).collect() })
 }
 
@@ -78,10 +82,15 @@ fn configure_plugin<P: Plugin>(json: &[u8]) -> Result<Box<dyn Open>, ConfigError
 
 /// A [`Plugin`] whose type is forgotten.
 trait Open: Send + Sync {
+    fn warnings(&self) -> Vec<String>;
     fn open(&self) -> Box<dyn Stream>;
 }
 
 impl<P: Plugin> Open for Arc<P> {
+    fn warnings(&self) -> Vec<String> {
+        Plugin::warnings(&**self)
+    }
+
     fn open(&self) -> Box<dyn Stream> {
         Box::new(Plugin::open(self))
     }

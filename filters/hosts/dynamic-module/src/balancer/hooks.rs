@@ -22,12 +22,6 @@ struct Loaded {
     counters: Counters,
 }
 
-/// Envoy hands the same pointer to all workers.
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<Loaded>();
-};
-
 /// A policy at work in one worker. Without a balancer, because making one or calling it panicked, the next hook makes
 /// one.
 struct Worker {

@@ -1,0 +1,253 @@
+//! The filter's configuration.
+
+use crate::token::Algorithm;
+use filter_api::{Caps, ConfigError};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The configuration of `claim-headers`. It must map a claim; every other key is optional, and an unknown one is an
+/// error.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Who verifies tokens: with `metadata` Envoy's `jwt_authn` filter in front of this one (also as Istio's
+    /// `RequestAuthentication` configures it), with `builtin` this filter.
+    pub source: Source,
+    /// With `metadata`: where the verified claims are.
+    pub metadata: Metadata,
+    /// With `builtin`: whose tokens are believed. At least one.
+    pub issuers: Vec<Issuer>,
+    /// With `builtin`: where a request's token is looked for. All of these places are looked at, and two different
+    /// tokens are as good as none.
+    pub token: TokenPlaces,
+    /// Which claims become which headers.
+    pub map: Vec<Rule>,
+    /// What becomes of a request without verified claims. The mapped headers are taken off it in any case.
+    pub on_unverified: OnUnverified,
+    /// With `deny`: let CORS preflight requests pass all the same, which browsers send without a token.
+    pub allow_cors_preflight: bool,
+    /// Headers that carry tokens and do not go upstream, such as `x-id-token`.
+    pub strip: Vec<String>,
+    /// Cookies that carry tokens and do not go upstream, with the numbered pieces that they may be in (`NAME_0`,
+    /// `NAME.1`, `NAME-2`).
+    pub strip_cookies: Vec<String>,
+    /// The media types that a token's `typ` may name; a token without `typ` is accepted. `application/` may be left
+    /// out.
+    pub token_types: Vec<String>,
+    /// The largest token, in bytes.
+    #[cfg_attr(test, schemars(range(min = 256, max = 65536)))]
+    pub max_token_bytes: usize,
+    /// How far the issuer's clock and this one may be apart, in seconds.
+    #[cfg_attr(test, schemars(range(min = 0, max = 60)))]
+    pub clock_skew_seconds: u64,
+    /// How long ago a token may have been issued (`iat`), in seconds, however long it is valid.
+    #[cfg_attr(test, schemars(range(min = 1, max = 31_536_000)))]
+    pub max_age_seconds: Option<u64>,
+    /// How many verified tokens are remembered, by each worker in proxy-wasm and by the process natively. They are
+    /// forgotten when they expire and when their issuer's keys change. `0` remembers none.
+    #[cfg_attr(test, schemars(range(min = 0, max = 100_000)))]
+    pub cached_tokens: usize,
+    /// How many signatures are checked in a second at most, by each worker in proxy-wasm and by the process natively:
+    /// a flood of forged tokens must not take the processor. Remembered tokens do not count.
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
+    pub max_checks_per_second: u32,
+}
+
+/// Who verifies tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Another filter, which leaves the claims in dynamic metadata.
+    #[default]
+    Metadata,
+    /// This filter.
+    Builtin,
+}
+
+/// Where verified claims are.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Metadata {
+    /// The namespace of the dynamic metadata.
+    pub filter: String,
+    /// The key in it: `payload_in_metadata` of the provider. Istio sets `payload`.
+    pub key: String,
+    /// The header in which the verifying filter passes the claims on (`forward_payload_header` of the provider). It is
+    /// believed only if the metadata is there, too, and never goes upstream. With it the exact digits of numbers are
+    /// kept, and claims that are lists are lists of strings for certain. Natively it is needed.
+    pub payload_header: Option<String>,
+}
+
+/// An issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// The exact value of `iss`.
+    pub issuer: String,
+    /// The values of `aud` that mean this proxy: a token must have one of them, exactly. Without any, a token for
+    /// anyone is believed.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// The algorithms that are allowed. By default all but `HS256`, each with keys that are for it; an RSA key whose
+    /// issuer names no `alg` is for `RS256` then.
+    #[serde(default)]
+    pub algorithms: Option<Vec<Algorithm>>,
+    /// The issuer's keys: a JSON Web Key set.
+    pub jwks: serde_json::Value,
+}
+
+/// Where a token may be.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenPlaces {
+    /// In `authorization: Bearer TOKEN`.
+    pub authorization: bool,
+    /// In this header, by itself.
+    pub header: Option<String>,
+    /// In this cookie, or in its numbered pieces.
+    pub cookie: Option<String>,
+    /// In this parameter of the query.
+    pub query: Option<String>,
+}
+
+/// A claim that becomes a header.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The header's name in lower case. Of a client's headers, all that have this name are removed, also with `_` for
+    /// `-` or the other way round.
+    pub header: String,
+    /// The path to the claim, each step a member's name: `["realm_access", "roles"]`. Names are never split at dots.
+    pub claim: Vec<String>,
+    /// What the claim must be.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// The texts that are passed on; other ones are bad values. Of a list, those items are passed on.
+    #[serde(default)]
+    pub allow: Option<Vec<String>>,
+    /// What is passed on for which text; a text that is not in it is a bad value. Looked up after `allow`.
+    #[serde(default)]
+    pub table: Option<BTreeMap<String, String>>,
+    /// The header's value if a *verified* token lacks the claim or has a bad value for it. Without claims that are
+    /// verified there is never a header.
+    #[serde(default)]
+    pub default: Option<String>,
+    /// With `list`: what is put between items. By default `,`.
+    #[serde(default)]
+    pub join: Option<String>,
+}
+
+/// What a claim must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A string.
+    String,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number, which keeps its digits.
+    Integer,
+    /// A list of strings; a single string is a list of one.
+    List,
+}
+
+/// What becomes of a request without verified claims.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnverified {
+    /// It goes on, and so does its token, for the application to say what is wrong with it.
+    Pass,
+    /// It goes on without the headers and cookies of `strip` and `strip_cookies`.
+    #[default]
+    Strip,
+    /// It is answered 401 with `www-authenticate`, or 503 if the issuer's keys cannot be had.
+    Deny,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            source: Source::Metadata,
+            metadata: Metadata::default(),
+            issuers: Vec::new(),
+            token: TokenPlaces::default(),
+            map: Vec::new(),
+            on_unverified: OnUnverified::Strip,
+            allow_cors_preflight: false,
+            strip: Vec::new(),
+            strip_cookies: Vec::new(),
+            token_types: ["JWT", "at+jwt"].map(str::to_owned).into(),
+            max_token_bytes: 16 * 1024,
+            clock_skew_seconds: 60,
+            max_age_seconds: None,
+            cached_tokens: 1024,
+            max_checks_per_second: 1000,
+        }
+    }
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Self {
+            filter: "envoy.filters.http.jwt_authn".to_owned(),
+            key: "payload".to_owned(),
+            payload_header: None,
+        }
+    }
+}
+
+impl Default for TokenPlaces {
+    fn default() -> Self {
+        Self { authorization: true, header: None, cookie: None, query: None }
+    }
+}
+
+impl Config {
+    /// Reads a configuration for a host with these capabilities.
+    ///
+    /// # Errors
+    /// A key is unknown, of the wrong type, out of range, contradicts another, or asks for what the host cannot do.
+    pub fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
+        let config: Self = filter_api::parse_config(json)?;
+        checks::check(&config, caps)?;
+        Ok(config)
+    }
+
+    /// What works, and may not be meant.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let underscores = self.map.iter().filter(|rule| rule.header.contains('_')).map(|rule| {
+            format!(
+                "the header {:?} has an underscore: a proxy with headers_with_underscores_action drops it or \
+                 refuses the request; prefer {:?}",
+                rule.header,
+                rule.header.replace('_', "-")
+            )
+        });
+        let anyone = self.issuers.iter().filter(|issuer| issuer.audiences.is_empty()).map(|issuer| {
+            format!(
+                "tokens of the issuer {:?} are believed whoever they are for: set `audiences`",
+                issuer.issuer
+            )
+        });
+        underscores.chain(anyone).collect()
+    }
+}
+
+mod checks;
+
+// Reads files, which are not there under Node.
+#[cfg(all(test, not(target_family = "wasm")))]
+mod docs;
+#[cfg(all(test, not(target_family = "wasm")))]
+pub(crate) use docs::assert_current;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! What a configuration must not say.
+
+use super::{Config, Issuer, Kind, Rule, Source};
+use crate::header;
+use crate::keys::KeySet;
+use crate::token::Algorithm;
+use filter_api::{Caps, ConfigError};
+use std::ops::RangeInclusive;
+
+pub(super) fn check(config: &Config, caps: Caps) -> Result<(), ConfigError> {
+    check_numbers(config)?;
+    if config.map.is_empty() {
+        return Err(ConfigError::at("map", "no claim becomes a header"));
+    }
+    for (index, rule) in config.map.iter().enumerate() {
+        check_rule(&format!("map[{index}]"), rule)?;
+        if config.map[..index]
+            .iter()
+            .any(|other| header::fold(other.header.as_bytes()).eq(header::fold(rule.header.as_bytes())))
+        {
+            let reason = format!("{:?} is mapped twice (`-` and `_` are the same here)", rule.header);
+            return Err(ConfigError::at(format!("map[{index}].header"), reason));
+        }
+    }
+    for (index, name) in config.strip.iter().enumerate() {
+        check_name(&format!("strip[{index}]"), name)?;
+    }
+    for (index, name) in config.strip_cookies.iter().enumerate() {
+        check_cookie(&format!("strip_cookies[{index}]"), name)?;
+    }
+    for (key, name) in
+        [("metadata.payload_header", &config.metadata.payload_header), ("token.header", &config.token.header)]
+    {
+        let Some(name) = name else { continue };
+        if config
+            .map
+            .iter()
+            .any(|rule| header::fold(rule.header.as_bytes()).eq(header::fold(name.as_bytes())))
+        {
+            return Err(ConfigError::at(key, format!("{name:?} is also a header that a claim is mapped to")));
+        }
+    }
+    match config.source {
+        Source::Metadata => check_metadata(config, caps),
+        Source::Builtin => check_builtin(config),
+    }
+}
+
+fn check_numbers(config: &Config) -> Result<(), ConfigError> {
+    let within = |key: &str, value: u64, range: RangeInclusive<u64>| {
+        let reason = || format!("{value} is not within {} and {}", range.start(), range.end());
+        if range.contains(&value) { Ok(()) } else { Err(ConfigError::at(key, reason())) }
+    };
+    within("max_token_bytes", config.max_token_bytes as u64, 256..=65536)?;
+    within("clock_skew_seconds", config.clock_skew_seconds, 0..=60)?;
+    within("max_age_seconds", config.max_age_seconds.unwrap_or(1), 1..=31_536_000)?;
+    within("cached_tokens", config.cached_tokens as u64, 0..=100_000)?;
+    within("max_checks_per_second", config.max_checks_per_second.into(), 1..=1_000_000)
+}
+
+fn check_rule(path: &str, rule: &Rule) -> Result<(), ConfigError> {
+    let error = |key: &str, reason: String| Err(ConfigError::at(format!("{path}.{key}"), reason));
+    check_name(&format!("{path}.header"), &rule.header)?;
+    if rule.claim.is_empty() || rule.claim.iter().any(|step| step.is_empty() || step.contains('\0')) {
+        return error("claim", "must be a path of one or more names".to_owned());
+    }
+    let join = rule.join.as_deref();
+    if join.is_some_and(|join| join.is_empty() || !join.bytes().all(|byte| matches!(byte, b' '..=b'~'))) {
+        return error("join", "must be visible ASCII or spaces".to_owned());
+    }
+    if join.is_some() && rule.kind != Kind::List {
+        return error("join", "only a list has items to put something between".to_owned());
+    }
+    let values = rule.table.iter().flatten().map(|(_, value)| ("table", value));
+    for (key, value) in values.chain(rule.default.iter().map(|value| ("default", value))) {
+        if !header::is_value(value) {
+            return error(key, format!("{value:?} cannot be the value of a header"));
+        }
+    }
+    Ok(())
+}
+
+fn check_name(path: &str, name: &str) -> Result<(), ConfigError> {
+    match header::name_problem(name) {
+        Some(problem) => Err(ConfigError::at(path, format!("{name:?} {problem}"))),
+        None => Ok(()),
+    }
+}
+
+fn check_cookie(path: &str, name: &str) -> Result<(), ConfigError> {
+    if header::is_token(name) {
+        Ok(())
+    } else {
+        Err(ConfigError::at(path, format!("{name:?} is no cookie's name")))
+    }
+}
+
+fn check_metadata(config: &Config, caps: Caps) -> Result<(), ConfigError> {
+    if !config.issuers.is_empty() {
+        return Err(ConfigError::at("issuers", "is for \"source\": \"builtin\""));
+    }
+    for (key, value) in [("metadata.filter", &config.metadata.filter), ("metadata.key", &config.metadata.key)]
+    {
+        if value.is_empty() || value.contains('\0') {
+            return Err(ConfigError::at(key, "must name something"));
+        }
+    }
+    match &config.metadata.payload_header {
+        Some(name) => check_name("metadata.payload_header", name),
+        None if caps.nested_metadata => Ok(()),
+        None => {
+            let reason = "is needed in a dynamic module, which cannot read claims from metadata: \
+                          set `forward_payload_header` in `jwt_authn` to the same name";
+            Err(ConfigError::at("metadata.payload_header", reason))
+        }
+    }
+}
+
+fn check_builtin(config: &Config) -> Result<(), ConfigError> {
+    if config.issuers.is_empty() {
+        return Err(ConfigError::at("issuers", "nobody's tokens are believed"));
+    }
+    for (index, issuer) in config.issuers.iter().enumerate() {
+        let path = format!("issuers[{index}]");
+        check_issuer(&path, issuer)?;
+        if config.issuers[..index].iter().any(|other| other.issuer == issuer.issuer) {
+            return Err(ConfigError::at(
+                format!("{path}.issuer"),
+                format!("{:?} is there twice", issuer.issuer),
+            ));
+        }
+    }
+    let places = &config.token;
+    if let Some(name) = &places.header {
+        check_name("token.header", name)?;
+    }
+    if let Some(name) = &places.cookie {
+        check_cookie("token.cookie", name)?;
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if places.query.as_ref().is_some_and(|name| name.is_empty() || !name.bytes().all(is_plain)) {
+        return Err(ConfigError::at("token.query", "must have letters, digits, `-`, `_` and `.` only"));
+    }
+    if !places.authorization && places.header.is_none() && places.cookie.is_none() && places.query.is_none() {
+        return Err(ConfigError::at("token", "there is no place where a token could be"));
+    }
+    Ok(())
+}
+
+fn check_issuer(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
+    let error = |key: &str, reason: &str| Err(ConfigError::at(format!("{path}.{key}"), reason));
+    if issuer.issuer.is_empty() {
+        return error("issuer", "must be the exact value of `iss`");
+    }
+    if issuer.audiences.iter().any(String::is_empty) {
+        return error("audiences", "an audience cannot be empty");
+    }
+    if issuer.algorithms.as_ref().is_some_and(Vec::is_empty) {
+        return error("algorithms", "no algorithm is allowed");
+    }
+    let keys = match KeySet::read(issuer.jwks.to_string().as_bytes()) {
+        Ok(keys) => keys,
+        Err(problem) => return error("jwks", &problem.to_string()),
+    };
+    let secrets_allowed =
+        issuer.algorithms.as_ref().is_some_and(|allowed| allowed.contains(&Algorithm::HS256));
+    if keys.has_secrets() && !secrets_allowed {
+        return error("jwks", "has a secret, which is used only if `algorithms` names HS256");
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+use super::*;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const KEY: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"fU0Of2FTpptiQrUiq77mhf2kQg-INLEIw72uNp71Sfo"}]}"#;
+
+fn error(json: &str) -> String {
+    Config::read(json.as_bytes(), Caps::PROXY_WASM).unwrap_err().to_string()
+}
+
+/// A configuration whose only rule has these members besides the usual ones.
+fn rule(members: &str) -> String {
+    format!(r#"{{"map":[{{"header":"x-user","claim":["sub"],"type":"string"{members}}}]}}"#)
+}
+
+fn builtin(issuer: &str) -> String {
+    format!(
+        r#"{{"source":"builtin","map":[{{"header":"x-user","claim":["sub"],"type":"string"}}],"issuers":[{issuer}]}}"#
+    )
+}
+
+#[test]
+fn a_rule_is_enough_and_none_is_too_little() {
+    let config = Config::read(rule("").as_bytes(), Caps::PROXY_WASM).unwrap();
+    assert_eq!((config.source, config.on_unverified), (Source::Metadata, OnUnverified::Strip));
+    assert_eq!(config.metadata.filter, "envoy.filters.http.jwt_authn");
+    assert!(error("{}").contains("map: no claim becomes a header"));
+}
+
+#[test]
+fn a_key_that_can_never_work_is_named_with_its_reason() {
+    assert!(error(r#"{"mapp":[]}"#).contains("mapp: unknown field"));
+    assert!(error(&rule(r#","table":{"a":"b\n"}"#)).contains("map[0].table: \"b\\n\" cannot be the value"));
+    assert!(error(&rule(r#","default":" basic""#)).contains("map[0].default"));
+    assert!(error(&rule(r#","join":";""#)).contains("map[0].join: only a list"));
+    assert!(
+        error(r#"{"map":[{"header":"X-User","claim":["sub"],"type":"string"}]}"#)
+            .contains("must be in lower case")
+    );
+    assert!(
+        error(r#"{"map":[{"header":":path","claim":["sub"],"type":"string"}]}"#).contains("map[0].header")
+    );
+    assert!(error(r#"{"map":[{"header":"x","claim":[],"type":"string"}]}"#).contains("map[0].claim"));
+    assert!(
+        error(r#"{"map":[{"header":"x","claim":["a"],"type":"number"}]}"#)
+            .contains("map[0].type: unknown variant")
+    );
+    let twice = r#"{"map":[{"header":"x-a","claim":["a"],"type":"string"},{"header":"x_a","claim":["b"],"type":"string"}]}"#;
+    assert!(error(twice).contains("map[1].header: \"x_a\" is mapped twice"));
+    let skewed = rule("").replacen('{', r#"{"clock_skew_seconds":61,"#, 1);
+    assert!(error(&skewed).contains("clock_skew_seconds: 61 is not within 0 and 60"));
+    let cookie = rule("").replacen('{', r#"{"strip_cookies":["a b"],"#, 1);
+    assert!(error(&cookie).contains("strip_cookies[0]"));
+}
+
+#[test]
+fn issuers_must_have_keys_that_can_be_used() {
+    let issuer = |members: &str| builtin(&format!(r#"{{"issuer":"https://idp.test",{members}}}"#));
+    assert!(Config::read(issuer(&format!(r#""jwks":{KEY}"#)).as_bytes(), Caps::PROXY_WASM).is_ok());
+    assert!(error(&builtin("")).contains("issuers: nobody's tokens are believed"));
+    assert!(
+        error(&issuer(r#""jwks":{"keys":[]}"#)).contains("issuers[0].jwks: none of its keys can be used")
+    );
+    assert!(error(&issuer(r#""jwks":[]"#)).contains("issuers[0].jwks: not a JSON Web Key set"));
+    assert!(
+        error(&issuer(&format!(r#""jwks":{KEY},"algorithms":["none"]"#)))
+            .contains("algorithms[0]: unknown variant `none`")
+    );
+    let secret = r#""jwks":{"keys":[{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}]}"#;
+    assert!(error(&issuer(secret)).contains("only if `algorithms` names HS256"));
+    assert!(
+        Config::read(issuer(&format!(r#"{secret},"algorithms":["HS256"]"#)).as_bytes(), Caps::PROXY_WASM)
+            .is_ok()
+    );
+    let one = format!(r#"{{"issuer":"a","jwks":{KEY}}}"#);
+    assert!(error(&builtin(&format!("{one},{one}"))).contains("issuers[1].issuer: \"a\" is there twice"));
+}
+
+#[test]
+fn a_dynamic_module_needs_the_payload_in_a_header() {
+    let error = Config::read(rule("").as_bytes(), Caps::DYNAMIC_MODULE).unwrap_err();
+    assert_eq!(error.path, "metadata.payload_header");
+    let config = rule("").replacen('{', r#"{"metadata":{"payload_header":"x-jwt-payload"},"#, 1);
+    assert!(Config::read(config.as_bytes(), Caps::DYNAMIC_MODULE).is_ok());
+}
+
+#[test]
+fn underscores_and_missing_audiences_are_warned_of() {
+    let config = rule("").replace("x-user", "user_class");
+    let warnings = |json: &str| Config::read(json.as_bytes(), Caps::PROXY_WASM).unwrap().warnings();
+    assert!(
+        warnings(&config)[0].contains("\"user_class\" has an underscore")
+            && warnings(&config)[0].contains("\"user-class\"")
+    );
+    let anyone = builtin(&format!(r#"{{"issuer":"a","jwks":{KEY}}}"#));
+    assert!(warnings(&anyone)[0].contains("whoever they are for"));
+    assert!(warnings(&anyone.replace(r#""issuer":"a""#, r#""issuer":"a","audiences":["b"]"#)).is_empty());
+}

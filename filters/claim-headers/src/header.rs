@@ -1,0 +1,84 @@
+//! Names and values of headers.
+
+/// The longest value that is made of a claim, in bytes.
+const MAX_VALUE_BYTES: usize = 4096;
+
+/// Headers whose value is not the filter's to set: they frame a message or choose how it is read.
+const NOT_OURS: [&str; 11] = [
+    "host",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+    "te",
+    "trailer",
+    "expect",
+    "cookie",
+    "keep-alive",
+];
+
+/// A header's name with all its spellings made equal. Servers that turn names into variables (CGI, WSGI, PHP) make `_`
+/// of `-`, so that `user-class` and `user_class` are the same header to them.
+pub(crate) fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
+    name.iter().map(|byte| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() })
+}
+
+/// Why a header of this name cannot be set, removed or believed by the filter.
+pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
+    if !is_token(name) {
+        return Some("is no header's name");
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some("must be in lower case");
+    }
+    NOT_OURS.contains(&name).then_some("is not for this filter to change")
+}
+
+/// Whether a text is a token (RFC 9110, section 5.6.2), as names of headers and cookies are.
+pub(crate) fn is_token(text: &str) -> bool {
+    let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+}
+
+/// Whether a text may be the value of a header for certain: visible ASCII, with spaces inside only. Outer spaces would
+/// be gone at the next hop, and other bytes mean something else to each reader.
+pub(crate) fn is_value(text: &str) -> bool {
+    let outer = text.starts_with(' ') || text.ends_with(' ');
+    !text.is_empty()
+        && text.len() <= MAX_VALUE_BYTES
+        && !outer
+        && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn names_are_the_same_whatever_their_case_and_their_dashes() {
+        let same = |one: &[u8], other: &[u8]| fold(one).eq(fold(other));
+        assert!(same(b"User_Class", b"user-class") && same(b"x-user_class", b"X_USER-CLASS"));
+        assert!(!same(b"user.class", b"user-class") && !same(b"userclass", b"user-class"));
+    }
+
+    #[test]
+    fn a_value_that_another_hop_would_change_is_none() {
+        assert!(is_value("premium plus") && is_value("~!"));
+        for text in
+            ["", " premium", "premium ", "a\tb", "a\r\nx: y", "a\0", "a\u{7f}", "prämium", &"x".repeat(4097)]
+        {
+            assert!(!is_value(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn headers_that_frame_a_message_are_not_ours() {
+        assert_eq!(name_problem("x-user-class"), None);
+        for name in ["", ":path", "X-User", "user class", "content-length", "host", "user\u{e9}"] {
+            assert!(name_problem(name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Whether a signature is right.
+//!
+//! Everything else about a token has been checked before. The host is asked first (Envoy's own cryptography is many
+//! times faster than Rust inside wasm); what it cannot check, or has no function for, is checked here.
+
+pub(crate) mod der;
+
+use crate::keys::{Key, Material};
+use crate::token::Algorithm;
+use filter_api::{Hash, SignatureCheck};
+use hmac::Mac as _;
+use p256::ecdsa::signature::Verifier as _;
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+
+/// Asks the host; `None` if it cannot check such a signature.
+pub(crate) type AskHost<'a> = &'a dyn Fn(&SignatureCheck<'_>) -> Option<bool>;
+
+/// Whether `signature` is that of `signed` by `key`.
+pub(crate) fn is_right(
+    algorithm: Algorithm,
+    key: &Key,
+    signed: &[u8],
+    signature: &[u8],
+    host: AskHost<'_>,
+) -> bool {
+    if !has_right_length(&key.material, signature) {
+        return false;
+    }
+    let asked = |hash, key: &[u8], signature: &[u8]| host(&SignatureCheck { hash, key, signed, signature });
+    let answer = match (algorithm, &key.material) {
+        (Algorithm::RS256, Material::Rsa { spki, .. }) => asked(Hash::Sha256, spki, signature),
+        (Algorithm::RS384, Material::Rsa { spki, .. }) => asked(Hash::Sha384, spki, signature),
+        (Algorithm::RS512, Material::Rsa { spki, .. }) => asked(Hash::Sha512, spki, signature),
+        (Algorithm::ES256, Material::P256 { spki, .. }) => {
+            asked(Hash::Sha256, spki, &der::ecdsa_signature(signature))
+        }
+        (Algorithm::ES384, Material::P384 { spki, .. }) => {
+            asked(Hash::Sha384, spki, &der::ecdsa_signature(signature))
+        }
+        _ => None,
+    };
+    answer.unwrap_or_else(|| is_right_in_rust(algorithm, &key.material, signed, signature))
+}
+
+/// The length that a signature of a key has, in bytes.
+fn has_right_length(material: &Material, signature: &[u8]) -> bool {
+    use rsa::traits::PublicKeyParts as _;
+    let length = match material {
+        Material::Rsa { key, .. } => key.size(),
+        Material::P256 { .. } | Material::Ed25519(_) => 64,
+        Material::P384 { .. } => 96,
+        Material::Secret(_) => 32,
+    };
+    signature.len() == length
+}
+
+fn is_right_in_rust(algorithm: Algorithm, material: &Material, signed: &[u8], signature: &[u8]) -> bool {
+    use rsa::{Pkcs1v15Sign, Pss};
+    match (algorithm, material) {
+        (Algorithm::RS256, Material::Rsa { key, .. }) => {
+            key.verify(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(signed), signature).is_ok()
+        }
+        (Algorithm::RS384, Material::Rsa { key, .. }) => {
+            key.verify(Pkcs1v15Sign::new::<Sha384>(), &Sha384::digest(signed), signature).is_ok()
+        }
+        (Algorithm::RS512, Material::Rsa { key, .. }) => {
+            key.verify(Pkcs1v15Sign::new::<Sha512>(), &Sha512::digest(signed), signature).is_ok()
+        }
+        (Algorithm::PS256, Material::Rsa { key, .. }) => {
+            // The salt is as long as the hash (RFC 7518, section 3.5).
+            let padding = Pss::new_with_salt::<Sha256>(32);
+            key.verify(padding, &Sha256::digest(signed), signature).is_ok()
+        }
+        (Algorithm::ES256, Material::P256 { key, .. }) => p256::ecdsa::Signature::from_slice(signature)
+            .is_ok_and(|signature| key.verify(signed, &signature).is_ok()),
+        (Algorithm::ES384, Material::P384 { key, .. }) => p384::ecdsa::Signature::from_slice(signature)
+            .is_ok_and(|signature| key.verify(signed, &signature).is_ok()),
+        (Algorithm::EdDsa, Material::Ed25519(key)) => ed25519_dalek::Signature::from_slice(signature)
+            .is_ok_and(|signature| key.verify_strict(signed, &signature).is_ok()),
+        (Algorithm::HS256, Material::Secret(secret)) => {
+            // Compares in constant time.
+            hmac::Hmac::<Sha256>::new_from_slice(secret)
+                .is_ok_and(|mac| mac.chain_update(signed).verify_slice(signature).is_ok())
+        }
+        _ => false,
+    }
+}

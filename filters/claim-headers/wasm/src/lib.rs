@@ -1,0 +1,3 @@
+//! The filter as a proxy-wasm module.
+
+host_proxy_wasm::export!(claim_headers::ClaimHeaders);
