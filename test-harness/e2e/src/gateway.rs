@@ -77,10 +77,11 @@ impl Listener {
     }
 }
 
-/// A bootstrap with these listeners. The cluster `model-server` leads to `server`; `nobody` has no endpoint.
+/// A bootstrap with these listeners. The cluster `model-server` leads to `server`; so does `model-server-alone`, with
+/// a connection for each request; `nobody` has no endpoint.
 pub fn gateway(listeners: &[Listener], server: SocketAddr) -> String {
     let listeners: String = listeners.iter().map(Listener::yaml).collect();
-    let cluster = |name: &str, endpoints: &str| {
+    let cluster = |name: &str, endpoints: &str, protocol: &str| {
         format!(
             r#"
   - name: {name}
@@ -89,14 +90,17 @@ pub fn gateway(listeners: &[Listener], server: SocketAddr) -> String {
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{ http2_protocol_options: {{}} }}"#
+        explicit_http_config: {{ http2_protocol_options: {{}} }}{protocol}"#
         )
     };
     let (ip, port) = (server.ip(), server.port());
     let endpoint = format!(
         "[{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: {ip}, port_value: {port} }} }} }} }}] }}]"
     );
-    let clusters = cluster("model-server", &endpoint) + &cluster("nobody", "[]");
+    let alone = "\n        common_http_protocol_options: { max_requests_per_connection: 1 }";
+    let clusters = cluster("model-server", &endpoint, "")
+        + &cluster("model-server-alone", &endpoint, alone)
+        + &cluster("nobody", "[]", "");
     format!("\nstatic_resources:\n  listeners:{listeners}\n  clusters:{clusters}\n")
 }
 

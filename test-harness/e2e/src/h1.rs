@@ -74,6 +74,34 @@ impl Connection {
         })
     }
 
+    /// Sends a request's head and the first `bytes` of its body, and nothing more.
+    ///
+    /// # Errors
+    /// If the head cannot be written, or the peer takes no more.
+    pub fn send_part(&mut self, request: &Request, bytes: usize) -> Result<(), Error> {
+        let mut part = head_bytes(request)?;
+        let (pieces, chunked) = match &request.body {
+            Body::None => (&[][..], false),
+            Body::Length(pieces) => (&pieces[..], false),
+            Body::Chunked(pieces) => (&pieces[..], true),
+        };
+        let mut left = bytes;
+        for piece in pieces {
+            if chunked {
+                part.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+            }
+            part.extend_from_slice(&piece[..left.min(piece.len())]);
+            if left < piece.len() {
+                break;
+            }
+            left -= piece.len();
+            if chunked {
+                part.extend_from_slice(b"\r\n");
+            }
+        }
+        self.write(&part)
+    }
+
     /// Reads one answer to a request of that method.
     pub fn read_answer(&mut self, method: &str) -> Answer {
         self.read_after(method, Vec::new())
@@ -175,7 +203,8 @@ impl Connection {
     fn take(&mut self, mut len: usize, out: &mut Vec<u8>) -> Result<(), Stop> {
         loop {
             let n = len.min(self.buffer.len());
-            out.extend(self.buffer.drain(..n));
+            out.extend_from_slice(&self.buffer[..n]);
+            self.buffer.drain(..n);
             len -= n;
             if len == 0 {
                 return Ok(());

@@ -3,6 +3,7 @@
 //! - [`Envoy`] runs one Envoy with a bootstrap of the caller's, on ports the kernel chose.
 //! - [`h1`] and [`h2c`] are clients that show an answer as it came: cut off, reset, with trailers, with bytes
 //!   that are no text. [`send`] does the common case over either.
+//! - [`uploads`] makes large requests, [`hostile`] ill-meant ones.
 //! - [`MlServer`] runs MLServer with the models under `models/mlserver`.
 //! - [`Suite`] is a test target's `main`: tests whose Envoy or Python is not here are ignored, by name.
 //!
@@ -16,12 +17,14 @@ mod error;
 mod gateway;
 pub mod h1;
 pub mod h2c;
+pub mod hostile;
 mod mlserver;
 mod ports;
 mod process;
 mod request;
 mod shipped;
 mod suite;
+pub mod uploads;
 
 use std::path::{Path, PathBuf};
 

@@ -28,12 +28,20 @@ pub const VERSIONS: [&str; 3] = ["1.38", "1.39", "1.40"];
 #[derive(Default)]
 pub struct Suite {
     trials: Vec<Trial>,
+    in_turn: bool,
 }
 
 impl Suite {
     /// No tests yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Has the tests run one after the other, for those that need the machine's memory or its time to themselves.
+    #[must_use]
+    pub fn in_turn(mut self) -> Self {
+        self.in_turn = true;
+        self
     }
 
     /// A test that needs nothing.
@@ -92,7 +100,11 @@ impl Suite {
 
     /// Runs the tests that the command line asks for.
     pub fn run(self) -> ExitCode {
-        libtest_mimic::run(&Arguments::from_args(), self.trials).exit_code()
+        let mut arguments = Arguments::from_args();
+        if self.in_turn {
+            arguments.test_threads.get_or_insert(1);
+        }
+        libtest_mimic::run(&arguments, self.trials).exit_code()
     }
 }
 

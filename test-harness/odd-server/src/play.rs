@@ -103,6 +103,10 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 () = gate.pass() => Ok(()),
                 code = peer_reset(&mut self.respond, self.stream.as_mut()) => Err(self.peer(code)),
             },
+            Step::Pause(duration) => tokio::select! {
+                () = tokio::time::sleep(duration) => Ok(()),
+                code = peer_reset(&mut self.respond, self.stream.as_mut()) => Err(self.peer(code)),
+            },
             Step::Reset(code) => {
                 self.flushed().await;
                 match &mut self.stream {

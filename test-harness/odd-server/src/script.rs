@@ -1,6 +1,7 @@
 //! What to answer, frame by frame.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -67,6 +68,9 @@ pub enum Step {
     Trailers(Headers),
     /// Go on once the gate is opened.
     Wait(Gate),
+    /// Go on after so long, as a slow server does. To hold a script back until something has happened, use
+    /// [`Step::Wait`].
+    Pause(Duration),
     /// RST_STREAM with this code (RFC 9113 §7), after everything sent before is on the wire.
     Reset(u32),
     /// Close the TCP connection, after everything sent before is on the wire.

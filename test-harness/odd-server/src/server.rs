@@ -59,6 +59,8 @@ impl std::error::Error for TimedOut {}
 struct State {
     answers: Mutex<Answers>,
     requests: Mutex<Vec<Recorded>>,
+    /// The places in `requests` that may be taken again, in a server that forgets.
+    free: Option<Mutex<Vec<usize>>>,
     changed: Condvar,
 }
 
@@ -83,7 +85,23 @@ impl OddServer {
     /// # Errors
     /// If the address cannot be bound, or no thread is to be had.
     pub fn start_on(address: SocketAddr) -> io::Result<Self> {
-        let state = Arc::new(State::default());
+        Self::serve(address, State::default())
+    }
+
+    /// Starts a server that forgets a request once it is answered, for tests of many requests or large ones. What
+    /// is under way is recorded as ever, so answers can be computed.
+    ///
+    /// # Errors
+    /// If no loopback port or no thread is to be had.
+    pub fn start_forgetful() -> io::Result<Self> {
+        Self::serve(
+            (Ipv4Addr::LOCALHOST, 0).into(),
+            State { free: Some(Mutex::default()), ..State::default() },
+        )
+    }
+
+    fn serve(address: SocketAddr, state: State) -> io::Result<Self> {
+        let state = Arc::new(state);
         let served = state.clone();
         let background =
             Background::start("odd-server", address, move |socket| serve(socket, served.clone()))?;
@@ -127,7 +145,7 @@ impl OddServer {
         lock(&self.state.answers).default = Some(Answer::Computed(Arc::new(answer)));
     }
 
-    /// Every request so far, in the order they came. Unfinished ones are as far as they have got.
+    /// Every request so far that is not forgotten, in the order they came. Unfinished ones are as far as they have got.
     pub fn requests(&self) -> Vec<Recorded> {
         lock(&self.state.requests).clone()
     }
@@ -197,7 +215,7 @@ impl Background {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let accept = async move {
             let Ok(listener) = TcpListener::from_std(listener) else { return };
@@ -267,7 +285,7 @@ async fn answer(
         Some(Answer::Fixed(script)) => exchange.play(script).await,
         Some(Answer::Computed(compute)) => match exchange.read(usize::MAX).await {
             Ok(()) => {
-                let recorded = lock(&state.requests)[index].clone();
+                let recorded = state.read(index);
                 exchange.play(compute(&recorded)).await
             }
             Err(stopped) => Err(stopped),
@@ -288,6 +306,7 @@ async fn answer(
             entry.update(|r| r.fault = Some(fault));
         }
     }
+    state.forget(index);
 }
 
 impl State {
@@ -300,10 +319,29 @@ impl State {
             headers: to_headers(request.headers()),
             ..Recorded::default()
         };
+        let free = self.free.as_ref().and_then(|free| lock(free).pop());
         let mut requests = lock(&self.requests);
-        requests.push(recorded);
+        let index = free.unwrap_or(requests.len());
+        match requests.get_mut(index) {
+            Some(place) => *place = recorded,
+            None => requests.push(recorded),
+        }
         self.changed.notify_all();
-        requests.len() - 1
+        index
+    }
+
+    /// A request that has been read to its end.
+    fn read(&self, index: usize) -> Recorded {
+        let place = &mut lock(&self.requests)[index];
+        if self.free.is_some() { std::mem::take(place) } else { place.clone() }
+    }
+
+    fn forget(&self, index: usize) {
+        if let Some(free) = &self.free {
+            lock(&self.requests)[index] = Recorded::default();
+            lock(free).push(index);
+            self.changed.notify_all();
+        }
     }
 
     fn answer_to(&self, index: usize) -> Option<Answer> {

@@ -349,6 +349,19 @@ fn the_fast_server_echoes_and_repeats() {
 }
 
 #[test]
+fn a_forgetful_server_computes_its_answers_and_keeps_no_request() {
+    let server = OddServer::start_forgetful().unwrap();
+    server.compute_default(|request| Script::message(&request.messages().unwrap()[0].bytes));
+    for round in 0..5_u8 {
+        let answer = block(send(server.port(), "", &wire::frame(&[round])));
+        assert_eq!(answer.body(), wire::frame(&[round]));
+    }
+    // One place, used again and again; it is empty once the last answer is out.
+    let places = server.wait_until(BOUND, |all| all.iter().all(|r| r.path.is_empty())).unwrap();
+    assert_eq!(places.len(), 1, "{places:?}");
+}
+
+#[test]
 fn a_large_message_passes_whole_in_both_directions() {
     let payload: Vec<u8> = (0..10_000_000u32).map(|i| (i % 251) as u8).collect();
     let server = OddServer::start().unwrap();
