@@ -27,6 +27,7 @@ cargo xtask COMMAND
   test [--quick]   the whole test suite; --quick leaves out what needs Envoy and Python
   build            fills dist/
   bench [ARGS]     the benchmark table; also written as JSON under target/bench/
+  soak [ARGS]      many mixed requests while servers fail and clients leave, in both filter hosts
   interop          all real servers and clients
   check            formatting, clippy, documentation, generated files, licences and advisories
   help             this text
@@ -76,7 +77,8 @@ fn command(arguments: &[&str]) -> Result<(), Stop> {
         ("interop", []) => test::interop(&Workspace::find()?),
         ("check", []) => check::all(&Workspace::find()?),
         ("demo", [] | ["--once"]) => demo(&Workspace::find()?, rest),
-        ("bench", _) => bench(&Workspace::find()?, rest),
+        ("bench", _) => measure(&Workspace::find()?, "bench", rest),
+        ("soak", _) => measure(&Workspace::find()?, "soak", rest),
         ("build" | "test" | "interop" | "check" | "demo", _) => {
             Err(Stop::new(format!("{command} does not take {:?}\n\n{HELP}", rest.join(" "))))
         }
@@ -94,15 +96,16 @@ fn demo(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
     become_it(demo)
 }
 
-fn bench(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
+/// Runs an optimised program of the test harness on what is shipped.
+fn measure(workspace: &Workspace, program: &str, arguments: &[&str]) -> Result<(), Stop> {
     build::dist(workspace)?;
     let envoy = envoy::newest(workspace)?;
-    run::step("bench: build", || {
-        workspace.cargo().args(["build", "--release", "-p", "bench", "--bin", "bench"]).checked()
+    run::step(&format!("{program}: build"), || {
+        workspace.cargo().args(["build", "--release", "-p", program, "--bin", program]).checked()
     })?;
-    let mut bench = Command::new(workspace.target.join("release/bench"));
-    bench.args(arguments).env("ENVOY", &envoy);
-    become_it(bench)
+    let mut command = Command::new(workspace.target.join("release").join(program));
+    command.args(arguments).env("ENVOY", &envoy);
+    become_it(command)
 }
 
 /// Replaces this process, so that Ctrl-C and the exit code are the program's own.
