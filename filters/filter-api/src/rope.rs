@@ -6,8 +6,11 @@ use std::collections::VecDeque;
 /// How large a rope's segments grow, in bytes.
 pub const SEGMENT_BYTES: usize = 64 * 1024;
 
-/// The first segments are smaller, so that a tiny request does not pay for a large one.
-const FIRST_SEGMENTS_BYTES: [usize; 2] = [1024, 8 * 1024];
+/// The first segments are smaller, so that a tiny request does not pay for a large one, nor each of many tiny tensors.
+const FIRST_SEGMENTS_BYTES: [usize; 3] = [128, 1024, 8 * 1024];
+
+/// What a segment takes besides its bytes: its place in the list, which begins with four, and the allocator's own.
+const PLACE_BYTES: usize = 4 * size_of::<Vec<u8>>() + 16;
 
 /// Takes bytes in order.
 pub trait Sink {
@@ -100,7 +103,7 @@ impl Rope {
     pub fn drain_to(&mut self, sink: &mut dyn Sink) {
         while let Some(segment) = self.segments.pop_front() {
             sink.write(&segment);
-            self.charge.shrink(segment.capacity());
+            self.charge.shrink(segment.capacity() + PLACE_BYTES);
         }
         self.len = 0;
     }
@@ -110,10 +113,10 @@ impl Rope {
         if !fits {
             let usual = FIRST_SEGMENTS_BYTES.get(self.segments.len()).copied().unwrap_or(SEGMENT_BYTES);
             let capacity = usual.max(room);
-            self.charge.grow(capacity)?;
+            self.charge.grow(capacity + PLACE_BYTES)?;
             let mut segment = Vec::new();
             if segment.try_reserve_exact(capacity).is_err() {
-                self.charge.shrink(capacity);
+                self.charge.shrink(capacity + PLACE_BYTES);
                 return Err(OverBudget { limit: self.len });
             }
             // What the allocator rounded up was not charged, and is not used.
@@ -154,6 +157,8 @@ mod tests {
     #[test]
     fn a_rope_over_the_budget_says_so_and_a_dropped_rope_returns_what_it_held() {
         let (vm, mut rope) = rope(SEGMENT_BYTES);
+        rope.push(&[0; 500]).unwrap();
+        assert!(vm.used() < 2000, "a short rope is charged {} bytes", vm.used());
         let error = rope.push(&vec![0; 2 * SEGMENT_BYTES]).unwrap_err();
         assert_eq!(error, OverBudget { limit: SEGMENT_BYTES });
         drop(rope);

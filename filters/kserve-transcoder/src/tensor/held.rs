@@ -41,12 +41,11 @@ impl Held {
         }
         let extra = (more - spare).max(self.bytes.capacity()).max(64);
         let before = self.bytes.capacity();
-        self.charge.grow(extra)?;
-        if self.bytes.try_reserve_exact(spare + extra).is_err() {
-            self.charge.shrink(extra);
-            return Err(OverBudget { limit: before });
-        }
-        Ok(())
+        // While it grows the old and the new allocation exist side by side.
+        self.charge.grow(before + extra)?;
+        let reserved = self.bytes.try_reserve_exact(spare + extra);
+        self.charge.shrink(if reserved.is_ok() { before } else { before + extra });
+        reserved.map_err(|_| OverBudget { limit: before })
     }
 }
 
@@ -65,12 +64,13 @@ impl<T> HeldList<T> {
     pub(super) fn push(&mut self, item: T) -> Result<(), OverBudget> {
         if self.items.len() == self.items.capacity() {
             let more = self.items.capacity().max(4);
-            let bytes = more * size_of::<T>();
-            self.charge.grow(bytes)?;
-            if self.items.try_reserve_exact(more).is_err() {
-                self.charge.shrink(bytes);
-                return Err(OverBudget { limit: self.items.len() * size_of::<T>() });
-            }
+            let before = self.items.capacity() * size_of::<T>();
+            let after = before + more * size_of::<T>();
+            // As above.
+            self.charge.grow(after)?;
+            let reserved = self.items.try_reserve_exact(more);
+            self.charge.shrink(if reserved.is_ok() { before } else { after });
+            reserved.map_err(|_| OverBudget { limit: before })?;
         }
         self.items.push(item);
         Ok(())
