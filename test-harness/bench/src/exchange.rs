@@ -27,8 +27,9 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// The exchange of `row` with a large tensor of 1x3x`side`x`side`, or why `column` cannot serve it.
-    pub(crate) fn new(row: Row, column: Column, side: usize) -> Result<Self, &'static str> {
+    /// The exchange of `row` with a large tensor of 1x3x`side`x`side`, or of as many megabytes of `megabyte` bytes as
+    /// the row says; or why `column` cannot serve it.
+    pub(crate) fn new(row: Row, column: Column, side: usize, megabyte: usize) -> Result<Self, &'static str> {
         let tiny = Tensor::tiny;
         match row {
             Row::Tiny => Ok(Self::json(column, &tiny(), &tiny(), form_for(column, Form::Raw))),
@@ -39,6 +40,14 @@ impl Exchange {
             Row::Response(form, digits) => {
                 let form = form_for(column, form);
                 Ok(Self::json(column, &tiny(), &Tensor::image(side, digits), form))
+            }
+            Row::GrowingRequest(size) => {
+                let large = Tensor::of_length(size.number() * megabyte);
+                Ok(Self::json(column, &large, &tiny(), form_for(column, Form::Raw)))
+            }
+            Row::GrowingResponse(size) => {
+                let large = Tensor::of_length(size.number() * megabyte);
+                Ok(Self::json(column, &tiny(), &large, form_for(column, Form::Raw)))
             }
             Row::BinaryRequest | Row::BinaryResponse if column == Column::Stock => {
                 Err("it has no binary tensor extension: it answers 400")

@@ -72,7 +72,7 @@ impl Numbers {
 /// one process per column would measure that chance.
 pub(crate) fn row(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
     let mut measured = in_new_processes(row, plan, setup)?;
-    for _ in 1..plan.processes {
+    for _ in 1..plan.of(row).processes {
         let more = in_new_processes(row, plan, setup)?;
         for ((_, numbers), (_, more)) in measured.columns.iter_mut().zip(more.columns) {
             if let (Ok(numbers), Ok(more)) = (numbers, more) {
@@ -87,7 +87,7 @@ fn in_new_processes(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
     let mut stands = Vec::new();
     let mut unable = Vec::new();
     for column in Column::ALL {
-        match Exchange::new(row, column, plan.side) {
+        match Exchange::new(row, column, plan.side, plan.megabyte) {
             Ok(exchange) => {
                 let stand = Stand::start(column, exchange, setup).map_err(|e| in_column(column, e))?;
                 stands.push(stand);
@@ -105,7 +105,7 @@ fn in_new_processes(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
             let stand = &mut stands[at];
             let measured = match row {
                 Row::Tiny => stand.round_at_once(plan.concurrent_round),
-                _ => stand.round(plan.requests_per_round),
+                _ => stand.round(plan.of(row).requests_per_round),
             };
             measured.map_err(|e| in_column(stand.column, e))?;
         }
@@ -180,7 +180,7 @@ impl Stand {
         if row == Row::Tiny {
             self.round_at_once(plan.concurrent_round)?;
         } else {
-            self.round(plan.warm_up)?;
+            self.round(plan.of(row).warm_up)?;
         }
         self.numbers.cpu.clear();
         self.numbers.latency.clear();

@@ -21,7 +21,7 @@ $ENVOY is the Envoy to measure with.";
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) quick: bool,
-    /// How many processes each column is measured with in each row, one after the other.
+    /// How many processes each column is measured with in each row, one after the other; one in rows that grow.
     pub(crate) processes: usize,
     /// How often each of them is measured.
     pub(crate) rounds_per_process: usize,
@@ -33,9 +33,19 @@ pub(crate) struct Plan {
     pub(crate) concurrent_round: Duration,
     /// Height and width of the large tensor.
     pub(crate) side: usize,
+    /// How many bytes of JSON are taken for a megabyte in the rows that grow.
+    pub(crate) megabyte: usize,
     /// Where the filters are.
     pub(crate) dist: PathBuf,
     only: Vec<Row>,
+}
+
+/// How much is done for one row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) processes: usize,
+    pub(crate) requests_per_round: usize,
+    pub(crate) warm_up: usize,
 }
 
 impl Plan {
@@ -49,6 +59,7 @@ impl Plan {
             warm_up: 5,
             concurrent_round: Duration::from_secs(2),
             side: 512,
+            megabyte: 1_000_000,
             dist: e2e::dist(""),
             only: Vec::new(),
         };
@@ -61,6 +72,7 @@ impl Plan {
                     (plan.processes, plan.rounds_per_process) = (1, 1);
                     (plan.requests_per_round, plan.warm_up) = (1, 1);
                     (plan.concurrent_round, plan.side) = (Duration::from_millis(100), 16);
+                    plan.megabyte = 1000;
                 }
                 "--rounds" => {
                     let text = value()?;
@@ -83,6 +95,18 @@ impl Plan {
             }
         }
         Ok(Some(plan))
+    }
+
+    /// The plan of a row: one that grows is there for the comparison with itself, and its large bodies take long.
+    pub(crate) fn of(&self, row: Row) -> Extent {
+        if row.grows() {
+            return Extent { processes: 1, requests_per_round: 1, warm_up: self.warm_up.min(2) };
+        }
+        Extent {
+            processes: self.processes,
+            requests_per_round: self.requests_per_round,
+            warm_up: self.warm_up,
+        }
     }
 
     /// The rows to measure.

@@ -37,6 +37,8 @@ pub(crate) struct Compared {
     pub(crate) per_second: Option<f64>,
     /// CPU time per request over that of passthrough, in seconds; less than none if it is cheaper.
     pub(crate) extra_cpu: Option<f64>,
+    /// `extra_cpu` for each megabyte of JSON, in the rows that grow.
+    pub(crate) extra_per_megabyte: Option<f64>,
     /// `extra_cpu` in parts of stock's.
     pub(crate) extra_to_stock: Option<f64>,
     /// Requests per second in parts of stock's.
@@ -89,6 +91,9 @@ impl Measured {
             Row::Tiny => column.goal_of_tiny().zip(rate_to_stock).map(|(goal, rate)| rate >= goal),
             _ => column.goal().zip(extra_to_stock).map(|(goal, extra)| extra <= goal),
         };
+        let json_bytes = self.numbers(Column::Passthrough).map(|n| n.request_bytes.max(n.answer_bytes));
+        let per_megabyte = |(extra, bytes): (f64, usize)| extra / (bytes as f64 / 1e6);
+        let extra_per_megabyte = extra_cpu.zip(json_bytes).filter(|_| self.row.grows()).map(per_megabyte);
         let fits = |own: u64, stock: u64| own <= stock + MEMORY_NOISE;
         let memory_reached = column.goal().zip(stock).map(|(_, stock)| {
             fits(numbers.peak_of_one, stock.peak_of_one) && fits(numbers.peak_of_four, stock.peak_of_four)
@@ -98,6 +103,7 @@ impl Measured {
             latency: median(&numbers.latency),
             per_second,
             extra_cpu,
+            extra_per_megabyte,
             extra_to_stock,
             rate_to_stock,
             reached,
@@ -134,6 +140,7 @@ fn column_json(measured: &Measured, column: Column, numbers: &Numbers) -> Value 
         "latency_ms": ms(&compared.latency),
         "requests_per_s": compared.per_second,
         "extra_cpu_ms": compared.extra_cpu.map(|seconds| seconds * 1e3),
+        "extra_cpu_ms_per_mb": compared.extra_per_megabyte.map(|seconds| seconds * 1e3),
         "extra_cpu_to_stock": compared.extra_to_stock,
         "requests_per_s_to_stock": compared.rate_to_stock,
         "goal": goal,

@@ -15,6 +15,35 @@ pub(crate) enum Row {
     BinaryRequest,
     /// A 1x4 tensor in as JSON, a large tensor out as the binary tensor extension has it.
     BinaryResponse,
+    /// A tensor in of so many megabytes of JSON, a 1x4 tensor out: does cost grow linearly?
+    GrowingRequest(Megabytes),
+    /// A 1x4 tensor in, a tensor out of so many megabytes of JSON.
+    GrowingResponse(Megabytes),
+}
+
+/// How large a growing body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Megabytes {
+    /// 1 MB.
+    One,
+    /// 4 MB.
+    Four,
+    /// 16 MB.
+    Sixteen,
+    /// 64 MB.
+    SixtyFour,
+}
+
+impl Megabytes {
+    /// As a number.
+    pub(crate) fn number(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Four => 4,
+            Self::Sixteen => 16,
+            Self::SixtyFour => 64,
+        }
+    }
 }
 
 /// How the model server's gRPC answer holds its numbers.
@@ -28,7 +57,7 @@ pub(crate) enum Form {
 
 impl Row {
     /// All, in the table's order.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Tiny,
         Self::Request(Digits::Three),
         Self::Request(Digits::Nine),
@@ -39,7 +68,20 @@ impl Row {
         Self::Response(Form::Typed, Digits::Nine),
         Self::BinaryRequest,
         Self::BinaryResponse,
+        Self::GrowingRequest(Megabytes::One),
+        Self::GrowingRequest(Megabytes::Four),
+        Self::GrowingRequest(Megabytes::Sixteen),
+        Self::GrowingRequest(Megabytes::SixtyFour),
+        Self::GrowingResponse(Megabytes::One),
+        Self::GrowingResponse(Megabytes::Four),
+        Self::GrowingResponse(Megabytes::Sixteen),
+        Self::GrowingResponse(Megabytes::SixtyFour),
     ];
+
+    /// Whether it is one of a series of sizes.
+    pub(crate) fn grows(self) -> bool {
+        matches!(self, Self::GrowingRequest(_) | Self::GrowingResponse(_))
+    }
 
     /// As the JSON and the command line call it.
     pub(crate) fn name(self) -> &'static str {
@@ -54,6 +96,14 @@ impl Row {
             Self::Response(Form::Typed, _) => "response_typed_9",
             Self::BinaryRequest => "request_binary",
             Self::BinaryResponse => "response_binary",
+            Self::GrowingRequest(Megabytes::One) => "request_1mb",
+            Self::GrowingRequest(Megabytes::Four) => "request_4mb",
+            Self::GrowingRequest(Megabytes::Sixteen) => "request_16mb",
+            Self::GrowingRequest(Megabytes::SixtyFour) => "request_64mb",
+            Self::GrowingResponse(Megabytes::One) => "response_1mb",
+            Self::GrowingResponse(Megabytes::Four) => "response_4mb",
+            Self::GrowingResponse(Megabytes::Sixteen) => "response_16mb",
+            Self::GrowingResponse(Megabytes::SixtyFour) => "response_64mb",
         }
     }
 
@@ -70,6 +120,14 @@ impl Row {
             Self::Response(Form::Typed, _) => "response from typed contents, shortest FP32 numbers",
             Self::BinaryRequest => "request, binary tensor extension",
             Self::BinaryResponse => "response, binary tensor extension",
+            Self::GrowingRequest(Megabytes::One) => "request of 1 MB, shortest FP32 numbers",
+            Self::GrowingRequest(Megabytes::Four) => "request of 4 MB",
+            Self::GrowingRequest(Megabytes::Sixteen) => "request of 16 MB",
+            Self::GrowingRequest(Megabytes::SixtyFour) => "request of 64 MB",
+            Self::GrowingResponse(Megabytes::One) => "response of 1 MB, shortest FP32 numbers",
+            Self::GrowingResponse(Megabytes::Four) => "response of 4 MB",
+            Self::GrowingResponse(Megabytes::Sixteen) => "response of 16 MB",
+            Self::GrowingResponse(Megabytes::SixtyFour) => "response of 64 MB",
         }
     }
 }

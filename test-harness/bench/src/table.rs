@@ -31,10 +31,41 @@ pub(crate) fn of(report: &Report<'_>) -> String {
     if report.plan.quick {
         let _ = writeln!(out, "a smoke run: these numbers mean nothing");
     }
-    for row in &report.rows {
+    for row in report.rows.iter().filter(|row| !row.row.grows()) {
         block(&mut out, row);
     }
+    let (requests, responses): (Vec<_>, Vec<_>) = report
+        .rows
+        .iter()
+        .filter(|row| row.row.grows())
+        .partition(|row| matches!(row.row, Row::GrowingRequest(_)));
+    growth(&mut out, "growing requests", &requests);
+    growth(&mut out, "growing responses", &responses);
     out
+}
+
+/// Sizes side by side: what each megabyte costs, and the memory that one request takes.
+fn growth(out: &mut String, title: &str, rows: &[&Measured]) {
+    if rows.is_empty() {
+        return;
+    }
+    let sizes = rows.iter().map(|row| {
+        let passthrough = row.numbers(Column::Passthrough);
+        passthrough.map_or(String::new(), |n| size(n.request_bytes.max(n.answer_bytes)))
+    });
+    let sizes: Vec<String> = sizes.collect();
+    let _ = writeln!(out, "\n{title}: CPU ms over passthrough for each MB of JSON, and peak+ MiB");
+    line(out, "", &[sizes.clone(), sizes].concat());
+    for column in Column::ALL {
+        let numbers = || rows.iter().map(|row| Some((row, row.numbers(column)?)));
+        let extra = numbers().map(|found| {
+            let (row, numbers) = found.filter(|_| column != Column::Passthrough)?;
+            row.compared(column, numbers).extra_per_megabyte
+        });
+        let extra = extra.map(|seconds| cell(seconds.map(|seconds| seconds * 1e3), 2));
+        let peak = numbers().map(|found| found.map_or("-".into(), |(_, n)| mib(n.peak_of_one)));
+        line(out, column.name(), &extra.chain(peak).collect::<Vec<_>>());
+    }
 }
 
 fn block(out: &mut String, measured: &Measured) {

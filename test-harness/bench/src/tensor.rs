@@ -39,6 +39,17 @@ impl Tensor {
         Self::new(shape, values, digits)
     }
 
+    /// A tensor of 1xN whose text has about `bytes` bytes, of [`Digits::Nine`].
+    pub(crate) fn of_length(bytes: usize) -> Self {
+        let mut length = 0;
+        let fits = |value: &f32| {
+            length += format!("{value:?},").len();
+            length <= bytes
+        };
+        let values: Vec<f32> = uniform().map(|x| x as f32).take_while(fits).collect();
+        Self::new(vec![1, values.len()], values, Digits::Nine)
+    }
+
     fn new(shape: Vec<usize>, values: Vec<f32>, digits: Digits) -> Self {
         let text = |value: &f32| match digits {
             Digits::Three | Digits::Nine => format!("{value:?}"),
@@ -84,6 +95,12 @@ mod tests {
             assert_eq!(read, tensor.values);
             assert_eq!(read.len(), 3 * 16 * 16);
         }
+    }
+
+    #[test]
+    fn a_tensor_of_a_length_has_it() {
+        let text = Tensor::of_length(10_000).text;
+        assert!(text.len() <= 10_000 && text.len() > 9_980, "{}", text.len());
     }
 
     #[test]

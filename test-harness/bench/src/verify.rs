@@ -110,7 +110,7 @@ mod tests {
     use crate::tensor::Digits;
 
     fn exchange(row: Row, column: Column) -> Exchange {
-        Exchange::new(row, column, 4).unwrap()
+        Exchange::new(row, column, 4, 1000).unwrap()
     }
 
     #[test]

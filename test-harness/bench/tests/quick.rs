@@ -8,8 +8,9 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// All four kinds. The other rows differ in their numbers only, and each would start five more Envoys.
-const ROWS: [&str; 4] = ["tiny", "request_17", "response_typed_9", "response_binary"];
+/// All kinds. The other rows differ in their numbers only, and each would start five more Envoys.
+const ROWS: [&str; 6] =
+    ["tiny", "request_17", "response_typed_9", "response_binary", "request_4mb", "response_1mb"];
 
 fn a_quick_run(envoy: &e2e::Installed) {
     let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
@@ -23,6 +24,7 @@ fn a_quick_run(envoy: &e2e::Installed) {
     let report: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
     let rows = report["rows"].as_array().expect("it has rows");
     assert_eq!(rows.iter().filter_map(|row| row["row"].as_str()).collect::<Vec<_>>(), ROWS);
+    assert!(stdout.contains("growing requests: ") && stdout.contains("growing responses: "), "{stdout}");
     for row in rows {
         let columns = row["columns"].as_array().expect("a row has columns");
         let names: Vec<&str> = columns.iter().filter_map(|column| column["column"].as_str()).collect();
@@ -35,6 +37,8 @@ fn a_quick_run(envoy: &e2e::Installed) {
             }
             let number = |key: &str| column[key].as_f64().unwrap_or_default();
             assert!(number("cpu_ms") > 0.0 && number("latency_ms") > 0.0, "{column}");
+            let grows = row["row"].as_str().is_some_and(|name| name.ends_with("mb"));
+            assert_eq!(column["extra_cpu_ms_per_mb"].is_number(), grows, "{column}");
             assert!(number("idle_bytes") > 1e6 && number("answer_bytes") > 0.0, "{column}");
         }
     }
