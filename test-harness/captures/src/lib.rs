@@ -85,6 +85,7 @@ impl Capture {
         Ok(Case {
             name: self.name.clone(),
             story: format!("tritonclient.http and Triton: {}", self.name),
+            filter: "kserve_transcoder".to_owned(),
             config: "{}".to_owned(),
             columns: Column::ALL.to_vec(),
             left_out_because: None,

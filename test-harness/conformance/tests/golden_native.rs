@@ -28,13 +28,14 @@ fn run_cases(module: &Path) -> Result<(), String> {
     let (mut runs, mut failures) = (0, Vec::new());
     for case in cases.iter().filter(|case| case.columns.contains(&Column::Native)) {
         let config = case.config_in(Column::Native);
-        if !plugins.contains_key(&config) {
-            let plugin = module.plugin("kserve_transcoder", config.as_bytes());
-            plugins.insert(config.clone(), plugin.map_err(|error| error.log.join("\n"))?);
+        let key = (case.filter.clone(), config);
+        if !plugins.contains_key(&key) {
+            let plugin = module.plugin(&key.0, key.1.as_bytes());
+            plugins.insert(key.clone(), plugin.map_err(|error| error.log.join("\n"))?);
         }
         for chunking in Chunking::ALL {
             runs += 1;
-            let outcome = exchange(&plugins[&config], case, chunking);
+            let outcome = exchange(&plugins[&key], case, chunking);
             if let Err(difference) = case.check(Column::Native, &outcome) {
                 failures.push(format!("{} ({chunking:?}): {difference}", case.name));
             }
@@ -56,7 +57,9 @@ fn exchange(plugin: &Plugin, case: &Case, chunking: Chunking) -> Outcome {
         send_answer(&stream, case, chunking);
     }
     let upstream = stream.upstream();
-    let seen = upstream.headers.as_ref().map(|map| Seen { headers: headers(map), body: upstream.body() });
+    let subset = Some(stream.lb_metadata().into_iter().collect());
+    let seen =
+        upstream.headers.as_ref().map(|map| Seen { headers: headers(map), body: upstream.body(), subset });
     Outcome { seen, got: got(&stream.downstream()) }
 }
 

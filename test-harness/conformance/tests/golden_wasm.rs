@@ -1,6 +1,7 @@
-//! Every golden case in wasm on the emulator: both wasm columns, every chunking, the module that ships.
+//! Every golden case in wasm on the emulator: both wasm columns, every chunking, the modules that ship.
 //!
-//! The module is `$KSERVE_TRANSCODER_WASM`, or `dist/kserve_transcoder.wasm`; without it the tests are ignored.
+//! A filter's module is `$KSERVE_TRANSCODER_WASM` and so on, or `dist/kserve_transcoder.wasm`; without it the filter's
+//! tests are ignored.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
 use libtest_mimic::{Arguments, Trial};
@@ -17,20 +18,31 @@ const CLUSTER: &str = "model-server";
 /// As small as buffer limits sensibly are: what a filter holds must fit.
 const BUFFER_LIMIT: usize = 32 * 1024;
 
+/// The filters that have cases, and how many runs of them there are at least in a column.
+const FILTERS: [(&str, usize); 2] = [("kserve_transcoder", 100), ("dynamic_subset", 30)];
+
 fn main() -> ExitCode {
-    let module = std::env::var_os("KSERVE_TRANSCODER_WASM").map(PathBuf::from);
-    let module = module.unwrap_or_else(|| repository().join("dist/kserve_transcoder.wasm"));
-    let ignored = !module.exists();
-    let trials = [Column::Wasm, Column::WasmHold].map(|column| {
-        let module = module.clone();
-        let name = format!("golden_cases_hold_on_the_emulator::{}", column.name());
-        Trial::test(name, move || run_column(&module, column).map_err(Into::into)).with_ignored_flag(ignored)
-    });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    let mut trials = Vec::new();
+    for (filter, least) in FILTERS {
+        let module = std::env::var_os(format!("{}_WASM", filter.to_ascii_uppercase())).map(PathBuf::from);
+        let module = module.unwrap_or_else(|| repository().join(format!("dist/{filter}.wasm")));
+        let ignored = !module.exists();
+        for column in [Column::Wasm, Column::WasmHold] {
+            let module = module.clone();
+            let name = format!("golden_cases_hold_on_the_emulator::{filter}::{}", column.name());
+            let run = move || run_column(filter, &module, column, least).map_err(Into::into);
+            trials.push(Trial::test(name, run).with_ignored_flag(ignored));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-fn run_column(module: &Path, column: Column) -> Result<(), String> {
-    let cases = load_dir(&repository().join("test-harness/cases")).map_err(|error| error.to_string())?;
+fn run_column(filter: &str, module: &Path, column: Column, least: usize) -> Result<(), String> {
+    let mut cases = load_dir(&repository().join("test-harness/cases")).map_err(|error| error.to_string())?;
+    if let Some(case) = cases.iter().find(|case| FILTERS.iter().all(|(known, _)| *known != case.filter)) {
+        return Err(format!("{}: nothing runs the cases of {}", case.name, case.filter));
+    }
+    cases.retain(|case| case.filter == filter);
     let options = VmOptions { clusters: [CLUSTER.to_owned()].into(), ..VmOptions::default() };
     let wasm = std::fs::read(module).map_err(|error| error.to_string())?;
     let vm = Vm::new(&Engine::new(), &wasm, options).map_err(|error| error.to_string())?;
@@ -64,7 +76,7 @@ fn run_column(module: &Path, column: Column) -> Result<(), String> {
     }
     failures.extend(vm.hazards().iter().map(|hazard| format!("hazard: {hazard}")));
     match (failures.is_empty(), runs) {
-        (true, 100..) => Ok(()),
+        (true, runs) if runs >= least => Ok(()),
         (true, _) => Err(format!("only {runs} runs: were cases lost?")),
         (false, _) => Err(format!("{} of {runs} runs failed:\n{}", failures.len(), failures.join("\n"))),
     }
@@ -76,7 +88,7 @@ fn exchange(vm: &Vm, plugin: &Plugin, case: &Case, chunking: Chunking) -> Outcom
     send_request(&stream, case, chunking);
     let mut seen = None;
     if let Some(call) = stream.calls().into_iter().next() {
-        seen = Some(Seen { headers: headers(&call.headers), body: call.body });
+        seen = Some(Seen { headers: headers(&call.headers), body: call.body, subset: None });
         vm.answer_call(call.token, answer_to_call(case));
     } else if stream.upstream().headers.is_some() {
         // A server that is asked in full answers; one that is cut off in the middle does not.
@@ -84,7 +96,13 @@ fn exchange(vm: &Vm, plugin: &Plugin, case: &Case, chunking: Chunking) -> Outcom
             send_answer(&stream, case, chunking);
         }
         let upstream = stream.upstream();
-        seen = upstream.headers.as_ref().map(|map| Seen { headers: headers(map), body: upstream.body() });
+        let subset =
+            Some(stream.filter_state("dynamic_subset").map_or_else(Vec::new, |text| Seen::pairs(&text)));
+        seen = upstream.headers.as_ref().map(|map| Seen {
+            headers: headers(map),
+            body: upstream.body(),
+            subset,
+        });
     }
     Outcome { seen, got: got(&stream.downstream()) }
 }

@@ -1,4 +1,4 @@
-//! A bootstrap whose listeners carry the transcoder, in any of its three forms, in front of one gRPC server.
+//! A bootstrap whose listeners carry our filters, each in any of its three forms, in front of one gRPC server.
 
 use crate::dist;
 use scenario::Column;
@@ -24,7 +24,13 @@ impl Listener {
     /// Adds the transcoder in the form of a column, with a configuration in JSON.
     #[must_use]
     pub fn transcoder(self, column: Column, config: &str) -> Self {
-        let filter = transcoder(column, &self.name, config);
+        self.ours("kserve_transcoder", column, config)
+    }
+
+    /// Adds the filter of a name in the form of a column, with a configuration in JSON.
+    #[must_use]
+    pub fn ours(self, filter: &str, column: Column, config: &str) -> Self {
+        let filter = ours(filter, column, &self.name, config);
         self.filter(&filter)
     }
 
@@ -80,7 +86,6 @@ impl Listener {
 /// A bootstrap with these listeners. The cluster `model-server` leads to `server`; so does `model-server-alone`, with
 /// a connection for each request; `nobody` has no endpoint.
 pub fn gateway(listeners: &[Listener], server: SocketAddr) -> String {
-    let listeners: String = listeners.iter().map(Listener::yaml).collect();
     let cluster = |name: &str, endpoints: &str, protocol: &str| {
         format!(
             r#"
@@ -101,25 +106,32 @@ pub fn gateway(listeners: &[Listener], server: SocketAddr) -> String {
     let clusters = cluster("model-server", &endpoint, "")
         + &cluster("model-server-alone", &endpoint, alone)
         + &cluster("nobody", "[]", "");
+    gateway_to(listeners, &clusters)
+}
+
+/// A bootstrap with these listeners and clusters; the clusters are written as items of a YAML sequence, each indented
+/// by two.
+pub fn gateway_to(listeners: &[Listener], clusters: &str) -> String {
+    let listeners: String = listeners.iter().map(Listener::yaml).collect();
     format!("\nstatic_resources:\n  listeners:{listeners}\n  clusters:{clusters}\n")
 }
 
-fn transcoder(column: Column, name: &str, config: &str) -> String {
+fn ours(filter: &str, column: Column, listener: &str, config: &str) -> String {
     // A YAML flow scalar in double quotes is written as a JSON string is.
     let config = serde_json::Value::from(config);
     match column {
         Column::Native => {
             let module = dist("libinference_filters.so");
             format!(
-                r#"{{ name: transcoder, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter, dynamic_module_config: {{ do_not_close: true, module: {{ local: {{ filename: {module:?} }} }} }}, filter_name: kserve_transcoder, filter_config: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config} }} }} }}"#
+                r#"{{ name: {filter}, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter, dynamic_module_config: {{ do_not_close: true, module: {{ local: {{ filename: {module:?} }} }} }}, filter_name: {filter}, filter_config: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config} }} }} }}"#
             )
         }
         Column::Wasm | Column::WasmHold => {
-            let module = dist("kserve_transcoder.wasm");
+            let module = dist(&format!("{filter}.wasm"));
             let flag =
                 if column == Column::WasmHold { "allow_on_headers_stop_iteration: true, " } else { "" };
             format!(
-                r#"{{ name: transcoder, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm, config: {{ {flag}name: {name}, root_id: {name}, failure_policy: FAIL_CLOSED, vm_config: {{ runtime: envoy.wasm.runtime.v8, code: {{ local: {{ filename: {module:?} }} }} }}, configuration: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config} }} }} }} }}"#
+                r#"{{ name: {filter}, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm, config: {{ {flag}name: {filter}-{listener}, root_id: {filter}-{listener}, failure_policy: FAIL_CLOSED, vm_config: {{ runtime: envoy.wasm.runtime.v8, code: {{ local: {{ filename: {module:?} }} }} }}, configuration: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config} }} }} }} }}"#
             )
         }
     }

@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 pub use answer::{Answer, End, Head, Headers};
 pub use envoy::{Envoy, Installed, Options, Rejected, envoys};
 pub use error::Error;
-pub use gateway::{Listener, gateway};
+pub use gateway::{Listener, gateway, gateway_to};
 pub use mlserver::{MlServer, models_python};
 pub use ports::free_ports;
 pub use process::{Memory, Process};

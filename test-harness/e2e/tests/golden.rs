@@ -29,11 +29,12 @@ fn run_column(installed: &Installed, column: Column) {
             server.script(&script_name(case, chunking), script(case, chunking));
         }
     }
-    let configs: Vec<String> =
-        cases.iter().map(|case| case.config_in(column)).collect::<BTreeSet<_>>().into_iter().collect();
+    let configured = |case: &Case| (case.filter.clone(), case.config_in(column));
+    let configs: Vec<(String, String)> =
+        cases.iter().map(|case| configured(case)).collect::<BTreeSet<_>>().into_iter().collect();
     // Everything leads to the odd server, so that only the filter decides.
-    let listener = |(index, config): (usize, &String)| {
-        Listener::new(&format!("config-{index}")).transcoder(column, config)
+    let listener = |(index, (filter, config)): (usize, &(String, String))| {
+        Listener::new(&format!("config-{index}")).ours(filter, column, config)
     };
     let listeners: Vec<Listener> = configs.iter().enumerate().map(listener).collect();
     let bootstrap = gateway(&listeners, server.address());
@@ -42,7 +43,7 @@ fn run_column(installed: &Installed, column: Column) {
     let mut failures = Vec::new();
     let mut runs = 0;
     for case in &cases {
-        let listener = configs.iter().position(|config| *config == case.config_in(column)).unwrap();
+        let listener = configs.iter().position(|config| *config == configured(case)).unwrap();
         for (chunking, protocol) in Chunking::ALL.into_iter().flat_map(|c| Protocol::BOTH.map(|p| (c, p))) {
             runs += 1;
             let run = Run { number: runs, chunking, protocol };
@@ -94,7 +95,7 @@ fn exchange(envoy: &Envoy, listener: usize, server: &OddServer, case: &Case, run
             (b":path".to_vec(), request.path.clone().into_bytes()),
         ];
         headers.extend::<scenario::Headers>(bytes(&request.headers));
-        Seen { headers, body: request.body }
+        Seen { headers, body: request.body, subset: None }
     });
     let got = Got {
         status: answer.status(),

@@ -16,8 +16,11 @@ pub struct Case {
     pub name: String,
     /// What happens, in a sentence.
     pub story: String,
-    /// The filter's configuration as JSON, for every column; `hold_response_headers` is added for
-    /// [`Column::WasmHold`].
+    /// The filter that it is about, by its `Plugin::NAME`; the transcoder if absent.
+    #[serde(default = "transcoder")]
+    pub filter: String,
+    /// The filter's configuration as JSON, for every column; the key by which a filter is told of held headers is
+    /// added for [`Column::WasmHold`].
     #[serde(default = "empty_object")]
     pub config: String,
     /// The columns it runs in; all if absent.
@@ -96,6 +99,10 @@ pub struct Body {
 pub struct Upstream {
     /// The gRPC path; also says which message `message` is.
     pub rpc: String,
+    /// The pairs by which the load balancer must pick an endpoint: natively its metadata, in wasm the property
+    /// `dynamic_subset`. Not seen in real Envoy.
+    #[serde(default)]
+    pub subset: Option<Pairs>,
     /// The path that the server sees, where it is not the gRPC path.
     #[serde(default)]
     pub path: Option<String>,
@@ -247,11 +254,16 @@ impl Case {
     #[must_use]
     pub fn config_in(&self, column: Column) -> String {
         let config = self.config.trim();
+        let key = match self.filter.as_str() {
+            "kserve_transcoder" => "hold_response_headers",
+            "dynamic_subset" => "hold_request_headers",
+            _ => return config.to_owned(),
+        };
         match (column, config.strip_prefix('{')) {
             (Column::WasmHold, Some(rest)) if rest.trim_start().starts_with('}') => {
-                r#"{"hold_response_headers": true}"#.to_owned()
+                format!(r#"{{"{key}": true}}"#)
             }
-            (Column::WasmHold, Some(rest)) => format!(r#"{{"hold_response_headers": true, {rest}"#),
+            (Column::WasmHold, Some(rest)) => format!(r#"{{"{key}": true, {rest}"#),
             _ => config.to_owned(),
         }
     }
@@ -347,6 +359,10 @@ fn unhex(text: &str) -> Result<Vec<u8>, String> {
         return Err("an odd number of hexadecimal digits".to_owned());
     }
     Ok(digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())
+}
+
+fn transcoder() -> String {
+    "kserve_transcoder".to_owned()
 }
 
 fn empty_object() -> String {

@@ -22,6 +22,18 @@ pub struct Seen {
     pub headers: Headers,
     /// The whole body.
     pub body: Vec<u8>,
+    /// The pairs by which an endpoint was picked; `None` where that cannot be seen.
+    pub subset: Option<Pairs>,
+}
+
+impl Seen {
+    /// The pairs in the value of the property `dynamic_subset`: `key=value`, separated by `;`.
+    #[must_use]
+    pub fn pairs(property: &[u8]) -> Pairs {
+        let text = String::from_utf8_lossy(property);
+        let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
 }
 
 /// An answer as the client got it.
@@ -64,6 +76,7 @@ impl Case {
         check_headers(&[(":path".to_owned(), path.clone())], &seen.headers)?;
         check_headers(&upstream.headers, &seen.headers)?;
         check_absent(&upstream.absent, &seen.headers)?;
+        check_subset(upstream.subset.as_ref(), seen.subset.as_ref())?;
         if let Some(body) = &upstream.body {
             return match seen.body == body.as_bytes() {
                 true => Ok(()),
@@ -128,6 +141,14 @@ fn check_absent(names: &[String], found: &Headers) -> Result<(), String> {
         Some(name) => Err(format!("header {name} must be absent")),
         None => Ok(()),
     }
+}
+
+/// The order of pairs means nothing to a load balancer.
+fn check_subset(expected: Option<&Pairs>, found: Option<&Pairs>) -> Result<(), String> {
+    let (Some(mut expected), Some(mut found)) = (expected.cloned(), found.cloned()) else { return Ok(()) };
+    expected.sort();
+    found.sort();
+    if expected == found { Ok(()) } else { Err(format!("the subset must be {expected:?}, not {found:?}")) }
 }
 
 fn values<'a>(name: &'a str, headers: &'a Headers) -> impl Iterator<Item = &'a [u8]> {

@@ -1,6 +1,6 @@
 //! A host in plain Rust: applies a core's verdicts as `filter-api` documents them.
 
-use crate::case::{Case, Column};
+use crate::case::{Case, Column, Pairs};
 use crate::check::{Got, Headers, Outcome, Seen, to_headers};
 use crate::chunking::Chunking;
 use filter_api::{
@@ -27,8 +27,11 @@ pub struct Core<P> {
 /// Runs a case on a core of its own in the given column, and returns what it led to.
 ///
 /// # Errors
-/// The configuration is refused, or the core breaks a rule of `filter-api`.
+/// The case is about another filter, the configuration is refused, or the core breaks a rule of `filter-api`.
 pub fn run_on_core<P: Plugin>(case: &Case, column: Column, chunking: Chunking) -> Result<Outcome, String> {
+    if case.filter != P::NAME {
+        return Err(format!("this is a case of the filter {}, not {}", case.filter, P::NAME));
+    }
     Core::<P>::configure(&case.config_in(column), column)?.run(case, chunking)
 }
 
@@ -84,6 +87,9 @@ struct Host<'a, S> {
 #[derive(Default)]
 struct Maps {
     headers: HashMap<Map, Headers>,
+    /// Whether the filter can set the load balancer's metadata.
+    lb_metadata: bool,
+    subset: Pairs,
 }
 
 /// What a phase wrote and asked for.
@@ -95,7 +101,7 @@ struct Asked<V> {
 
 impl<'a, S: Stream> Host<'a, S> {
     fn new(stream: S, caps: Caps, column: Column, case: &'a Case) -> Self {
-        let maps = Maps::default();
+        let maps = Maps { lb_metadata: caps.lb_metadata, ..Maps::default() };
         let outcome = Outcome::default();
         Self {
             stream: Some(stream),
@@ -261,7 +267,7 @@ impl<'a, S: Stream> Host<'a, S> {
     fn call(&mut self, call: &Call) -> Result<CallEnd, String> {
         let headers =
             call.headers.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone())).collect();
-        self.outcome.seen = Some(Seen { headers, body: call.body.clone() });
+        self.outcome.seen = Some(Seen { headers, body: call.body.clone(), subset: None });
         let Some(answer) = &self.case.answer else {
             return Err("the core makes a call, but the case has no answer".into());
         };
@@ -309,7 +315,8 @@ impl<'a, S: Stream> Host<'a, S> {
         let headers = || self.maps.headers.get(&dir.headers()).cloned().unwrap_or_default();
         match dir {
             Dir::Request if self.outcome.seen.is_none() => {
-                self.outcome.seen = Some(Seen { headers: headers(), body: Vec::new() });
+                let subset = Some(self.maps.subset.clone());
+                self.outcome.seen = Some(Seen { headers: headers(), body: Vec::new(), subset });
             }
             Dir::Response if self.outcome.got.status == 0 => {
                 let headers = headers();
@@ -371,6 +378,11 @@ impl Maps {
             Op::RemoveHeader(map, name) if open(map) => {
                 self.headers.entry(*map).or_default().retain(|(found, _)| found != name.as_bytes());
             }
+            Op::SetLbMetadata(key, value) if self.lb_metadata && !released => {
+                self.subset.retain(|(known, _)| known != key);
+                self.subset.push(((*key).to_owned(), (*value).to_owned()));
+            }
+            Op::SetProperty("dynamic_subset", value) if !released => self.subset = Seen::pairs(value),
             _ => {}
         }
     }
