@@ -31,6 +31,13 @@ const SHIPPED: &[Artefact] = &[
         name: "claim_headers.wasm",
     },
     Artefact {
+        package: "dynamic-subset-wasm",
+        features: "",
+        kind: Kind::Wasm,
+        library: "dynamic_subset_wasm",
+        name: "dynamic_subset.wasm",
+    },
+    Artefact {
         package: "host-dynamic-module",
         features: "",
         kind: Kind::Native,

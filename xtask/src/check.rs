@@ -32,6 +32,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
         let mut cargo = workspace.cargo();
         cargo
             .args(["test", "--quiet", "--locked", "-p", "kserve-transcoder", "-p", "claim-headers"])
+            .args(["-p", "dynamic-subset", "-p", "runtime-group"])
             .args(["--lib", "config::docs"])
             .checked()
     });

@@ -37,6 +37,7 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
     let environment = vec![
         ("CLAIM_HEADERS_WASM", modules.join("claim_headers.wasm")),
         ("KSERVE_TRANSCODER_WASM", modules.join("kserve_transcoder.wasm")),
+        ("DYNAMIC_SUBSET_WASM", modules.join("dynamic_subset.wasm")),
         ("INFERENCE_FILTERS_SO", modules.join("libinference_filters.so")),
         ("PROBE_WASM", modules.join("probe_filter.wasm")),
         ("TEST_MODULES", modules),
@@ -229,6 +230,7 @@ mod tests {
         // Compare files of the repository with what they are made from.
         "claim-headers/src/config/docs.rs",
         "kserve-transcoder/src/config/docs.rs",
+        "dynamic-subset/src/config/docs.rs",
         "runtime-group/src/config/docs.rs",
         // Also has the macro by which other files make tests.
         "claim-headers/src/attacks/mod.rs",

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 const FILTERS: &[Entry] = &[
     Entry::of::<claim_headers::ClaimHeaders>(),
     Entry::of::<kserve_transcoder::KserveTranscoder>(),
+    Entry::of::<dynamic_subset::DynamicSubset>(),
     #[cfg(feature = "sample-filter")]
     Entry::of::<sample_filter::SampleFilter>(),
     #[cfg(feature = "probe")]

@@ -1,0 +1,272 @@
+//! What becomes of the configuration's rules, and of a request by them.
+
+use crate::config::{Config, Rule};
+use crate::pattern::Pattern;
+use crate::text::{as_header_part, begins_with, header_problem, key_problem, same_header, value_problem};
+use filter_api::ConfigError;
+use std::borrow::Cow;
+
+/// At most so many pairs are made of a request: each is a step of the load balancer's search.
+pub(crate) const MAX_PAIRS: usize = 16;
+
+/// All rules, in order.
+#[derive(Debug)]
+pub(crate) struct Rules(Vec<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    source: Source,
+    target: Target,
+    /// The value that is set; where there is none, what the source has.
+    value: Option<String>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Header(String),
+    Prefix(String),
+    Model(Vec<Pattern>),
+}
+
+#[derive(Debug)]
+enum Target {
+    Key(String),
+    /// Followed by the rest of the header's name.
+    Prefix(String),
+}
+
+/// What the rules found in a request's headers.
+#[derive(Debug, Default)]
+pub(crate) struct Found(Vec<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    /// The rule.
+    rule: usize,
+    /// The rest of the header's name.
+    rest: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// What the rules make of a request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Selection<'a> {
+    /// Pairs, in the order of the rules.
+    pub(crate) pairs: Vec<Pair<'a>>,
+    /// How many keys or values could not be used.
+    pub(crate) bad: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Pair<'a> {
+    pub(crate) key: Cow<'a, str>,
+    pub(crate) value: Cow<'a, str>,
+}
+
+impl Rules {
+    /// Checks and compiles the rules of a configuration.
+    ///
+    /// # Errors
+    /// There is none, or one that says too much, too little or what can never work.
+    pub(crate) fn compile(config: &Config) -> Result<Self, ConfigError> {
+        let mut rules = Vec::new();
+        for (index, rule) in config.rules.iter().enumerate() {
+            rules.push(compile(rule, &format!("rules[{index}]"), &config.emit_prefix)?);
+        }
+        for (index, item) in config.header_to_dynamic_subset_key.iter().enumerate() {
+            let rule =
+                Rule { header: Some(item.header.clone()), key: Some(item.key.clone()), ..Rule::default() };
+            rules.push(compile(&rule, &format!("headerToDynamicSubsetKey[{index}]"), &config.emit_prefix)?);
+        }
+        if rules.is_empty() {
+            return Err(ConfigError::at("rules", "there is no rule, so nothing would ever be selected"));
+        }
+        let rules = Self(rules);
+        rules.no_two_keys_of_one_header()?;
+        Ok(rules)
+    }
+
+    /// Whether a rule asks for the model.
+    pub(crate) fn ask_for_the_model(&self) -> bool {
+        self.0.iter().any(|rule| matches!(rule.source, Source::Model(_)))
+    }
+
+    /// Notes what the rules want of a header. `name` is as the host has it, in lower case.
+    pub(crate) fn see(&self, name: &[u8], value: &[u8], found: &mut Found) {
+        for (rule, compiled) in self.0.iter().enumerate() {
+            let rest = match &compiled.source {
+                Source::Header(wanted) if wanted.as_bytes() == name => b"",
+                Source::Prefix(prefix) => match name.strip_prefix(prefix.as_bytes()) {
+                    Some(rest) => rest,
+                    None => continue,
+                },
+                _ => continue,
+            };
+            found.0.push(Entry { rule, rest: rest.to_vec(), value: value.trim_ascii().to_vec() });
+        }
+    }
+
+    /// What becomes of a request with these headers, for this model if it is known.
+    pub(crate) fn select<'a>(&'a self, found: &'a Found, model: Option<&'a [u8]>) -> Selection<'a> {
+        let mut selection = Selection::default();
+        for (index, rule) in self.0.iter().enumerate() {
+            let mut entries = found.0.iter().filter(|entry| entry.rule == index).peekable();
+            match (&rule.source, &rule.target) {
+                (Source::Model(patterns), Target::Key(key)) => {
+                    let name = model.filter(|name| patterns.iter().any(|pattern| pattern.matches(name)));
+                    if let Some(name) = name {
+                        selection.offer(key.into(), rule.value_or(name));
+                    }
+                }
+                (Source::Header(_), Target::Key(key)) if entries.peek().is_some() => {
+                    let values = entries.map(|entry| rule.value_or(&entry.value));
+                    selection.offer_one_of(key.into(), values);
+                }
+                (Source::Prefix(_), Target::Key(key)) if entries.peek().is_some() => {
+                    let values = entries.map(|entry| rule.value_or(&entry.rest));
+                    selection.offer_one_of(key.into(), values);
+                }
+                (Source::Prefix(_), Target::Prefix(prefix)) => selection.offer_each(rule, prefix, entries),
+                _ => {}
+            }
+        }
+        selection
+    }
+
+    /// Two keys that differ, but not as header names, would take each other's header.
+    fn no_two_keys_of_one_header(&self) -> Result<(), ConfigError> {
+        let keys: Vec<&String> = self
+            .0
+            .iter()
+            .filter_map(|rule| match &rule.target {
+                Target::Key(key) => Some(key),
+                Target::Prefix(_) => None,
+            })
+            .collect();
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(other) = keys[..index].iter().find(|other| other != &key && is_same_key(other, key)) {
+                let reason = format!("the keys {other:?} and {key:?} would have the same header");
+                return Err(ConfigError::at("rules", reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Compiled {
+    /// The rule's own value, or that.
+    fn value_or<'a>(&'a self, found: &'a [u8]) -> &'a [u8] {
+        self.value.as_deref().map_or(found, str::as_bytes)
+    }
+}
+
+impl<'a> Selection<'a> {
+    /// Sets a key that no earlier rule has set, if the value can be one. An empty value is none.
+    fn offer(&mut self, key: Cow<'a, str>, value: &'a [u8]) {
+        if value.is_empty() || self.pairs.iter().any(|pair| is_same_key(&pair.key, &key)) {
+            return;
+        }
+        let text = std::str::from_utf8(value).ok().filter(|_| value_problem(value).is_none());
+        match text {
+            Some(value) if self.pairs.len() < MAX_PAIRS => {
+                self.pairs.push(Pair { key, value: value.into() });
+            }
+            _ => self.bad += 1,
+        }
+    }
+
+    /// Sets a key to the value that all copies of a header agree on.
+    fn offer_one_of(&mut self, key: Cow<'a, str>, mut values: impl Iterator<Item = &'a [u8]>) {
+        let first = values.next().unwrap_or_default();
+        match values.all(|value| value == first) {
+            true => self.offer(key, first),
+            false => self.bad += 1,
+        }
+    }
+
+    /// Sets a key for each header.
+    fn offer_each(&mut self, rule: &'a Compiled, prefix: &str, entries: impl Iterator<Item = &'a Entry>) {
+        let entries: Vec<&Entry> = entries.collect();
+        for (index, entry) in entries.iter().enumerate() {
+            if entries[..index].iter().any(|other| other.rest == entry.rest) {
+                continue;
+            }
+            let rest = std::str::from_utf8(&entry.rest).ok().filter(|rest| !rest.is_empty());
+            let key = rest.map(|rest| format!("{prefix}{rest}"));
+            match key.filter(|key| key_problem(key.as_bytes()).is_none()) {
+                Some(key) => {
+                    let same = entries[index..].iter().filter(|other| other.rest == entry.rest);
+                    self.offer_one_of(key.into(), same.map(|entry| rule.value_or(&entry.value)));
+                }
+                None => self.bad += 1,
+            }
+        }
+    }
+}
+
+/// Whether two keys are one, because their headers would be.
+fn is_same_key(a: &str, b: &str) -> bool {
+    a == b || same_header(as_header_part(a).as_bytes(), as_header_part(b).as_bytes())
+}
+
+fn compile(rule: &Rule, path: &str, emit_prefix: &str) -> Result<Compiled, ConfigError> {
+    let at = |key: &str, reason: String| Err(ConfigError::at(format!("{path}.{key}"), reason));
+    let source = match (&rule.header, &rule.header_prefix, &rule.model) {
+        (Some(header), None, None) => {
+            let header = header.to_ascii_lowercase();
+            if let Some(what) = header_problem(header.as_bytes()) {
+                return at("header", format!("it must be {what}"));
+            }
+            if begins_with(header.as_bytes(), emit_prefix.as_bytes()) {
+                return at("header", format!("clients' headers that begin with {emit_prefix} are removed"));
+            }
+            Source::Header(header)
+        }
+        (None, Some(prefix), None) => {
+            let prefix = prefix.to_ascii_lowercase();
+            if let Some(what) = header_problem(prefix.as_bytes()) {
+                return at("header_prefix", format!("it must be {what}"));
+            }
+            if begins_with(prefix.as_bytes(), emit_prefix.as_bytes()) {
+                let reason = format!("clients' headers that begin with {emit_prefix} are removed");
+                return at("header_prefix", reason);
+            }
+            Source::Prefix(prefix)
+        }
+        (None, None, Some(names)) if names.is_empty() => {
+            return at("model", "it must have a name".to_owned());
+        }
+        (None, None, Some(names)) => Source::Model(names.iter().map(|name| Pattern::new(name)).collect()),
+        _ => {
+            let reason = "a rule has exactly one of header, header_prefix and model";
+            return Err(ConfigError::at(path, reason));
+        }
+    };
+    let target = match (&rule.key, &rule.key_prefix, &source) {
+        (Some(key), None, _) => match key_problem(key.as_bytes()) {
+            Some(what) => return at("key", format!("it must be {what}")),
+            None => Target::Key(key.clone()),
+        },
+        (None, Some(prefix), Source::Prefix(_)) => {
+            // It may be empty: the rest of the header's name is then the key.
+            match key_problem(prefix.as_bytes()).filter(|_| !prefix.is_empty()) {
+                Some(what) => return at("key_prefix", format!("it must be {what}")),
+                None => Target::Prefix(prefix.clone()),
+            }
+        }
+        (None, None, Source::Prefix(_)) | (Some(_), Some(_), Source::Prefix(_)) => {
+            return Err(ConfigError::at(path, "a rule with header_prefix has either key or key_prefix"));
+        }
+        (_, Some(_), _) => return at("key_prefix", "only a rule with header_prefix has it".to_owned()),
+        (None, None, _) => return at("key", "it is missing".to_owned()),
+    };
+    if let Some(value) = &rule.value
+        && let Some(what) = value_problem(value.as_bytes())
+    {
+        return at("value", format!("it must be {what}"));
+    }
+    Ok(Compiled { source, target, value: rule.value.clone() })
+}
+
+#[cfg(test)]
+mod tests;
