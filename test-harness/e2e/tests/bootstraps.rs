@@ -2,6 +2,10 @@
 //! `istio/` add to it. Tests are ignored, by name, where an Envoy, func-e or `dist/` is missing.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Trial` runs them.
 
+mod groups;
+#[path = "bootstraps/two_groups.rs"]
+mod two_groups;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -56,7 +60,9 @@ impl File {
 }
 
 fn main() -> ExitCode {
-    let built = ["kserve_transcoder.wasm", "libinference_filters.so"].iter().all(|name| dist(name).is_file());
+    let built = ["kserve_transcoder.wasm", "dynamic_subset.wasm", "libinference_filters.so"]
+        .iter()
+        .all(|name| dist(name).is_file());
     let here = envoys();
     let mut trials = vec![Trial::test("every_bootstrap_is_tested", || {
         every_bootstrap_is_tested();
@@ -78,11 +84,23 @@ fn main() -> ExitCode {
             let (valid, answers) = (envoy.cloned(), envoy.cloned());
             add(
                 format!("{}_is_valid::{version}", file.name),
-                valid.map(|envoy| Box::new(move || is_valid(&envoy, file)) as _),
+                valid.map(|envoy| Box::new(move || is_valid(&envoy, file.name, &file.text())) as _),
             );
             add(
                 format!("{}_answers::{version}", file.name),
                 answers.map(|envoy| Box::new(move || answers_as_it_says(&envoy, file)) as _),
+            );
+        }
+        for (name, native) in two_groups::FILES {
+            let (valid, answers) = (envoy.cloned(), envoy.cloned());
+            add(
+                format!("{name}_is_valid::{version}"),
+                valid.map(|envoy| Box::new(move || is_valid(&envoy, name, &two_groups::text(name))) as _),
+            );
+            add(
+                format!("{name}_answers::{version}"),
+                answers
+                    .map(|envoy| Box::new(move || two_groups::answers_as_it_says(&envoy, name, native)) as _),
             );
         }
         let envoy = envoy.cloned();
@@ -91,13 +109,39 @@ fn main() -> ExitCode {
             envoy.map(|envoy| Box::new(move || what_istio_resources_add_is_valid(&envoy)) as _),
         );
     }
-    let func_e = std::env::var_os("FUNC_E").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let func_e: Option<PathBuf> =
+        std::env::var_os("FUNC_E").filter(|path| !path.is_empty()).map(PathBuf::from);
     for file in [FILES[0], FILES[3]] {
         let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
         let both = func_e.clone().zip(envoy);
         add(
             format!("{}_runs_under_func_e::1.40", file.name),
-            both.map(|(func_e, envoy)| Box::new(move || runs_under_func_e(func_e, &envoy, file)) as _),
+            both.map(|(func_e, envoy)| {
+                Box::new(move || {
+                    let server = model_server();
+                    let config =
+                        |ports: [u16; 3]| file.on_ports(ports[0], ports[2], server.port(), server.port());
+                    runs_under_func_e(func_e, &envoy, file.name, config, |address| {
+                        infers(Protocol::Http1, address, "concat", &server);
+                    });
+                }) as _
+            }),
+        );
+    }
+    for (name, native) in two_groups::FILES {
+        let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
+        let both = func_e.clone().zip(envoy);
+        add(
+            format!("{name}_runs_under_func_e::1.40"),
+            both.map(|(func_e, envoy)| {
+                Box::new(move || {
+                    let servers = groups::start();
+                    let config = |ports| two_groups::on_ports(name, ports, &servers);
+                    runs_under_func_e(func_e, &envoy, name, config, |address| {
+                        two_groups::groups_are_told_apart(address, native);
+                    });
+                }) as _
+            }),
         );
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -106,13 +150,14 @@ fn main() -> ExitCode {
 fn every_bootstrap_is_tested() {
     let directory = std::fs::read_dir(repository().join("envoy")).unwrap();
     let names = directory.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let there: BTreeSet<String> = names.filter(|name| name.starts_with("kserve-transcoder.")).collect();
-    assert_eq!(there, FILES.iter().map(|file| file.name.to_owned()).collect());
+    let there: BTreeSet<String> = names.collect();
+    let tested = FILES.iter().map(|file| file.name).chain(two_groups::FILES.map(|(name, _)| name));
+    assert_eq!(there, tested.map(str::to_owned).collect());
 }
 
-fn is_valid(envoy: &Installed, file: File) {
-    let said = Envoy::validate(&envoy.path, &file.text(), &Options::default()).unwrap();
-    said.unwrap_or_else(|rejected| panic!("{}: {rejected}", file.name));
+fn is_valid(envoy: &Installed, name: &str, text: &str) {
+    let said = Envoy::validate(&envoy.path, text, &Options::default()).unwrap();
+    said.unwrap_or_else(|rejected| panic!("{name}: {rejected}"));
 }
 
 fn answers_as_it_says(installed: &Installed, file: File) {
@@ -215,12 +260,19 @@ fn grpc_passes(address: SocketAddr, server: &OddServer) {
     assert_eq!(seen.header("x-envoy-original-path"), None);
 }
 
-fn runs_under_func_e(func_e: PathBuf, installed: &Installed, file: File) {
-    let server = model_server();
-    let ports = free_ports(2).unwrap();
+/// Runs a bootstrap, made for two listeners' ports and the administration's, and tries it once it answers.
+fn runs_under_func_e(
+    func_e: PathBuf,
+    installed: &Installed,
+    name: &str,
+    config: impl Fn([u16; 3]) -> String,
+    try_it: impl Fn(SocketAddr),
+) {
+    let ports: [u16; 3] = free_ports(3).unwrap().try_into().unwrap();
+    let text = config(ports);
     let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join(file.name);
-    std::fs::write(&config, file.on_ports(ports[0], ports[1], server.port(), server.port())).unwrap();
+    let config = directory.path().join(name);
+    std::fs::write(&config, text).unwrap();
     let mut command = Command::new(func_e);
     command.arg("--home-dir").arg(directory.path()).args(["run", "-c"]).arg(&config);
     command.args(["--disable-hot-restart", "--concurrency", "1"]);
@@ -228,10 +280,10 @@ fn runs_under_func_e(func_e: PathBuf, installed: &Installed, file: File) {
     let mut process = Process::start("func-e", command, directory).unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
     let request = Request::get("/v2/health/ready");
-    let answer =
-        process.wait("no answer", Duration::from_secs(60), |_| send(Protocol::Http1, address, &request).ok());
-    assert_eq!(answer.unwrap().json().unwrap(), json!({"ready": true}));
-    infers(Protocol::Http1, address, "concat", &server);
+    let answers =
+        |_: &Process| send(Protocol::Http1, address, &request).ok().filter(|answer| answer.status() == 200);
+    process.wait("no answer", Duration::from_secs(60), answers).unwrap();
+    try_it(address);
 
     process.stop().unwrap();
     let gone = matches!(send(Protocol::Http1, address, &request), Err(Error::Io { .. }));
