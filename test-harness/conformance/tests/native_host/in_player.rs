@@ -81,6 +81,7 @@ fn options() -> StreamOptions {
     StreamOptions {
         properties: properties.map(|(path, value)| (path.to_owned(), value.as_bytes().to_vec())).into(),
         unknown_clusters: vec!["nowhere".to_owned()],
+        ..StreamOptions::default()
     }
 }
 
