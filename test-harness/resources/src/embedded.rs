@@ -1,14 +1,17 @@
 //! What is embedded in resources: the filters' configurations, and parts of Envoy's.
 
-use filter_api::Caps;
+use dynamic_subset::DynamicSubset;
+use filter_api::{Caps, Plugin, Vm};
 use serde_json::Value;
 
-use crate::resource::{self, Resource};
+use crate::resource::{self, Resource, items};
 
 pub(crate) const TYPE_PREFIX: &str = "type.googleapis.com/";
 pub(crate) const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 pub(crate) const DYNAMIC_MODULE: &str =
     "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
+pub(crate) const POLICY: &str =
+    "envoy.extensions.load_balancing_policies.dynamic_modules.v3.DynamicModulesLoadBalancerConfig";
 
 /// In which host a filter runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +22,10 @@ pub enum Host {
     Native,
 }
 
-/// A filter's configuration as found in a resource.
+/// The configuration of a filter or a load-balancing policy as found in a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
-    /// The filter's name, with hyphens.
+    /// The name of the filter or policy, with hyphens.
     pub filter: String,
     /// Where it is to run.
     pub host: Host,
@@ -30,41 +33,61 @@ pub struct Configuration {
     pub json: String,
 }
 
-/// Every filter configuration in a resource.
+/// Every configuration of a filter or policy in a resource.
 ///
 /// # Errors
-/// If a filter is there whose configuration or name cannot be found.
+/// If one is there whose configuration or name cannot be found.
 pub fn configurations(resource: &Resource) -> Result<Vec<Configuration>, String> {
-    if resource.kind() == "WasmPlugin" {
-        // Istio makes JSON of it.
-        let json = resource.at("/spec/pluginConfig").map_or_else(String::new, Value::to_string);
-        let filter = module_name(resource.text("/spec/url"))?;
-        return Ok(vec![Configuration { filter, host: Host::Wasm, json }]);
-    }
+    let plugin = match resource.kind() {
+        "WasmPlugin" => "/spec",
+        "TrafficExtension" => "/spec/wasm",
+        _ => {
+            let found: Result<Vec<_>, _> = fragments(resource).into_iter().map(configured).collect();
+            return Ok(found?.concat());
+        }
+    };
+    let Some(plugin) = resource.at(plugin) else { return Ok(Vec::new()) };
+    // Istio makes JSON of it.
+    let json = plugin.get("pluginConfig").map_or_else(String::new, Value::to_string);
+    let filter = module_name(resource::text(plugin, "/url"))?;
+    Ok(vec![Configuration { filter, host: Host::Wasm, json }])
+}
+
+/// Every configuration in a part of Envoy's.
+pub(crate) fn configured(fragment: Fragment<'_>) -> Result<Vec<Configuration>, String> {
+    let policies = items(fragment.value, "/load_balancing_policy/policies").iter();
+    let policies = policies.filter_map(|policy| policy.pointer("/typed_extension_config/typed_config"));
     let mut found = Vec::new();
-    for fragment in fragments(resource) {
-        let Some(config) = fragment.value.get("typed_config") else { continue };
+    for config in fragment.value.get("typed_config").into_iter().chain(policies) {
+        let native = |name: &str, json: &str| {
+            let filter = resource::text(config, name).replace('_', "-");
+            Ok::<_, String>(Configuration { filter, host: Host::Native, json: string_value(config, json)? })
+        };
         match resource::text(config, "/@type").strip_prefix(TYPE_PREFIX) {
             Some(WASM) => found.push(Configuration {
                 filter: module_name(resource::text(config, "/config/vm_config/code/remote/http_uri/uri"))?,
                 host: Host::Wasm,
                 json: string_value(config, "/config/configuration")?,
             }),
-            Some(DYNAMIC_MODULE) => found.push(Configuration {
-                filter: resource::text(config, "/filter_name").replace('_', "-"),
-                host: Host::Native,
-                json: string_value(config, "/filter_config")?,
-            }),
+            Some(DYNAMIC_MODULE) => found.push(native("/filter_name", "/filter_config")?),
+            Some(POLICY) => found.push(native("/lb_policy_name", "/lb_policy_config")?),
             _ => {}
         }
     }
     Ok(found)
 }
 
-/// Runs a configuration through the parser of its filter.
+/// The Lua code of a `TrafficExtension`, which Istio makes an HTTP filter of.
+#[must_use]
+pub fn lua(resource: &Resource) -> Option<&str> {
+    let code = resource.at("/spec/lua/inlineCode").and_then(Value::as_str);
+    code.filter(|_| resource.kind() == "TrafficExtension")
+}
+
+/// Runs a configuration through the parser of its filter or policy.
 ///
 /// # Errors
-/// What the filter would say when it refuses to load, or that there is no such filter.
+/// What that would say when it refuses to load, or that there is none of the name.
 pub fn read(configuration: &Configuration) -> Result<(), String> {
     let Configuration { filter, host, json } = configuration;
     let caps = match host {
@@ -74,6 +97,12 @@ pub fn read(configuration: &Configuration) -> Result<(), String> {
     match filter.as_str() {
         "kserve-transcoder" => {
             kserve_transcoder::Config::read(json.as_bytes(), caps).map(|_| ()).map_err(|e| e.to_string())
+        }
+        "dynamic-subset" => {
+            DynamicSubset::configure(json.as_bytes(), caps, Vm::new(0)).map(|_| ()).map_err(|e| e.to_string())
+        }
+        "runtime-group" if *host == Host::Native => {
+            runtime_group::Config::read(json.as_bytes()).map(|_| ()).map_err(|e| e.to_string())
         }
         other => Err(format!("there is no filter {other:?}")),
     }
@@ -144,6 +173,15 @@ mod tests {
         assert!(error.contains("reselect_route"), "{error}");
         let error = read("kserve-transcoder", Host::Wasm, r#"{"max_bytes":1}"#).unwrap_err();
         assert!(error.contains("max_bytes"), "{error}");
+        let body = r#"{"rules":[{"model":["*"],"key":"m"}],"model_from":["body"]}"#;
+        assert_eq!(read("dynamic-subset", Host::Native, body), Ok(()));
+        let error = read("dynamic-subset", Host::Wasm, body).unwrap_err();
+        assert!(error.contains("model_from[0]"), "{error}");
+        let policy = r#"{"keys":[{"key":"model.format"}]}"#;
+        assert_eq!(read("runtime-group", Host::Native, policy), Ok(()));
+        let error = read("runtime-group", Host::Native, r#"{"keys":[]}"#).unwrap_err();
+        assert!(error.contains("keys"), "{error}");
+        assert!(read("runtime-group", Host::Wasm, policy).unwrap_err().contains("no filter"));
         assert!(read("kserve", Host::Wasm, "").unwrap_err().contains("no filter"));
     }
 }

@@ -19,6 +19,7 @@ const RELEASES: [(&str, &str); 3] = [
 pub struct Schemas {
     releases: Vec<(&'static str, BTreeMap<String, Validator>)>,
     config_map: Validator,
+    service: Validator,
 }
 
 impl Schemas {
@@ -40,6 +41,7 @@ impl Schemas {
         Ok(Self {
             releases: RELEASES.into_iter().map(release).collect::<Result<_, _>>()?,
             config_map: compile("ConfigMap", &resource_with("data", data))?,
+            service: compile("Service", &resource_with("spec", headless_service()))?,
         })
     }
 
@@ -48,6 +50,9 @@ impl Schemas {
     pub fn check(&self, resource: &Resource) -> Vec<Problem> {
         if resource.is("", "ConfigMap") {
             return errors("Kubernetes", &self.config_map, resource);
+        }
+        if resource.is("", "Service") {
+            return errors("Kubernetes", &self.service, resource);
         }
         let kind = format!("{} {}", resource.api_version(), resource.kind());
         let knowing = self.releases.iter().filter_map(|(name, schemas)| Some((*name, schemas.get(&kind)?)));
@@ -94,6 +99,32 @@ fn resource_with(body: &str, schema: Value) -> Value {
                 },
             },
             body: schema,
+        },
+    })
+}
+
+/// Of Kubernetes' Service only what a headless one for a group of pods has.
+fn headless_service() -> Value {
+    json!({
+        "type": "object",
+        "required": ["clusterIP", "selector", "ports"],
+        "additionalProperties": false,
+        "properties": {
+            "clusterIP": {"const": "None"},
+            "selector": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}},
+            "ports": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "required": ["name", "port"],
+                    "additionalProperties": false,
+                    "properties": {
+                        "name": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 15},
+                        "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+                    },
+                },
+            },
         },
     })
 }
@@ -165,6 +196,22 @@ mod tests {
             }),
         };
         assert!(problems(&virtual_service)[0].contains("headerToDynamicSubsetKey"));
+    }
+
+    #[test]
+    fn a_service_is_headless_and_selects_pods() {
+        let service = |spec: Value| Resource {
+            value: json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": "b"}, "spec": spec,
+            }),
+        };
+        let ports = json!([{"name": "grpc", "port": 8033}]);
+        let right = json!({"clusterIP": "None", "selector": {"name": "r"}, "ports": ports});
+        assert_eq!(problems(&service(right)), [""; 0]);
+        let virtual_ip = json!({"selector": {"name": "r"}, "ports": ports});
+        assert!(problems(&service(virtual_ip))[0].contains("clusterIP"));
+        let all_pods = json!({"clusterIP": "None", "selector": {}, "ports": ports});
+        assert!(problems(&service(all_pods))[0].contains("/spec/selector"));
     }
 
     #[test]

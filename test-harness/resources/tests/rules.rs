@@ -1,7 +1,10 @@
 //! Every rule catches what it is for: each row breaks one thing in an overlay that is right.
 #![allow(clippy::unwrap_used)] // Helpers of tests, which clippy does not take for tests.
 
-use resources::{Resource, directory, kustomize, rules};
+mod broken;
+
+use broken::broken;
+use resources::{Resource, rules};
 use serde_json::{Value, json};
 
 const SUBSETS: &str = "/spec/subsets/0/name";
@@ -31,7 +34,7 @@ fn rows() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
             "WasmPlugin",
             "/spec/pluginConfig/hold_response_headers",
             json!(true),
-            "every answer would hang",
+            "exchanges would hang",
         ),
         row(
             "waypoint-wasm",
@@ -341,22 +344,4 @@ fn a_plugin_for_a_gateway_and_a_waypoint_at_once_is_seen() {
     });
     let reasons: Vec<_> = rules::check(&resources).iter().map(ToString::to_string).collect();
     assert!(reasons.iter().any(|r| r.contains("gateways and waypoints")), "{reasons:#?}");
-}
-
-/// An overlay with one change, which must be one.
-fn broken(overlay: &str, kind: &str, pointer: &str, value: Value) -> Vec<Resource> {
-    let mut resources =
-        kustomize::build(&directory().join("kserve-transcoder/overlays").join(overlay)).unwrap();
-    assert_eq!(rules::check(&resources), [], "{overlay} is not right to begin with");
-    let resource = resources.iter_mut().find(|r| r.kind() == kind).unwrap();
-    let before = resource.value.clone();
-    let (parent, key) = pointer.rsplit_once('/').unwrap();
-    match (resource.value.pointer_mut(parent), value) {
-        (Some(Value::Object(object)), Value::Null) => drop(object.remove(key)),
-        (Some(Value::Object(object)), value) => drop(object.insert(key.to_owned(), value)),
-        (Some(Value::Array(array)), Value::Null) => drop(array.remove(key.parse().unwrap())),
-        (parent, _) => panic!("{overlay}: {kind} {pointer}: cannot change {parent:?}"),
-    }
-    assert_ne!(resource.value, before, "{overlay}: {kind} {pointer} is already so");
-    resources
 }

@@ -33,6 +33,9 @@ pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
         if text(patch, "/applyTo") == "HTTP_FILTER" {
             wrong.extend(http_filter(place, patch));
         }
+        if text(patch, "/applyTo") == "CLUSTER" {
+            wrong.extend(cluster(place, patch));
+        }
     }
     wrong.extend(discovery(filter));
     wrong.extend(fragments(filter).into_iter().flat_map(|f| flag(filter, f)));
@@ -80,6 +83,25 @@ fn http_filter(place: Place, patch: &Value) -> Vec<String> {
     wrong
 }
 
+/// A cluster that is added, under the name that Istio makes of a route's destination, or one that is changed.
+fn cluster(place: Place, patch: &Value) -> Option<String> {
+    let name = text(patch, "/patch/value/name");
+    let prefix = if place == Place::Gateway { "outbound|" } else { "inbound-vip|" };
+    match (text(patch, "/patch/operation"), place) {
+        ("ADD", _) if !name.starts_with(prefix) => {
+            Some(format!("adds the cluster {name:?}, which no route here names: it must begin with {prefix}"))
+        }
+        ("ADD", _) => None,
+        ("MERGE", Place::Gateway) if text(patch, "/match/cluster/name").is_empty() => {
+            Some("changes a cluster without its name: it would change every cluster".into())
+        }
+        ("MERGE", Place::Gateway) => None,
+        (other, _) => Some(format!(
+            "{other} on a cluster: at a waypoint only ADD applies, at a gateway ADD or MERGE is meant"
+        )),
+    }
+}
+
 /// A filter that takes its configuration from an `EXTENSION_CONFIG` of a name: both sides must have it.
 fn discovery(filter: &Resource) -> Vec<String> {
     let named = |apply_to: &str, discovered: bool| -> BTreeSet<&str> {
@@ -104,9 +126,10 @@ fn flag(filter: &Resource, fragment: Fragment<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     let flag = config.pointer("/allow_on_headers_stop_iteration") == Some(&Value::Bool(true));
     let key = text(config, "/configuration/value");
-    let key = serde_json::from_str::<Value>(key).is_ok_and(|json| json["hold_response_headers"] == true);
+    let key = serde_json::from_str::<Value>(key)
+        .is_ok_and(|json| json["hold_response_headers"] == true || json["hold_request_headers"] == true);
     if flag != key {
-        wrong.push("allow_on_headers_stop_iteration and hold_response_headers go together: with the key alone every answer hangs".into());
+        wrong.push("allow_on_headers_stop_iteration and hold_response_headers or hold_request_headers go together: with the key alone exchanges hang".into());
     }
     if flag && (text(config, "/name").is_empty() || text(config, "/root_id").is_empty()) {
         wrong.push("a flagged plugin needs a name and a root_id of its own: on Envoy 1.38 the flag is shared otherwise".into());

@@ -3,11 +3,11 @@
 
 use serde_json::Value;
 
-use crate::embedded::{DYNAMIC_MODULE, TYPE_PREFIX, WASM};
+use crate::embedded::{DYNAMIC_MODULE, POLICY, TYPE_PREFIX, WASM};
 use crate::resource::text;
 
-/// What is wrong with the loading of each filter of this project within `value`, a bootstrap or a part of one; the
-/// filters are counted in `found`.
+/// What is wrong with the loading of each filter and policy of this project within `value`, a bootstrap or a part of one;
+/// they are counted in `found`.
 ///
 /// The fields are those of Envoy's `PluginConfig` (`extensions/wasm/v3`) and `DynamicModuleConfig`
 /// (`extensions/dynamic_modules/v3`).
@@ -18,7 +18,7 @@ pub fn loading(value: &Value, found: &mut usize) -> Vec<String> {
             *found += 1;
             wrong.extend(wasm(value.pointer("/config").unwrap_or(&Value::Null)));
         }
-        Some(DYNAMIC_MODULE) => {
+        Some(DYNAMIC_MODULE | POLICY) => {
             *found += 1;
             wrong.extend(native(value.pointer("/dynamic_module_config").unwrap_or(&Value::Null)));
         }
@@ -81,6 +81,9 @@ mod tests {
         let filter = |config: Value| json!({"@type": format!("{TYPE_PREFIX}{DYNAMIC_MODULE}"), "dynamic_module_config": config});
         assert!(wrong(&filter(json!({"do_not_close": true, "name": "x"}))).is_empty());
         assert!(wrong(&filter(json!({"name": "x"})))[0].contains("do_not_close"));
+        let policy =
+            json!({"@type": format!("{TYPE_PREFIX}{POLICY}"), "dynamic_module_config": {"name": "x"}});
+        assert!(wrong(&policy)[0].contains("do_not_close"));
         let remote = json!({"do_not_close": true, "module": {"remote": {"sha256": "x"}}});
         assert!(wrong(&filter(remote.clone()))[0].contains("nack_on_cache_miss"));
         let mut refusing = remote;

@@ -7,6 +7,7 @@ mod loading;
 mod native;
 mod plugin;
 mod routes;
+mod subsets;
 
 use crate::resource::{self, Resource};
 use crate::{Problem, embedded};
@@ -25,7 +26,7 @@ pub fn check(resources: &[Resource]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for resource in resources {
         let found = match resource.kind() {
-            "WasmPlugin" => plugin::check(&overlay, resource),
+            "WasmPlugin" | "TrafficExtension" => plugin::check(&overlay, resource),
             "EnvoyFilter" => {
                 let mut found = envoy_filter::check(&overlay, resource);
                 found.extend(loading(&resource.value, &mut 0));
@@ -39,6 +40,7 @@ pub fn check(resources: &[Resource]) -> Vec<Problem> {
         };
         problems.extend(found.into_iter().map(|reason| Problem::new(resource, reason)));
     }
+    problems.extend(subsets::check(&overlay));
     problems
 }
 

@@ -1,4 +1,4 @@
-//! Dynamic modules: the filter, and the Deployment that must have the module.
+//! Dynamic modules: filters and policies, and the Deployment that must have the module.
 
 use serde_json::Value;
 
@@ -10,10 +10,11 @@ const MODULE: &str = "inference_filters";
 const SEARCH_PATH: &str = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH";
 
 pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
-    let modules: Vec<&Value> = fragments(filter)
-        .iter()
-        .filter_map(|f| f.value.pointer("/typed_config/dynamic_module_config"))
-        .collect();
+    let fragments = fragments(filter);
+    let policies = fragments.iter().flat_map(|f| items(f.value, "/load_balancing_policy/policies"));
+    let policies = policies.filter_map(|policy| policy.pointer("/typed_extension_config/typed_config"));
+    let modules = fragments.iter().filter_map(|f| f.value.get("typed_config")).chain(policies);
+    let modules: Vec<&Value> = modules.filter_map(|config| config.get("dynamic_module_config")).collect();
     if modules.is_empty() {
         return Vec::new();
     }

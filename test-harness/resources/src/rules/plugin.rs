@@ -1,4 +1,4 @@
-//! `WasmPlugin`.
+//! `WasmPlugin` and `TrafficExtension`.
 
 use super::{Overlay, Place, is_dns_label};
 use crate::embedded;
@@ -12,8 +12,10 @@ pub(super) fn check(overlay: &Overlay<'_>, plugin: &Resource) -> Vec<String> {
         }
     };
     must(is_dns_label(plugin.name()), "the name becomes part of the filter's name: it must be a DNS label");
+    let lua = embedded::lua(plugin).is_some();
+    let wasm = if plugin.kind() == "TrafficExtension" { "/spec/wasm" } else { "/spec" };
     must(
-        plugin.text("/spec/failStrategy") == "FAIL_RELOAD",
+        lua || plugin.text(&format!("{wasm}/failStrategy")) == "FAIL_RELOAD",
         "failStrategy must be FAIL_RELOAD: FAIL_CLOSE answers 503 until a restart once a VM is dead, FAIL_OPEN serves without the filter",
     );
 
@@ -37,16 +39,19 @@ pub(super) fn check(overlay: &Overlay<'_>, plugin: &Resource) -> Vec<String> {
         Err(reason) => must(false, reason),
     }
 
-    let transcoder =
-        embedded::configurations(plugin).is_ok_and(|all| all.iter().any(|c| c.filter == "kserve-transcoder"));
-    if transcoder {
+    let ours = |name: &str| matches!(name, "kserve-transcoder" | "dynamic-subset");
+    if lua || embedded::configurations(plugin).is_ok_and(|all| all.iter().any(|c| ours(&c.filter))) {
         must(
-            matches!(plugin.text("/spec/phase"), "" | "UNSPECIFIED_PHASE" | "STATS"),
+            matches!(plugin.text("/spec/phase"), "" | "UNSPECIFIED" | "UNSPECIFIED_PHASE" | "STATS"),
             "phase must come after authorisation: phases AUTHN and AUTHZ come before it",
         );
+    }
+    for key in ["hold_request_headers", "hold_response_headers"] {
         must(
-            plugin.at("/spec/pluginConfig/hold_response_headers") != Some(&true.into()),
-            "hold_response_headers needs allow_on_headers_stop_iteration, which a WasmPlugin cannot set: every answer would hang",
+            plugin.at(&format!("{wasm}/pluginConfig/{key}")) != Some(&true.into()),
+            &format!(
+                "{key} needs allow_on_headers_stop_iteration, which a WasmPlugin cannot set: exchanges would hang"
+            ),
         );
     }
     wrong

@@ -51,6 +51,8 @@ struct Rule<'a> {
 /// One match of a rule. A rule with no match at all takes everything, as one with an empty prefix does.
 struct Match<'a> {
     path: Path<'a>,
+    /// It has conditions on more than the path.
+    conditional: bool,
     unstable: bool,
     claims: bool,
 }
@@ -68,13 +70,19 @@ impl<'a> Rule<'a> {
         let more = items(rule, "/matches").iter().map(Match::of_http_route);
         let mut matches: Vec<_> = matches.chain(more).collect();
         if matches.is_empty() {
-            matches.push(Match { path: Path::Prefix(""), unstable: false, claims: false });
+            matches.push(Match {
+                path: Path::Prefix(""),
+                conditional: false,
+                unstable: false,
+                claims: false,
+            });
         }
         Self { matches, rewrite: rule.pointer("/rewrite/uriRegexRewrite/rewrite").and_then(Value::as_str) }
     }
 
+    /// Whether it takes a path whatever else the request is.
     fn takes(&self, path: &str) -> bool {
-        self.matches.iter().any(|m| match m.path {
+        self.matches.iter().filter(|m| !m.conditional).any(|m| match m.path {
             Path::Exact(exact) => exact == path,
             Path::Prefix(prefix) => path.starts_with(prefix),
             Path::Regex(_) => false,
@@ -100,8 +108,10 @@ impl<'a> Match<'a> {
             Some((_, Value::String(text))) => Path::Prefix(text),
             _ => Path::Prefix(""),
         };
+        let only_path = |key: &String| matches!(key.as_str(), "uri" | "name" | "port");
         Self {
             path,
+            conditional: !value.as_object().is_some_and(|all| all.keys().all(only_path)),
             unstable: value.get("method").is_some() || has("content-type"),
             claims: has("@request.auth.claims"),
         }
@@ -117,6 +127,7 @@ impl<'a> Match<'a> {
         };
         Self {
             path,
+            conditional: !value.as_object().is_some_and(|all| all.keys().all(|key| key == "path")),
             unstable: value.get("method").is_some()
                 || headers.iter().any(|h| text(h, "/name").eq_ignore_ascii_case("content-type")),
             claims: false,
@@ -176,16 +187,29 @@ fn attachment(overlay: &Overlay<'_>, resource: &Resource, rules: &[Rule<'_>]) ->
     wrong
 }
 
+/// The names of the clusters that the overlay's EnvoyFilters add.
+fn added_clusters<'a>(overlay: &Overlay<'a>) -> impl Iterator<Item = &'a str> {
+    let patches = overlay.resources.iter().filter(|r| r.kind() == "EnvoyFilter");
+    let patches = patches.flat_map(|filter| filter.list("/spec/configPatches"));
+    let added = patches
+        .filter(|patch| text(patch, "/applyTo") == "CLUSTER" && text(patch, "/patch/operation") == "ADD");
+    added.map(|patch| text(patch, "/patch/value/name"))
+}
+
 /// A subset that no DestinationRule of the very same host defines is a route to nowhere: 503.
 fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
     let mut wrong = Vec::new();
     let routes = resource.list("/spec/http").iter().flat_map(|rule| items(rule, "/route"));
     for destination in routes.filter_map(|route| route.get("destination")) {
         let (host, subset) = (text(destination, "/host"), text(destination, "/subset"));
-        if host.matches('.').count() < 2 {
-            wrong.push(format!(
-                "the destination {host:?} is no full name: it depends on the namespace it is read in"
-            ));
+        if !host.ends_with(".svc.cluster.local") {
+            let port = destination.pointer("/port/number").map_or_else(String::new, Value::to_string);
+            let names = [format!("outbound|{port}||{host}"), format!("inbound-vip|{port}|http|{host}")];
+            if !host.contains('.')
+                || !added_clusters(overlay).any(|cluster| names.iter().any(|n| n == cluster))
+            {
+                wrong.push(format!("the destination {host:?} is no full name of a Service, and no EnvoyFilter adds a cluster for it, which is one of {names:?}"));
+            }
         }
         let defines = |rule: &&Resource| {
             rule.is(NETWORKING, "DestinationRule")
