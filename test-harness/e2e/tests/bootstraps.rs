@@ -1,5 +1,5 @@
-//! The files under `envoy/` are valid as they are and do what they say, and Envoy accepts what the resources under
-//! `istio/` add to it. Tests are ignored, by name, where an Envoy, func-e or `dist/` is missing.
+//! The files under `envoy/` are valid as they are and do what they say. Tests are ignored, by name, where an Envoy, func-e
+//! or `dist/` is missing.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Trial` runs them.
 
 mod groups;
@@ -18,7 +18,7 @@ use e2e::{
 };
 use libtest_mimic::{Arguments, Trial};
 use odd_server::{OddServer, Recorded, Script, infer, wire};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const BOUND: Duration = Duration::from_secs(20);
 const SERVICE: &str = "/inference.GRPCInferenceService";
@@ -103,11 +103,6 @@ fn main() -> ExitCode {
                     .map(|envoy| Box::new(move || two_groups::answers_as_it_says(&envoy, name, native)) as _),
             );
         }
-        let envoy = envoy.cloned();
-        add(
-            format!("what_istio_resources_add_is_valid::{version}"),
-            envoy.map(|envoy| Box::new(move || what_istio_resources_add_is_valid(&envoy)) as _),
-        );
     }
     let func_e: Option<PathBuf> =
         std::env::var_os("FUNC_E").filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -288,77 +283,6 @@ fn runs_under_func_e(
     process.stop().unwrap();
     let gone = matches!(send(Protocol::Http1, address, &request), Err(Error::Io { .. }));
     assert!(gone, "Envoy outlived func-e");
-}
-
-/// What each `EnvoyFilter` adds, in a bootstrap around it.
-fn what_istio_resources_add_is_valid(installed: &Installed) {
-    let mut checked = 0;
-    for overlay in resources::overlays().unwrap() {
-        for resource in resources::kustomize::build(&overlay).unwrap() {
-            for fragment in resources::embedded::fragments(&resource) {
-                let filter = as_the_agent_hands_it_on(fragment.value.clone());
-                validate_filter(installed, &filter)
-                    .unwrap_or_else(|log| panic!("{} {}: {log}", overlay.display(), fragment.apply_to));
-                // The check sees an unknown field, at any depth that this repository writes.
-                let mut broken = filter;
-                let config =
-                    ["typed_config", "config_discovery"].into_iter().find(|key| broken.get(key).is_some());
-                broken[config.unwrap()]["no_such_field"] = json!(1);
-                let log = validate_filter(installed, &broken).unwrap_err();
-                assert!(log.contains("no_such_field"), "{log}");
-                checked += 1;
-            }
-        }
-    }
-    assert!(checked >= 6, "only {checked} fragments: two native ones and two for each held one are shipped");
-}
-
-/// Istio's agent fetches a module and has Envoy read it from a file.
-fn as_the_agent_hands_it_on(mut filter: Value) -> Value {
-    if let Some(code) = filter.pointer_mut("/typed_config/config/vm_config/code") {
-        assert!(code.get("remote").is_some(), "no module for the agent to fetch: {code}");
-        *code = json!({"local": {"filename": "dist/kserve_transcoder.wasm"}});
-    }
-    filter
-}
-
-fn validate_filter(installed: &Installed, filter: &Value) -> Result<(), String> {
-    let upstream = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    let bootstrap = json!({
-        "node": {"id": "validation", "cluster": "validation"},
-        "dynamic_resources": {"ads_config": {
-            "api_type": "GRPC", "transport_api_version": "V3",
-            "grpc_services": [{"envoy_grpc": {"cluster_name": "istiod"}}],
-        }},
-        "static_resources": {
-            "clusters": [{
-                "name": "istiod",
-                "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": upstream, "explicit_http_config": {"http2_protocol_options": {}},
-                }},
-            }],
-            "listeners": [{
-                "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                        "stat_prefix": "validation",
-                        "route_config": {},
-                        "http_filters": [filter, {
-                            "name": "envoy.filters.http.router",
-                            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-                        }],
-                    },
-                }]}],
-            }],
-        },
-    });
-    let modules = dist("").display().to_string();
-    let environment = vec![("ENVOY_DYNAMIC_MODULES_SEARCH_PATH".to_owned(), modules)];
-    let options = Options { environment, ..Options::default() };
-    let said = Envoy::validate(&installed.path, &bootstrap.to_string(), &options).unwrap();
-    said.map(|_| ()).map_err(|rejected| rejected.log)
 }
 
 fn ask(protocol: Protocol, address: SocketAddr, request: &Request) -> Answer {
