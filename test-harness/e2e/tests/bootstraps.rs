@@ -235,7 +235,13 @@ fn refused_requests_reach_nobody(protocol: Protocol, address: SocketAddr, server
         Request::post("/v2/repository/models/affine/load", "{}"),
         Request::post("/v2//repository/index", "{}"),
         Request::get("/v2/health/../repository/index"),
+        Request::get("/v2/trace/setting"),
+        Request::post("/v2/models/affine/trace/setting", "{}"),
+        Request::post("/v2/logging", "{}"),
+        Request::post("/v2/systemsharedmemory/unregister", ""),
+        Request::get("/v2/cudasharedmemory/region/r/status"),
         Request::grpc(&load, b""),
+        Request::grpc(&format!("{SERVICE}/LogSettings"), b""),
     ] {
         let answer = ask(protocol, address, &request);
         // A gRPC client learns it by grpc-status.
