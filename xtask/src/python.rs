@@ -12,25 +12,45 @@ use crate::workspace::Workspace;
 const CANDIDATES: [&str; 6] =
     ["python3", "python3.12", "python3.11", "python3.10", "/usr/bin/python3", "/usr/local/bin/python3"];
 
-/// The Python versions an environment may have, as (major, minor).
+/// The Python versions an environment may have, as (major, minor), and where they are looked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Versions {
+    candidates: &'static [&'static str],
     oldest: (u32, u32),
     newest: (u32, u32),
 }
 
 /// What the Envoy wheels take.
-pub(crate) const ANY: Versions = Versions { oldest: (3, 9), newest: (3, 99) };
+pub(crate) const ANY: Versions = Versions { candidates: &CANDIDATES, oldest: (3, 9), newest: (3, 99) };
 /// What MLServer 1.7 takes.
-const FOR_MODELS: Versions = Versions { oldest: (3, 9), newest: (3, 12) };
+const FOR_MODELS: Versions = Versions { candidates: &CANDIDATES, oldest: (3, 9), newest: (3, 12) };
+/// Triton's Python backend embeds the system's libpython, whose version must be the environment's. The wheel has
+/// backends up to 3.12.
+const FOR_TRITON: Versions = Versions { candidates: &["/usr/bin/python3"], oldest: (3, 9), newest: (3, 12) };
 
 /// The interpreter of the environment with the model servers and clients.
 pub(crate) fn models(workspace: &Workspace) -> Result<PathBuf, Stop> {
-    let path = workspace.root.join("test-harness/e2e/python/requirements.txt");
-    let text = fs::read_to_string(&path).map_err(|e| Stop::new(format!("read {}: {e}", path.display())))?;
-    let requirements: Vec<&str> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let requirements = requirements(workspace, "requirements.txt")?;
     environment(workspace, "venv-models", &requirements, FOR_MODELS, "")
+}
+
+/// The interpreter of the environment with Triton.
+pub(crate) fn triton(workspace: &Workspace) -> Result<PathBuf, Stop> {
+    let library = "import ctypes, sys; ctypes.CDLL('libpython%d.%d.so.1.0' % sys.version_info[:2])";
+    let loaded = Command::new(FOR_TRITON.candidates[0]).args(["-c", library]).output();
+    if !loaded.is_ok_and(|output| output.status.success()) {
+        return Err(Stop::new("the system's Python has no shared library (Debian: libpython3-dev)"));
+    }
+    let requirements = requirements(workspace, "triton.txt")?;
+    environment(workspace, "venv-triton", &requirements, FOR_TRITON, "")
+}
+
+/// The lines of a file of requirements.
+fn requirements(workspace: &Workspace, file: &str) -> Result<Vec<String>, Stop> {
+    let path = workspace.root.join("test-harness/e2e/python").join(file);
+    let text = fs::read_to_string(&path).map_err(|e| Stop::new(format!("read {}: {e}", path.display())))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
 }
 
 /// The interpreter of an environment under `target/` that has exactly `requirements` installed. It is made
@@ -38,7 +58,7 @@ pub(crate) fn models(workspace: &Workspace) -> Result<PathBuf, Stop> {
 pub(crate) fn environment(
     workspace: &Workspace,
     name: &str,
-    requirements: &[&str],
+    requirements: &[String],
     versions: Versions,
     otherwise: &str,
 ) -> Result<PathBuf, Stop> {
@@ -71,9 +91,9 @@ pub(crate) fn environment(
 
 /// The first interpreter of a fitting version that can make environments.
 fn interpreter(versions: Versions) -> Result<PathBuf, Stop> {
-    let Versions { oldest, newest } = versions;
+    let Versions { candidates, oldest, newest } = versions;
     let mut unfit = None;
-    for candidate in CANDIDATES {
+    for &candidate in candidates {
         let script = "import sys; print(*sys.version_info[:2]); import venv, ensurepip";
         let Ok(output) = Command::new(candidate).args(["-c", script]).output() else { continue };
         let Some(version) = version(&String::from_utf8_lossy(&output.stdout)) else { continue };

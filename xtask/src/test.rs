@@ -48,9 +48,13 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
 
 /// All real servers and clients.
 pub(crate) fn interop(workspace: &Workspace) -> Result<(), Stop> {
-    let environment = envoys_and_models(workspace)?;
-    build::dist(workspace)?;
+    let mut environment = envoys_and_models(workspace)?;
     let mut tally = Tally::default();
+    match python::triton(workspace) {
+        Ok(python) => environment.push(("TRITON_PYTHON", python)),
+        Err(Stop(why)) => tally.skip(&format!("Triton: {why}")),
+    }
+    build::dist(workspace)?;
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--no-fail-fast", "-p", "e2e", "--test", "interop"]).envs(environment);
     tally.tests("real servers and clients", &mut cargo);

@@ -4,11 +4,11 @@
 //! - [`h1`] and [`h2c`] are clients that show an answer as it came: cut off, reset, with trailers, with bytes
 //!   that are no text. [`send`] does the common case over either.
 //! - [`uploads`] makes large requests, [`hostile`] ill-meant ones.
-//! - [`MlServer`] runs MLServer with the models under `models/mlserver`.
+//! - [`MlServer`] and [`Triton`] run MLServer and Triton with the models under `models/`.
 //! - [`Suite`] is a test target's `main`: tests whose Envoy or Python is not here are ignored, by name.
 //!
 //! Binaries and Python environments come from `cargo xtask`, through the environment variables that
-//! [`envoys`] and [`models_python`] read; nothing is downloaded here. Every wait has a bound, and every process
+//! [`envoys`], [`models_python`] and [`triton_python`] read; nothing is downloaded here. Every wait has a bound, and every process
 //! is ended by its own pid when its value is dropped.
 
 mod answer;
@@ -24,6 +24,7 @@ mod process;
 mod request;
 mod shipped;
 mod suite;
+mod triton;
 pub mod uploads;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ pub use process::{Memory, Process};
 pub use request::{Body, Protocol, Request, send};
 pub use shipped::start_shipped;
 pub use suite::{Suite, VERSIONS};
+pub use triton::{Triton, triton_python};
 
 /// The repository's root, where shipped bootstraps expect to be run.
 pub fn repository() -> PathBuf {

@@ -8,6 +8,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::envoy::{Installed, envoys};
 use crate::mlserver::models_python;
+use crate::triton::triton_python;
 
 /// The versions of the matrix, oldest first.
 pub const VERSIONS: [&str; 3] = ["1.38", "1.39", "1.40"];
@@ -89,11 +90,24 @@ impl Suite {
         name: &str,
         body: impl FnOnce(&Installed, PathBuf) + Send + 'static,
     ) -> Self {
-        let newest = VERSIONS[VERSIONS.len() - 1];
-        let envoy = envoys().into_iter().find(|envoy| envoy.version == newest);
-        let here = envoy.zip(models_python());
+        let here = newest().zip(models_python());
         let ignored = here.is_none();
         let run = move || here.map_or(Ok(()), |(envoy, python)| passed(|| body(&envoy, python)));
+        self.trials.push(Trial::test(name, run).with_ignored_flag(ignored));
+        self
+    }
+
+    /// A test on the newest Envoy with the Python environments of the model servers and of Triton.
+    #[must_use]
+    pub fn triton(
+        mut self,
+        name: &str,
+        body: impl FnOnce(&Installed, PathBuf, PathBuf) + Send + 'static,
+    ) -> Self {
+        let here = newest().zip(models_python()).zip(triton_python());
+        let ignored = here.is_none();
+        let run =
+            move || here.map_or(Ok(()), |((envoy, python), triton)| passed(|| body(&envoy, python, triton)));
         self.trials.push(Trial::test(name, run).with_ignored_flag(ignored));
         self
     }
@@ -106,6 +120,11 @@ impl Suite {
         }
         libtest_mimic::run(&arguments, self.trials).exit_code()
     }
+}
+
+/// The newest Envoy of the matrix.
+fn newest() -> Option<Installed> {
+    envoys().into_iter().find(|envoy| envoy.version == VERSIONS[VERSIONS.len() - 1])
 }
 
 fn passed(body: impl FnOnce()) -> Result<(), Failed> {

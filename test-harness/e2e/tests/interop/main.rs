@@ -1,6 +1,8 @@
 //! Real clients that know nothing of the filter, real model servers behind it.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
+mod echo;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -12,7 +14,7 @@ fn main() -> ExitCode {
     Suite::new()
         .model_server("tritons_client_understands_mlserver_itself", |_, python| {
             let server = MlServer::start(&python).unwrap();
-            assert_understood(&triton_client(&python, server.http()));
+            assert_understood(&client(&python, "triton_client.py", server.http(), &[]));
         })
         .model_server("tritons_client_understands_mlserver_through_the_wasm_filter", |envoy, python| {
             through(envoy, python, "kserve-transcoder.yaml");
@@ -23,6 +25,15 @@ fn main() -> ExitCode {
         .model_server("tritons_client_understands_mlserver_through_the_native_filter", |envoy, python| {
             through(envoy, python, "kserve-transcoder.native.yaml");
         })
+        .model_server("tritons_client_gets_back_from_mlserver_what_it_sends", |envoy, python| {
+            echo::mlserver(envoy, &python);
+        })
+        .model_server("tritons_client_gets_back_from_an_echo_what_it_sends", |envoy, python| {
+            echo::odd_server(envoy, &python);
+        })
+        .triton("triton_itself_and_triton_behind_the_filter_answer_alike", |envoy, python, triton| {
+            echo::triton(envoy, &python, &triton);
+        })
         .run()
 }
 
@@ -30,15 +41,16 @@ fn through(envoy: &Installed, python: PathBuf, bootstrap: &str) {
     let server = MlServer::start(&python).unwrap();
     let envoy = start_shipped(&envoy.path, bootstrap, server.grpc()).unwrap();
     let address = *envoy.listeners().values().next().unwrap();
-    assert_understood(&triton_client(&python, address));
+    assert_understood(&client(&python, "triton_client.py", address, &[]));
     // The five that were answered and the one of a wrong shape reached a model.
     assert_eq!(server.seen().len(), 6, "{}", server.log());
 }
 
-/// What `python/triton_client.py` prints about the endpoint.
-fn triton_client(python: &Path, endpoint: SocketAddr) -> Value {
-    let script = repository().join("test-harness/e2e/python/triton_client.py");
-    let output = Command::new(python).arg(script).arg(endpoint.to_string()).output().unwrap();
+/// What a script of `python/` prints about the endpoint.
+fn client(python: &Path, script: &str, endpoint: SocketAddr, arguments: &[&str]) -> Value {
+    let script = repository().join("test-harness/e2e/python").join(script);
+    let mut command = Command::new(python);
+    let output = command.arg(script).arg(endpoint.to_string()).args(arguments).output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the client gave up: {complaint}");
     serde_json::from_slice(&output.stdout).unwrap()
