@@ -93,7 +93,7 @@ impl Capture {
                 method: method.to_owned(),
                 path: path.to_owned(),
                 headers: self.request.headers_without(&["host", "content-length"]),
-                body: Body { body: None, body_hex: Some(hex(&self.request.body)) },
+                body: Body { bytes: self.request.body.clone(), ..Body::default() },
                 trailers: Vec::new(),
             },
             upstream: None,

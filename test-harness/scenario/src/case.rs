@@ -91,6 +91,9 @@ pub struct Body {
     pub body: Option<String>,
     /// As hexadecimal digits; white space is skipped. Comes after the text if both are given.
     pub body_hex: Option<String>,
+    /// As they are, for cases that a program makes. Come last.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
 }
 
 /// What the model server must see.
@@ -344,6 +347,7 @@ impl Body {
     pub fn bytes(&self) -> Result<Vec<u8>, String> {
         let mut bytes = self.body.clone().unwrap_or_default().into_bytes();
         bytes.extend(unhex(self.body_hex.as_deref().unwrap_or_default())?);
+        bytes.extend(&self.bytes);
         Ok(bytes)
     }
 }

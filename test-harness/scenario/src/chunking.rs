@@ -9,13 +9,15 @@ pub enum Chunking {
     Bytes,
     /// Chunks of 1, 7, 2, 13 and 3 bytes, over and over, so that no structure of the body falls in step with them.
     Odd,
+    /// Chunks of 0 to 32 bytes, pseudo-random by this seed; an empty one may end the body.
+    Random(u64),
 }
 
 impl Chunking {
-    /// All of them.
+    /// Those without a seed.
     pub const ALL: [Self; 3] = [Self::Whole, Self::Bytes, Self::Odd];
 
-    /// Cuts `body`; an empty one has no chunks.
+    /// Cuts `body`; an empty body has no chunks.
     #[must_use]
     pub fn cut(self, body: &[u8]) -> Vec<&[u8]> {
         match self {
@@ -31,6 +33,24 @@ impl Chunking {
                     let (chunk, after) = rest.split_at(size.min(rest.len()));
                     chunks.push(chunk);
                     rest = after;
+                }
+                chunks
+            }
+            Self::Random(seed) => {
+                let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+                let mut rest = body;
+                let mut chunks = Vec::new();
+                while !rest.is_empty() {
+                    // xorshift64, whose high bits are the better ones.
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    let (chunk, after) = rest.split_at(((state >> 40) % 33).min(rest.len() as u64) as usize);
+                    chunks.push(chunk);
+                    rest = after;
+                }
+                if !body.is_empty() && state >> 63 == 1 {
+                    chunks.push(rest);
                 }
                 chunks
             }
@@ -52,5 +72,18 @@ mod tests {
             assert!(chunking.cut(b"").is_empty());
             assert!(chunking.cut(&body).iter().all(|chunk| !chunk.is_empty()));
         }
+    }
+
+    #[test]
+    fn a_seed_gives_its_own_chunks_each_time_and_all_of_the_body() {
+        let body: Vec<u8> = (0..200).collect();
+        let cuts: Vec<_> = (0..50).map(|seed| Chunking::Random(seed).cut(&body)).collect();
+        for (seed, cut) in cuts.iter().enumerate() {
+            assert_eq!(cut.concat(), body);
+            assert_eq!(*cut, Chunking::Random(seed as u64).cut(&body));
+            assert!(Chunking::Random(seed as u64).cut(b"").is_empty());
+        }
+        assert!(cuts.iter().skip(1).all(|cut| cut != &cuts[0]));
+        assert!(cuts.iter().any(|cut| cut.last().is_some_and(|chunk| chunk.is_empty())));
     }
 }
