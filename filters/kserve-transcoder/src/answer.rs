@@ -209,8 +209,9 @@ impl Message {
                 None => self.emit(cx),
             },
             Holding::Full => OnData::Keep,
-            // An empty message may be an empty answer, or what a server sends ahead of an error.
-            Holding::No | Holding::Small if is_empty => OnData::Park,
+            // An empty message may be an empty answer, or what a server sends ahead of an error. Where an answer of a
+            // promised length is more than can be given later, it is given now.
+            Holding::No | Holding::Small if is_empty && self.can_wait() => OnData::Park,
             Holding::No | Holding::Small if self.reader.is_complete() => self.emit(cx),
             Holding::Small if self.reader.length().is_some_and(|length| length > HELD_MESSAGE_BYTES) => {
                 self.release_headers(cx);
@@ -218,6 +219,11 @@ impl Message {
             }
             Holding::No | Holding::Small => OnData::Keep,
         }
+    }
+
+    /// Whether the answer to an empty message can also be given in the trailers.
+    fn can_wait(&self) -> bool {
+        self.promised_json_bytes.is_none_or(|bytes| bytes <= PARK_LIMIT_BYTES)
     }
 
     fn trailers(mut self, cx: &mut Cx<'_>) -> OnTrailers {

@@ -1,6 +1,6 @@
 //! A request's body on its way to its codec: as it is, or decompressed first.
 
-use crate::codec::{Request, Response};
+use crate::codec::{Request, Response, Rest};
 use crate::problem::Problem;
 use filter_api::{Charge, Rope};
 use flate2::write::{GzDecoder, ZlibDecoder};
@@ -75,6 +75,14 @@ impl Body {
     /// sum comes last.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self, Self::Plain(codec) if codec.is_complete())
+    }
+
+    /// What may follow the message that is complete.
+    pub(crate) fn rest(&self) -> Rest {
+        match self {
+            Self::Plain(codec) => codec.rest(),
+            Self::Gzip(_) | Self::Deflate(_) => Rest::Nothing,
+        }
     }
 
     /// Ends the body and gives the message, without its gRPC frame, and the codec for the answer.

@@ -13,6 +13,20 @@ pub(crate) enum Request {
     Generic(generic::Request),
 }
 
+/// What may follow a body that is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// No byte: it has binary tensors at its end.
+    Nothing,
+    /// White space, as after any JSON document.
+    Blanks,
+}
+
+/// Whether a byte is white space by RFC 8259 section 2.
+pub(crate) fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 /// Reads a gRPC message and makes the answer's body of it.
 #[derive(Debug)]
 pub(crate) enum Response {
@@ -42,6 +56,14 @@ impl Request {
         match self {
             Self::Tensor(codec) => codec.is_complete(),
             Self::Generic(codec) => codec.is_complete(),
+        }
+    }
+
+    /// What may follow the body that is complete.
+    pub(crate) fn rest(&self) -> Rest {
+        match self {
+            Self::Tensor(codec) if codec.ends_in_tensors() => Rest::Nothing,
+            Self::Tensor(_) | Self::Generic(_) => Rest::Blanks,
         }
     }
 

@@ -6,7 +6,7 @@
 
 use crate::answer::{self, Answering, Holding, Limits};
 use crate::body::Body;
-use crate::codec::Request;
+use crate::codec::{Request, Rest, is_blank};
 use crate::config::{Config, PathMode};
 use crate::frame;
 use crate::problem::Problem;
@@ -107,8 +107,8 @@ enum Reading {
     Nothing,
     /// The body is being read.
     Body(Body),
-    /// The message has gone out; only white space may follow in the body.
-    Sent,
+    /// The message has gone out; this may follow in the body.
+    Sent(Rest),
     /// The answer has begun; what still comes of the body is dropped.
     Ignored,
     /// The body is bad. It is read to its end before the client is told: an HTTP/2 client that is answered
@@ -225,7 +225,7 @@ impl Exchange {
         }
         match (&self.reading, emitted) {
             (Reading::Nothing, _) => OnData::Pass,
-            (Reading::Sent | Reading::Ignored, _) => OnData::Emit,
+            (Reading::Sent(_) | Reading::Ignored, _) => OnData::Emit,
             (Reading::Body(_) | Reading::Failed { .. }, _) => OnData::Keep,
         }
     }
@@ -233,7 +233,7 @@ impl Exchange {
     fn request_trailers(&mut self, cx: &mut Cx<'_>) -> OnTrailers {
         match std::mem::replace(&mut self.reading, Reading::Nothing) {
             Reading::Nothing => return OnTrailers::Continue,
-            Reading::Sent | Reading::Ignored => {}
+            Reading::Sent(_) | Reading::Ignored => {}
             // A body that was known to be complete has been sent already. This one is not, and its end says why; or it
             // is compressed, and complete only now.
             Reading::Body(body) => {
@@ -264,7 +264,9 @@ impl Exchange {
         self.taken = before.saturating_add(bytes.len());
         match &mut self.reading {
             Reading::Nothing | Reading::Ignored => Ok(false),
-            Reading::Sent => match bytes.iter().position(|byte| !byte.is_ascii_whitespace()) {
+            Reading::Sent(Rest::Nothing) if bytes.is_empty() => Ok(false),
+            Reading::Sent(Rest::Nothing) => Err(tensor::goes_on()),
+            Reading::Sent(Rest::Blanks) => match bytes.iter().position(|byte| !is_blank(byte)) {
                 None => Ok(false),
                 Some(at) => Err(goes_on(before + at, bytes[at])),
             },
@@ -281,14 +283,15 @@ impl Exchange {
 
     /// The body is complete or has ended; returns whether the message was emitted.
     fn end_of_body(&mut self, cx: &mut Cx<'_>) -> Result<bool, Problem> {
-        match std::mem::replace(&mut self.reading, Reading::Sent) {
+        match std::mem::replace(&mut self.reading, Reading::Ignored) {
             Reading::Body(body) => {
+                self.reading = Reading::Sent(body.rest());
                 let message = self.finish(body, cx)?;
                 emit(message, cx);
                 Ok(true)
             }
             Reading::Failed { problem, .. } => Err(problem),
-            before @ (Reading::Nothing | Reading::Sent | Reading::Ignored) => {
+            before @ (Reading::Nothing | Reading::Sent(_) | Reading::Ignored) => {
                 self.reading = before;
                 Ok(false)
             }

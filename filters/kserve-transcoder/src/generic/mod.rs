@@ -14,6 +14,7 @@ mod shape;
 mod tests;
 mod weight;
 
+use crate::codec::is_blank;
 use crate::problem::Problem;
 use crate::rows::{self, Body, Form, Row, Variables};
 use buffer::{Buffer, RopeWriter};
@@ -75,7 +76,7 @@ impl Request {
     /// Takes the next bytes of the body.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         if self.row.body == Body::None {
-            return match bytes.trim_ascii().is_empty() {
+            return match bytes.iter().all(is_blank) {
                 true => Ok(()),
                 false => Err(Problem::bad_request("this path takes no body")),
             };
@@ -117,7 +118,7 @@ impl Request {
     fn read_body(&mut self) -> Result<DynamicMessage, Problem> {
         let body = self.body.bytes();
         let (input, forms) = (&self.row.input, &self.row.forms);
-        if body.trim_ascii().is_empty() {
+        if body.iter().all(is_blank) {
             return Ok(DynamicMessage::new(input.clone()));
         }
         match &self.row.body {

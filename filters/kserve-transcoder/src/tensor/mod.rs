@@ -66,7 +66,7 @@ mod wire;
 mod tests;
 
 pub(crate) use answer::Answer;
-pub(crate) use request::Request;
+pub(crate) use request::{Request, goes_on};
 pub(crate) use response::Response;
 
 /// What the URL says.

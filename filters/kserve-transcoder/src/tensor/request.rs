@@ -70,6 +70,11 @@ impl Request {
         }
     }
 
+    /// Whether the body ends in bytes that are no JSON, so that not even white space may follow it.
+    pub(crate) fn ends_in_tensors(&self) -> bool {
+        self.json_left.is_some()
+    }
+
     fn write_tail(&mut self, mut bytes: &[u8]) -> Result<(), Problem> {
         if !self.tails.begun {
             self.document.end()?;
@@ -91,10 +96,7 @@ impl Request {
             }
             self.tails.next += 1;
         }
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        Err(Problem::bad_request(format!("{} bytes follow the last binary tensor", bytes.len())))
+        if bytes.is_empty() { Ok(()) } else { Err(goes_on()) }
     }
 
     /// Ends the body and gives the message, a `ModelInferRequest` without its gRPC frame, and the reader of
@@ -149,4 +151,9 @@ impl Request {
         }
         Ok(())
     }
+}
+
+/// What is wrong with a body that goes on after its last binary tensor.
+pub(crate) fn goes_on() -> Problem {
+    Problem::bad_request("the body goes on after the last binary tensor")
 }

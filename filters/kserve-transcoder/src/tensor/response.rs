@@ -210,11 +210,11 @@ impl Response {
             }
             (Some(Place::Output), 1) => Target::OutputName,
             (Some(Place::Output), 2) => Target::Datatype,
-            (Some(Place::Contents), 6) => {
+            (Some(Place::Contents), 6) if length > 0 => {
                 self.typed(Typed::Fp32, length / 4)?;
                 Target::Typed
             }
-            (Some(Place::Contents), 7) => {
+            (Some(Place::Contents), 7) if length > 0 => {
                 self.typed(Typed::Fp64, length / 8)?;
                 Target::Typed
             }

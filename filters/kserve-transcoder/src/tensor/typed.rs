@@ -19,7 +19,7 @@ pub(super) fn contents(
     let mut out = Rope::new(charge.sibling());
     match datatype {
         // Their packed form is the raw one.
-        Datatype::Bool | Datatype::Fp32 | Datatype::Fp64 => {
+        Datatype::Fp32 | Datatype::Fp64 => {
             if !raw.is_empty() {
                 head(&mut out, field as u32, raw.len())?;
                 out.append(raw);
@@ -48,7 +48,8 @@ pub(super) fn contents(
     let packed = Rope::new(charge.sibling());
     let size = datatype.size().unwrap_or(1);
     let signed = matches!(datatype, Datatype::Int8 | Datatype::Int16 | Datatype::Int32 | Datatype::Int64);
-    let mut writer = Integers { out: packed, size, signed, part: [0; 8], have: 0, result: Ok(()) };
+    let boolean = datatype == Datatype::Bool;
+    let mut writer = Integers { out: packed, size, signed, boolean, part: [0; 8], have: 0, result: Ok(()) };
     raw.drain_to(&mut writer);
     writer.result?;
     if !writer.out.is_empty() {
@@ -86,6 +87,8 @@ struct Integers {
     out: Rope,
     size: usize,
     signed: bool,
+    /// A client's own bytes: what is not 0 is true.
+    boolean: bool,
     part: [u8; 8],
     have: usize,
     result: Result<(), OverBudget>,
@@ -101,6 +104,7 @@ impl Sink for Integers {
                 let value = u64::from_le_bytes(self.part) << unused;
                 // Negative numbers are ten bytes long in protobuf, whatever their type.
                 let value = if self.signed { (value as i64 >> unused) as u64 } else { value >> unused };
+                let value = if self.boolean { value.min(1) } else { value };
                 if self.result.is_ok() {
                     self.result = self.out.push(Varint::new(value).as_slice());
                 }

@@ -133,6 +133,16 @@ fn an_empty_contents_message_beside_raw_contents_is_nothing() {
 }
 
 #[test]
+fn a_typed_field_of_no_elements_beside_a_filled_one_is_nothing() {
+    // Fields 6 and 7, packed, of no bytes, before and behind field 2 with 1 and 2.
+    let contents = [0x32, 0, 0x3a, 0, 0x12, 2, 1, 2, 0x32, 0];
+    let output = [&[0x12, 5][..], b"INT32", &[0x1a, 1, 2, 0x2a, 10], &contents].concat();
+    let message = [&[0x2a, output.len() as u8][..], &output].concat();
+    let body = answer_of_bytes(&message).unwrap();
+    assert!(body.contains(r#""data":[1,2]"#), "{body}");
+}
+
+#[test]
 fn an_answer_that_contradicts_itself_is_a_bad_gateway() {
     let int = |values: &[i32]| Contents { int_contents: values.to_vec(), ..Contents::default() };
     let wrong = "the server's answer is wrong for output y: ";

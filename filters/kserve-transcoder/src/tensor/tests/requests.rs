@@ -271,7 +271,7 @@ fn binary_tensors_come_from_behind_the_document_in_order() {
     let short = "inputs[2]: the body ends before all of its 3 binary bytes have come";
     assert_eq!(refused(&body[..body.len() - 1], json.len()), short);
     body.push(0);
-    assert_eq!(refused(&body, json.len()), "1 bytes follow the last binary tensor");
+    assert_eq!(refused(&body, json.len()), "the body goes on after the last binary tensor");
     assert_eq!(refused(&body, json.len() - 5), "the JSON document ends too early");
 }
 
@@ -321,6 +321,19 @@ fn the_json_of_protobuf_is_understood_too() {
     assert_eq!(message, "inputs[0]: 4 bytes of raw contents are not what 2 elements of INT32 have");
     assert_eq!(refusal(&body.replace("/w==", "/w=")), "raw_input_contents[1]: a string is not valid base64");
     assert_eq!(refusal(&body.replace(",\"/w==\"", "")), "raw_input_contents has no entry for inputs[1]");
+}
+
+#[test]
+fn any_byte_but_zero_is_true_in_typed_contents_of_a_client_s_own_bytes() {
+    let json =
+        r#"{"inputs":[{"name":"x","datatype":"BOOL","shape":[4],"parameters":{"binary_data_size":4}}]}"#;
+    let body = [json.as_bytes(), &[0, 1, 0x80, 0xff]].concat();
+    let options = Options { encoding: TensorEncoding::Contents, ..OPTIONS };
+    let (bytes, _) = transcode(options, Some(json.len()), &body, 3).unwrap();
+    let message = ModelInferRequest::decode(&bytes[..]).unwrap();
+    assert_eq!(message.encode_to_vec(), bytes);
+    let contents = message.inputs[0].contents.as_ref().unwrap();
+    assert_eq!(contents.bool_contents, [false, true, true, true]);
 }
 
 #[test]
