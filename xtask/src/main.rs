@@ -6,6 +6,7 @@
 mod build;
 mod check;
 mod envoy;
+mod fuzz;
 mod python;
 mod run;
 mod test;
@@ -29,6 +30,8 @@ cargo xtask COMMAND
   bench [ARGS]     the benchmark table; also written as JSON under target/bench/
   soak [ARGS]      many mixed requests while servers fail and clients leave, in both filter hosts
   interop          all real servers and clients
+  fuzz [TARGET] [--seconds N]
+                   fuzzes the transcoder's readers and whole exchanges, each target for N (20) seconds
   check            formatting, clippy, documentation, generated files, licences and advisories
   help             this text
 
@@ -79,6 +82,7 @@ fn command(arguments: &[&str]) -> Result<(), Stop> {
         ("demo", [] | ["--once"]) => demo(&Workspace::find()?, rest),
         ("bench", _) => measure(&Workspace::find()?, "bench", rest),
         ("soak", _) => measure(&Workspace::find()?, "soak", rest),
+        ("fuzz", _) => fuzz::run(&Workspace::find()?, rest),
         ("build" | "test" | "interop" | "check" | "demo", _) => {
             Err(Stop::new(format!("{command} does not take {:?}\n\n{HELP}", rest.join(" "))))
         }

@@ -1,0 +1,186 @@
+//! What the fuzz targets check, as a library: `cargo test` runs the same checks on every seed and on a bounded number
+//! of its mutations, so that a regression is seen without cargo-fuzz.
+//!
+//! Each [`Target`] takes bytes, runs an exchange of them through the transcoder's core in one piece and in
+//! pseudo-random chunks, and panics if the two differ, if the core breaks a rule of its hosts, or if the outcome is not
+//! what an independent reader makes of the same bytes (`serde_json`, `prost`, the standard library's numbers).
+
+mod answer;
+mod json;
+mod message;
+mod mutate;
+mod number;
+mod request;
+mod run;
+mod seeds;
+
+use message::{ModelInferRequest, ModelInferResponse};
+use prost::Message as _;
+use request::Expected;
+use run::{Setup, assert_same, inference, is_refusal, run};
+use scenario::{Case, Chunking, frame, golden_cases, unframe};
+use std::sync::LazyLock;
+
+pub use mutate::Mutator;
+
+/// One of the things that are fuzzed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The reader of inference requests. Bytes: flags, a seed for the chunks, the length of the JSON part (2 bytes,
+    /// little-endian, used if a flag says so), the body.
+    Request,
+    /// The reader of answers. Bytes: flags, a seed, the message.
+    Answer,
+    /// Whole exchanges after the golden cases. Bytes: which case, which host and configuration, a seed, the length of
+    /// the request's body (2 bytes, little-endian), that body, the data of the answer.
+    Exchange,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Request, Self::Answer, Self::Exchange];
+
+    /// Its name among the fuzz targets.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Answer => "answer",
+            Self::Exchange => "exchange",
+        }
+    }
+
+    /// Inputs to begin with, made of the golden cases and of every datatype.
+    #[must_use]
+    pub fn seeds(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Request => seeds::requests(),
+            Self::Answer => seeds::answers(),
+            Self::Exchange => seeds::exchanges(),
+        }
+    }
+
+    /// Checks an input; one that is too short for its fields is none.
+    ///
+    /// # Panics
+    /// Something is wrong with the filter, or with what it is compared to.
+    pub fn check(self, input: &[u8]) {
+        match self {
+            Self::Request => check_request(input),
+            Self::Answer => check_answer(input),
+            Self::Exchange => check_exchange(input),
+        }
+    }
+}
+
+/// Flags of a request.
+const TYPED: u8 = 1;
+const HAS_JSON_LENGTH: u8 = 2;
+
+fn check_request(input: &[u8]) {
+    let Some((&[flags, seed, low, high], body)) = input.split_first_chunk() else { return };
+    if body.is_empty() {
+        return;
+    }
+    let typed = flags & TYPED != 0;
+    let json_length = (flags & HAS_JSON_LENGTH != 0).then(|| usize::from(u16::from_le_bytes([low, high])));
+    let mut case = inference();
+    case.request.body.bytes = body.to_vec();
+    let length = json_length.map(|length| ("inference-header-content-length".to_owned(), length.to_string()));
+    case.request.headers.extend(length);
+    if let Some(answer) = &mut case.answer {
+        answer.body.bytes = frame(&[]);
+    }
+    let setup = if typed { Setup::Typed } else { Setup::Native };
+    let whole = run(&case, setup, Chunking::Whole);
+    let cut = run(&case, setup, Chunking::Random(seed.into()));
+    assert_same(&whole, &cut, &String::from_utf8_lossy(body));
+
+    let found = match &whole.seen {
+        Some(seen) if !is_refusal(&whole) => {
+            let message = unframe(&seen.body).expect("the server gets one message");
+            let decoded = ModelInferRequest::decode(message).expect("prost can read the message");
+            assert_eq!(decoded.encode_to_vec(), message, "the message is not canonical");
+            Some(decoded)
+        }
+        _ => None,
+    };
+    match (request::expected(body, json_length, typed), found) {
+        (Expected::Unknown, _) => {}
+        (Expected::Refused, None) => assert!(matches!(whole.got.status, 400 | 413), "{:?}", whole.got),
+        // As bytes, in which one NaN is another.
+        (Expected::Message(expected), Some(found)) if expected.encode_to_vec() == found.encode_to_vec() => {}
+        (expected, found) => panic!("expected {expected:#?}\nfound {found:#?}\n{:?}", whole.got),
+    }
+}
+
+/// Flags of an answer.
+const BINARY: u8 = 1;
+
+fn check_answer(input: &[u8]) {
+    let Some((&[flags, seed], message)) = input.split_first_chunk() else { return };
+    let binary = flags & BINARY != 0;
+    let setup = [Setup::Native, Setup::Proto, Setup::Wasm][usize::from(flags >> 1) % 3];
+    let mut case = inference();
+    let asks =
+        if binary { r#"{"inputs":[],"parameters":{"binary_data_output":true}}"# } else { r#"{"inputs":[]}"# };
+    case.request.body.bytes = asks.into();
+    if let Some(answer) = &mut case.answer {
+        answer.body.bytes = frame(message);
+    }
+    let whole = run(&case, setup, Chunking::Whole);
+    let cut = run(&case, setup, Chunking::Random(seed.into()));
+    assert_same(&whole, &cut, &message);
+
+    let Ok(decoded) = ModelInferResponse::decode(message) else { return };
+    if setup != Setup::Native {
+        return;
+    }
+    let body = &whole.got.body;
+    match answer::expected(&decoded, binary) {
+        None => assert!(is_refusal(&whole), "{decoded:#?} is not refused: {}", String::from_utf8_lossy(body)),
+        Some((expected, tail)) => {
+            let said = String::from_utf8_lossy(body);
+            if is_refusal(&whole) && said.contains("unknown wire type") {
+                return;
+            }
+            assert_eq!(whole.got.status, 200, "{decoded:#?}\n{said}");
+            let json = body.len().checked_sub(tail.len()).expect("all of the binary tensors are there");
+            let (json, found_tail) = body.split_at(json);
+            assert_eq!(found_tail, tail, "{decoded:#?}");
+            if let Some(length) = header(&whole.got.headers, "inference-header-content-length") {
+                assert_eq!(length, json.len().to_string());
+            }
+            match json::Json::read(json) {
+                Ok(found) => assert!(answer::same(&found, &expected), "{found:?}\n{expected:?}"),
+                Err(json::NoTree::Unknown) => {}
+                Err(json::NoTree::Invalid) => panic!("no JSON: {said}"),
+            }
+        }
+    }
+}
+
+fn header(headers: &scenario::Headers, name: &str) -> Option<String> {
+    let found = headers.iter().find(|(found, _)| found == name.as_bytes());
+    found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+}
+
+static GOLDEN: LazyLock<Vec<Case>> =
+    LazyLock::new(|| golden_cases().expect("the golden cases are well formed"));
+
+fn check_exchange(input: &[u8]) {
+    let Some((&[index, setup, seed, low, high], rest)) = input.split_first_chunk() else { return };
+    let length = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
+    let (body, data) = rest.split_at(length);
+    let mut case = GOLDEN[usize::from(index) % GOLDEN.len()].clone();
+    case.request.body = scenario::Body { bytes: body.to_vec(), ..Default::default() };
+    let answer = case.answer.get_or_insert_with(|| inference().answer.expect("it has one"));
+    (answer.message, answer.message_hex) = (None, None);
+    answer.body = scenario::Body { bytes: data.to_vec(), ..Default::default() };
+    let setup = Setup::ALL[usize::from(setup) % Setup::ALL.len()];
+    let whole = run(&case, setup, Chunking::Whole);
+    for chunking in [Chunking::Random(seed.into()), Chunking::Bytes] {
+        let cut = run(&case, setup, chunking);
+        assert_same(&whole, &cut, &(&case.name, setup, chunking));
+    }
+}

@@ -1,0 +1,93 @@
+//! Runs one exchange through the transcoder's core.
+
+use kserve_transcoder::KserveTranscoder;
+use scenario::{Case, Chunking, Column, Core, Outcome};
+use std::sync::LazyLock;
+
+/// How a core is configured and hosted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setup {
+    /// Natively, with the default configuration.
+    Native,
+    /// With typed contents to the server.
+    Typed,
+    /// With answers in protobuf's JSON.
+    Proto,
+    /// In wasm, with answers as they come.
+    Wasm,
+    /// In wasm, with headers held.
+    WasmHold,
+}
+
+impl Setup {
+    pub(crate) const ALL: [Self; 5] = [Self::Native, Self::Typed, Self::Proto, Self::Wasm, Self::WasmHold];
+}
+
+thread_local! {
+    // One for each thread, because a core's memory is counted after every exchange.
+    static CORES: [Core<KserveTranscoder>; 5] = Setup::ALL.map(|setup| {
+        let (column, config) = match setup {
+            Setup::Native => (Column::Native, "{}"),
+            Setup::Typed => (Column::Native, r#"{"tensor_encoding": "contents"}"#),
+            Setup::Proto => (Column::Native, r#"{"answer_form": "proto"}"#),
+            Setup::Wasm => (Column::Wasm, "{}"),
+            Setup::WasmHold => (Column::WasmHold, r#"{"hold_response_headers": true}"#),
+        };
+        Core::configure(config, column).expect("the configuration is right")
+    });
+}
+
+/// Runs an exchange.
+///
+/// # Panics
+/// The core panics, breaks a rule of its hosts, or does not give back all memory.
+pub(crate) fn run(case: &Case, setup: Setup, chunking: Chunking) -> Outcome {
+    let outcome = CORES.with(|cores| cores[setup as usize].run(case, chunking));
+    outcome.unwrap_or_else(|broken| panic!("{broken} ({setup:?}, {chunking:?})"))
+}
+
+/// An inference request without a body, and an answer of status 200 without data.
+pub(crate) fn inference() -> Case {
+    static CASE: LazyLock<Case> = LazyLock::new(|| {
+        let text = r#"
+            story = "a program made this"
+            [request]
+            method = "POST"
+            path = "/v2/models/m/infer"
+            [answer]
+            [expect]
+        "#;
+        Case::parse("made", text).expect("the case is right")
+    });
+    CASE.clone()
+}
+
+/// Whether an outcome is an error that the filter made, as the protocol has errors.
+pub(crate) fn is_refusal(outcome: &Outcome) -> bool {
+    let error = || {
+        let body: serde_json::Value = serde_json::from_slice(&outcome.got.body).unwrap_or_default();
+        body["error"].as_str().is_some_and(|error| !error.is_empty())
+    };
+    outcome.got.status >= 400 && !outcome.got.reset && error()
+}
+
+/// What differs between what a client gets of the same exchange, cut in two ways; a cut answer may be cut elsewhere.
+pub(crate) fn assert_same(whole: &Outcome, cut: &Outcome, context: &dyn std::fmt::Debug) {
+    let told =
+        |outcome: &Outcome| (outcome.got.status, outcome.got.headers.clone(), outcome.got.body.clone());
+    if whole.got.reset || cut.got.reset {
+        // Never a clean success in one way and a failure in the other.
+        let failed = |outcome: &Outcome| outcome.got.reset || outcome.got.status >= 400;
+        assert!(failed(whole) && failed(cut), "{whole:?}\n{cut:?}\n{context:?}");
+        return;
+    }
+    if is_refusal(whole) && is_refusal(cut) {
+        // Of two faults the one that is seen first is told, and a server may have been asked before that.
+        assert_eq!(whole.got.status, cut.got.status, "{context:?}");
+    } else {
+        assert_eq!(told(whole), told(cut), "{context:?}");
+        let asked =
+            |outcome: &Outcome| outcome.seen.as_ref().map(|seen| (seen.headers.clone(), seen.body.clone()));
+        assert_eq!(asked(whole), asked(cut), "{context:?}");
+    }
+}

@@ -1,0 +1,133 @@
+//! Inputs to begin with.
+
+use crate::message::{Choice, Contents, Entry, ModelInferResponse, Tensor};
+use crate::{BINARY, GOLDEN, HAS_JSON_LENGTH, TYPED};
+use prost::Message as _;
+use scenario::unframe;
+
+/// Every datatype with elements in JSON and in raw form.
+const TENSORS: [(&str, &str, &[u8]); 14] = [
+    ("BOOL", "true,0", &[1, 0]),
+    ("UINT8", "0,255", &[0, 255]),
+    ("UINT16", "1,65535", &[1, 0, 255, 255]),
+    ("UINT32", "1e3,4294967295", &[232, 3, 0, 0, 255, 255, 255, 255]),
+    ("UINT64", "7,18446744073709551615", &[7, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]),
+    ("INT8", "-128,1.0", &[128, 1]),
+    ("INT16", "-1,32767", &[255, 255, 255, 127]),
+    ("INT32", "-2147483648,3", &[0, 0, 0, 128, 3, 0, 0, 0]),
+    ("INT64", "-9223372036854775808,5", &[0, 0, 0, 0, 0, 0, 0, 128, 5, 0, 0, 0, 0, 0, 0, 0]),
+    ("FP16", "0.1,-Infinity", &[102, 46, 0, 252]),
+    ("BF16", "3.14,NaN", &[73, 64, 192, 127]),
+    ("FP32", "1.17549435e-38,16777217", &[0, 0, 128, 0, 0, 0, 128, 75]),
+    (
+        "FP64",
+        "123456789012345678901234567890.5,-0.0",
+        &[184, 127, 79, 147, 229, 238, 248, 69, 0, 0, 0, 0, 0, 0, 0, 128],
+    ),
+    ("BYTES", r#""a\u00e9\n","""#, &[2, 0, 0, 0, 195, 169, 0, 0, 0, 0]),
+];
+
+pub(crate) fn requests() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    let mut add = |flags: u8, json_length: usize, body: &[u8]| {
+        for flags in [flags, flags | TYPED] {
+            let [low, high] = u16::try_from(json_length).unwrap_or(0).to_le_bytes();
+            seeds.push([&[flags, 1, low, high], body].concat());
+        }
+    };
+    for case in GOLDEN.iter().filter(|case| case.request.path.ends_with("/infer")) {
+        let header =
+            |wanted: &str| case.request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let (Ok(body), None) = (case.request.body.bytes(), header("content-encoding")) else { continue };
+        match header("inference-header-content-length").and_then(|(_, length)| length.parse().ok()) {
+            Some(length) => add(HAS_JSON_LENGTH, length, &body),
+            None => add(0, 0, &body),
+        }
+    }
+    for (datatype, json, raw) in TENSORS {
+        let input = |rest: &str| format!(r#"{{"inputs":[{{"name":"x","shape":[2],{rest}}}],"id":"7"}}"#);
+        add(0, 0, input(&format!(r#""datatype":"{datatype}","data":[{json}]"#)).as_bytes());
+        add(0, 0, input(&format!(r#""data":[[{json}]],"datatype":"{datatype}""#)).as_bytes());
+        let size = raw.len();
+        let header = input(&format!(r#""datatype":"{datatype}","parameters":{{"binary_data_size":{size}}}"#));
+        add(HAS_JSON_LENGTH, header.len(), &[header.as_bytes(), raw].concat());
+    }
+    for body in [
+        r#"{"inputs":[{"name":"x","shape":["1"],"datatype":"INT64","contents":{"int64_contents":["7"],"fp32_contents":[]}}]}"#,
+        r#"{"inputs":[{"name":"x","shape":[1],"contents":{"bytes_contents":["-_8="]},"datatype":"BYTES"}]}"#,
+        r#"{"inputs":[{"name":"x","shape":[2],"datatype":"UINT16"}],"raw_input_contents":["AQACAA=="]}"#,
+        r#"{"inputs":[{"name":"x","shape":[9],"datatype":"FP32","parameters":{"shared_memory_region":"r","shared_memory_byte_size":{"int64_param":"36"}}}],"outputs":[{"name":"y","parameters":{"classification":3,"binary_data":false}}],"parameters":{"p":null,"d":0.5,"b":true,"u":18446744073709551615}}"#,
+    ] {
+        add(0, 0, body.as_bytes());
+    }
+    seeds
+}
+
+pub(crate) fn answers() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    let mut add = |message: &[u8]| {
+        for flags in 0..6 {
+            seeds.push([&[flags, 1], message].concat());
+        }
+    };
+    for case in GOLDEN.iter().filter(|case| case.request.path.ends_with("/infer")) {
+        if let Ok(data) = case.answer_data()
+            && let Some(message) = unframe(&data)
+        {
+            add(message);
+        }
+    }
+    for (datatype, _, raw) in TENSORS {
+        let mut output =
+            Tensor { name: "y".into(), datatype: datatype.into(), shape: vec![2], ..Tensor::default() };
+        output.parameters = vec![
+            Entry::new("content_type", Choice::String("np".into())),
+            Entry::new("n", Choice::Double(0.1)),
+        ];
+        let mut message = ModelInferResponse { model_name: "m".into(), id: "7".into(), ..Default::default() };
+        message.outputs = vec![output.clone()];
+        message.raw_output_contents = vec![raw.to_vec()];
+        add(&message.encode_to_vec());
+        message.raw_output_contents.clear();
+        message.parameters = vec![Entry::new("a\"", Choice::Int64(-1)), Entry::new("b", Choice::Bool(true))];
+        message.outputs[0].contents = Some(Contents {
+            bool_contents: if datatype == "BOOL" { vec![true, false] } else { Vec::new() },
+            int_contents: if datatype.starts_with("INT") && datatype != "INT64" {
+                vec![-1, 7]
+            } else {
+                Vec::new()
+            },
+            int64_contents: if datatype == "INT64" { vec![i64::MIN, 7] } else { Vec::new() },
+            uint_contents: if datatype.starts_with("UINT") && datatype != "UINT64" {
+                vec![1, 7]
+            } else {
+                Vec::new()
+            },
+            uint64_contents: if datatype == "UINT64" { vec![u64::MAX, 7] } else { Vec::new() },
+            fp32_contents: if datatype == "FP32" { vec![0.1, f32::NAN] } else { Vec::new() },
+            fp64_contents: if datatype == "FP64" { vec![1e300, f64::INFINITY] } else { Vec::new() },
+            bytes_contents: if datatype == "BYTES" { vec![vec![0xff], b"x".to_vec()] } else { Vec::new() },
+        });
+        add(&message.encode_to_vec());
+    }
+    seeds
+}
+
+pub(crate) fn exchanges() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for (index, case) in GOLDEN.iter().enumerate() {
+        let (Ok(index), Ok(body), Ok(data)) =
+            (u8::try_from(index), case.request.body.bytes(), case.answer_data())
+        else {
+            continue;
+        };
+        let [low, high] = u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes();
+        for setup in 0..5 {
+            seeds.push([&[index, setup, 1, low, high], &body[..], &data[..]].concat());
+        }
+    }
+    seeds
+}
+
+// What the flags mean is known to the targets alone; a wrong bit would make all seeds alike.
+const _: () = assert!(TYPED != HAS_JSON_LENGTH && BINARY == 1);

@@ -1,0 +1,86 @@
+//! The checks of the fuzz targets on every seed, and on a bounded number of mutations that are the same each time.
+
+use fuzz::{Mutator, Target};
+use std::panic::catch_unwind;
+
+const MUTATIONS: u64 = 6_000;
+
+#[test]
+fn every_seed_of_a_request_is_read_as_others_read_it() {
+    seeds(Target::Request);
+}
+
+#[test]
+fn every_seed_of_an_answer_is_read_as_others_read_it() {
+    seeds(Target::Answer);
+}
+
+#[test]
+fn every_golden_exchange_is_the_same_in_any_chunks() {
+    seeds(Target::Exchange);
+}
+
+#[test]
+fn mutated_requests_are_read_as_others_read_them() {
+    mutations(Target::Request);
+}
+
+#[test]
+fn mutated_answers_are_read_as_others_read_them() {
+    mutations(Target::Answer);
+}
+
+#[test]
+fn mutated_exchanges_are_the_same_in_any_chunks() {
+    mutations(Target::Exchange);
+}
+
+/// Inputs that failed once, each with a test of its own where the fault was (`filters/kserve-transcoder`).
+const FOUND: &[(Target, &[u8])] = &[
+    // A binary answer to an empty message, in wasm.
+    (Target::Answer, b"\x05\x01"),
+    // A form feed behind the document, cut off from it.
+    (Target::Exchange, b"\x0e\x75\0\x01\0\x0c\0-Infinity"),
+    (Target::Request, b"\0\x05\0\0{\"inputs\":[]}\x0c"),
+    // A blank behind the last binary tensor, cut off from it.
+    (Target::Request, b"\x02\x05\x0d\0{\"inputs\":[]}\n"),
+    // Bytes of BOOL that are neither 0 nor 1, for typed contents.
+    (
+        Target::Request,
+        b"\x03\x01\x5b\0{\"inputs\":[{\"name\":\"x\",\"datatype\":\"BOOL\",\"shape\":[2],\"parameters\":{\"binary_data_size\":2}}]}\x80\x01",
+    ),
+    // An empty packed field of typed contents beside a filled one.
+    (Target::Answer, b"\0\x01\x2a\x11\x12\x05INT32\x1a\x01\x01\x2a\x05\x32\0\x12\x01\x07"),
+];
+
+#[test]
+fn what_failed_once_does_not_fail_again() {
+    for (target, input) in FOUND {
+        check(*target, input);
+    }
+}
+
+fn seeds(target: Target) {
+    let seeds = target.seeds();
+    assert!(seeds.len() > 50, "only {} seeds", seeds.len());
+    for seed in seeds {
+        check(target, &seed);
+    }
+}
+
+fn mutations(target: Target) {
+    let seeds = target.seeds();
+    for number in 0..MUTATIONS {
+        let at = |factor: u64| &seeds[(number * factor % seeds.len() as u64) as usize];
+        let mut input = at(1).clone();
+        Mutator::new(number).mutate(&mut input, at(31));
+        check(target, &input);
+    }
+}
+
+/// Says which input it was, if it was one.
+fn check(target: Target, input: &[u8]) {
+    if catch_unwind(|| target.check(input)).is_err() {
+        panic!("{target:?} fails on {:?}\n{input:?}", String::from_utf8_lossy(input));
+    }
+}
