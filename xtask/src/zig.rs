@@ -21,7 +21,7 @@ const WHEELS: [&str; 2] = ["cargo-zigbuild==0.24.1", "ziglang==0.17.1"];
 pub(crate) fn cargo_build(workspace: &Workspace) -> Result<(Command, PathBuf), Stop> {
     let target = target(std::env::consts::ARCH)?;
     build::target(workspace, target)?;
-    let python = python::environment(workspace, "venv-zig", &WHEELS, python::ANY, "")?;
+    let python = python::environment(workspace, "venv-zig", &WHEELS.map(str::to_owned), python::ANY, "")?;
     let mut command = workspace.subcommand(&python.with_file_name("cargo-zigbuild"));
     command.args(["zigbuild", "--target", &format!("{target}.{GLIBC}")]);
     // This zig and no other, and nothing outside of the target directory.
