@@ -2,6 +2,8 @@
 //! or `dist/` is missing.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Trial` runs them.
 
+#[path = "bootstraps/by_policy.rs"]
+mod by_policy;
 mod groups;
 #[path = "bootstraps/two_groups.rs"]
 mod two_groups;
@@ -103,6 +105,16 @@ fn main() -> ExitCode {
                     .map(|envoy| Box::new(move || two_groups::answers_as_it_says(&envoy, name, native)) as _),
             );
         }
+        let (valid, answers) = (envoy.cloned(), envoy.cloned());
+        let file = by_policy::FILE;
+        add(
+            format!("{}_is_valid::{version}", file.name),
+            valid.map(|envoy| Box::new(move || is_valid(&envoy, file.name, &file.text())) as _),
+        );
+        add(
+            format!("{}_answers::{version}", file.name),
+            answers.map(|envoy| Box::new(move || by_policy::answers_as_it_says(&envoy)) as _),
+        );
     }
     let func_e: Option<PathBuf> =
         std::env::var_os("FUNC_E").filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -123,6 +135,19 @@ fn main() -> ExitCode {
             }),
         );
     }
+    let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
+    add(
+        format!("{}_runs_under_func_e::1.40", by_policy::FILE.name),
+        func_e.clone().zip(envoy).map(|(func_e, envoy)| {
+            Box::new(move || {
+                let servers = [model_server(), model_server()];
+                let config = |ports| by_policy::on_ports(ports, &servers);
+                runs_under_func_e(func_e, &envoy, by_policy::FILE.name, config, |address| {
+                    by_policy::keeps_groups(address, &servers);
+                });
+            }) as _
+        }),
+    );
     for (name, native) in two_groups::FILES {
         let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
         let both = func_e.clone().zip(envoy);
@@ -146,12 +171,13 @@ fn every_bootstrap_is_tested() {
     let directory = std::fs::read_dir(repository().join("envoy")).unwrap();
     let names = directory.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let there: BTreeSet<String> = names.collect();
-    let tested = FILES.iter().map(|file| file.name).chain(two_groups::FILES.map(|(name, _)| name));
+    let tested = FILES.iter().chain([&by_policy::FILE]).map(|file| file.name);
+    let tested = tested.chain(two_groups::FILES.map(|(name, _)| name));
     assert_eq!(there, tested.map(str::to_owned).collect());
 }
 
 fn is_valid(envoy: &Installed, name: &str, text: &str) {
-    let said = Envoy::validate(&envoy.path, text, &Options::default()).unwrap();
+    let said = Envoy::validate(&envoy.path, text, &by_policy::options()).unwrap();
     said.unwrap_or_else(|rejected| panic!("{name}: {rejected}"));
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bench::{Bench, Eds, Server, cluster, endpoint, policy};
+use bench::{Bench, Eds, Server, cluster, endpoint, module, policy};
 use e2e::{Envoy, Installed, Protocol, Request, Suite, send};
 use load::Load;
 use odd_server::{Gate, Script, Step};
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         .each_envoy("a_request_goes_to_the_least_loaded_of_its_group", least_loaded)
         .each_envoy("each_fallback_governs_its_own_case", fallbacks)
         .each_envoy("istios_workload_is_a_group_and_so_is_any_metadata", groups)
+        .each_envoy("dynamic_subset_in_front_names_the_group_and_no_client_does", behind_dynamic_subset)
         .each_envoy("one_address_may_stand_for_two_groups", shared_address)
         .each_envoy("priorities_retries_and_sessions_are_as_with_stock_policies", stock_features)
         .each_envoy("a_policy_that_is_misconfigured_is_not_loaded", is_not_loaded)
@@ -299,6 +300,52 @@ fn groups(installed: &Installed) {
         reached.sort();
         reached.dedup();
         assert_eq!(reached, expected, "{name} {headers:?}");
+    }
+}
+
+/// The vendor's headers, as its own configuration has them.
+fn behind_dynamic_subset(installed: &Installed) {
+    let keys = ["model.format.tensorflow", "model.format.pytorch"];
+    let servers = ["tensorflow-1", "tensorflow-2", "pytorch-1", "pytorch-2"].map(Server::start);
+    let endpoints = [0, 2, 1, 3].map(|index| {
+        let mut endpoint = endpoint(&servers[index], "");
+        endpoint["metadata"]["filter_metadata"] = json!({"envoy.lb": {keys[index / 2]: "true"}});
+        endpoint
+    });
+    let by_keys = policy(&json!({"keys": keys.map(|key| json!({"key": key}))}));
+    let list = keys.map(|key| json!({"header": format!("x-{}", key.replace('.', "-")), "key": key}));
+    let filter = json!({
+        "name": "dynamic-subset",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": module(),
+            "filter_name": "dynamic_subset",
+            "filter_config": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": json!({"headerToDynamicSubsetKey": list}).to_string(),
+            },
+        },
+    });
+    let models = cluster("models", &by_keys, &endpoints);
+    let envoy = Bench::default().cluster(models).filter(filter).workers(2).start(installed);
+    let address = envoy.address("http").unwrap();
+    let forged = "x-subset-model.format.pytorch";
+    let cases: [(&[(&str, &str)], &str); 5] = [
+        (&[("x-model-format-tensorflow", "true")], "tensorflow-"),
+        (&[("x-model-format-pytorch", "true")], "pytorch-"),
+        (&[("x-model-format-tensorflow", "true"), (forged, "true")], "tensorflow-"),
+        (&[(forged, "no such group")], ""),
+        (&[("x-model-format-tensorflow", "false")], "no healthy upstream"),
+    ];
+    for (headers, expected) in cases {
+        let request = headers
+            .iter()
+            .fold(Request::get("/models/"), |request, (name, value)| request.header(name, value));
+        for protocol in Protocol::BOTH.into_iter().cycle().take(40) {
+            let answer = send(protocol, address, &request).unwrap().complete().unwrap().text();
+            assert!(answer.starts_with(expected), "{headers:?}: {answer}");
+            assert!(expected.contains(' ') || servers.iter().any(|server| server.name == answer), "{answer}");
+        }
     }
 }
 

@@ -56,18 +56,22 @@ pub(crate) fn endpoint(server: &Server, group: &str) -> Value {
     })
 }
 
+/// The shipped module. 1.38 loads a policy's by name only.
+pub(crate) fn module() -> Value {
+    json!({
+        "name": "inference_filters",
+        "module": {"local": {"filename": dist("libinference_filters.so")}},
+        "do_not_close": true,
+    })
+}
+
 /// A `load_balancing_policy`: the one under test with this configuration.
 pub(crate) fn policy(config: &Value) -> Value {
     json!({"policies": [{"typed_extension_config": {
         "name": "envoy.load_balancing_policies.dynamic_modules",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.dynamic_modules.v3.DynamicModulesLoadBalancerConfig",
-            // 1.38 loads a policy's module by name only.
-            "dynamic_module_config": {
-                "name": "inference_filters",
-                "module": {"local": {"filename": dist("libinference_filters.so")}},
-                "do_not_close": true,
-            },
+            "dynamic_module_config": module(),
             "lb_policy_name": "runtime-group",
             "lb_policy_config": {
                 "@type": "type.googleapis.com/google.protobuf.StringValue",
@@ -143,6 +147,7 @@ impl Eds {
 #[derive(Default)]
 pub(crate) struct Bench {
     clusters: Vec<Value>,
+    filters: Vec<Value>,
     tcp: Option<String>,
     workers: Option<u32>,
     modules: Option<PathBuf>,
@@ -151,6 +156,12 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn cluster(mut self, cluster: Value) -> Self {
         self.clusters.push(cluster);
+        self
+    }
+
+    /// Adds an HTTP filter before the router.
+    pub(crate) fn filter(mut self, filter: Value) -> Self {
+        self.filters.push(filter);
         self
     }
 
@@ -236,7 +247,7 @@ impl Bench {
                 }})
             })
             .collect();
-        json!({
+        let mut manager = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "http",
             "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
@@ -251,11 +262,15 @@ impl Bench {
                         },
                     },
                 }},
-                {"name": "router", "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-                }},
             ],
-        })
+        });
+        let router = json!({"name": "router", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+        }});
+        if let Some(filters) = manager["http_filters"].as_array_mut() {
+            filters.extend(self.filters.iter().cloned().chain([router]));
+        }
+        manager
     }
 }
 
