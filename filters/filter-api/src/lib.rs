@@ -46,6 +46,7 @@
 mod balancer;
 mod budget;
 mod config;
+mod event;
 mod ops;
 mod rope;
 mod signature;
@@ -54,13 +55,14 @@ mod verdict;
 pub use balancer::{Balancer, Choice, HostIndex, HostList, HostMetadata, Hosts, LbRequest, Policy};
 pub use budget::{Charge, OverBudget, Vm};
 pub use config::{ConfigError, parse_config};
+pub use event::{Event, EventCx, Leases};
 pub use ops::{Call, CallEnd, CallFailure, CallId, CallResponse, Level, Op, Ops, Route};
 pub use rope::{Rope, SEGMENT_BYTES, Sink};
 pub use signature::{Hash, SignatureCheck};
 pub use verdict::{OnData, OnHeaders, OnTrailers, PARK_LIMIT_BYTES, Reply};
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A filter: one value per configuration that a host loads. Several of them may live in one VM.
 pub trait Plugin: Sized + Send + Sync + 'static {
@@ -88,6 +90,15 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// How often [`event`](Self::event) is called with [`Event::Tick`]; `None` for never, and then there are no other
+    /// events either.
+    fn tick(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Something happened that concerns no exchange. In a native host not on a worker's thread.
+    fn event(&self, _event: Event, _cx: &mut EventCx<'_>) {}
 
     /// Opens the state of a new exchange. Dropping that state gives back whatever it holds.
     fn open(self: &Arc<Self>) -> Self::Stream;
@@ -118,6 +129,12 @@ pub trait Stream: Send {
     /// A call that this stream made has ended. Comes only after [`OnHeaders::Wait`], and answers for those
     /// headers; a stream that has more calls under way may return [`OnHeaders::Wait`] again.
     fn call_ended(&mut self, _id: CallId, _end: CallEnd, _cx: &mut Cx<'_>) -> OnHeaders {
+        OnHeaders::Continue
+    }
+
+    /// The plugin has had an event. Comes only after [`OnHeaders::Wait`] without a call, and answers for those headers;
+    /// a stream that still waits returns [`OnHeaders::Wait`] again.
+    fn woken(&mut self, _cx: &mut Cx<'_>) -> OnHeaders {
         OnHeaders::Continue
     }
 }

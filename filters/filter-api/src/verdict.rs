@@ -17,7 +17,9 @@ pub enum OnHeaders {
     /// Needs [`Caps::hold`](crate::Caps::hold), or the operator's promise.
     Hold,
     /// Keep them back, and all that follows, until a call of this stream has ended
-    /// ([`Stream::call_ended`](crate::Stream::call_ended)).
+    /// ([`Stream::call_ended`](crate::Stream::call_ended)). Without a call of its own, and where the plugin has
+    /// [events](crate::Plugin::tick), the stream is asked again after the next one
+    /// ([`Stream::woken`](crate::Stream::woken)).
     Wait,
     /// Answer the client instead. Response headers and what would follow them are dropped.
     Reply(Reply),

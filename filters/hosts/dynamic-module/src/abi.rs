@@ -30,6 +30,12 @@ pub(crate) struct EnvoyScheduler {
     _opaque: [u8; 0],
 }
 
+/// Envoy's object for calling a configuration's `scheduled` hook later, on Envoy's main thread.
+#[repr(C)]
+pub(crate) struct EnvoyConfigScheduler {
+    _opaque: [u8; 0],
+}
+
 /// Bytes that Envoy owns. Null and empty both mean no bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -329,11 +335,11 @@ unsafe extern "C" {
     #[link_name = "envoy_dynamic_module_callback_http_filter_scheduler_new"]
     pub(crate) fn scheduler_new(stream: *mut EnvoyStream) -> *mut EnvoyScheduler;
 
-    /// Has the hook called once, with `event`, if the stream still exists then.
+    /// Has the hook called once, with `event`, if the stream still exists then. Any thread.
     #[link_name = "envoy_dynamic_module_callback_http_filter_scheduler_commit"]
     pub(crate) fn scheduler_commit(scheduler: *mut EnvoyScheduler, event: u64);
 
-    /// Deletes such an object; what was committed stays committed.
+    /// Deletes such an object; what was committed stays committed. Any thread.
     #[link_name = "envoy_dynamic_module_callback_http_filter_scheduler_delete"]
     pub(crate) fn scheduler_delete(scheduler: *mut EnvoyScheduler);
 
@@ -377,6 +383,31 @@ unsafe extern "C" {
     #[link_name = "envoy_dynamic_module_callback_http_filter_http_callout"]
     pub(crate) fn http_callout(
         stream: *mut EnvoyStream,
+        id: *mut u64,
+        cluster: ModuleBuffer,
+        headers: *const ModuleHeader,
+        headers_len: usize,
+        body: ModuleBuffer,
+        timeout_ms: u64,
+    ) -> u32;
+
+    /// Makes an object by which the configuration's `scheduled` hook can be called from the main thread's event loop. The
+    /// module deletes it. Only inside `config_new`.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_config_scheduler_new"]
+    pub(crate) fn config_scheduler_new(config: *mut EnvoyConfig) -> *mut EnvoyConfigScheduler;
+
+    /// Has the hook called once, with `event`, if the configuration still exists then. Any thread.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_config_scheduler_commit"]
+    pub(crate) fn config_scheduler_commit(scheduler: *mut EnvoyConfigScheduler, event: u64);
+
+    /// Deletes such an object; what was committed stays committed. Any thread.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_config_scheduler_delete"]
+    pub(crate) fn config_scheduler_delete(scheduler: *mut EnvoyConfigScheduler);
+
+    /// Starts an HTTP call for a configuration, as [`http_callout`] does for a stream. On the main thread only.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_config_http_callout"]
+    pub(crate) fn config_http_callout(
+        config: *mut EnvoyConfig,
         id: *mut u64,
         cluster: ModuleBuffer,
         headers: *const ModuleHeader,

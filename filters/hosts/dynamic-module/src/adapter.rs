@@ -25,6 +25,9 @@ pub(crate) struct Exchange {
     sides: [Side; 2],
 }
 
+/// The event by which a stream is told of one of its configuration's. The others are directions.
+const WOKEN: u64 = 2;
+
 struct Core {
     stream: Box<dyn Stream>,
     ops: Ops,
@@ -123,6 +126,22 @@ impl Exchange {
         };
         let (_, id) = core.calls.swap_remove(call);
         let verdict = self.ask_headers(envoy, dir, &mut core, |stream, cx| stream.call_ended(id, end, cx));
+        self.waited(envoy, dir, core, verdict);
+    }
+
+    /// The configuration has had an event.
+    fn woken(&self, envoy: Envoy<'_>) {
+        let Some(mut core) = self.core.take() else { return };
+        let (Some(dir), true) = (core.waiting, core.calls.is_empty()) else {
+            self.core.set(Some(core));
+            return;
+        };
+        let verdict = self.ask_headers(envoy, dir, &mut core, |stream, cx| stream.woken(cx));
+        self.waited(envoy, dir, core, verdict);
+    }
+
+    /// Does what a verdict on headers says that have waited.
+    fn waited(&self, envoy: Envoy<'_>, dir: Dir, core: Box<Core>, verdict: OnHeaders) {
         match self.settle(envoy, dir, core, verdict) {
             Settled::Released => {
                 self.side(dir).released.set(true);
@@ -133,9 +152,11 @@ impl Exchange {
         }
     }
 
-    /// The event that [`on_trailers`](Self::on_trailers) asked for has come.
+    /// The event that [`on_trailers`](Self::on_trailers) asked for has come, or one of the configuration's.
     pub(crate) fn scheduled(&self, envoy: Envoy<'_>, event: u64) {
-        if !self.ended.get() {
+        if event == WOKEN {
+            self.woken(envoy);
+        } else if !self.ended.get() {
             self.resume(envoy, if event == Dir::Request as u64 { Dir::Request } else { Dir::Response });
         }
     }
@@ -363,11 +384,14 @@ impl Exchange {
                         let end = CallEnd::Failed(CallFailure::Refused);
                         verdict = self
                             .ask_headers(envoy, dir, &mut core, |stream, cx| stream.call_ended(id, end, cx));
-                    } else if core.calls.is_empty() {
+                    } else if core.calls.is_empty() && self.filter.plugin.tick().is_none() {
                         drop(core);
                         self.fail(envoy, "it waits for no call");
                         return Settled::Ended;
                     } else {
+                        if core.calls.is_empty() {
+                            self.filter.events.wait(envoy.waker(WOKEN));
+                        }
                         side.stopped.set(true);
                         side.waiting.set(true);
                         core.waiting = Some(dir);

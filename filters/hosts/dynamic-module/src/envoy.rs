@@ -109,6 +109,12 @@ impl<'hook> Envoy<'hook> {
         }
     }
 
+    /// What has the `scheduled` hook called with `event`, from any thread.
+    pub(crate) fn waker(self, event: u64) -> Waker {
+        // SAFETY: the stream is valid during the hook.
+        Waker { scheduler: unsafe { abi::scheduler_new(self.stream) }, event }
+    }
+
     /// Replaces all values of a header by one.
     pub(crate) fn set_header(self, map: Map, name: &str, value: &[u8]) {
         // SAFETY: the stream is valid during the hook; Envoy copies both buffers. An empty slice's pointer is
@@ -194,17 +200,13 @@ impl<'hook> Envoy<'hook> {
 
     /// Starts a call and returns Envoy's id of it, or `None` where none was started.
     pub(crate) fn call(self, call: &Call) -> Option<u64> {
-        let headers: Vec<ModuleHeader> =
-            call.headers.iter().map(|(name, value)| lend(name.as_bytes(), value)).collect();
-        let mut id = 0;
-        let timeout = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
-        let (cluster, body) = (call.cluster.as_bytes().into(), call.body.as_slice().into());
-        // SAFETY: the stream is valid during the hook; Envoy has copied all buffers when this returns, and
-        // writes the id only before that.
-        let code = unsafe {
-            abi::http_callout(self.stream, &mut id, cluster, headers.as_ptr(), headers.len(), body, timeout)
-        };
-        (code == abi::SUCCESS).then_some(id)
+        start(call, |id, cluster, headers, body, timeout| {
+            // SAFETY: the stream is valid during the hook; Envoy has copied all buffers when this returns, and writes the
+            // id only before that.
+            unsafe {
+                abi::http_callout(self.stream, id, cluster, headers.as_ptr(), headers.len(), body, timeout)
+            }
+        })
     }
 
     fn pieces(self, body: abi::BodyType) -> Vec<EnvoyBuffer> {
@@ -278,6 +280,30 @@ impl View for Envoy<'_> {
     }
 }
 
+/// Has a stream's `scheduled` hook called, once and from any thread, if the stream still exists then.
+pub(crate) struct Waker {
+    scheduler: *mut abi::EnvoyScheduler,
+    event: u64,
+}
+
+// SAFETY: Envoy's object may be used from any thread; only its owner uses it.
+unsafe impl Send for Waker {}
+
+impl Waker {
+    /// Has the hook called.
+    pub(crate) fn wake(self) {
+        // SAFETY: the object was made by `scheduler_new` and is not deleted yet.
+        unsafe { abi::scheduler_commit(self.scheduler, self.event) };
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        // SAFETY: as in `wake`, and it is not used any more.
+        unsafe { abi::scheduler_delete(self.scheduler) };
+    }
+}
+
 /// The string attributes that Envoy gives to a dynamic module, with their numbers in `abi.h`. It does not give
 /// `xds.cluster_name` in this way.
 const ATTRIBUTES: &[(&[&str], u32)] = &[
@@ -336,16 +362,67 @@ pub(crate) fn ignores_resumption_after_progress() -> bool {
     !SINCE_1_39.get_or_init(|| abi::exported(c"envoy_dynamic_module_callback_http_get_filter_state_object"))
 }
 
-/// Envoy's object of one filter configuration, inside `config_new`.
+/// Starts a call by one of Envoy's functions, and returns Envoy's id of it.
+fn start(
+    call: &Call,
+    function: impl FnOnce(&mut u64, ModuleBuffer, &[ModuleHeader], ModuleBuffer, u64) -> u32,
+) -> Option<u64> {
+    let headers: Vec<ModuleHeader> =
+        call.headers.iter().map(|(name, value)| lend(name.as_bytes(), value)).collect();
+    let mut id = 0;
+    let timeout = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
+    let (cluster, body) = (call.cluster.as_bytes().into(), call.body.as_slice().into());
+    (function(&mut id, cluster, &headers, body, timeout) == abi::SUCCESS).then_some(id)
+}
+
+/// Has a configuration's `scheduled` hook called on Envoy's main thread, from any thread.
+pub(crate) struct ConfigScheduler(*mut abi::EnvoyConfigScheduler);
+
+// SAFETY: as for `Waker`.
+unsafe impl Send for ConfigScheduler {}
+
+impl ConfigScheduler {
+    /// Has the hook called, if the configuration still exists then.
+    pub(crate) fn schedule(&self) {
+        // SAFETY: the object was made by `config_scheduler_new` and is not deleted yet.
+        unsafe { abi::config_scheduler_commit(self.0, 0) };
+    }
+}
+
+impl Drop for ConfigScheduler {
+    fn drop(&mut self) {
+        // SAFETY: as in `schedule`, and it is not used any more.
+        unsafe { abi::config_scheduler_delete(self.0) };
+    }
+}
+
+/// Envoy's object of one filter configuration, inside `config_new` and the hooks of its events.
 pub(crate) struct EnvoyConfig(*mut abi::EnvoyConfig);
 
 impl EnvoyConfig {
-    /// Wraps the pointer that Envoy gave to `config_new`.
+    /// Wraps the pointer that Envoy gave to a hook.
     ///
     /// # Safety
-    /// The result is not used after `config_new` has returned.
+    /// The result is not used after the hook has returned.
     pub(crate) unsafe fn new(config: *mut abi::EnvoyConfig) -> Self {
         Self(config)
+    }
+
+    /// What has the configuration's `scheduled` hook called. Only inside `config_new`.
+    pub(crate) fn scheduler(&self) -> ConfigScheduler {
+        // SAFETY: the configuration is valid during the hook.
+        ConfigScheduler(unsafe { abi::config_scheduler_new(self.0) })
+    }
+
+    /// Starts a call and returns Envoy's id of it, or `None` where none was started. Not inside `config_new`.
+    pub(crate) fn call(&self, call: &Call) -> Option<u64> {
+        start(call, |id, cluster, headers, body, timeout| {
+            // SAFETY: the configuration is valid during the hook, which runs on the main thread; Envoy has copied all
+            // buffers when this returns, and writes the id only before that.
+            unsafe {
+                abi::config_http_callout(self.0, id, cluster, headers.as_ptr(), headers.len(), body, timeout)
+            }
+        })
     }
 
     /// Defines a metric and returns its id, or `None` where Envoy refuses.

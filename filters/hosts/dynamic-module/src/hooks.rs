@@ -60,7 +60,61 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
 unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(configured: *const Configured) {
     // SAFETY: `config_new` made the pointer from an `Arc`, and Envoy gives it back once.
     let configured = unsafe { Arc::from_raw(configured) };
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(configured)));
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        configured.events.stop();
+        drop(configured);
+    }));
+}
+
+/// An event of a configuration has come that this module scheduled. On the main thread.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
+    config: *mut abi::EnvoyConfig,
+    configured: *const Configured,
+    _event: u64,
+) {
+    // SAFETY: Envoy's own pointers; `config_new` made the second from an `Arc` that Envoy has not given back yet.
+    let (config, configured) = unsafe { (EnvoyConfig::new(config), &*configured) };
+    let _ = catch_unwind(AssertUnwindSafe(|| configured.tick(&config)));
+}
+
+/// A call of a configuration has ended. On the main thread.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_http_callout_done(
+    config: *mut abi::EnvoyConfig,
+    configured: *const Configured,
+    id: u64,
+    result: u32,
+    headers: *const EnvoyHeader,
+    headers_len: usize,
+    body: *const EnvoyBuffer,
+    body_len: usize,
+) {
+    // SAFETY: as for the event above.
+    let (config, configured) = unsafe { (EnvoyConfig::new(config), &*configured) };
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: arrays as long as Envoy says, or null.
+        let end = unsafe { call_end(result, headers, headers_len, body, body_len) };
+        configured.call_ended(&config, id, end);
+    }));
+}
+
+/// How a call ended.
+///
+/// # Safety
+/// As for [`envoy::call_response`].
+unsafe fn call_end(
+    result: u32,
+    headers: *const EnvoyHeader,
+    headers_len: usize,
+    body: *const EnvoyBuffer,
+    body_len: usize,
+) -> CallEnd {
+    if result != abi::SUCCESS {
+        return CallEnd::Failed(CallFailure::Reset);
+    }
+    // SAFETY: the caller vouches for it.
+    CallEnd::Answered(unsafe { envoy::call_response(headers, headers_len, body, body_len) })
 }
 
 /// A stream begins. The result is given to all its hooks and given back to `destroy`.
@@ -209,12 +263,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_http_callout_done(
     // SAFETY: Envoy's own pointers, and arrays as long as it says, or null.
     unsafe {
         hook(stream, exchange, (), |it, envoy| {
-            let end = if result == abi::SUCCESS {
-                CallEnd::Answered(envoy::call_response(headers, headers_len, body, body_len))
-            } else {
-                CallEnd::Failed(CallFailure::Reset)
-            };
-            it.call_ended(envoy, id, end);
+            it.call_ended(envoy, id, call_end(result, headers, headers_len, body, body_len));
         });
     }
 }

@@ -10,6 +10,7 @@ mod abi;
 mod adapter;
 mod balancer;
 mod envoy;
+mod events;
 mod hooks;
 mod operations;
 mod registry;

@@ -1,8 +1,10 @@
 //! The filters of this module, by name.
 
 use crate::envoy::{self, EnvoyConfig};
-use filter_api::{Caps, ConfigError, Level, Metric, MetricKind, Plugin, Stream, Vm};
+use crate::events::Events;
+use filter_api::{Caps, ConfigError, Event, EventCx, Level, Metric, MetricKind, Plugin, Stream, Vm};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Every filter, one line each. An operator chooses one by `filter_name`.
 const FILTERS: &[Entry] = &[
@@ -22,7 +24,8 @@ const PROCESS_BUDGET_BYTES: usize = 4 << 30;
 /// A filter with its configuration, shared by all workers.
 pub(crate) struct Configured {
     pub(crate) name: &'static str,
-    plugin: Box<dyn Open>,
+    pub(crate) plugin: Box<dyn Open>,
+    pub(crate) events: Events,
     /// Envoy's id for each of the filter's metrics and its kind, or `None` where Envoy refused it.
     pub(crate) metrics: Vec<Option<(usize, MetricKind)>>,
 }
@@ -55,7 +58,12 @@ pub(crate) fn configure(name: &[u8], json: &[u8], config: &EnvoyConfig) -> Resul
     for warning in plugin.warnings() {
         envoy::log(Level::Warn, entry.name, &warning);
     }
-    Ok(Configured { name: entry.name, plugin, metrics: entry.metrics.iter().map(define).collect() })
+    let events = Events::default();
+    if let Some(period) = plugin.tick() {
+        events.start(config.scheduler(), period);
+    }
+    let metrics = entry.metrics.iter().map(define).collect();
+    Ok(Configured { name: entry.name, plugin, events, metrics })
 }
 
 type Configure = fn(&[u8]) -> Result<Box<dyn Open>, ConfigError>;
@@ -82,14 +90,24 @@ fn configure_plugin<P: Plugin>(json: &[u8]) -> Result<Box<dyn Open>, ConfigError
 }
 
 /// A [`Plugin`] whose type is forgotten.
-trait Open: Send + Sync {
+pub(crate) trait Open: Send + Sync {
     fn warnings(&self) -> Vec<String>;
+    fn tick(&self) -> Option<Duration>;
+    fn event(&self, event: Event, cx: &mut EventCx<'_>);
     fn open(&self) -> Box<dyn Stream>;
 }
 
 impl<P: Plugin> Open for Arc<P> {
     fn warnings(&self) -> Vec<String> {
         Plugin::warnings(&**self)
+    }
+
+    fn tick(&self) -> Option<Duration> {
+        Plugin::tick(&**self)
+    }
+
+    fn event(&self, event: Event, cx: &mut EventCx<'_>) {
+        Plugin::event(&**self, event, cx);
     }
 
     fn open(&self) -> Box<dyn Stream> {

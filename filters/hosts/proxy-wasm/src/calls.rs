@@ -1,5 +1,6 @@
 //! Calls that headers wait for.
 
+use crate::apply::Voice;
 use crate::body::NoBody;
 use crate::exchange::Exchange;
 use crate::half::{Flow, Headers, Place};
@@ -59,6 +60,9 @@ impl<P: Plugin> Exchange<P> {
         if told <= MOST_REFUSED_CALLS && self.calls.under_way.iter().any(|call| call.dir == dir) {
             return OnHeaders::Wait;
         }
+        if told == 0 && self.waits_for_event(dir) {
+            return OnHeaders::Wait;
+        }
         self.voice.log(Level::Error, || format!("the {dir:?} waits for a call that nobody makes"));
         OnHeaders::Reply(Reply::new(500, "filter_waits_for_nothing"))
     }
@@ -67,18 +71,16 @@ impl<P: Plugin> Exchange<P> {
     pub(crate) fn call_ended(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
         let Some(index) = self.calls.under_way.iter().position(|call| call.token == token) else { return };
         let UnderWay { id, dir, .. } = self.calls.under_way.remove(index);
-        let mut charge = Charge::new(crate::vm(), usize::MAX);
-        let fits = charge.grow(body).is_ok();
-        let end = match headers {
-            0 => CallEnd::Failed(CallFailure::Reset),
-            _ if !fits => {
-                self.voice.log(Level::Warn, || format!("no memory for the {body} bytes of an answer"));
-                CallEnd::Failed(CallFailure::Reset)
-            }
-            _ => CallEnd::Answered(response(body, trailers)),
+        let Some((verdict, calls)) = self.tell(id, ended(&self.voice, headers, body, trailers)) else {
+            return;
         };
-        let Some((verdict, calls)) = self.tell(id, end) else { return };
-        match self.settle(dir, verdict, calls) {
+        let verdict = self.settle(dir, verdict, calls);
+        self.go_on(dir, verdict);
+    }
+
+    /// Does what a verdict on headers says that have waited.
+    pub(crate) fn go_on(&mut self, dir: Dir, verdict: OnHeaders) {
+        match verdict {
             OnHeaders::Continue => {
                 self.half(dir).headers = Headers::Gone;
                 if self.catch_up(dir) != Flow::Over {
@@ -123,6 +125,20 @@ impl<P: Plugin> Exchange<P> {
             flow = self.trailers(dir, Place::CallEnded);
         }
         flow
+    }
+}
+
+/// How a call ended whose callback is running; without headers it failed.
+pub(crate) fn ended(voice: &Voice, headers: usize, body: usize, trailers: usize) -> CallEnd {
+    let mut charge = Charge::new(crate::vm(), usize::MAX);
+    let fits = charge.grow(body).is_ok();
+    match headers {
+        0 => CallEnd::Failed(CallFailure::Reset),
+        _ if !fits => {
+            voice.log(Level::Warn, || format!("no memory for the {body} bytes of an answer"));
+            CallEnd::Failed(CallFailure::Reset)
+        }
+        _ => CallEnd::Answered(response(body, trailers)),
     }
 }
 

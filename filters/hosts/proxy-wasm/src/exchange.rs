@@ -3,6 +3,7 @@
 use crate::apply::{Voice, give_back, take_ops};
 use crate::body::{self, BodySink, NoBody};
 use crate::calls::Calls;
+use crate::events::Waiting;
 use crate::half::{Flow, Half, Headers, Place, Taken};
 use crate::root::Loaded;
 use crate::view::HostView;
@@ -12,58 +13,87 @@ use filter_api::{
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+
+/// An exchange as the SDK holds it. It is shared with the root context, which wakes it after an event.
+pub(crate) struct Handle<P: Plugin>(Rc<RefCell<Exchange<P>>>);
+
+impl<P: Plugin> Handle<P> {
+    pub(crate) fn new(context: u32, loaded: &Loaded<P>) -> Self {
+        Self(Rc::new_cyclic(|me| RefCell::new(Exchange::new(context, loaded, me.clone()))))
+    }
+
+    /// A callback inside a callback, of which none is known, lets things pass.
+    fn with(&self, f: impl FnOnce(&mut Exchange<P>) -> Action) -> Action {
+        self.0.try_borrow_mut().map_or(Action::Continue, |mut exchange| f(&mut exchange))
+    }
+}
+
+impl<P: Plugin> Context for Handle<P> {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
+        if let Ok(mut exchange) = self.0.try_borrow_mut() {
+            exchange.call_ended(token, headers, body, trailers);
+        }
+    }
+}
+
+impl<P: Plugin> HttpContext for Handle<P> {
+    fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
+        self.with(|exchange| {
+            exchange.stream = Some(exchange.plugin.open());
+            exchange.on_headers(Dir::Request, end)
+        })
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {
+        self.with(|exchange| exchange.on_body(Dir::Request, size, end))
+    }
+
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        self.with(|exchange| exchange.on_trailers(Dir::Request))
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, end: bool) -> Action {
+        self.with(|exchange| exchange.on_headers(Dir::Response, end))
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
+        self.with(|exchange| exchange.on_body(Dir::Response, size, end))
+    }
+
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        self.with(|exchange| exchange.on_trailers(Dir::Response))
+    }
+}
 
 /// An exchange. Once the core's stream is gone, everything passes.
 pub(crate) struct Exchange<P: Plugin> {
-    plugin: Arc<P>,
+    pub(crate) context: u32,
+    pub(crate) me: Weak<RefCell<Self>>,
+    pub(crate) plugin: Arc<P>,
     stream: Option<P::Stream>,
     pub(crate) voice: Arc<Voice>,
     pub(crate) halves: [Half; 2],
     pub(crate) calls: Calls,
-}
-
-impl<P: Plugin> Context for Exchange<P> {
-    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
-        self.call_ended(token, headers, body, trailers);
-    }
-}
-
-impl<P: Plugin> HttpContext for Exchange<P> {
-    fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
-        self.stream = Some(self.plugin.open());
-        self.on_headers(Dir::Request, end)
-    }
-
-    fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {
-        self.on_body(Dir::Request, size, end)
-    }
-
-    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        self.on_trailers(Dir::Request)
-    }
-
-    fn on_http_response_headers(&mut self, _count: usize, end: bool) -> Action {
-        self.on_headers(Dir::Response, end)
-    }
-
-    fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
-        self.on_body(Dir::Response, size, end)
-    }
-
-    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        self.on_trailers(Dir::Response)
-    }
+    /// Whose headers wait for the plugin's next event.
+    pub(crate) signal: Option<Dir>,
+    pub(crate) waiting: Waiting<P>,
 }
 
 impl<P: Plugin> Exchange<P> {
-    pub(crate) fn new(loaded: &Loaded<P>) -> Self {
+    fn new(context: u32, loaded: &Loaded<P>, me: Weak<RefCell<Self>>) -> Self {
         Self {
+            context,
+            me,
             plugin: loaded.plugin.clone(),
             stream: None,
             voice: loaded.voice.clone(),
             halves: <[Half; 2]>::default(),
             calls: Calls::default(),
+            signal: None,
+            waiting: loaded.waiting.clone(),
         }
     }
 
@@ -272,6 +302,7 @@ impl<P: Plugin> Exchange<P> {
     pub(crate) fn detach(&mut self) {
         self.stream = None;
         self.calls = Calls::default();
+        self.signal = None;
     }
 
     /// A reply that comes after response headers would only look like a short answer.

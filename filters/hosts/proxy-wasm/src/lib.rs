@@ -30,6 +30,8 @@
 //!   buffers the body that arrives meanwhile, under its limit.
 //! - **[`verify`](filter_api::View::verify)** is Envoy's `verify_signature`, which does in a twentieth of the time what
 //!   Rust does inside wasm.
+//! - **[Events](filter_api::Plugin::event)** come in every VM, which are those of all workers and Envoy's main thread;
+//!   [leases](filter_api::Leases) keep them apart.
 //! - **Calls** take text only: a header whose value is not UTF-8 is left out.
 //! - **[`set_property`](filter_api::Ops::set_property)** sets filter state `wasm.<name>`. The name must not be one that
 //!   another module of the listener declared read-only.
@@ -40,6 +42,7 @@
 mod apply;
 mod body;
 mod calls;
+mod events;
 mod exchange;
 mod foreign;
 mod half;
@@ -80,7 +83,7 @@ macro_rules! export {
         const _: () = {
             $crate::proxy_wasm::main! {{
                 $crate::proxy_wasm::set_log_level($crate::proxy_wasm::types::LogLevel::Warn);
-                $crate::proxy_wasm::set_root_context(|_| $crate::Root::<$plugin>::boxed());
+                $crate::proxy_wasm::set_root_context(|id| $crate::Root::<$plugin>::boxed(id));
             }}
         };
     };

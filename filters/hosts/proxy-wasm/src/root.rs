@@ -1,8 +1,9 @@
 //! A plugin's configuration.
 
 use crate::apply::{self, Voice};
-use crate::exchange::Exchange;
-use filter_api::{Caps, Level, Plugin};
+use crate::events::{EventCalls, Waiting};
+use crate::exchange::Handle;
+use filter_api::{Caps, Event, Level, Plugin};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
@@ -11,24 +12,39 @@ use std::sync::Arc;
 /// One configuration of a plugin; Envoy makes one per VM.
 #[doc(hidden)]
 pub struct Root<P: Plugin> {
+    context: u32,
     loaded: Option<Loaded<P>>,
 }
 
 /// A plugin that took its configuration.
-pub(crate) struct Loaded<P> {
+pub(crate) struct Loaded<P: Plugin> {
     pub(crate) plugin: Arc<P>,
     pub(crate) voice: Arc<Voice>,
+    pub(crate) calls: EventCalls,
+    pub(crate) waiting: Waiting<P>,
 }
 
 impl<P: Plugin> Root<P> {
     /// A plugin without its configuration, as the SDK wants it.
     #[must_use]
-    pub fn boxed() -> Box<dyn RootContext> {
-        Box::new(Self { loaded: None })
+    pub fn boxed(context: u32) -> Box<dyn RootContext> {
+        Box::new(Self { context, loaded: None })
+    }
+
+    fn event(&mut self, event: Event) {
+        if let Some(loaded) = &mut self.loaded {
+            loaded.event(self.context, event);
+        }
     }
 }
 
-impl<P: Plugin> Context for Root<P> {}
+impl<P: Plugin> Context for Root<P> {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
+        if let Some(loaded) = &mut self.loaded {
+            loaded.call_ended(self.context, token, headers, body, trailers);
+        }
+    }
+}
 
 impl<P: Plugin> RootContext for Root<P> {
     fn on_configure(&mut self, size: usize) -> bool {
@@ -42,7 +58,13 @@ impl<P: Plugin> RootContext for Root<P> {
                 for warning in plugin.warnings() {
                     voice.log(Level::Warn, || warning);
                 }
-                self.loaded = Some(Loaded { plugin: Arc::new(plugin), voice });
+                // Nothing happens before the first tick: Envoy also configures a VM that it only copies others from,
+                // which has no ticks and would wait in vain for the answer to a call.
+                if let Some(period) = plugin.tick() {
+                    let _ok = hostcalls::set_tick_period(period);
+                }
+                let (calls, waiting) = (EventCalls::default(), Waiting::<P>::default());
+                self.loaded = Some(Loaded { plugin: Arc::new(plugin), voice, calls, waiting });
                 true
             }
             Err(error) => {
@@ -52,13 +74,17 @@ impl<P: Plugin> RootContext for Root<P> {
         }
     }
 
+    fn on_tick(&mut self) {
+        self.event(Event::Tick);
+    }
+
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
 
-    fn create_http_context(&self, _context_id: u32) -> Option<Box<dyn HttpContext>> {
+    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
         Some(match &self.loaded {
-            Some(loaded) => Box::new(Exchange::new(loaded)),
+            Some(loaded) => Box::new(Handle::new(context, loaded)),
             // Envoy sends no traffic to a plugin that refused its configuration; the SDK panics without a
             // context.
             None => Box::new(NoFilter),

@@ -244,6 +244,20 @@ callbacks! {
         unsafe { state(scheduler) }.borrow_mut().scheduled.push(event);
     }
     fn envoy_dynamic_module_callback_http_filter_scheduler_delete(_scheduler: *const c_void) {}
+    // No time passes for a configuration here, so that it makes no calls either.
+    fn envoy_dynamic_module_callback_http_filter_config_scheduler_new(config: *const c_void) -> *const c_void {
+        config
+    }
+    fn envoy_dynamic_module_callback_http_filter_config_scheduler_commit(
+        _scheduler: *const c_void, _event: u64
+    ) {}
+    fn envoy_dynamic_module_callback_http_filter_config_scheduler_delete(_scheduler: *const c_void) {}
+    fn envoy_dynamic_module_callback_http_filter_config_http_callout(
+        _config: *const c_void, _id: *mut u64, _cluster: Buf, _headers: *const (Buf, Buf), _len: usize, _body: Buf,
+        _timeout_ms: u64
+    ) -> u32 {
+        2
+    }
     fn envoy_dynamic_module_callback_http_get_body_size(stream: *const c_void, body: u32) -> usize {
         unsafe { state(stream) }.borrow_mut().body(body).map_or(0, |body| body.len())
     }
