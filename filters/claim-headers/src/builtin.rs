@@ -4,13 +4,13 @@
 //! last, and of signatures only so many in a second. So a flood of forged tokens costs little.
 
 use crate::cache::{Cache, Entry};
-use crate::config::{Config, Rule, TokenPlaces};
-use crate::keys::KeySet;
+use crate::config::{self, Config, Rule, TokenPlaces};
+use crate::keys::{KeySet, Remote, Want};
 use crate::mapping::{Claim, Mapped};
 use crate::place;
 use crate::signature;
 use crate::token::{Algorithm, ClaimRules, Header, Jws, Refusal, issuer};
-use filter_api::View;
+use filter_api::{Event, EventCx, View};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -31,9 +31,31 @@ struct Issuer {
     name: String,
     rules: ClaimRules,
     algorithms: Option<Vec<Algorithm>>,
-    keys: Option<KeySet>,
-    /// Changes with the keys; no two issuers have the same.
-    keys_number: u64,
+    keys: Keys,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Debug)]
+enum Keys {
+    /// The configuration. The number is the issuer's.
+    Given(Arc<KeySet>, u64),
+    /// The issuer.
+    Fetched(Remote),
+}
+
+/// Why a request is not verified, at least not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotVerified {
+    /// It is not.
+    Refused(Refusal),
+    /// Keys are coming that may change that; of this issuer so many fetches had ended.
+    Wait { refusal: Refusal, issuer: usize, ended: u64 },
+}
+
+impl From<Refusal> for NotVerified {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// What became of a request's token.
@@ -47,18 +69,37 @@ pub(crate) struct Verified {
 
 impl Builtin {
     /// The source that a configuration describes, which has been checked.
-    pub(crate) fn new(config: &Config) -> Self {
-        let rules = |issuer: &crate::config::Issuer| ClaimRules {
+    ///
+    /// `hash` is one of the whole configuration, by which instances of it know each other.
+    pub(crate) fn new(config: &Config, hash: u64) -> Self {
+        let rules = |issuer: &config::Issuer| ClaimRules {
             audiences: issuer.audiences.clone(),
             skew: Duration::from_secs(config.clock_skew_seconds),
             max_age: config.max_age_seconds.map(Duration::from_secs),
         };
-        let issuer = |(number, issuer): (usize, &crate::config::Issuer)| Issuer {
+        let refresh = Duration::from_secs(config.jwks_refresh_seconds);
+        let keys = |number: usize, issuer: &config::Issuer| match (&issuer.jwks, &issuer.cluster) {
+            (Some(keys), _) => {
+                let keys = KeySet::read(keys.to_string().as_bytes()).unwrap_or_default();
+                Keys::Given(Arc::new(keys), number as u64)
+            }
+            (None, cluster) => {
+                let numbers = (hash.wrapping_add(number as u64), number as u32 + 1);
+                let cluster = cluster.as_deref().unwrap_or_default();
+                Keys::Fetched(Remote::new(
+                    &issuer.issuer,
+                    cluster,
+                    issuer.jwks_uri.as_deref(),
+                    refresh,
+                    numbers,
+                ))
+            }
+        };
+        let issuer = |(number, issuer): (usize, &config::Issuer)| Issuer {
             name: issuer.issuer.clone(),
             rules: rules(issuer),
             algorithms: issuer.algorithms.clone(),
-            keys: KeySet::read(issuer.jwks.to_string().as_bytes()).ok(),
-            keys_number: number as u64,
+            keys: keys(number, issuer),
         };
         Self {
             places: config.token.clone(),
@@ -71,10 +112,10 @@ impl Builtin {
     }
 
     /// Finds a request's token, verifies it and maps its claims.
-    pub(crate) fn verify(&self, view: &dyn View, map: &[Rule]) -> Result<Verified, Refusal> {
+    pub(crate) fn verify(&self, view: &dyn View, map: &[Rule]) -> Result<Verified, NotVerified> {
         let token = place::token(&self.places, view)?;
         if token.len() > self.max_token_bytes {
-            return Err(Refusal::TooLarge);
+            return Err(Refusal::TooLarge.into());
         }
         let now = view.now();
         if let Some(mapped) = self.remembered(&token, now) {
@@ -84,29 +125,70 @@ impl Builtin {
         let header = Header::read(&jws.header, &self.types)?;
         let claims = jws.claims()?;
         let name = issuer(&claims)?;
-        let issuer = self.issuers.iter().find(|issuer| issuer.name == name).ok_or(Refusal::Issuer)?;
+        let number = self.issuers.iter().position(|issuer| issuer.name == name).ok_or(Refusal::Issuer)?;
+        let issuer = &self.issuers[number];
         issuer.allows(header.algorithm)?;
         let lifetime = issuer.rules.check(&claims, now)?;
-        let key =
-            issuer.keys.as_ref().ok_or(Refusal::NoKeys)?.select(&header, issuer.algorithms.as_deref())?;
+        let (keys, keys_number) = issuer.keys().map_err(|ended| without_keys(number, ended))?;
+        let key = match keys.select(&header, issuer.algorithms.as_deref()) {
+            Err(Refusal::UnknownKey) => return Err(issuer.without_key(number, now)),
+            selected => selected?,
+        };
         if !lock(&self.meter).allows(now) {
-            return Err(Refusal::Busy);
+            return Err(Refusal::Busy.into());
         }
         let host = |check: &filter_api::SignatureCheck<'_>| view.verify(check);
         if !signature::is_right(header.algorithm, key, jws.signed, &jws.signature, &host) {
-            return Err(Refusal::Signature);
+            return Err(Refusal::Signature.into());
         }
         let mapped = map.iter().map(|rule| rule.apply(Claim::in_payload(&claims, rule)));
         let mapped = Arc::new(mapped.collect::<Vec<_>>());
-        let entry = Entry { value: mapped.clone(), end: lifetime.end, keys: issuer.keys_number };
+        let entry = Entry { value: mapped.clone(), end: lifetime.end, keys: keys_number };
         lock(&self.cache).insert(&token, entry);
         Ok(Verified { mapped, remembered: false })
+    }
+
+    /// Whether any keys are fetched.
+    pub(crate) fn fetches(&self) -> bool {
+        self.remotes().next().is_some()
+    }
+
+    /// How many fetches of an issuer's keys have ended.
+    pub(crate) fn ended(&self, issuer: usize) -> u64 {
+        match self.issuers.get(issuer).map(|issuer| &issuer.keys) {
+            Some(Keys::Fetched(remote)) => remote.ended(),
+            _ => 0,
+        }
+    }
+
+    /// The age of the oldest keys that were fetched.
+    pub(crate) fn keys_age(&self, now: SystemTime) -> Option<Duration> {
+        self.remotes().filter_map(|remote| remote.age(now)).max()
+    }
+
+    /// Something happened that may have keys fetched.
+    pub(crate) fn event(&self, event: &Event, cx: &mut EventCx<'_>) {
+        match event {
+            Event::Tick => self.remotes().for_each(|remote| remote.tick(cx)),
+            Event::CallEnded(id, end) => {
+                let _known = self.remotes().any(|remote| remote.call_ended(*id, end, cx));
+            }
+        }
+    }
+
+    fn remotes(&self) -> impl Iterator<Item = &Remote> {
+        self.issuers.iter().filter_map(|issuer| match &issuer.keys {
+            Keys::Fetched(remote) => Some(remote),
+            Keys::Given(..) => None,
+        })
     }
 
     fn remembered(&self, token: &[u8], now: SystemTime) -> Option<Arc<Vec<Mapped>>> {
         let mut cache = lock(&self.cache);
         let entry = cache.get(token)?;
-        if now < entry.end && self.issuers.iter().any(|issuer| issuer.keys_number == entry.keys) {
+        if now < entry.end
+            && self.issuers.iter().any(|issuer| issuer.keys().is_ok_and(|(_, number)| number == entry.keys))
+        {
             return Some(entry.value);
         }
         cache.remove(token);
@@ -115,6 +197,28 @@ impl Builtin {
 }
 
 impl Issuer {
+    /// The keys, and a number that changes with them and that no other issuer's keys have.
+    ///
+    /// # Errors
+    /// As [`Remote::keys`].
+    fn keys(&self) -> Result<(Arc<KeySet>, u64), Option<u64>> {
+        match &self.keys {
+            Keys::Given(keys, number) => Ok((keys.clone(), *number)),
+            Keys::Fetched(remote) => remote.keys(),
+        }
+    }
+
+    fn without_key(&self, issuer: usize, now: SystemTime) -> NotVerified {
+        let refusal = Refusal::UnknownKey;
+        match &self.keys {
+            Keys::Fetched(remote) => match remote.want(now) {
+                Want::Coming(ended) => NotVerified::Wait { refusal, issuer, ended },
+                Want::TooSoon => refusal.into(),
+            },
+            Keys::Given(..) => refusal.into(),
+        }
+    }
+
     fn allows(&self, algorithm: Algorithm) -> Result<(), Refusal> {
         let allowed = match &self.algorithms {
             Some(allowed) => allowed.contains(&algorithm),
@@ -122,6 +226,11 @@ impl Issuer {
         };
         if allowed { Ok(()) } else { Err(Refusal::Algorithm) }
     }
+}
+
+fn without_keys(issuer: usize, ended: Option<u64>) -> NotVerified {
+    let refusal = Refusal::NoKeys;
+    ended.map_or(refusal.into(), |ended| NotVerified::Wait { refusal, issuer, ended })
 }
 
 /// Counts signatures second by second.

@@ -48,6 +48,13 @@ pub struct Config {
     /// forgotten when they expire and when their issuer's keys change. `0` remembers none.
     #[cfg_attr(test, schemars(range(min = 0, max = 100_000)))]
     pub cached_tokens: usize,
+    /// How often keys that are fetched are fetched again, in seconds. Old keys are used while new ones cannot be had. A
+    /// token with an unknown `kid` has them fetched sooner, but never twice in 30 seconds.
+    #[cfg_attr(test, schemars(range(min = 30, max = 86_400)))]
+    pub jwks_refresh_seconds: u64,
+    /// How long a request waits at most for keys that are being fetched, in milliseconds.
+    #[cfg_attr(test, schemars(range(min = 0, max = 30_000)))]
+    pub jwks_wait_milliseconds: u64,
     /// How many signatures are checked in a second at most, by each worker in proxy-wasm and by the process natively:
     /// a flood of forged tokens must not take the processor. Remembered tokens do not count.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
@@ -96,8 +103,16 @@ pub struct Issuer {
     /// issuer names no `alg` is for `RS256` then.
     #[serde(default)]
     pub algorithms: Option<Vec<Algorithm>>,
-    /// The issuer's keys: a JSON Web Key set.
-    pub jwks: serde_json::Value,
+    /// The issuer's keys: a JSON Web Key set. Without it they are fetched through `cluster`.
+    #[serde(default)]
+    pub jwks: Option<serde_json::Value>,
+    /// The cluster through which the keys are fetched.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// The URL of the keys. Without it, it is taken from the issuer's discovery document, which is at `issuer` with
+    /// `/.well-known/openid-configuration` after it. Both are fetched from `cluster`, whatever host the URL names.
+    #[serde(default)]
+    pub jwks_uri: Option<String>,
 }
 
 /// Where a token may be.
@@ -189,6 +204,8 @@ impl Default for Config {
             clock_skew_seconds: 60,
             max_age_seconds: None,
             cached_tokens: 1024,
+            jwks_refresh_seconds: 300,
+            jwks_wait_milliseconds: 5000,
             max_checks_per_second: 1000,
         }
     }

@@ -1,14 +1,16 @@
 //! The filter.
 
-use crate::builtin::Builtin;
+use crate::builtin::{Builtin, NotVerified};
 use crate::config::{Config, OnUnverified, Source};
 use crate::mapping::Mapped;
 use crate::token::Refusal;
 use crate::{cookies, header, metadata, metrics, place};
 use filter_api::{
-    Caps, ConfigError, Cx, Dir, Map, Metric, OnHeaders, Ops, Plugin, Reply, Route, Stream, View, Vm,
+    Caps, ConfigError, Cx, Dir, Event, EventCx, Map, Metric, OnHeaders, Ops, Plugin, Reply, Route, Stream,
+    View, Vm,
 };
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// The filter, configured.
 #[derive(Debug)]
@@ -19,7 +21,24 @@ pub struct ClaimHeaders {
 
 /// One exchange.
 #[derive(Debug)]
-pub struct Exchange(Arc<ClaimHeaders>);
+pub struct Exchange {
+    filter: Arc<ClaimHeaders>,
+    waiting: Option<Waiting>,
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// Whose keys.
+    issuer: usize,
+    /// How many fetches of these had ended.
+    ended: u64,
+    /// When it stops waiting.
+    deadline: SystemTime,
+}
+
+/// How often it is looked whether keys must be fetched.
+const TICK: Duration = Duration::from_millis(200);
 
 impl Plugin for ClaimHeaders {
     type Stream = Exchange;
@@ -28,7 +47,7 @@ impl Plugin for ClaimHeaders {
 
     fn configure(json: &[u8], caps: Caps, _vm: Arc<Vm>) -> Result<Self, ConfigError> {
         let config = Config::read(json, caps)?;
-        let builtin = (config.source == Source::Builtin).then(|| Builtin::new(&config));
+        let builtin = (config.source == Source::Builtin).then(|| Builtin::new(&config, hash(json)));
         Ok(Self { config, builtin })
     }
 
@@ -36,41 +55,72 @@ impl Plugin for ClaimHeaders {
         self.config.warnings()
     }
 
+    fn tick(&self) -> Option<Duration> {
+        self.builtin.as_ref().filter(|builtin| builtin.fetches()).map(|_| TICK)
+    }
+
+    fn event(&self, event: Event, cx: &mut EventCx<'_>) {
+        if let Some(builtin) = &self.builtin {
+            builtin.event(&event, cx);
+        }
+    }
+
     fn open(self: &Arc<Self>) -> Exchange {
-        Exchange(self.clone())
+        Exchange { filter: self.clone(), waiting: None }
     }
 }
 
 impl Stream for Exchange {
     fn headers(&mut self, dir: Dir, _end: bool, cx: &mut Cx<'_>) -> OnHeaders {
         match dir {
-            Dir::Request => self.0.request(cx),
+            Dir::Request => self.request(cx),
             Dir::Response => OnHeaders::Continue,
+        }
+    }
+
+    fn woken(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
+        let Some(waiting) = self.waiting else { return OnHeaders::Continue };
+        let builtin = self.filter.builtin.as_ref();
+        let news = builtin.is_some_and(|builtin| builtin.ended(waiting.issuer) != waiting.ended);
+        if !news && cx.view.now() < waiting.deadline { OnHeaders::Wait } else { self.request(cx) }
+    }
+}
+
+impl Exchange {
+    /// Whatever else happens: what a client says of itself is taken off the request, and the route is selected again.
+    /// The second also where nothing was taken off, because a filter in front may have done that after the route was
+    /// selected by it.
+    fn request(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
+        let filter = self.filter.clone();
+        let mapped = match filter.verify(cx.view, cx.ops) {
+            Err(NotVerified::Wait { issuer, ended, .. }) if self.waiting.is_none() => {
+                // Nothing goes on yet, so nothing is changed yet.
+                let deadline = cx.view.now() + Duration::from_millis(filter.config.jwks_wait_milliseconds);
+                self.waiting = Some(Waiting { issuer, ended, deadline });
+                return OnHeaders::Wait;
+            }
+            // It has waited once.
+            Err(NotVerified::Wait { refusal, .. } | NotVerified::Refused(refusal)) => Err(refusal),
+            Ok(mapped) => Ok(mapped),
+        };
+        filter.remove_clients(cx.view, cx.ops);
+        cx.ops.route(Route::Reselect);
+        match mapped {
+            Ok(mapped) => {
+                cx.ops.count(metrics::VERIFIED, 1);
+                filter.set(&mapped, cx.ops);
+                filter.strip(cx.view, cx.ops);
+                OnHeaders::Continue
+            }
+            Err(refusal) => {
+                cx.ops.count(metrics::refusal(refusal), 1);
+                filter.unverified(refusal, cx)
+            }
         }
     }
 }
 
 impl ClaimHeaders {
-    /// Whatever else happens: what a client says of itself is taken off the request, and the route is selected again.
-    /// The second also where nothing was taken off, because a filter in front may have done that after the route was
-    /// selected by it.
-    fn request(&self, cx: &mut Cx<'_>) -> OnHeaders {
-        self.remove_clients(cx.view, cx.ops);
-        cx.ops.route(Route::Reselect);
-        match self.verify(cx.view, cx.ops) {
-            Ok(mapped) => {
-                cx.ops.count(metrics::VERIFIED, 1);
-                self.set(&mapped, cx.ops);
-                self.strip(cx.view, cx.ops);
-                OnHeaders::Continue
-            }
-            Err(refusal) => {
-                cx.ops.count(metrics::refusal(refusal), 1);
-                self.unverified(refusal, cx)
-            }
-        }
-    }
-
     /// Removes every header that has the name of a mapped one, however it is spelt.
     fn remove_clients(&self, view: &dyn View, ops: &mut Ops) {
         let mut found: Vec<String> = Vec::new();
@@ -96,12 +146,14 @@ impl ClaimHeaders {
     }
 
     /// The values of the mapped headers, if the request has verified claims.
-    fn verify(&self, view: &dyn View, ops: &mut Ops) -> Result<Arc<Vec<Mapped>>, Refusal> {
+    fn verify(&self, view: &dyn View, ops: &mut Ops) -> Result<Arc<Vec<Mapped>>, NotVerified> {
         match &self.builtin {
             Some(builtin) => {
                 let verified = builtin.verify(view, &self.config.map)?;
                 if verified.remembered {
                     ops.count(metrics::CACHE_HITS, 1);
+                } else if let Some(age) = builtin.keys_age(view.now()) {
+                    ops.record(metrics::JWKS_AGE, age.as_secs());
                 }
                 Ok(verified.mapped)
             }
@@ -111,7 +163,7 @@ impl ClaimHeaders {
                 if let Some(name) = &from.payload_header {
                     ops.remove_header(Map::RequestHeaders, name);
                 }
-                mapped.map(Arc::new)
+                Ok(Arc::new(mapped?))
             }
         }
     }
@@ -157,6 +209,12 @@ impl ClaimHeaders {
             Some(kept) => ops.set_header(Map::RequestHeaders, "cookie", &kept),
         }
     }
+}
+
+/// FNV-1a: a name for a configuration, by which its instances in other VMs know it.
+fn hash(json: &[u8]) -> u64 {
+    json.iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// A CORS preflight request, as browsers send it (Fetch standard, section 3.3.2).

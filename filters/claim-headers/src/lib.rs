@@ -14,6 +14,8 @@ mod cache;
 pub mod config;
 mod cookies;
 mod exchange;
+#[cfg(test)]
+mod fetching_stories;
 mod header;
 mod json;
 mod keys;

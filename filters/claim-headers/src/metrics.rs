@@ -9,7 +9,8 @@ pub(crate) const BAD_VALUE: usize = 2;
 pub(crate) const SPOOF_REMOVED: usize = 3;
 pub(crate) const VERIFIED: usize = 4;
 pub(crate) const CACHE_HITS: usize = 5;
-const REFUSALS: usize = 6;
+pub(crate) const JWKS_AGE: usize = 6;
+const REFUSALS: usize = 7;
 
 /// All metrics; refusals come last, in the order of [`refusal`].
 pub(crate) const ALL: &[Metric] = &[
@@ -19,6 +20,7 @@ pub(crate) const ALL: &[Metric] = &[
     counter("spoof_removed"),
     counter("verified"),
     counter("cache_hits"),
+    Metric { name: "jwks_age", kind: MetricKind::Gauge },
     counter("unverified_no_token"),
     counter("unverified_ambiguous"),
     counter("unverified_too_large"),

@@ -54,6 +54,11 @@ fn bearer(values: &[Vec<u8>]) -> Result<Option<Vec<u8>>, Refusal> {
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Ok(None);
     }
+    // Envoy joins two headers of this name by a comma, which no token has.
+    let is_another = |part: &[u8]| part.trim_ascii().to_ascii_lowercase().starts_with(b"bearer ");
+    if rest.split(|byte| *byte == b',').skip(1).any(is_another) {
+        return Err(Refusal::Ambiguous);
+    }
     Ok(Some(rest.get(1..).unwrap_or_default().to_vec()))
 }
 

@@ -1,8 +1,11 @@
 //! A proxy with this filter only.
 
-use crate::exchange::ClaimHeaders;
+use crate::exchange::{ClaimHeaders, Exchange};
 use crate::metrics;
-use filter_api::{Caps, Cx, Dir, Map, OnHeaders, Op, Ops, Plugin, Reply, Route, Stream, View, Vm};
+use filter_api::{
+    Call, CallEnd, CallFailure, CallResponse, Caps, Cx, Dir, Event, EventCx, Leases, Map, OnHeaders, Op, Ops,
+    Plugin, Reply, Route, Stream, View, Vm,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -45,45 +48,106 @@ impl Proxy {
 
     /// Sends a request; a pseudo header that is named replaces the usual one.
     pub(crate) fn send_bytes(&self, path: &str, headers: &[(&str, &[u8])]) -> Outcome {
+        let pending = self.begin(path, headers);
+        assert!(!pending.waits, "it waits");
+        pending.outcome
+    }
+
+    /// Sends a request that may wait for something.
+    pub(crate) fn begin(&self, path: &str, headers: &[(&str, &[u8])]) -> Pending<'_> {
         let usual = [(":method", "GET"), (":path", path), (":authority", "gateway.test")];
         let usual = usual.map(|(name, value)| (name, value.as_bytes()));
         let usual = usual.iter().filter(|(name, _)| !headers.iter().any(|(own, _)| own == name));
-        let all = usual.chain(headers).map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
-        let mut request = Request { headers: all, proxy: self };
+        let headers =
+            usual.chain(headers).map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
+        let outcome =
+            Outcome { headers, reply: None, reselected: false, logs: Vec::new(), counts: BTreeMap::new() };
+        let mut pending = Pending { proxy: self, stream: Plugin::open(&self.filter), outcome, waits: false };
+        pending.ask(|stream, cx| stream.headers(Dir::Request, true, cx));
+        pending
+    }
+
+    /// Time passes for the filter; the calls that it makes come back.
+    pub(crate) fn tick(&self, leases: &dyn Leases) -> Vec<Call> {
+        self.event(Event::Tick, leases)
+    }
+
+    /// A call is answered, or with status 0 fails.
+    pub(crate) fn answer(&self, call: &Call, status: u16, body: &str) -> Vec<Call> {
+        let headers = vec![(b":status".to_vec(), status.to_string().into_bytes())];
+        let answer = CallResponse { headers, body: body.as_bytes().to_vec(), trailers: Vec::new() };
+        let end = if status == 0 { CallEnd::Failed(CallFailure::Reset) } else { CallEnd::Answered(answer) };
+        self.event(Event::CallEnded(call.id, end), &Free)
+    }
+
+    fn event(&self, event: Event, leases: &dyn Leases) -> Vec<Call> {
         let mut ops = Ops::default();
-        let mut stream = Plugin::open(&self.filter);
-        let verdict = stream.headers(
-            Dir::Request,
-            true,
-            &mut Cx { view: &request, ops: &mut ops, out: &mut Vec::new() },
-        );
-        let mut outcome = Outcome {
-            headers: Vec::new(),
-            reply: None,
-            reselected: false,
-            logs: Vec::new(),
-            counts: BTreeMap::new(),
-        };
+        self.filter.event(event, &mut EventCx { now: self.time(), ops: &mut ops, leases });
+        ops.take_calls()
+    }
+
+    fn time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.now)
+    }
+}
+
+/// Leases that nobody else has.
+pub(crate) struct Free;
+
+impl Leases for Free {
+    fn take(&self, _name: u64, _time: Duration) -> bool {
+        true
+    }
+
+    fn give_back(&self, _name: u64) {}
+}
+
+/// A request that may wait for something.
+pub(crate) struct Pending<'p> {
+    proxy: &'p Proxy,
+    stream: Exchange,
+    pub(crate) outcome: Outcome,
+    pub(crate) waits: bool,
+}
+
+impl Pending<'_> {
+    /// The filter has had an event; the time may have changed.
+    pub(crate) fn wake(&mut self, now: u64) {
+        assert!(self.waits);
+        self.ask_at(now, |stream, cx| stream.woken(cx));
+    }
+
+    fn ask(&mut self, ask: impl FnOnce(&mut Exchange, &mut Cx<'_>) -> OnHeaders) {
+        self.ask_at(self.proxy.now, ask);
+    }
+
+    fn ask_at(&mut self, now: u64, ask: impl FnOnce(&mut Exchange, &mut Cx<'_>) -> OnHeaders) {
+        let request = Request { headers: &self.outcome.headers, proxy: self.proxy, now };
+        let mut ops = Ops::default();
+        let verdict = ask(&mut self.stream, &mut Cx { view: &request, ops: &mut ops, out: &mut Vec::new() });
+        let outcome = &mut self.outcome;
         for op in ops.iter() {
             match op {
                 Op::SetHeader(_, name, value) => {
-                    request.headers.retain(|(found, _)| found != name);
-                    request.headers.push((name.to_owned(), value.to_vec()));
+                    outcome.headers.retain(|(found, _)| found != name);
+                    outcome.headers.push((name.to_owned(), value.to_vec()));
                 }
-                Op::RemoveHeader(_, name) => request.headers.retain(|(found, _)| found != name),
+                Op::RemoveHeader(_, name) => outcome.headers.retain(|(found, _)| found != name),
                 Op::Route(Route::Reselect) => outcome.reselected = true,
                 Op::Count(metric, by) => *outcome.counts.entry(metrics::ALL[metric].name).or_default() += by,
+                Op::Record(metric, value) => {
+                    outcome.counts.insert(metrics::ALL[metric].name, value);
+                }
                 Op::Log(_, text) => outcome.logs.push(text.to_owned()),
                 other => panic!("{other:?}"),
             }
         }
-        outcome.headers = request.headers;
+        self.waits = matches!(verdict, OnHeaders::Wait);
         match verdict {
-            OnHeaders::Continue => {}
+            OnHeaders::Continue | OnHeaders::Wait => {}
             OnHeaders::Reply(reply) => outcome.reply = Some(reply),
             other => panic!("{other:?}"),
         }
-        outcome
     }
 }
 
@@ -105,8 +169,9 @@ impl Outcome {
 }
 
 struct Request<'p> {
-    headers: Vec<(String, Vec<u8>)>,
+    headers: &'p [(String, Vec<u8>)],
     proxy: &'p Proxy,
+    now: u64,
 }
 
 impl View for Request<'_> {
@@ -115,7 +180,7 @@ impl View for Request<'_> {
     }
 
     fn each_header(&self, _map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
-        for (name, value) in &self.headers {
+        for (name, value) in self.headers {
             f(name.as_bytes(), value);
         }
     }
@@ -126,7 +191,7 @@ impl View for Request<'_> {
     }
 
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(self.proxy.now)
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.now)
     }
 
     fn has_metadata(&self, namespace: &str, key: &str) -> bool {

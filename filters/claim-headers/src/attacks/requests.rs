@@ -31,6 +31,8 @@ attacks! {
         vec![
             two(&good(), &basic()).refused("unverified_ambiguous"),
             two(&good(), &good()).refused("unverified_ambiguous"),
+            Attempt::with("two authorization headers in one", format!("{},Bearer {}", good(), good()))
+                .refused("unverified_ambiguous"),
             Attempt::with("a header's and another's", basic()).header("x-id-token", good()).refused("unverified_ambiguous"),
             Attempt::with("a header's and a cookie's", basic()).header("cookie", format!("__Host-id={}", good())).refused("unverified_ambiguous"),
             Attempt::with("a header's and a parameter's", basic()).path(format!("/?access_token={}", good())).refused("unverified_ambiguous"),
@@ -51,7 +53,7 @@ attacks! {
             Attempt::without_token("a cookie").header("cookie", format!("a=b; __Host-id={token}")).accepted("premium"),
             Attempt::without_token("a cookie in pieces").header("cookie", format!("__Host-id_1={second}; __Host-id_0={first}")).accepted("premium"),
             Attempt::without_token("a cookie, one piece missing").header("cookie", format!("__Host-id_0={first}; __Host-id_2={second}")).refused("unverified_malformed"),
-            Attempt::without_token("a parameter").path(format!("/v2/models?a=b&access_token={token}#x")).accepted("premium"),
+            Attempt::without_token("a parameter").path(format!("/v2/models?a=b&access_token={token}")).accepted("premium"),
             Attempt::without_token("a parameter with escapes").path(format!("/?access_token={}", token.replace('.', "%2E"))).refused("unverified_malformed"),
             Attempt::without_token("another parameter").path(format!("/?xaccess_token={token}")),
             Attempt::without_token("a path").path(format!("/access_token={token}")),

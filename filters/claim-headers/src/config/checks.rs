@@ -2,7 +2,7 @@
 
 use super::{Config, Issuer, Kind, Rule, Source};
 use crate::header;
-use crate::keys::KeySet;
+use crate::keys::{KeySet, Url};
 use crate::token::Algorithm;
 use filter_api::{Caps, ConfigError};
 use std::ops::RangeInclusive;
@@ -55,6 +55,8 @@ fn check_numbers(config: &Config) -> Result<(), ConfigError> {
     within("clock_skew_seconds", config.clock_skew_seconds, 0..=60)?;
     within("max_age_seconds", config.max_age_seconds.unwrap_or(1), 1..=31_536_000)?;
     within("cached_tokens", config.cached_tokens as u64, 0..=100_000)?;
+    within("jwks_refresh_seconds", config.jwks_refresh_seconds, 30..=86_400)?;
+    within("jwks_wait_milliseconds", config.jwks_wait_milliseconds, 0..=30_000)?;
     within("max_checks_per_second", config.max_checks_per_second.into(), 1..=1_000_000)
 }
 
@@ -158,14 +160,37 @@ fn check_issuer(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
     if issuer.algorithms.as_ref().is_some_and(Vec::is_empty) {
         return error("algorithms", "no algorithm is allowed");
     }
-    let keys = match KeySet::read(issuer.jwks.to_string().as_bytes()) {
-        Ok(keys) => keys,
-        Err(problem) => return error("jwks", &problem.to_string()),
-    };
     let secrets_allowed =
         issuer.algorithms.as_ref().is_some_and(|allowed| allowed.contains(&Algorithm::HS256));
-    if keys.has_secrets() && !secrets_allowed {
-        return error("jwks", "has a secret, which is used only if `algorithms` names HS256");
+    let keys = match (&issuer.jwks, &issuer.cluster) {
+        (Some(_), Some(_)) => return error("cluster", "the keys are already in `jwks`"),
+        (None, None) => return error("jwks", "there are no keys, and no `cluster` to fetch them through"),
+        (None, Some(cluster)) if cluster.is_empty() => {
+            return error("cluster", "a cluster's name cannot be empty");
+        }
+        (None, Some(_)) => return check_remote(path, issuer),
+        (Some(_), None) if issuer.jwks_uri.is_some() => {
+            return error("jwks_uri", "the keys are already in `jwks`");
+        }
+        (Some(keys), None) => keys,
+    };
+    match KeySet::read(keys.to_string().as_bytes()) {
+        Err(problem) => error("jwks", &problem.to_string()),
+        Ok(keys) if keys.has_secrets() && !secrets_allowed => {
+            error("jwks", "has a secret, which is used only if `algorithms` names HS256")
+        }
+        Ok(_) => Ok(()),
     }
-    Ok(())
+}
+
+fn check_remote(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
+    let problem = "is no http or https URL, of visible ASCII and without a fragment";
+    match &issuer.jwks_uri {
+        Some(uri) if Url::parse(uri).is_none() => Err(ConfigError::at(format!("{path}.jwks_uri"), problem)),
+        None if Url::parse(&issuer.issuer).is_none() => {
+            let reason = format!("{problem}, so that its keys cannot be discovered: set `jwks_uri`");
+            Err(ConfigError::at(format!("{path}.issuer"), reason))
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,0 +1,238 @@
+//! How keys are fetched, and what requests notice of it.
+
+use crate::attacks::mint::{Mint, RS256, good, premium};
+use crate::attacks::proxy::{Free, NOW, Outcome, Pending, Proxy};
+use filter_api::{Call, Caps, Leases};
+use std::time::Duration;
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const KEYS_URI: &str = r#","jwks_uri":"https://keys.test/jwks?v=1""#;
+
+/// A proxy that fetches the test's issuer's keys.
+fn proxy(of_issuer: &str) -> Proxy {
+    Proxy::on(
+        Caps::PROXY_WASM,
+        &format!(
+            r#"{{"source":"builtin","on_unverified":"deny",
+"issuers":[{{"issuer":"https://idp.test","audiences":["inference"],"cluster":"idp"{of_issuer}}}],
+"map":[{{"header":"x-user-class","claim":["user_type"],"type":"string"}}]}}"#
+        ),
+    )
+}
+
+/// A proxy that has fetched keys.
+fn with_keys(keys: &str) -> Proxy {
+    let proxy = proxy(KEYS_URI);
+    let calls = proxy.tick(&Free);
+    assert!(proxy.answer(&calls[0], 200, keys).is_empty());
+    proxy
+}
+
+/// A set without the RSA key.
+fn keys_before_rotation() -> String {
+    Mint::key_set().replace("kid-rsa-sign", "kid-rsa-old")
+}
+
+fn begin<'p>(proxy: &'p Proxy, token: &str) -> Pending<'p> {
+    let bearer = format!("Bearer {token}");
+    proxy.begin("/", &[("authorization", bearer.as_bytes()), ("x-user-class", b"premium")])
+}
+
+fn send(proxy: &Proxy, token: &str) -> Outcome {
+    let pending = begin(proxy, token);
+    assert!(!pending.waits);
+    pending.outcome
+}
+
+fn header<'c>(call: &'c Call, name: &str) -> &'c str {
+    let (_, value) = call.headers.iter().find(|(found, _)| found == name).unwrap();
+    std::str::from_utf8(value).unwrap()
+}
+
+/// What is answered: the status, and 0 for a request that goes on.
+fn status(outcome: &Outcome) -> u16 {
+    outcome.reply.as_ref().map_or(0, |reply| reply.status)
+}
+
+#[test]
+fn keys_are_fetched_before_anybody_asks_and_used() {
+    let proxy = proxy(KEYS_URI);
+    let calls = proxy.tick(&Free);
+    assert_eq!(calls.len(), 1);
+    assert_eq!((calls[0].cluster.as_str(), header(&calls[0], ":authority")), ("idp", "keys.test"));
+    assert_eq!((header(&calls[0], ":method"), header(&calls[0], ":path")), ("GET", "/jwks?v=1"));
+    assert!(proxy.tick(&Free).is_empty(), "one fetch at a time");
+    assert!(proxy.answer(&calls[0], 200, &Mint::key_set()).is_empty());
+    assert_eq!(send(&proxy, &good()).values_folded("x-user-class"), ["premium"]);
+    assert!(proxy.tick(&Free).is_empty(), "they are new");
+}
+
+#[test]
+fn keys_are_found_by_discovery_of_this_issuer_only() {
+    let proxy = proxy("");
+    let calls = proxy.tick(&Free);
+    assert_eq!(header(&calls[0], ":authority"), "idp.test");
+    assert_eq!(header(&calls[0], ":path"), "/.well-known/openid-configuration");
+    let document = r#"{"issuer":"https://idp.test","jwks_uri":"https://idp.test/keys"}"#;
+    let calls = proxy.answer(&calls[0], 200, document);
+    assert_eq!(header(&calls[0], ":path"), "/keys");
+    proxy.answer(&calls[0], 200, &Mint::key_set());
+    assert_eq!(status(&send(&proxy, &good())), 0);
+
+    for document in [
+        r#"{"issuer":"https://idp.test/","jwks_uri":"https://evil.test/keys"}"#,
+        r#"{"jwks_uri":"https://evil.test/keys"}"#,
+        r#"{"issuer":"https://idp.test"}"#,
+        r#"{"issuer":"https://idp.test","jwks_uri":"file:///etc/passwd"}"#,
+        r#"{"issuer":"https://evil.test","issuer":"https://idp.test","jwks_uri":"https://evil.test/keys"}"#,
+        "<html>",
+    ] {
+        let proxy = self::proxy("");
+        let calls = proxy.tick(&Free);
+        assert!(proxy.answer(&calls[0], 200, document).is_empty(), "{document}");
+        assert_eq!(status(&send(&proxy, &good())), 503);
+    }
+}
+
+#[test]
+fn a_request_waits_for_the_first_keys_and_goes_on_with_them() {
+    let proxy = proxy(KEYS_URI);
+    let mut request = begin(&proxy, &good());
+    assert!(request.waits && !request.outcome.reselected, "nothing is changed yet");
+    let calls = proxy.tick(&Free);
+    request.wake(NOW);
+    assert!(request.waits);
+    proxy.answer(&calls[0], 200, &Mint::key_set());
+    request.wake(NOW + 1);
+    assert!(!request.waits);
+    assert_eq!(request.outcome.values_folded("x-user-class"), ["premium"]);
+    assert!(request.outcome.reselected);
+}
+
+#[test]
+fn a_request_waits_only_until_its_deadline_and_not_at_all_for_an_issuer_that_is_down() {
+    let mut proxy = proxy(KEYS_URI);
+    let mut request = begin(&proxy, &good());
+    request.wake(NOW + 4);
+    assert!(request.waits);
+    request.wake(NOW + 5);
+    assert!(!request.waits);
+    assert_eq!((status(&request.outcome), request.outcome.count("unverified_no_keys")), (503, 1));
+
+    let calls = proxy.tick(&Free);
+    let mut request = begin(&proxy, &good());
+    proxy.answer(&calls[0], 0, "");
+    request.wake(NOW);
+    assert_eq!(status(&request.outcome), 503);
+    assert_eq!(status(&send(&proxy, &good())), 503, "nobody is trying");
+    // It is tried again after 1, 2, 4, ... and at most 30 seconds.
+    for wait in [1, 2, 4, 8, 16, 30, 30] {
+        proxy.now += wait - 1;
+        assert!(proxy.tick(&Free).is_empty(), "{wait}");
+        proxy.now += 1;
+        let calls = proxy.tick(&Free);
+        assert_eq!(calls.len(), 1, "{wait}");
+        proxy.answer(&calls[0], 500, "");
+    }
+}
+
+#[test]
+fn old_keys_stay_in_use_while_new_ones_cannot_be_had() {
+    let mut proxy = with_keys(&Mint::key_set());
+    proxy.now += 299;
+    assert!(proxy.tick(&Free).is_empty());
+    proxy.now += 1;
+    for bad in [
+        (0, String::new()),
+        (503, String::new()),
+        (200, "<html>".to_owned()),
+        (200, r#"{"keys":[]}"#.to_owned()),
+    ] {
+        let calls = proxy.tick(&Free);
+        proxy.answer(&calls[0], bad.0, &bad.1);
+        let outcome =
+            send(&proxy, &Mint::rs256(RS256, premium().replace("alice", &format!("a{}", proxy.now))));
+        assert_eq!(status(&outcome), 0);
+        assert_eq!(outcome.count("jwks_age"), proxy.now - NOW);
+        proxy.now += 30;
+    }
+}
+
+#[test]
+fn a_secret_is_never_taken_from_an_issuer() {
+    let proxy = proxy(&format!(r#"{KEYS_URI},"algorithms":["HS256"]"#));
+    let calls = proxy.tick(&Free);
+    proxy.answer(&calls[0], 200, r#"{"keys":[{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0-P0A"}]}"#);
+    let secret: Vec<u8> = (0..65).collect();
+    assert_eq!(status(&send(&proxy, &Mint::hs256(&secret, r#"{"alg":"HS256"}"#, premium()))), 503);
+}
+
+#[test]
+fn a_token_of_a_new_key_has_the_keys_fetched_and_waits_for_them() {
+    let mut proxy = with_keys(&keys_before_rotation());
+    proxy.now += 30;
+    let mut request = begin(&proxy, &good());
+    let mut other = begin(&proxy, &good());
+    assert!(request.waits && other.waits);
+    let calls = proxy.tick(&Free);
+    assert_eq!(calls.len(), 1, "one fetch for both");
+    proxy.answer(&calls[0], 200, &Mint::key_set());
+    request.wake(proxy.now);
+    other.wake(proxy.now);
+    for request in [request, other] {
+        assert_eq!(request.outcome.values_folded("x-user-class"), ["premium"]);
+    }
+}
+
+#[test]
+fn a_flood_of_unknown_keys_has_keys_fetched_every_half_minute_at_most() {
+    let mut proxy = with_keys(&keys_before_rotation());
+    let mut fetches = 0;
+    for second in 0..120 {
+        proxy.now = NOW + second;
+        let mut requests: Vec<Pending<'_>> = (0..5).map(|_| begin(&proxy, &good())).collect();
+        for call in proxy.tick(&Free) {
+            fetches += 1;
+            proxy.answer(&call, 200, &keys_before_rotation());
+        }
+        for request in requests.iter_mut().filter(|request| request.waits) {
+            request.wake(proxy.now);
+        }
+        for request in requests {
+            assert_eq!((status(&request.outcome), request.outcome.count("kid_unknown")), (401, 1));
+        }
+    }
+    assert_eq!(fetches, 3);
+}
+
+#[test]
+fn a_remembered_token_is_forgotten_with_its_key() {
+    let mut proxy = with_keys(&Mint::key_set());
+    assert_eq!(send(&proxy, &good()).count("cache_hits"), 0);
+    assert_eq!(send(&proxy, &good()).count("cache_hits"), 1);
+    proxy.now += 300;
+    let calls = proxy.tick(&Free);
+    proxy.answer(&calls[0], 200, &Mint::key_set());
+    assert_eq!(send(&proxy, &good()).count("cache_hits"), 1, "the same keys again");
+    proxy.now += 300;
+    let calls = proxy.tick(&Free);
+    proxy.answer(&calls[0], 200, &keys_before_rotation());
+    assert_eq!(send(&proxy, &good()).count("kid_unknown"), 1);
+}
+
+#[test]
+fn a_fetch_that_another_instance_is_making_is_waited_for() {
+    struct Taken;
+    impl Leases for Taken {
+        fn take(&self, _name: u64, _time: Duration) -> bool {
+            false
+        }
+        fn give_back(&self, _name: u64) {
+            panic!("it is not ours");
+        }
+    }
+    let proxy = proxy(KEYS_URI);
+    assert!(proxy.tick(&Taken).is_empty());
+    assert_eq!(proxy.tick(&Free).len(), 1);
+}
