@@ -19,7 +19,7 @@ const CLUSTER: &str = "model-server";
 const BUFFER_LIMIT: usize = 32 * 1024;
 
 /// The filters that have cases, and how many runs of them there are at least in a column.
-const FILTERS: [(&str, usize); 2] = [("kserve_transcoder", 100), ("dynamic_subset", 30)];
+const FILTERS: [(&str, usize); 3] = [("kserve_transcoder", 100), ("dynamic_subset", 30), ("claim_headers", 20)];
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();
