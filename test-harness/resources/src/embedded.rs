@@ -1,5 +1,6 @@
 //! What is embedded in resources: the filters' configurations, and parts of Envoy's.
 
+use claim_headers::ClaimHeaders;
 use dynamic_subset::DynamicSubset;
 use filter_api::{Caps, Plugin, Vm};
 use serde_json::Value;
@@ -101,6 +102,9 @@ pub fn read(configuration: &Configuration) -> Result<(), String> {
         "dynamic-subset" => {
             DynamicSubset::configure(json.as_bytes(), caps, Vm::new(0)).map(|_| ()).map_err(|e| e.to_string())
         }
+        "claim-headers" => {
+            ClaimHeaders::configure(json.as_bytes(), caps, Vm::new(0)).map(|_| ()).map_err(|e| e.to_string())
+        }
         "runtime-group" if *host == Host::Native => {
             runtime_group::Config::read(json.as_bytes()).map(|_| ()).map_err(|e| e.to_string())
         }
@@ -177,6 +181,10 @@ mod tests {
         assert_eq!(read("dynamic-subset", Host::Native, body), Ok(()));
         let error = read("dynamic-subset", Host::Wasm, body).unwrap_err();
         assert!(error.contains("model_from[0]"), "{error}");
+        let claims = r#"{"map":[{"header":"x-user","claim":["sub"],"type":"string"}]}"#;
+        assert_eq!(read("claim-headers", Host::Wasm, claims), Ok(()));
+        let error = read("claim-headers", Host::Native, claims).unwrap_err();
+        assert!(error.contains("payload_header"), "{error}");
         let policy = r#"{"keys":[{"key":"model.format"}]}"#;
         assert_eq!(read("runtime-group", Host::Native, policy), Ok(()));
         let error = read("runtime-group", Host::Native, r#"{"keys":[]}"#).unwrap_err();

@@ -1,5 +1,7 @@
 //! Resources against the schemas of their CustomResourceDefinitions (`schemas/NOTE.md` says where those are from).
 
+mod kubernetes;
+
 use std::collections::BTreeMap;
 
 use jsonschema::{Draft, Validator};
@@ -18,8 +20,7 @@ const RELEASES: [(&str, &str); 3] = [
 /// Every schema, by release and by `apiVersion kind`.
 pub struct Schemas {
     releases: Vec<(&'static str, BTreeMap<String, Validator>)>,
-    config_map: Validator,
-    service: Validator,
+    kubernetes: BTreeMap<&'static str, Validator>,
 }
 
 impl Schemas {
@@ -37,24 +38,23 @@ impl Schemas {
             });
             Ok::<_, String>((release, compiled.collect::<Result<_, _>>()?))
         };
-        let data = json!({"type": "object", "additionalProperties": {"type": "string"}});
+        let kubernetes = kubernetes::kinds().into_iter().map(|(kind, body, mut schema)| {
+            close(&mut schema);
+            compile(kind, &resource_with(body, schema)).map(|validator| (kind, validator))
+        });
         Ok(Self {
             releases: RELEASES.into_iter().map(release).collect::<Result<_, _>>()?,
-            config_map: compile("ConfigMap", &resource_with("data", data))?,
-            service: compile("Service", &resource_with("spec", headless_service()))?,
+            kubernetes: kubernetes.collect::<Result<_, _>>()?,
         })
     }
 
     /// What every release that knows the kind finds wrong; a kind that none knows is wrong as well.
     #[must_use]
     pub fn check(&self, resource: &Resource) -> Vec<Problem> {
-        if resource.is("", "ConfigMap") {
-            return errors("Kubernetes", &self.config_map, resource);
-        }
-        if resource.is("", "Service") {
-            return errors("Kubernetes", &self.service, resource);
-        }
         let kind = format!("{} {}", resource.api_version(), resource.kind());
+        if let Some(schema) = self.kubernetes.get(kind.as_str()) {
+            return errors("Kubernetes", schema, resource);
+        }
         let knowing = self.releases.iter().filter_map(|(name, schemas)| Some((*name, schemas.get(&kind)?)));
         let knowing: Vec<_> = knowing.collect();
         if knowing.is_empty() {
@@ -99,32 +99,6 @@ fn resource_with(body: &str, schema: Value) -> Value {
                 },
             },
             body: schema,
-        },
-    })
-}
-
-/// Of Kubernetes' Service only what a headless one for a group of pods has.
-fn headless_service() -> Value {
-    json!({
-        "type": "object",
-        "required": ["clusterIP", "selector", "ports"],
-        "additionalProperties": false,
-        "properties": {
-            "clusterIP": {"const": "None"},
-            "selector": {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}},
-            "ports": {
-                "type": "array",
-                "minItems": 1,
-                "items": {
-                    "type": "object",
-                    "required": ["name", "port"],
-                    "additionalProperties": false,
-                    "properties": {
-                        "name": {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 15},
-                        "port": {"type": "integer", "minimum": 1, "maximum": 65535},
-                    },
-                },
-            },
         },
     })
 }
@@ -198,20 +172,55 @@ mod tests {
         assert!(problems(&virtual_service)[0].contains("headerToDynamicSubsetKey"));
     }
 
-    #[test]
-    fn a_service_is_headless_and_selects_pods() {
-        let service = |spec: Value| Resource {
+    fn of_kubernetes(api_version: &str, kind: &str, spec: Value) -> Resource {
+        Resource {
             value: json!({
-                "apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": "b"}, "spec": spec,
+                "apiVersion": api_version, "kind": kind, "metadata": {"name": "a", "namespace": "b"}, "spec": spec,
             }),
-        };
+        }
+    }
+
+    #[test]
+    fn a_service_selects_pods_and_is_headless_or_has_an_address() {
+        let service = |spec: Value| of_kubernetes("v1", "Service", spec);
         let ports = json!([{"name": "grpc", "port": 8033}]);
         let right = json!({"clusterIP": "None", "selector": {"name": "r"}, "ports": ports});
         assert_eq!(problems(&service(right)), [""; 0]);
-        let virtual_ip = json!({"selector": {"name": "r"}, "ports": ports});
-        assert!(problems(&service(virtual_ip))[0].contains("clusterIP"));
+        assert_eq!(problems(&service(json!({"selector": {"name": "r"}, "ports": ports}))), [""; 0]);
+        let chosen = json!({"clusterIP": "10.0.0.1", "selector": {"name": "r"}, "ports": ports});
+        assert!(problems(&service(chosen))[0].contains("/spec/clusterIP"));
         let all_pods = json!({"clusterIP": "None", "selector": {}, "ports": ports});
         assert!(problems(&service(all_pods))[0].contains("/spec/selector"));
+    }
+
+    #[test]
+    fn a_deployment_has_limits_no_rights_and_its_secrets_by_reference() {
+        let container = json!({
+            "name": "c", "image": "registry.example/c:1",
+            "env": [{"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+            "securityContext": {
+                "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": true, "runAsNonRoot": true,
+            },
+            "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}, "limits": {"memory": "1Mi"}},
+        });
+        let deployment = |container: &Value| {
+            let spec = json!({"automountServiceAccountToken": false, "containers": [container]});
+            let template = json!({"metadata": {"labels": {"app": "c"}}, "spec": spec});
+            let spec =
+                json!({"replicas": 1, "selector": {"matchLabels": {"app": "c"}}, "template": template});
+            problems(&of_kubernetes("apps/v1", "Deployment", spec))
+        };
+        assert_eq!(deployment(&container), [""; 0]);
+        let mut written = container.clone();
+        written["env"][0] = json!({"name": "SECRET", "value": "s3cret"});
+        assert!(deployment(&written)[0].contains("/env/0"), "{:?}", deployment(&written));
+        let mut root = container.clone();
+        root["securityContext"]["runAsNonRoot"] = json!(false);
+        assert!(deployment(&root)[0].contains("runAsNonRoot"));
+        let mut latest = container;
+        latest["image"] = json!("registry.example/c");
+        assert!(deployment(&latest)[0].contains("/image"));
     }
 
     #[test]

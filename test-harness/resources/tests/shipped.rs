@@ -37,6 +37,12 @@ fn there_is_an_overlay_for_every_place_and_host() {
             assert!(names.contains(&overlay), "{overlay} is missing in {names:?}");
         }
     }
+    let claims = ["gateway-wasm", "gateway-wasm-builtin", "gateway-native", "sign-on"];
+    let shapes = ["forwarded-header", "forwarded-header-native", "forwarded-token", "forwarded-token-native"];
+    for form in claims.into_iter().chain(shapes) {
+        let overlay = format!("claim-headers/overlays/{form}");
+        assert!(names.contains(&overlay), "{overlay} is missing in {names:?}");
+    }
 }
 
 #[test]
@@ -57,23 +63,25 @@ fn no_overlay_falls_into_a_known_trap() {
     }
 }
 
-/// `dynamic-subset` is shown in one chain with the transcoder, and natively with the policy that reads what it sets.
-fn configured(overlay: &str) -> BTreeSet<&str> {
+/// `dynamic-subset` is shown in one chain with the transcoder, and natively with the policy that reads what it sets;
+/// `claim-headers` at a gateway, and where the token is forwarded at a waypoint as well.
+fn configured(overlay: &str) -> Vec<&str> {
     let native = overlay.ends_with("-native");
-    match overlay.split_once('/').unwrap().0 {
-        "dynamic-subset" if native => ["dynamic-subset", "kserve-transcoder", "runtime-group"].into(),
-        "dynamic-subset" => ["dynamic-subset", "kserve-transcoder"].into(),
-        filter => [filter].into(),
+    match overlay.split_once('/').unwrap() {
+        ("dynamic-subset", _) if native => vec!["dynamic-subset", "kserve-transcoder", "runtime-group"],
+        ("dynamic-subset", _) => vec!["dynamic-subset", "kserve-transcoder"],
+        (filter, name) if name.contains("forwarded-token") => vec![filter; 2],
+        (filter, _) => vec![filter],
     }
 }
 
 #[test]
-fn every_overlay_configures_its_filters_once_and_in_a_way_that_they_accept() {
+fn every_overlay_configures_its_filters_in_a_way_that_they_accept() {
     for (overlay, resources) in built() {
         let found: Vec<_> = resources.iter().flat_map(|r| embedded::configurations(r).unwrap()).collect();
-        let names: BTreeSet<_> = found.iter().map(|c| c.filter.as_str()).collect();
+        let mut names: Vec<_> = found.iter().map(|c| c.filter.as_str()).collect();
+        names.sort_unstable();
         assert_eq!(names, configured(&overlay), "{overlay}");
-        assert_eq!(names.len(), found.len(), "{overlay}: {found:?}");
         for configuration in found {
             let native = overlay.ends_with("-native");
             assert_eq!(configuration.host == embedded::Host::Native, native, "{overlay}");
@@ -108,10 +116,28 @@ fn no_example_serves_without_its_filter() {
     }
 }
 
+/// Values for the chart of istiod, and so in no overlay.
+fn mesh_configuration() -> PathBuf {
+    resources::directory().join("claim-headers/sign-on.meshconfig.yaml")
+}
+
+#[test]
+fn signing_on_fits_together() {
+    let values = resources::yaml::<serde_json::Value>(&mesh_configuration()).unwrap().remove(0);
+    let mut found = 0;
+    for (overlay, resources) in built() {
+        let problems = rules::sign_on(&resources, &values["meshConfig"]);
+        assert!(problems.is_empty(), "{overlay}: {problems:#?}");
+        found += resources.iter().filter(|r| r.text("/spec/action") == "CUSTOM").count();
+    }
+    assert_eq!(found, 1);
+}
+
 #[test]
 fn no_file_is_left_out_of_the_overlays() {
     let mut left = BTreeSet::new();
     files(&resources::directory(), &mut left);
+    assert!(left.remove(&mesh_configuration().canonicalize().unwrap()));
     let mut directories: Vec<PathBuf> = overlays().unwrap();
     while let Some(directory) = directories.pop() {
         let file = directory.join("kustomization.yaml");

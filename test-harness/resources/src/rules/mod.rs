@@ -2,11 +2,14 @@
 //!
 //! Each rule looks at the resources of one overlay together. `tests/rules.rs` breaks every one of them.
 
+mod belief;
+mod claims;
 mod envoy_filter;
 mod loading;
 mod native;
 mod plugin;
 mod routes;
+mod sign_on;
 mod subsets;
 
 use crate::resource::{self, Resource};
@@ -15,6 +18,7 @@ use crate::{Problem, embedded};
 use serde_json::Value;
 
 pub use loading::loading;
+pub use sign_on::sign_on;
 
 const NETWORKING: &str = "networking.istio.io";
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
@@ -41,11 +45,12 @@ pub fn check(resources: &[Resource]) -> Vec<Problem> {
         problems.extend(found.into_iter().map(|reason| Problem::new(resource, reason)));
     }
     problems.extend(subsets::check(&overlay));
+    problems.extend(claims::check(&overlay));
     problems
 }
 
 /// What a resource with `selector` or `targetRefs` is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     /// Ingress gateways.
     Gateway,
@@ -105,6 +110,20 @@ impl<'a> Overlay<'a> {
             }
             _ => Err(format!("targets {group}/{kind}, which nothing matches")),
         }
+    }
+
+    /// Which proxy a resource applies to: two resources with the same answer meet in one proxy. A Service's is the
+    /// waypoint of its namespace. What applies nowhere, or to every proxy, has none.
+    fn proxy(&self, resource: &Resource) -> Option<(Place, String)> {
+        let place = self.place(resource).ok()?;
+        let labels = ["/spec/selector/matchLabels", "/spec/workloadSelector/labels"];
+        let labels = labels.into_iter().find_map(|pointer| resource.at(pointer));
+        let name = match (place, labels) {
+            (Place::Waypoint, _) => resource.namespace().to_owned(),
+            (Place::Gateway, Some(labels)) => labels.to_string(),
+            (Place::Gateway, None) => resource.text("/spec/targetRefs/0/name").to_owned(),
+        };
+        Some((place, name))
     }
 
     /// The configuration of the one transcoder in this overlay.

@@ -37,21 +37,21 @@ pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
 }
 
 /// A filter in the chain of a gateway or waypoint.
-struct Step<'a> {
-    filter: Filter<'a>,
-    resource: &'a Resource,
+pub(super) struct Step<'a> {
+    pub(super) filter: Filter<'a>,
+    pub(super) resource: &'a Resource,
     /// Kind of resource, phase and priority: what the order is made from.
-    place: (u8, u8, i64),
+    pub(super) place: (u8, u8, i64),
 }
 
-enum Filter<'a> {
+pub(super) enum Filter<'a> {
     Ours(Configuration),
     HeaderToMetadata(&'a Value),
     Lua(&'a str),
 }
 
 impl Filter<'_> {
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         match self {
             Self::Ours(configuration) => &configuration.filter,
             Self::HeaderToMetadata(_) => "header_to_metadata",
@@ -72,7 +72,7 @@ impl Filter<'_> {
 
 /// The filters in the order in which a request passes them: plugins by phase and by falling priority, then what
 /// `EnvoyFilter`s insert before the router, by rising priority and in the order of their patches.
-fn chain<'a>(overlay: &Overlay<'a>) -> Vec<Step<'a>> {
+pub(super) fn chain<'a>(overlay: &Overlay<'a>) -> Vec<Step<'a>> {
     let mut steps = Vec::new();
     for resource in overlay.resources {
         let priority = resource.at("/spec/priority").and_then(Value::as_i64).unwrap_or(0);
@@ -269,7 +269,7 @@ fn readers(
 }
 
 /// The headers that routes match on, with the value if it must be exactly one.
-fn matched_headers<'a>(overlay: &Overlay<'a>) -> Vec<(&'a Resource, &'a str, Option<&'a str>)> {
+pub(super) fn matched_headers<'a>(overlay: &Overlay<'a>) -> Vec<(&'a Resource, &'a str, Option<&'a str>)> {
     let mut found = Vec::new();
     for route in overlay.resources.iter().filter(|r| r.kind() == "VirtualService") {
         for one in route.list("/spec/http").iter().flat_map(|rule| items(rule, "/match")) {

@@ -1,0 +1,228 @@
+//! `claim-headers`: at which point of a proxy it runs, and who verifies the tokens.
+
+use serde_json::Value;
+
+use super::{Overlay, Place, belief, subsets};
+use crate::Problem;
+use crate::embedded;
+use crate::resource::{Resource, items, text};
+
+const FILTER: &str = "claim-headers";
+/// They act upon headers that `claim-headers` sets, or replace what it has yet to see.
+const LATER: [&str; 2] = ["dynamic-subset", "kserve-transcoder"];
+
+/// One `claim-headers` of an overlay.
+pub(super) struct Instance<'a> {
+    pub(super) resource: &'a Resource,
+    pub(super) proxy: Option<(Place, String)>,
+    pub(super) config: Value,
+}
+
+impl Instance<'_> {
+    fn builtin(&self) -> bool {
+        text(&self.config, "/source") == "builtin"
+    }
+
+    /// The names of the headers that it sets.
+    pub(super) fn headers(&self) -> impl Iterator<Item = &str> {
+        items(&self.config, "/map").iter().map(|rule| text(rule, "/header"))
+    }
+
+    pub(super) fn strips(&self, header: &str) -> bool {
+        items(&self.config, "/strip").iter().any(|name| name == header)
+    }
+
+    fn wrong(&self, reason: impl Into<String>) -> Problem {
+        Problem::new(self.resource, reason)
+    }
+}
+
+/// Whether two names of headers are one to a server that takes `_` and `-` for the same.
+pub(super) fn same(one: &str, other: &str) -> bool {
+    let fold = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+    fold(one) == fold(other)
+}
+
+/// Everything that is wrong with an overlay in which `claim-headers` is; nothing elsewhere.
+pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
+    let instances = instances(overlay);
+    let mut problems = Vec::new();
+    for instance in &instances {
+        problems.extend(point(instance));
+        problems.extend(verifier(overlay, instance));
+        problems.extend(order(overlay, instance));
+        problems.extend(policies(overlay, instance));
+    }
+    problems.extend(kept_tokens(overlay, &instances));
+    problems.extend(belief::check(overlay, &instances));
+    problems
+}
+
+pub(super) fn instances<'a>(overlay: &Overlay<'a>) -> Vec<Instance<'a>> {
+    let mut found = Vec::new();
+    for resource in overlay.resources {
+        let configurations = embedded::configurations(resource).unwrap_or_default();
+        for configuration in configurations.into_iter().filter(|c| c.filter == FILTER) {
+            let config = serde_json::from_str(&configuration.json).unwrap_or_default();
+            let proxy = overlay.proxy(resource);
+            found.push(Instance { resource, proxy, config });
+        }
+    }
+    found
+}
+
+/// The phase of a plugin, and the ports that it is for. An `EnvoyFilter`'s point has rules of its own.
+fn point(instance: &Instance<'_>) -> Vec<Problem> {
+    let plugin = instance.resource;
+    if plugin.kind() == "EnvoyFilter" {
+        return Vec::new();
+    }
+    let mut problems = Vec::new();
+    let reason = match (instance.builtin(), plugin.text("/spec/phase")) {
+        (false, "AUTHZ") | (true, "AUTHN") => None,
+        (false, "AUTHN") => {
+            Some("phase AUTHN comes before RequestAuthentication: there are never any claims")
+        }
+        (true, "AUTHZ") => Some(
+            "phase AUTHZ comes after RequestAuthentication, which may take the token off: builtin is for AUTHN",
+        ),
+        _ => Some(
+            "this phase comes after authorisation: an AuthorizationPolicy would believe a client's own header",
+        ),
+    };
+    problems.extend(reason.map(|reason| instance.wrong(reason)));
+    if plugin.list("/spec/match").iter().any(|one| one.get("ports").is_some()) {
+        problems.push(
+            instance
+                .wrong("is for some ports only: on the others, clients' own headers would not be taken off"),
+        );
+    }
+    problems
+}
+
+/// Who verifies what this instance maps.
+fn verifier(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let authentications: Vec<_> = at(overlay, "RequestAuthentication", instance).collect();
+    if instance.builtin() {
+        for issuer in items(&instance.config, "/issuers") {
+            if items(issuer, "/audiences").is_empty() {
+                problems.push(instance.wrong("an issuer without audiences: tokens for anyone are believed"));
+            }
+        }
+        if let Some(other) = authentications.first().filter(|_| instance.strips("authorization")) {
+            problems.push(
+                instance.wrong(format!("takes off the token that {}, which comes later, is for", other.id())),
+            );
+        }
+        return problems;
+    }
+    if authentications.is_empty() {
+        problems.push(
+            instance.wrong("maps what RequestAuthentication verified, and there is none for this proxy here"),
+        );
+    }
+    let payload = text(&instance.config, "/metadata/payload_header");
+    for authentication in authentications {
+        for rule in authentication.list("/spec/jwtRules") {
+            if items(rule, "/audiences").is_empty() {
+                problems.push(Problem::new(
+                    authentication,
+                    "a rule without audiences: tokens for anyone are believed",
+                ));
+            }
+            let passed_on = text(rule, "/outputPayloadToHeader");
+            if passed_on != payload {
+                problems.push(instance.wrong(format!(
+                    "reads claims in {payload:?}, and {} writes them to {passed_on:?}",
+                    authentication.id()
+                )));
+            }
+            for claim in items(rule, "/outputClaimToHeaders") {
+                let header = text(claim, "/header");
+                if instance.headers().any(|mapped| same(mapped, header)) {
+                    let reason = format!("writes {header}, which {} writes, too", instance.resource.id());
+                    problems.push(Problem::new(authentication, reason));
+                }
+            }
+        }
+    }
+    problems
+}
+
+/// What acts upon headers comes after the filter that sets them.
+fn order(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
+    let steps = subsets::chain(overlay);
+    let here: Vec<_> = steps.iter().filter(|step| overlay.proxy(step.resource) == instance.proxy).collect();
+    let Some(own) = here.iter().position(|step| step.filter.name() == FILTER) else { return Vec::new() };
+    let mut problems = Vec::new();
+    for (index, step) in here.iter().enumerate().filter(|(_, step)| LATER.contains(&step.filter.name())) {
+        let name = step.filter.name();
+        if step.place == here[own].place && step.resource != here[own].resource {
+            problems.push(Problem::new(
+                step.resource,
+                format!("has the priority of {}: which comes first is chance", instance.resource.id()),
+            ));
+        } else if index < own {
+            problems.push(Problem::new(
+                step.resource,
+                format!("{name} comes before claim-headers: it would act upon clients' own headers"),
+            ));
+        }
+    }
+    problems
+}
+
+/// What an `EnvoyFilter` inserts comes after authorisation.
+fn policies(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
+    if instance.resource.kind() != "EnvoyFilter" {
+        return Vec::new();
+    }
+    let mut problems = Vec::new();
+    for policy in at(overlay, "AuthorizationPolicy", instance) {
+        let rules = policy.list("/spec/rules").iter().flat_map(|rule| items(rule, "/when"));
+        let read = rules.filter_map(|when| header_of(text(when, "/key")));
+        for header in read.filter(|header| instance.headers().any(|mapped| same(mapped, header))) {
+            let reason = format!(
+                "asks for {header} before {} has taken off a client's own: ask for request.auth.claims",
+                instance.resource.id()
+            );
+            problems.push(Problem::new(policy, reason));
+        }
+    }
+    problems
+}
+
+/// `user_class` of `request.headers[user_class]`.
+pub(super) fn header_of(key: &str) -> Option<&str> {
+    key.strip_prefix("request.headers[")?.strip_suffix(']')
+}
+
+/// A filter at a waypoint needs the token, so the gateway must let it pass.
+fn kept_tokens(overlay: &Overlay<'_>, instances: &[Instance<'_>]) -> Vec<Problem> {
+    let at_gateway = |proxy: &Option<(Place, String)>| proxy.as_ref().is_some_and(|p| p.0 == Place::Gateway);
+    if instances.iter().all(|instance| at_gateway(&instance.proxy)) {
+        return Vec::new();
+    }
+    let mut problems = Vec::new();
+    for instance in instances.iter().filter(|instance| at_gateway(&instance.proxy)) {
+        if instance.strips("authorization") {
+            problems.push(instance.wrong("takes off the token that the filter at the waypoint verifies"));
+        }
+        for authentication in at(overlay, "RequestAuthentication", instance) {
+            let kept = |rule: &Value| rule.get("forwardOriginalToken") == Some(&Value::Bool(true));
+            if !authentication.list("/spec/jwtRules").iter().all(kept) {
+                let reason =
+                    "takes off the token that the filter at the waypoint needs: forwardOriginalToken";
+                problems.push(Problem::new(authentication, reason));
+            }
+        }
+    }
+    problems
+}
+
+/// The resources of a kind that apply to the instance's proxy.
+fn at<'a>(overlay: &Overlay<'a>, kind: &str, instance: &Instance<'_>) -> impl Iterator<Item = &'a Resource> {
+    let here = |r: &&Resource| r.kind() == kind && overlay.proxy(r) == instance.proxy;
+    overlay.resources.iter().filter(here).collect::<Vec<_>>().into_iter()
+}
