@@ -25,7 +25,7 @@ pub fn models_python() -> Option<PathBuf> {
 
 /// A running MLServer. It is ended when dropped.
 ///
-/// Its models: `affine` (FP32 `x` of shape `[n, 4]` to `y` of `[n, 3]`, `y = W x + b` with the numbers of
+/// Its models, unless others are asked for: `affine` (FP32 `x` of shape `[n, 4]` to `y` of `[n, 3]`, `y = W x + b` with the numbers of
 /// `models/mlserver/affine/weights.json`), `concat` (BYTES `a` and `b` to `ab`), and `identity` (any inputs,
 /// returned as outputs). Each prints what it got, one JSON object a line, which [`MlServer::seen`] reads.
 pub struct MlServer {
@@ -40,7 +40,17 @@ impl MlServer {
     /// # Errors
     /// If it ends (MLServer missing in that environment, for example) or is not ready in time.
     pub fn start(python: &Path) -> Result<Self, Error> {
-        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mlserver");
+        Self::start_with(python, "mlserver")
+    }
+
+    /// As [`start`](Self::start), with the models of the folder `models/FOLDER`; their code is that of
+    /// `models/mlserver/runtimes.py`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(python: &Path, folder: &str) -> Result<Self, Error> {
+        let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let (models, code) = (all.join(folder), all.join("mlserver"));
         let [http, grpc, metrics] = free_ports(3)?[..] else {
             return Err(Error::Protocol("no ports".into()));
         };
@@ -56,6 +66,7 @@ impl MlServer {
             // Workers of its own would each need a second to start, and answer no better.
             ("MLSERVER_PARALLEL_WORKERS", "0".to_owned()),
             ("MLSERVER_DEBUG", "false".to_owned()),
+            ("PYTHONPATH", code.display().to_string()),
             ("PYTHONUNBUFFERED", "1".to_owned()),
             ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
         ] {

@@ -1,33 +1,38 @@
 //! The bootstraps of `envoy/`, run as they are but for their ports.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use crate::envoy::{Envoy, Options};
 use crate::error::Error;
 use crate::repository;
 
-/// What the shipped bootstraps listen on, and what is put there instead: a port of the kernel's choice.
-const LISTENER: (&str, &str) =
-    ("address: 127.0.0.1, port_value: 8080 ", "address: 127.0.0.1, port_value: 0 ");
-/// Where they expect the model server.
-const MODEL_SERVER: &str = "address: 127.0.0.1, port_value: 8081 ";
-
-/// Starts `binary` with the bootstrap `envoy/NAME` in front of a gRPC server of the caller's. Everything else is
-/// as shipped, so `dist/` must have been filled.
+/// Starts `binary` with the bootstrap `envoy/NAME`, its listeners (8080, and 8180 where there is a second one) on
+/// ports of the kernel's choice, in front of the caller's gRPC servers in place of those on 8081, 8082 and so on.
+/// Everything else is as shipped, so `dist/` must have been filled.
 ///
 /// # Errors
 /// If there is no such file, or its ports are not where this function replaces them, or as [`Envoy::start`].
-pub fn start_shipped(binary: &Path, name: &str, model_server: SocketAddr) -> Result<Envoy, Error> {
+pub fn start_shipped(binary: &Path, name: &str, model_servers: &[SocketAddr]) -> Result<Envoy, Error> {
     let path = repository().join("envoy").join(name);
-    let text = fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
-    let replaced = |text: String, from: &str, to: &str| match text.contains(from) {
-        true => Ok(text.replace(from, to)),
-        false => Err(Error::Protocol(format!("{from:?} is not in {}", path.display()))),
-    };
-    let text = replaced(text, LISTENER.0, LISTENER.1)?;
-    let server = format!("address: {}, port_value: {} ", model_server.ip(), model_server.port());
-    let text = replaced(text, MODEL_SERVER, &server)?;
+    let mut text = fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    text = replaced(&text, 8080, free).ok_or_else(|| not_there(8080, &path))?;
+    text = replaced(&text, 8180, free).unwrap_or(text);
+    for (port, server) in (8081..).zip(model_servers) {
+        text = replaced(&text, port, *server).ok_or_else(|| not_there(port, &path))?;
+    }
     Envoy::start(binary, &text, &Options::default())
+}
+
+/// `text` with another address wherever it has this port; nothing if it has it nowhere.
+fn replaced(text: &str, port: u16, to: SocketAddr) -> Option<String> {
+    let from = format!("address: 127.0.0.1, port_value: {port} ");
+    let to = format!("address: {}, port_value: {} ", to.ip(), to.port());
+    text.contains(&from).then(|| text.replace(&from, &to))
+}
+
+fn not_there(port: u16, path: &Path) -> Error {
+    Error::Protocol(format!("no address with port {port} is in {}", path.display()))
 }

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 fn through(envoy: &Installed, python: PathBuf, bootstrap: &str) {
     let server = MlServer::start(&python).unwrap();
-    let envoy = start_shipped(&envoy.path, bootstrap, server.grpc()).unwrap();
+    let envoy = start_shipped(&envoy.path, bootstrap, &[server.grpc()]).unwrap();
     let address = *envoy.listeners().values().next().unwrap();
     assert_understood(&client(&python, "triton_client.py", address, &[]));
     // The five that were answered and the one of a wrong shape reached a model.
