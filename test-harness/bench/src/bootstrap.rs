@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::column::Column;
+use crate::exchange::{SUBSET_HEADER, SUBSET_KEY};
+use crate::row::Row;
 
 /// The listener's name.
 pub(crate) const LISTENER: &str = "bench";
@@ -35,7 +37,7 @@ impl Setup {
         let version = String::from_utf8_lossy(&printed.stdout);
         let version = version.split_once("version: ").map_or("", |(_, version)| version).trim().to_owned();
         let setup = Self { envoy, version, dist: dist.to_owned(), descriptors };
-        for filter in [setup.wasm(), setup.native()] {
+        for filter in [setup.wasm("kserve_transcoder"), setup.wasm("dynamic_subset"), setup.native()] {
             if !filter.is_file() {
                 return Err(format!("{} is missing: `cargo xtask build` makes it", filter.display()).into());
             }
@@ -44,18 +46,23 @@ impl Setup {
     }
 
     /// Starts the Envoy of `column`, one worker, in front of clusters of these names and addresses.
-    pub(crate) fn start(&self, column: Column, clusters: &[(&str, SocketAddr)]) -> Result<e2e::Envoy> {
+    pub(crate) fn start(
+        &self,
+        row: Row,
+        column: Column,
+        clusters: &[(&str, SocketAddr)],
+    ) -> Result<e2e::Envoy> {
         let options = e2e::Options {
             concurrency: 1,
             log_level: "warning".into(),
             ready_within: READY_WITHIN,
             ..e2e::Options::default()
         };
-        Ok(e2e::Envoy::start(&self.envoy, &self.bootstrap(column, clusters), &options)?)
+        Ok(e2e::Envoy::start(&self.envoy, &self.bootstrap(row, column, clusters), &options)?)
     }
 
-    fn wasm(&self) -> PathBuf {
-        self.dist.join("kserve_transcoder.wasm")
+    fn wasm(&self, filter: &str) -> PathBuf {
+        self.dist.join(format!("{filter}.wasm"))
     }
 
     fn native(&self) -> PathBuf {
@@ -63,12 +70,20 @@ impl Setup {
     }
 
     /// Everything but the filter is Envoy's default in every column, buffer limits included.
-    fn bootstrap(&self, column: Column, clusters: &[(&str, SocketAddr)]) -> String {
-        let protocol = match column {
+    fn bootstrap(&self, row: Row, column: Column, clusters: &[(&str, SocketAddr)]) -> String {
+        let protocol = match row.speaks_as(column) {
             Column::Passthrough => "http_protocol_options",
             Column::Stock | Column::Wasm | Column::Native | Column::Grpc => "http2_protocol_options",
         };
-        let clusters: String = clusters.iter().map(|(name, at)| cluster(name, *at, protocol)).collect();
+        // Only a request whose key came through has an endpoint.
+        let fallback = match (row, column) {
+            (Row::Subset, Column::Passthrough) => Some("ANY_ENDPOINT"),
+            (Row::Subset, _) => Some("NO_FALLBACK"),
+            _ => None,
+        };
+        let clusters: String =
+            clusters.iter().map(|(name, at)| cluster(name, *at, protocol, fallback)).collect();
+        let filters = if row == Row::Subset { self.subset_filters(column) } else { self.transcoder(column) };
         format!(
             r#"static_resources:
   listeners:
@@ -87,22 +102,21 @@ impl Setup {
               routes:
               - match: {{ prefix: / }}
                 route: {{ cluster_header: {CLUSTER_HEADER}, timeout: 0s }}
-          http_filters:
-{filter}
+          http_filters:{filters}
           - name: envoy.filters.http.router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
   clusters:
-{clusters}"#,
-            filter = self.filter(column),
+{clusters}"#
         )
     }
 
-    fn filter(&self, column: Column) -> String {
+    fn transcoder(&self, column: Column) -> String {
         match column {
             Column::Passthrough | Column::Grpc => String::new(),
             Column::Stock => format!(
-                r#"          - name: stock
+                r#"
+          - name: stock
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder
               proto_descriptor: {descriptors:?}
@@ -114,36 +128,80 @@ impl Setup {
                 descriptors = self.descriptors,
                 service = kserve_proto::SERVICE,
             ),
-            Column::Wasm => format!(
-                r#"          - name: wasm
+            Column::Wasm => self.wasm_filter("kserve_transcoder", "{}"),
+            Column::Native => self.native_filter("kserve_transcoder", "{}"),
+        }
+    }
+
+    /// Each but passthrough puts the header's value into the load balancer's metadata, and takes the header away.
+    fn subset_filters(&self, column: Column) -> String {
+        let to_metadata = |header: &str| {
+            format!(
+                r#"
+          - name: envoy.filters.http.header_to_metadata
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config
+              request_rules:
+              - header: {header}
+                on_header_present: {{ metadata_namespace: envoy.lb, key: {SUBSET_KEY} }}
+                remove: true"#
+            )
+        };
+        let rule = format!(r#"{{"header": "{SUBSET_HEADER}", "key": "{SUBSET_KEY}"}}"#);
+        match column {
+            Column::Passthrough | Column::Grpc => String::new(),
+            Column::Stock => to_metadata(SUBSET_HEADER),
+            Column::Wasm => {
+                let ours = self.wasm_filter("dynamic_subset", &format!(r#"{{"rules": [{rule}]}}"#));
+                ours + &to_metadata(&format!("x-subset-{SUBSET_KEY}"))
+            }
+            Column::Native => {
+                let config = format!(r#"{{"rules": [{rule}], "emit_headers": false}}"#);
+                self.native_filter("dynamic_subset", &config)
+            }
+        }
+    }
+
+    fn wasm_filter(&self, filter: &str, config: &str) -> String {
+        format!(
+            r#"
+          - name: wasm
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
               config:
-                name: kserve-transcoder
+                name: {filter}
                 failure_policy: FAIL_CLOSED
                 vm_config:
                   runtime: envoy.wasm.runtime.v8
                   code: {{ local: {{ filename: {module:?} }} }}
-                configuration: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: "{{}}" }}"#,
-                module = self.wasm(),
-            ),
-            Column::Native => format!(
-                r#"          - name: native
+                configuration: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config:?} }}"#,
+            module = self.wasm(filter),
+        )
+    }
+
+    fn native_filter(&self, filter: &str, config: &str) -> String {
+        format!(
+            r#"
+          - name: native
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
               dynamic_module_config:
                 module: {{ local: {{ filename: {module:?} }} }}
                 do_not_close: true
-              filter_name: kserve_transcoder
-              filter_config: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: "{{}}" }}"#,
-                module = self.native(),
-            ),
-        }
+              filter_name: {filter}
+              filter_config: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config:?} }}"#,
+            module = self.native(),
+        )
     }
 }
 
-fn cluster(name: &str, at: SocketAddr, protocol: &str) -> String {
+fn cluster(name: &str, at: SocketAddr, protocol: &str, fallback: Option<&str>) -> String {
     let (address, port) = (at.ip(), at.port());
+    let subsets = fallback.map_or(String::new(), |fallback| {
+        format!(
+            "    lb_subset_config: {{ fallback_policy: {fallback}, subset_selectors: [{{ keys: [{SUBSET_KEY}] }}] }}\n"
+        )
+    });
     format!(
         r#"  - name: {name}
     type: STATIC
@@ -151,11 +209,12 @@ fn cluster(name: &str, at: SocketAddr, protocol: &str) -> String {
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: {{ {protocol}: {{}} }}
-    load_assignment:
+{subsets}    load_assignment:
       cluster_name: {name}
       endpoints:
       - lb_endpoints:
         - endpoint: {{ address: {{ socket_address: {{ address: {address}, port_value: {port} }} }} }}
+          metadata: {{ filter_metadata: {{ envoy.lb: {{ {SUBSET_KEY}: "true" }} }} }}
 "#
     )
 }

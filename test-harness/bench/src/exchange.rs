@@ -12,6 +12,11 @@ pub(crate) const JSON_PATH: &str = "/v2/models/m/infer";
 /// The length of the JSON part of a body with binary tensors behind it.
 pub(crate) const JSON_LENGTH: &str = "inference-header-content-length";
 
+/// The header that picks the subset in [`Row::Subset`].
+pub(crate) const SUBSET_HEADER: &str = "x-model-format-tensorflow";
+/// The key of the subset that it picks.
+pub(crate) const SUBSET_KEY: &str = "model.format.tensorflow";
+
 /// What a client sends, what the server behind Envoy answers, and what numbers are in both.
 pub(crate) struct Exchange {
     /// Headers of the request beyond those that every request has.
@@ -32,6 +37,10 @@ impl Exchange {
     pub(crate) fn new(row: Row, column: Column, side: usize, megabyte: usize) -> Result<Self, &'static str> {
         let tiny = Tensor::tiny;
         match row {
+            Row::Subset if column == Column::Grpc => {
+                Err("the subset is picked by a header, whatever the body")
+            }
+            Row::Subset => Ok(Self::subset()),
             Row::Tiny => Ok(Self::json(column, &tiny(), &tiny(), form_for(column, Form::Raw))),
             Row::Request(digits) => {
                 let form = form_for(column, Form::Raw);
@@ -57,9 +66,18 @@ impl Exchange {
         }
     }
 
-    /// A 1x4 tensor both ways, as [`Row::Tiny`] has it.
-    pub(crate) fn tiny(column: Column) -> Self {
+    /// What memory is measured above: a 1x4 tensor both ways, as [`Row::Tiny`] has it, or what `row` has itself.
+    pub(crate) fn tiny(row: Row, column: Column) -> Self {
+        if row == Row::Subset {
+            return Self::subset();
+        }
         Self::json(column, &Tensor::tiny(), &Tensor::tiny(), form_for(column, Form::Raw))
+    }
+
+    fn subset() -> Self {
+        let mut exchange = Self::json(Column::Passthrough, &Tensor::tiny(), &Tensor::tiny(), Form::Raw);
+        exchange.headers.push((SUBSET_HEADER, "true".to_owned()));
+        exchange
     }
 
     fn json(column: Column, input: &Tensor, output: &Tensor, form: Form) -> Self {

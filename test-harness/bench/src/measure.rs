@@ -16,7 +16,7 @@ use crate::row::Row;
 use crate::upstream::{Recorder, Upstream};
 use crate::verify;
 
-/// Connections of [`Row::Tiny`].
+/// Connections of the rows that are measured at once.
 pub(crate) const CONNECTIONS: usize = 16;
 /// Requests at once when memory is looked at.
 const AT_ONCE: usize = 4;
@@ -89,7 +89,7 @@ fn in_new_processes(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
     for column in Column::ALL {
         match Exchange::new(row, column, plan.side, plan.megabyte) {
             Ok(exchange) => {
-                let stand = Stand::start(column, exchange, setup).map_err(|e| in_column(column, e))?;
+                let stand = Stand::start(row, column, exchange, setup).map_err(|e| in_column(column, e))?;
                 stands.push(stand);
             }
             Err(why) => unable.push((column, Err(why))),
@@ -104,7 +104,7 @@ fn in_new_processes(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
             let at = (round + turn) % stands.len();
             let stand = &mut stands[at];
             let measured = match row {
-                Row::Tiny => stand.round_at_once(plan.concurrent_round),
+                row if row.is_at_once() => stand.round_at_once(plan.concurrent_round),
                 _ => stand.round(plan.of(row).requests_per_round),
             };
             measured.map_err(|e| in_column(stand.column, e))?;
@@ -123,6 +123,8 @@ fn in_column(column: Column, error: impl std::fmt::Display) -> String {
 /// An Envoy with servers behind it and a client before it.
 struct Stand {
     column: Column,
+    /// The column whose protocols it speaks.
+    speaks: Column,
     envoy: e2e::Envoy,
     client: Client,
     request: Prepared,
@@ -133,12 +135,14 @@ struct Stand {
 
 impl Stand {
     /// Starts everything, measures memory, and checks every answer while doing so.
-    fn start(column: Column, exchange: Exchange, setup: &Setup) -> Result<Self> {
-        let tiny = Exchange::tiny(column);
-        let server = Upstream::start(column, &exchange.answer)?;
-        let tiny_server = Upstream::start(column, &tiny.answer)?;
-        let recorder = Recorder::start(column, &tiny.answer)?;
+    fn start(row: Row, column: Column, exchange: Exchange, setup: &Setup) -> Result<Self> {
+        let tiny = Exchange::tiny(row, column);
+        let speaks = row.speaks_as(column);
+        let server = Upstream::start(speaks, &exchange.answer)?;
+        let tiny_server = Upstream::start(speaks, &tiny.answer)?;
+        let recorder = Recorder::start(speaks, &tiny.answer)?;
         let mut envoy = setup.start(
+            row,
             column,
             &[
                 ("measured", server.address()),
@@ -147,21 +151,21 @@ impl Stand {
             ],
         )?;
         let address = envoy.address(LISTENER)?;
-        let mut client = Client::open(column, address)?;
+        let mut client = Client::open(speaks, address)?;
         let mut reply = Reply::default();
 
-        client.exchange(&Prepared::new(column, &tiny, "tiny"), &mut reply)?;
-        verify::answer(column, &tiny, &reply)?;
+        client.exchange(&Prepared::new(speaks, &tiny, "tiny"), &mut reply)?;
+        verify::answer(speaks, &tiny, &reply)?;
         settle(&mut envoy)?;
         let idle_bytes = envoy.process().memory()?.resident;
 
-        let request = Prepared::new(column, &exchange, "measured");
+        let request = Prepared::new(speaks, &exchange, "measured");
         let peak_of_one = peak(&mut envoy, idle_bytes, || client.exchange(&request, &mut reply))?;
-        verify::answer(column, &exchange, &reply)?;
+        verify::answer(speaks, &exchange, &reply)?;
         let answer_bytes = reply.body.len();
-        let peak_of_four = peak(&mut envoy, idle_bytes, || all_at_once(column, address, &request))?;
+        let peak_of_four = peak(&mut envoy, idle_bytes, || all_at_once(speaks, address, &request))?;
 
-        client.exchange(&Prepared::new(column, &exchange, "recorder"), &mut reply)?;
+        client.exchange(&Prepared::new(speaks, &exchange, "recorder"), &mut reply)?;
         verify::request(&exchange, &recorder)?;
 
         let request_bytes = exchange.body.len();
@@ -173,11 +177,11 @@ impl Stand {
             peak_of_four,
             ..Numbers::default()
         };
-        Ok(Self { column, envoy, client, request, reply, numbers, _server: server })
+        Ok(Self { column, speaks, envoy, client, request, reply, numbers, _server: server })
     }
 
     fn warm_up(&mut self, row: Row, plan: &Plan) -> Result<()> {
-        if row == Row::Tiny {
+        if row.is_at_once() {
             self.round_at_once(plan.concurrent_round)?;
         } else {
             self.round(plan.of(row).warm_up)?;
@@ -202,8 +206,8 @@ impl Stand {
     /// Requests on all connections, each sent when the one before is answered.
     fn round_at_once(&mut self, duration: Duration) -> Result<()> {
         let address = self.envoy.address(LISTENER)?;
-        let (column, request) = (self.column, &self.request);
-        let connect = |_| Client::open(column, address);
+        let (speaks, request) = (self.speaks, &self.request);
+        let connect = |_| Client::open(speaks, address);
         let clients = (0..CONNECTIONS).map(connect).collect::<Result<Vec<_>>>()?;
         let before = settle(&mut self.envoy)?;
         let stop = AtomicBool::new(false);
@@ -240,8 +244,8 @@ impl Stand {
 }
 
 /// One request on each of several new connections.
-fn all_at_once(column: Column, address: std::net::SocketAddr, request: &Prepared) -> Result<()> {
-    let connect = |_| Client::open(column, address);
+fn all_at_once(speaks: Column, address: std::net::SocketAddr, request: &Prepared) -> Result<()> {
+    let connect = |_| Client::open(speaks, address);
     let clients = (0..AT_ONCE).map(connect).collect::<Result<Vec<_>>>()?;
     let begin = &Barrier::new(AT_ONCE);
     let served = thread::scope(|scope| {

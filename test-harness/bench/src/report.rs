@@ -88,16 +88,17 @@ impl Measured {
         let extra_to_stock = part(extra_cpu, stock.and_then(extra_of));
         let rate_to_stock = part(per_second, stock.and_then(rate_of));
         let reached = match self.row {
-            Row::Tiny => column.goal_of_tiny().zip(rate_to_stock).map(|(goal, rate)| rate >= goal),
-            _ => column.goal().zip(extra_to_stock).map(|(goal, extra)| extra <= goal),
+            Row::Tiny => self.row.goal_of_rate(column).zip(rate_to_stock).map(|(goal, rate)| rate >= goal),
+            row => row.goal_of_cpu(column).zip(extra_to_stock).map(|(goal, extra)| extra <= goal),
         };
         let json_bytes = self.numbers(Column::Passthrough).map(|n| n.request_bytes.max(n.answer_bytes));
         let per_megabyte = |(extra, bytes): (f64, usize)| extra / (bytes as f64 / 1e6);
         let extra_per_megabyte = extra_cpu.zip(json_bytes).filter(|_| self.row.grows()).map(per_megabyte);
         let fits = |own: u64, stock: u64| own <= stock + MEMORY_NOISE;
-        let memory_reached = column.goal().zip(stock).map(|(_, stock)| {
-            fits(numbers.peak_of_one, stock.peak_of_one) && fits(numbers.peak_of_four, stock.peak_of_four)
-        });
+        let memory_reached =
+            matches!(column, Column::Wasm | Column::Native).then_some(stock).flatten().map(|stock| {
+                fits(numbers.peak_of_one, stock.peak_of_one) && fits(numbers.peak_of_four, stock.peak_of_four)
+            });
         Compared {
             cpu: median(&numbers.cpu),
             latency: median(&numbers.latency),
@@ -128,8 +129,8 @@ fn column_json(measured: &Measured, column: Column, numbers: &Numbers) -> Value 
     let compared = measured.compared(column, numbers);
     let ms = |duration: &Duration| duration.as_secs_f64() * 1e3;
     let goal = match measured.row {
-        Row::Tiny => column.goal_of_tiny(),
-        _ => column.goal().filter(|_| compared.extra_to_stock.is_some()),
+        Row::Tiny => measured.row.goal_of_rate(column),
+        row => row.goal_of_cpu(column).filter(|_| compared.extra_to_stock.is_some()),
     };
     json!({
         "column": column.name(),

@@ -1,5 +1,6 @@
 //! The exchanges that are measured.
 
+use crate::column::Column;
 use crate::tensor::Digits;
 
 /// One exchange, measured in every column that can serve it.
@@ -7,6 +8,8 @@ use crate::tensor::Digits;
 pub(crate) enum Row {
     /// A 1x4 tensor in, a 1x4 tensor out, on 16 connections at once.
     Tiny,
+    /// JSON to a server that speaks it, and a header that picks the server's subset; on 16 connections at once.
+    Subset,
     /// A large tensor in, a 1x4 tensor out.
     Request(Digits),
     /// A 1x4 tensor in, a large tensor out.
@@ -57,8 +60,9 @@ pub(crate) enum Form {
 
 impl Row {
     /// All, in the table's order.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Tiny,
+        Self::Subset,
         Self::Request(Digits::Three),
         Self::Request(Digits::Nine),
         Self::Request(Digits::Seventeen),
@@ -78,6 +82,37 @@ impl Row {
         Self::GrowingResponse(Megabytes::SixtyFour),
     ];
 
+    /// Whether its requests are sent on several connections at once.
+    pub(crate) fn is_at_once(self) -> bool {
+        matches!(self, Self::Tiny | Self::Subset)
+    }
+
+    /// The column whose protocols a column speaks on both sides of Envoy.
+    pub(crate) fn speaks_as(self, column: Column) -> Column {
+        if self == Self::Subset { Column::Passthrough } else { column }
+    }
+
+    /// The most CPU over passthrough that is wanted of a column, in parts of what stock takes over passthrough.
+    pub(crate) fn goal_of_cpu(self, column: Column) -> Option<f64> {
+        match (self, column) {
+            (Self::Tiny, _) => None,
+            (Self::Subset, Column::Native) => Some(1.0),
+            (Self::Subset, _) => None,
+            (_, Column::Wasm) => Some(1.0 / 6.0),
+            (_, Column::Native) => Some(1.0 / 10.0),
+            (_, Column::Passthrough | Column::Stock | Column::Grpc) => None,
+        }
+    }
+
+    /// The fewest requests per second that are wanted of a column, in parts of what stock serves.
+    pub(crate) fn goal_of_rate(self, column: Column) -> Option<f64> {
+        match (self, column) {
+            (Self::Tiny, Column::Wasm) => Some(1.0),
+            (Self::Tiny, Column::Native) => Some(1.4),
+            _ => None,
+        }
+    }
+
     /// Whether it is one of a series of sizes.
     pub(crate) fn grows(self) -> bool {
         matches!(self, Self::GrowingRequest(_) | Self::GrowingResponse(_))
@@ -87,6 +122,7 @@ impl Row {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Tiny => "tiny",
+            Self::Subset => "subset",
             Self::Request(Digits::Three) => "request_3",
             Self::Request(Digits::Nine) => "request_9",
             Self::Request(Digits::Seventeen) => "request_17",
@@ -111,6 +147,7 @@ impl Row {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Tiny => "tiny: 1x4 both ways, 16 connections",
+            Self::Subset => "a header picks the subset: JSON passed on, 16 connections",
             Self::Request(Digits::Three) => "request, numbers of 3 digits",
             Self::Request(Digits::Nine) => "request, shortest FP32 numbers (7 to 9 digits)",
             Self::Request(Digits::Seventeen) => "request, numbers of 17 digits",

@@ -74,8 +74,8 @@ fn block(out: &mut String, measured: &Measured) {
         .map_or(String::new(), |n| format!("{} in, {} out", size(n.request_bytes), size(n.answer_bytes)));
     let _ = writeln!(out, "\n{} ({sizes})", measured.row.title());
     let heads = match measured.row {
-        Row::Tiny => {
-            ["requests/s", "of stock's", "goal", "CPU us", "over pass", "of stock's", "peak+ MiB", "goal"]
+        row if row.is_at_once() => {
+            ["requests/s", "of stock's", "goal", "CPU us", "over pass", "of stock's", "goal", "peak+ MiB"]
         }
         _ => ["latency ms", "CPU ms", "over pass", "of stock's", "goal", "peak+ MiB", "4 at once", "goal"],
     };
@@ -85,8 +85,8 @@ fn block(out: &mut String, measured: &Measured) {
             Ok(numbers) => {
                 let compared = measured.compared(*column, numbers);
                 let cells = match measured.row {
-                    Row::Tiny => tiny(*column, numbers, compared),
-                    _ => large(*column, numbers, compared),
+                    row if row.is_at_once() => at_once(row, *column, numbers, compared),
+                    row => large(row, *column, numbers, compared),
                 };
                 line(out, column.name(), &cells);
             }
@@ -97,31 +97,31 @@ fn block(out: &mut String, measured: &Measured) {
     }
 }
 
-fn large(column: Column, numbers: &Numbers, compared: Compared) -> [String; 8] {
+fn large(row: Row, column: Column, numbers: &Numbers, compared: Compared) -> [String; 8] {
     let ours = |value: Option<f64>| value.filter(|_| column != Column::Passthrough);
     [
         ms(compared.latency),
         ms(compared.cpu),
         cell(ours(compared.extra_cpu.map(|seconds| seconds * 1e3)), 1),
         cell(ours(compared.extra_to_stock), 3),
-        goal(column.goal().filter(|_| compared.extra_to_stock.is_some()), "<=", compared.reached),
+        goal(row.goal_of_cpu(column).filter(|_| compared.extra_to_stock.is_some()), "<=", compared.reached),
         mib(numbers.peak_of_one),
         mib(numbers.peak_of_four),
         verdict(compared.memory_reached),
     ]
 }
 
-fn tiny(column: Column, numbers: &Numbers, compared: Compared) -> [String; 8] {
+fn at_once(row: Row, column: Column, numbers: &Numbers, compared: Compared) -> [String; 8] {
     let ours = |value: Option<f64>| value.filter(|_| column != Column::Passthrough);
     [
         cell(compared.per_second, 0),
         cell(compared.rate_to_stock, 2),
-        goal(column.goal_of_tiny(), ">=", compared.reached),
+        goal(row.goal_of_rate(column), ">=", compared.reached),
         cell(Some(compared.cpu.as_secs_f64() * 1e6), 1),
         cell(ours(compared.extra_cpu.map(|seconds| seconds * 1e6)), 1),
         cell(ours(compared.extra_to_stock), 2),
+        goal(row.goal_of_cpu(column), "<=", compared.reached),
         mib(numbers.peak_of_four),
-        verdict(compared.memory_reached),
     ]
 }
 
