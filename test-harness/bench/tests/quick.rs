@@ -9,8 +9,8 @@ fn main() -> ExitCode {
 }
 
 /// All kinds. The other rows differ in their numbers only, and each would start five more Envoys.
-const ROWS: [&str; 6] =
-    ["tiny", "request_17", "response_typed_9", "response_binary", "request_4mb", "response_1mb"];
+const ROWS: [&str; 7] =
+    ["tiny", "subset", "request_17", "response_typed_9", "response_binary", "request_4mb", "response_1mb"];
 
 fn a_quick_run(envoy: &e2e::Installed) {
     let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
