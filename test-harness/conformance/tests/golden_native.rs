@@ -1,4 +1,5 @@
-//! Every golden case in the dynamic module that ships, played by `conformance::native`, under every chunking.
+//! Every golden case and every capture in the dynamic module that ships, played by `conformance::native`, under every
+//! chunking.
 //!
 //! The module is `$INFERENCE_FILTERS_SO`, or `dist/libinference_filters.so`; without it the test is ignored.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
@@ -15,18 +16,39 @@ fn main() -> ExitCode {
     let module = std::env::var_os("INFERENCE_FILTERS_SO").map(PathBuf::from);
     let module = module.unwrap_or_else(|| repository().join("dist/libinference_filters.so"));
     let ignored = !module.exists();
-    let trial = Trial::test("golden_cases_hold_in_the_dynamic_module", move || {
-        run_cases(&module).map_err(Into::into)
+    let runs: [(&str, fn(&Path) -> Result<(), String>); 2] = [
+        ("golden_cases_hold_in_the_dynamic_module", run_cases),
+        ("captures_hold_in_the_dynamic_module", run_captures),
+    ];
+    let trials = runs.map(|(name, run)| {
+        let module = module.clone();
+        Trial::test(name, move || run(&module).map_err(Into::into)).with_ignored_flag(ignored)
     });
-    libtest_mimic::run(&Arguments::from_args(), vec![trial.with_ignored_flag(ignored)]).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
 }
 
 fn run_cases(module: &Path) -> Result<(), String> {
-    let cases = load_dir(&repository().join("test-harness/cases")).map_err(|error| error.to_string())?;
+    let mut cases = load_dir(&repository().join("test-harness/cases")).map_err(|error| error.to_string())?;
+    cases.retain(|case| case.columns.contains(&Column::Native));
+    run(module, &cases, |index, outcome| cases[index].check(Column::Native, outcome))
+}
+
+fn run_captures(module: &Path) -> Result<(), String> {
+    let captures = captures::all()?;
+    let cases = captures.iter().map(captures::Capture::case).collect::<Result<Vec<_>, _>>()?;
+    run(module, &cases, |index, outcome| captures[index].check(Column::Native, outcome))
+}
+
+/// Runs cases, and has the outcome of each, by its index, checked.
+fn run(
+    module: &Path,
+    cases: &[Case],
+    check: impl Fn(usize, &Outcome) -> Result<(), String>,
+) -> Result<(), String> {
     let module = Module::load(module).map_err(|error| error.log.join("\n"))?;
     let mut plugins = BTreeMap::new();
     let (mut runs, mut failures) = (0, Vec::new());
-    for case in cases.iter().filter(|case| case.columns.contains(&Column::Native)) {
+    for (index, case) in cases.iter().enumerate() {
         let config = case.config_in(Column::Native);
         let key = (case.filter.clone(), config);
         if !plugins.contains_key(&key) {
@@ -36,7 +58,7 @@ fn run_cases(module: &Path) -> Result<(), String> {
         for chunking in Chunking::ALL {
             runs += 1;
             let outcome = exchange(&plugins[&key], case, chunking);
-            if let Err(difference) = case.check(Column::Native, &outcome) {
+            if let Err(difference) = check(index, &outcome) {
                 failures.push(format!("{} ({chunking:?}): {difference}", case.name));
             }
         }

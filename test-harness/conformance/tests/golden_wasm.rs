@@ -1,4 +1,5 @@
-//! Every golden case in wasm on the emulator: both wasm columns, every chunking, the modules that ship.
+//! Every golden case and every capture in wasm on the emulator: both wasm columns, every chunking, the modules that
+//! ship.
 //!
 //! A filter's module is `$KSERVE_TRANSCODER_WASM` and so on, or `dist/kserve_transcoder.wasm`; without it the filter's
 //! tests are ignored.
@@ -21,6 +22,9 @@ const BUFFER_LIMIT: usize = 32 * 1024;
 /// The filters that have cases, and how many runs of them there are at least in a column.
 const FILTERS: [(&str, usize); 3] = [("kserve_transcoder", 100), ("dynamic_subset", 30), ("claim_headers", 20)];
 
+/// The filter that the captures are for.
+const CAPTURED: &str = "kserve_transcoder";
+
 fn main() -> ExitCode {
     let mut trials = Vec::new();
     for (filter, least) in FILTERS {
@@ -30,25 +34,48 @@ fn main() -> ExitCode {
         for column in [Column::Wasm, Column::WasmHold] {
             let module = module.clone();
             let name = format!("golden_cases_hold_on_the_emulator::{filter}::{}", column.name());
-            let run = move || run_column(filter, &module, column, least).map_err(Into::into);
+            let cases_module = module.clone();
+            let run = move || run_cases(filter, &cases_module, column, least).map_err(Into::into);
             trials.push(Trial::test(name, run).with_ignored_flag(ignored));
+            if filter == CAPTURED {
+                let name = format!("captures_hold_on_the_emulator::{filter}::{}", column.name());
+                let run = move || run_captures(&module, column).map_err(Into::into);
+                trials.push(Trial::test(name, run).with_ignored_flag(ignored));
+            }
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-fn run_column(filter: &str, module: &Path, column: Column, least: usize) -> Result<(), String> {
+fn run_cases(filter: &str, module: &Path, column: Column, least: usize) -> Result<(), String> {
     let mut cases = load_dir(&repository().join("test-harness/cases")).map_err(|error| error.to_string())?;
     if let Some(case) = cases.iter().find(|case| FILTERS.iter().all(|(known, _)| *known != case.filter)) {
         return Err(format!("{}: nothing runs the cases of {}", case.name, case.filter));
     }
-    cases.retain(|case| case.filter == filter);
+    cases.retain(|case| case.filter == filter && case.columns.contains(&column));
+    run(module, column, least, &cases, |index, outcome| cases[index].check(column, outcome))
+}
+
+fn run_captures(module: &Path, column: Column) -> Result<(), String> {
+    let captures = captures::all()?;
+    let cases = captures.iter().map(captures::Capture::case).collect::<Result<Vec<_>, _>>()?;
+    run(module, column, 300, &cases, |index, outcome| captures[index].check(column, outcome))
+}
+
+/// Runs cases, of which there must be at least so many runs, and has the outcome of each, by its index, checked.
+fn run(
+    module: &Path,
+    column: Column,
+    least: usize,
+    cases: &[Case],
+    check: impl Fn(usize, &Outcome) -> Result<(), String>,
+) -> Result<(), String> {
     let options = VmOptions { clusters: [CLUSTER.to_owned()].into(), ..VmOptions::default() };
     let wasm = std::fs::read(module).map_err(|error| error.to_string())?;
     let vm = Vm::new(&Engine::new(), &wasm, options).map_err(|error| error.to_string())?;
     let mut plugins = BTreeMap::new();
     let (mut runs, mut failures) = (0, Vec::new());
-    for case in cases.iter().filter(|case| case.columns.contains(&column)) {
+    for (index, case) in cases.iter().enumerate() {
         let config = case.config_in(column);
         let plugin = match plugins.get(&config) {
             Some(plugin) => plugin,
@@ -66,7 +93,7 @@ fn run_column(filter: &str, module: &Path, column: Column, least: usize) -> Resu
         };
         for chunking in Chunking::ALL {
             runs += 1;
-            if let Err(difference) = case.check(column, &exchange(&vm, plugin, case, chunking)) {
+            if let Err(difference) = check(index, &exchange(&vm, plugin, case, chunking)) {
                 failures.push(format!("{} ({chunking:?}): {difference}", case.name));
             }
         }
