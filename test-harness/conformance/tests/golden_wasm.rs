@@ -20,7 +20,8 @@ const CLUSTER: &str = "model-server";
 const BUFFER_LIMIT: usize = 32 * 1024;
 
 /// The filters that have cases, and how many runs of them there are at least in a column.
-const FILTERS: [(&str, usize); 3] = [("kserve_transcoder", 100), ("dynamic_subset", 30), ("claim_headers", 20)];
+const FILTERS: [(&str, usize); 3] =
+    [("kserve_transcoder", 100), ("dynamic_subset", 30), ("claim_headers", 20)];
 
 /// The filter that the captures are for.
 const CAPTURED: &str = "kserve_transcoder";

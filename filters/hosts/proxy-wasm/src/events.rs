@@ -36,7 +36,7 @@ impl<P: Plugin> Loaded<P> {
                 match self.voice.dispatch(&call) {
                     Some(token) => self.calls.0.push((token, call.id)),
                     None => {
-                        events.push_back(Event::CallEnded(call.id, CallEnd::Failed(CallFailure::Refused)))
+                        events.push_back(Event::CallEnded(call.id, CallEnd::Failed(CallFailure::Refused)));
                     }
                 }
             }
