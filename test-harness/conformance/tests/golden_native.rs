@@ -12,11 +12,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+type Run = fn(&Path) -> Result<(), String>;
+
 fn main() -> ExitCode {
     let module = std::env::var_os("INFERENCE_FILTERS_SO").map(PathBuf::from);
     let module = module.unwrap_or_else(|| repository().join("dist/libinference_filters.so"));
     let ignored = !module.exists();
-    let runs: [(&str, fn(&Path) -> Result<(), String>); 2] = [
+    let runs: [(&str, Run); 2] = [
         ("golden_cases_hold_in_the_dynamic_module", run_cases),
         ("captures_hold_in_the_dynamic_module", run_captures),
     ];

@@ -66,7 +66,7 @@ impl Configured {
                 match config.call(&call) {
                     Some(id) => lock(&self.events.calls).push((id, call.id)),
                     None => {
-                        events.push_back(Event::CallEnded(call.id, CallEnd::Failed(CallFailure::Refused)))
+                        events.push_back(Event::CallEnded(call.id, CallEnd::Failed(CallFailure::Refused)));
                     }
                 }
             }
