@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Overlay, Place, belief, subsets};
+use super::{NETWORKING, Overlay, Place, belief, subsets};
 use crate::Problem;
 use crate::embedded;
 use crate::resource::{Resource, items, text};
@@ -109,6 +109,7 @@ fn verifier(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
             if items(issuer, "/audiences").is_empty() {
                 problems.push(instance.wrong("an issuer without audiences: tokens for anyone are believed"));
             }
+            problems.extend(keys(overlay, issuer).map(|reason| instance.wrong(reason)));
         }
         if let Some(other) = authentications.first().filter(|_| instance.strips("authorization")) {
             problems.push(
@@ -148,6 +149,32 @@ fn verifier(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Keys that are fetched come through a cluster that exists, by TLS, from a server that is known.
+fn keys(overlay: &Overlay<'_>, issuer: &Value) -> Option<String> {
+    let cluster = issuer.get("cluster").and_then(Value::as_str)?;
+    let parts: Vec<&str> = cluster.split('|').collect();
+    let ["outbound", port, "", host] = parts[..] else {
+        return Some(format!("{cluster:?} is no cluster of Istio's: outbound|PORT||HOST"));
+    };
+    let of_host = |kind: &str, pointer: &str| {
+        let names = |r: &Resource| r.text(pointer) == host || r.list(pointer).iter().any(|name| name == host);
+        overlay.resources.iter().find(|r| r.is(NETWORKING, kind) && names(r))
+    };
+    let entry = of_host("ServiceEntry", "/spec/hosts");
+    let ports = entry.map_or(&[][..], |entry| entry.list("/spec/ports"));
+    let named =
+        port.parse::<u64>().is_ok_and(|port| ports.iter().any(|p| p.get("number") == Some(&port.into())));
+    if !named {
+        return Some(format!("no ServiceEntry has {host} with the port {port}, so there is no {cluster}"));
+    }
+    let tls = |field: &str| {
+        of_host("DestinationRule", "/spec/host")
+            .map_or("", |r| r.text(&format!("/spec/trafficPolicy/tls/{field}")))
+    };
+    let checked = tls("mode") == "SIMPLE" && tls("sni") == host && !tls("caCertificates").is_empty();
+    (!checked).then(|| format!("keys of {host} are fetched from whoever answers: no DestinationRule asks for TLS, with sni and caCertificates"))
 }
 
 /// What acts upon headers comes after the filter that sets them.
