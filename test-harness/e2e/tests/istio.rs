@@ -1,7 +1,10 @@
-//! What the resources under `istio/` give to Envoy: it accepts each part, and the chains of `istio/dynamic-subset`, put
-//! together as istiod does, send each request to its group.
+//! What the resources under `istio/` give to Envoy: it accepts each part; the chains of `istio/dynamic-subset`, put
+//! together as istiod does, send each request to its group; and those of `istio/claim-headers` each user to the right
+//! workload.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
+#[path = "istio/claims_hold.rs"]
+mod claims_hold;
 mod groups;
 #[path = "istio/groups_hold.rs"]
 mod groups_hold;
@@ -21,8 +24,11 @@ const MANAGER: &str =
 fn main() -> ExitCode {
     let mut suite = Suite::new().on(&VERSIONS, "every_part_is_valid", every_part_is_valid);
     for overlay in overlays().unwrap() {
-        if overlay.ancestors().any(|path| path.ends_with("dynamic-subset")) {
-            let name = overlay.file_name().unwrap().to_string_lossy().into_owned();
+        let name = overlay.file_name().unwrap().to_string_lossy().into_owned();
+        if overlay.ancestors().any(|path| path.ends_with("claim-headers")) {
+            let story = format!("no_user_gets_anothers_workload::{name}");
+            suite = suite.on(&VERSIONS, &story, move |envoy| claims_hold::hold(envoy, &overlay, &name));
+        } else if overlay.ancestors().any(|path| path.ends_with("dynamic-subset")) {
             let story = format!("each_request_reaches_its_group::{name}");
             suite = suite.on(&VERSIONS, &story, move |envoy| groups_hold::hold(envoy, &overlay, &name));
         }
@@ -55,7 +61,7 @@ fn every_part_is_valid(installed: &Installed) {
             }
         }
     }
-    for (apply_to, least) in [("CLUSTER", 6), ("EXTENSION_CONFIG", 6), ("HTTP_FILTER", 16), ("LUA", 6)] {
+    for (apply_to, least) in [("CLUSTER", 6), ("EXTENSION_CONFIG", 6), ("HTTP_FILTER", 20), ("LUA", 6)] {
         let seen = checked.get(apply_to).copied().unwrap_or(0);
         assert!(seen >= least, "only {seen} parts of {apply_to}");
     }

@@ -103,7 +103,8 @@ fn chain(resources: &[Resource]) -> Vec<Value> {
     filters
 }
 
-fn wasm(plugin: &Resource) -> Value {
+/// What Istio makes of a `WasmPlugin`.
+pub(crate) fn wasm(plugin: &Resource) -> Value {
     let configuration = plugin.at("/spec/pluginConfig").unwrap().to_string();
     json!({"name": plugin.name(), "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
