@@ -126,7 +126,7 @@ pub struct TokenPlaces {
     pub header: Option<String>,
     /// In this cookie, or in its numbered pieces.
     pub cookie: Option<String>,
-    /// In this parameter of the query.
+    /// In this parameter of the query, where it stays: the token goes upstream, and into logs of paths.
     pub query: Option<String>,
 }
 

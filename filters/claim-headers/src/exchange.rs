@@ -123,23 +123,7 @@ impl Exchange {
 impl ClaimHeaders {
     /// Removes every header that has the name of a mapped one, however it is spelt.
     fn remove_clients(&self, view: &dyn View, ops: &mut Ops) {
-        let mut found: Vec<String> = Vec::new();
-        let mut count = 0;
-        view.each_header(Map::RequestHeaders, &mut |name, _| {
-            let mapped =
-                |rule: &crate::config::Rule| header::fold(rule.header.as_bytes()).eq(header::fold(name));
-            if self.config.map.iter().any(mapped) {
-                count += 1;
-                // A name that equals an ASCII one but for its case and its dashes is ASCII.
-                let name = String::from_utf8_lossy(name).into_owned();
-                if !found.contains(&name) {
-                    found.push(name);
-                }
-            }
-        });
-        for name in found {
-            ops.remove_header(Map::RequestHeaders, &name);
-        }
+        let count = remove(view, ops, self.config.map.iter().map(|rule| rule.header.as_str()));
         if count > 0 {
             ops.count(metrics::SPOOF_REMOVED, count);
         }
@@ -160,9 +144,7 @@ impl ClaimHeaders {
             None => {
                 let from = &self.config.metadata;
                 let mapped = metadata::verified(from, view, &self.config.map);
-                if let Some(name) = &from.payload_header {
-                    ops.remove_header(Map::RequestHeaders, name);
-                }
+                remove(view, ops, from.payload_header.iter().map(String::as_str));
                 Ok(Arc::new(mapped?))
             }
         }
@@ -197,9 +179,7 @@ impl ClaimHeaders {
 
     /// Takes tokens off the request.
     fn strip(&self, view: &dyn View, ops: &mut Ops) {
-        for name in &self.config.strip {
-            ops.remove_header(Map::RequestHeaders, name);
-        }
+        remove(view, ops, self.config.strip.iter().map(String::as_str));
         if self.config.strip_cookies.is_empty() {
             return;
         }
@@ -209,6 +189,26 @@ impl ClaimHeaders {
             Some(kept) => ops.set_header(Map::RequestHeaders, "cookie", &kept),
         }
     }
+}
+
+/// Removes every header that has one of these names, however it is spelt, and says how many there were.
+fn remove<'n>(view: &dyn View, ops: &mut Ops, names: impl Iterator<Item = &'n str> + Clone) -> u64 {
+    let mut found: Vec<String> = Vec::new();
+    let mut count = 0;
+    view.each_header(Map::RequestHeaders, &mut |name, _| {
+        if names.clone().any(|wanted| header::fold(wanted.as_bytes()).eq(header::fold(name))) {
+            count += 1;
+            // A name that equals an ASCII one but for its case and its dashes is ASCII.
+            let name = String::from_utf8_lossy(name).into_owned();
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        }
+    });
+    for name in found {
+        ops.remove_header(Map::RequestHeaders, &name);
+    }
+    count
 }
 
 /// FNV-1a: a name for a configuration, by which its instances in other VMs know it.

@@ -127,11 +127,14 @@ fn a_payload_header_is_believed_only_beside_verified_metadata_and_never_goes_on(
 
 #[test]
 fn tokens_are_taken_off_a_request_that_was_verified() {
-    let proxy = builtin(r#","strip":["authorization"],"strip_cookies":["__Host-id"]"#);
+    let proxy = builtin(r#","strip":["authorization","x-id-token"],"strip_cookies":["__Host-id"]"#);
     let cookie = format!("a=b; __Host-id={}; __Host-id_0=x; c=d", good());
-    let outcome = send(&proxy, &[("authorization", &bearer(&good())), ("cookie", &cookie)]);
+    let outcome =
+        send(&proxy, &[("authorization", &bearer(&good())), ("cookie", &cookie), ("x_id-token", "forged")]);
     assert_eq!(outcome.values_folded("x-user-class"), ["premium"]);
-    assert!(outcome.values_folded("authorization").is_empty());
+    assert!(
+        outcome.values_folded("authorization").is_empty() && outcome.values_folded("x-id-token").is_empty()
+    );
     assert_eq!(outcome.values_folded("cookie"), ["a=b; c=d"]);
 }
 

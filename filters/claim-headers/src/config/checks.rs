@@ -28,16 +28,20 @@ pub(super) fn check(config: &Config, caps: Caps) -> Result<(), ConfigError> {
     for (index, name) in config.strip_cookies.iter().enumerate() {
         check_cookie(&format!("strip_cookies[{index}]"), name)?;
     }
-    for (key, name) in
-        [("metadata.payload_header", &config.metadata.payload_header), ("token.header", &config.token.header)]
-    {
-        let Some(name) = name else { continue };
+    let strip = config.strip.iter().enumerate().map(|(index, name)| (format!("strip[{index}]"), name));
+    let payload =
+        config.metadata.payload_header.iter().map(|name| ("metadata.payload_header".to_owned(), name));
+    let token = config.token.header.iter().map(|name| ("token.header".to_owned(), name));
+    for (path, name) in strip.chain(payload).chain(token) {
         if config
             .map
             .iter()
             .any(|rule| header::fold(rule.header.as_bytes()).eq(header::fold(name.as_bytes())))
         {
-            return Err(ConfigError::at(key, format!("{name:?} is also a header that a claim is mapped to")));
+            return Err(ConfigError::at(
+                path,
+                format!("{name:?} is also a header that a claim is mapped to"),
+            ));
         }
     }
     match config.source {

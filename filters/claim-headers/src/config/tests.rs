@@ -48,6 +48,8 @@ fn a_key_that_can_never_work_is_named_with_its_reason() {
     );
     let twice = r#"{"map":[{"header":"x-a","claim":["a"],"type":"string"},{"header":"x_a","claim":["b"],"type":"string"}]}"#;
     assert!(error(twice).contains("map[1].header: \"x_a\" is mapped twice"));
+    let stripped = rule("").replacen('{', r#"{"strip":["x_user"],"#, 1);
+    assert!(error(&stripped).contains("strip[0]: \"x_user\" is also a header that a claim is mapped to"));
     let skewed = rule("").replacen('{', r#"{"clock_skew_seconds":61,"#, 1);
     assert!(error(&skewed).contains("clock_skew_seconds: 61 is not within 0 and 60"));
     let cookie = rule("").replacen('{', r#"{"strip_cookies":["a b"],"#, 1);
