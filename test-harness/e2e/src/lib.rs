@@ -5,6 +5,7 @@
 //!   that are no text. [`send`] does the common case over either.
 //! - [`uploads`] makes large requests, [`hostile`] ill-meant ones.
 //! - [`MlServer`] and [`Triton`] run MLServer and Triton with the models under `models/`.
+//! - [`Workload`] is an HTTP server that says its name.
 //! - [`Suite`] is a test target's `main`: tests whose Envoy or Python is not here are ignored, by name.
 //!
 //! Binaries and Python environments come from `cargo xtask`, through the environment variables that
@@ -26,6 +27,7 @@ mod shipped;
 mod suite;
 mod triton;
 pub mod uploads;
+mod workload;
 
 use std::path::{Path, PathBuf};
 
@@ -40,6 +42,7 @@ pub use request::{Body, Protocol, Request, send};
 pub use shipped::start_shipped;
 pub use suite::{Suite, VERSIONS};
 pub use triton::{Triton, triton_python};
+pub use workload::{Seen, Workload};
 
 /// The repository's root, where shipped bootstraps expect to be run.
 pub fn repository() -> PathBuf {

@@ -2,9 +2,12 @@
 //! or `dist/` is missing.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Trial` runs them.
 
+#[path = "bootstraps/by_claims.rs"]
+mod by_claims;
 #[path = "bootstraps/by_policy.rs"]
 mod by_policy;
 mod groups;
+mod identity;
 #[path = "bootstraps/two_groups.rs"]
 mod two_groups;
 
@@ -62,9 +65,9 @@ impl File {
 }
 
 fn main() -> ExitCode {
-    let built = ["kserve_transcoder.wasm", "dynamic_subset.wasm", "libinference_filters.so"]
-        .iter()
-        .all(|name| dist(name).is_file());
+    let products =
+        ["kserve_transcoder.wasm", "dynamic_subset.wasm", "claim_headers.wasm", "libinference_filters.so"];
+    let built = products.iter().all(|name| dist(name).is_file());
     let here = envoys();
     let mut trials = vec![Trial::test("every_bootstrap_is_tested", || {
         every_bootstrap_is_tested();
@@ -103,6 +106,17 @@ fn main() -> ExitCode {
                 format!("{name}_answers::{version}"),
                 answers
                     .map(|envoy| Box::new(move || two_groups::answers_as_it_says(&envoy, name, native)) as _),
+            );
+        }
+        for name in by_claims::FILES {
+            let (valid, answers) = (envoy.cloned(), envoy.cloned());
+            add(
+                format!("{name}_is_valid::{version}"),
+                valid.map(|envoy| Box::new(move || is_valid(&envoy, name, &by_claims::text(name))) as _),
+            );
+            add(
+                format!("{name}_answers::{version}"),
+                answers.map(|envoy| Box::new(move || by_claims::answers_as_it_says(&envoy, name)) as _),
             );
         }
         let (valid, answers) = (envoy.cloned(), envoy.cloned());
@@ -172,7 +186,7 @@ fn every_bootstrap_is_tested() {
     let names = directory.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let there: BTreeSet<String> = names.collect();
     let tested = FILES.iter().chain([&by_policy::FILE]).map(|file| file.name);
-    let tested = tested.chain(two_groups::FILES.map(|(name, _)| name));
+    let tested = tested.chain(two_groups::FILES.map(|(name, _)| name)).chain(by_claims::FILES);
     assert_eq!(there, tested.map(str::to_owned).collect());
 }
 

@@ -1,0 +1,165 @@
+//! An HTTP/1.1 server behind Envoy that says its name and keeps what it was asked.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::answer::Headers;
+use crate::error::Error;
+
+/// How long a connection may say nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The largest head of a request, in bytes. Envoy lets through 60 KiB of headers.
+const MAX_HEAD: usize = 128 * 1024;
+
+/// A server. It is ended when dropped.
+///
+/// Each answer is a 200 with `connection: close`; a body of the request with a content length is read and forgotten.
+pub struct Workload {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    closing: Arc<AtomicBool>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+/// A request as it reached a [`Workload`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Method and path with query, as in the request line.
+    pub target: String,
+    /// Its headers in the order they came, names in lower case.
+    pub headers: Headers,
+}
+
+impl Seen {
+    /// The values of all headers of that (lower-case) name, as text.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        let of_name = self.headers.iter().filter(|(n, _)| n == name);
+        of_name.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
+    }
+
+    fn parse(head: &[u8]) -> Option<Self> {
+        let mut lines =
+            head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let line = String::from_utf8_lossy(lines.next()?).into_owned();
+        let target = line.strip_suffix(" HTTP/1.1").unwrap_or(&line).to_owned();
+        let header = |line: &[u8]| {
+            let colon = line.iter().position(|&byte| byte == b':')?;
+            let name = String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase();
+            Some((name, line[colon + 1..].trim_ascii().to_vec()))
+        };
+        Some(Self { target, headers: lines.filter_map(header).collect() })
+    }
+}
+
+impl Workload {
+    /// A server that answers `workload NAME`.
+    ///
+    /// # Errors
+    /// If it cannot listen.
+    pub fn start(name: &str) -> Result<Self, Error> {
+        Self::serving("text/plain", &format!("workload {name}\n"))
+    }
+
+    /// A server that gives everybody the same document, such as an issuer's keys.
+    ///
+    /// # Errors
+    /// If it cannot listen.
+    pub fn serving(content_type: &str, document: &str) -> Result<Self, Error> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::io("listen"))?;
+        let address = listener.local_addr().map_err(Error::io("read a listener's address"))?;
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{document}",
+            document.len()
+        );
+        let (seen, closing) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let acceptor = {
+            let (seen, closing) = (Arc::clone(&seen), Arc::clone(&closing));
+            thread::spawn(move || accept(&listener, &answer, &seen, &closing))
+        };
+        Ok(Self { address, seen, closing, acceptor: Some(acceptor) })
+    }
+
+    /// Where it listens, on a port of the kernel's choice.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// What it was asked so far. A request is here before it is answered.
+    pub fn requests(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::Release);
+        // Wakes the thread that accepts; if that fails it has ended.
+        let _ = TcpStream::connect_timeout(&self.address, PATIENCE);
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, answer: &str, seen: &Arc<Mutex<Vec<Seen>>>, closing: &AtomicBool) {
+    for stream in listener.incoming() {
+        if closing.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        let (seen, answer) = (Arc::clone(seen), answer.to_owned());
+        // A client that goes away while it is answered is no concern of this server's.
+        thread::spawn(move || serve(stream, &answer, &seen));
+    }
+}
+
+fn serve(mut stream: TcpStream, answer: &str, seen: &Mutex<Vec<Seen>>) -> Option<()> {
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 8192];
+    let end = loop {
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at;
+        }
+        let read = stream.read(&mut buffer).ok().filter(|&read| read > 0 && bytes.len() < MAX_HEAD)?;
+        bytes.extend_from_slice(&buffer[..read]);
+    };
+    let request = Seen::parse(&bytes[..end])?;
+    let length = request.all("content-length").first().and_then(|length| length.parse::<usize>().ok());
+    let mut left = length.unwrap_or(0).saturating_sub(bytes.len() - end - 4);
+    seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+    while left > 0 {
+        let read = stream.read(&mut buffer).ok().filter(|&read| read > 0)?;
+        left = left.saturating_sub(read);
+    }
+    stream.write_all(answer.as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Protocol, Request, send};
+
+    #[test]
+    fn a_workload_says_its_name_and_keeps_what_it_was_asked() {
+        let workload = Workload::start("one").unwrap();
+        let request = Request::post("/a?b=c", "body").header("X-Twice", "1").header("x-twice", b"\xff");
+        let answer = send(Protocol::Http1, workload.address(), &request).unwrap().complete().unwrap();
+        assert_eq!((answer.status(), answer.text()), (200, "workload one\n".to_owned()));
+        let [seen] = &workload.requests()[..] else { panic!("one request") };
+        assert_eq!(
+            (seen.target.as_str(), seen.all("x-twice")),
+            ("POST /a?b=c", vec!["1".to_owned(), "\u{fffd}".to_owned()])
+        );
+        assert_eq!(seen.all("host"), ["test.local"]);
+    }
+}

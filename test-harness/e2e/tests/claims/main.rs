@@ -1,0 +1,111 @@
+//! Nobody is routed or labelled as a premium user but who holds a premium user's token: the shipped bootstraps of
+//! `claim-headers` in stock Envoy, wasm and native, `jwt_authn` in front of it and by itself, with what attackers send.
+#![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
+
+mod attempts;
+#[path = "../identity/mod.rs"]
+mod identity;
+
+use std::process::ExitCode;
+
+use attempts::{Attempt, Listener};
+use e2e::{Installed, Protocol, Request, Suite, dist, h1, send};
+use identity::{FILES, Gateway, text, who};
+use std::time::Duration;
+
+const VERSIONS: [&str; 2] = ["1.38", "1.40"];
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new();
+    let built = ["claim_headers.wasm", "libinference_filters.so"].iter().all(|name| dist(name).is_file());
+    let versions = if built { &VERSIONS[..] } else { &[] };
+    for file in FILES {
+        for listener in Listener::ALL {
+            let name = |story: &str| format!("{story}::{file}::{}", listener.name());
+            suite = suite
+                .on(versions, &name("headers_of_clients_label_and_route_nobody"), move |envoy| {
+                    hold(envoy, file, listener, attempts::forged_headers);
+                })
+                .on(versions, &name("tokens_that_are_not_right_are_as_good_as_none"), move |envoy| {
+                    hold(envoy, file, listener, attempts::bad_tokens);
+                })
+                .on(versions, &name("claims_that_are_no_class_make_nobody_premium"), move |envoy| {
+                    hold(envoy, file, listener, attempts::odd_claims);
+                })
+                .on(versions, &name("a_second_token_makes_nobody_premium"), move |envoy| {
+                    hold(envoy, file, listener, attempts::two_tokens);
+                })
+                .on(versions, &name("requests_on_one_connection_do_not_share_a_class"), move |envoy| {
+                    one_connection(envoy, file, listener);
+                });
+        }
+    }
+    suite.test("the_bootstraps_are_there", || assert!(FILES.iter().all(|file| !text(file).is_empty()))).run()
+}
+
+/// Every attempt over both protocols, and a premium user's request at the end: nothing has broken the filter.
+fn hold(
+    installed: &Installed,
+    file: &str,
+    listener: Listener,
+    attempts: fn(&identity::Issuer, Listener) -> Vec<Attempt>,
+) {
+    let gateway = Gateway::start(installed, file);
+    let address = gateway.envoy.address(listener.name()).unwrap();
+    for attempt in attempts(&gateway.issuer, listener) {
+        for protocol in Protocol::BOTH {
+            let before = gateway.everyone.requests().len();
+            let request = attempt.over(protocol);
+            let answer = send(protocol, address, &request).unwrap().complete().unwrap();
+            let context = format!("{protocol:?} {}", attempt.name);
+            assert_eq!(who(&answer), attempt.expected(listener), "{context}: {}", answer.text());
+            for seen in &gateway.everyone.requests()[before..] {
+                assert_eq!(labels(listener, &seen.headers), attempt.label(), "{context}: {seen:?}");
+                assert_eq!(seen.all("authorization"), [""; 0], "{context}");
+                if file.contains("native") && listener == Listener::Gateway {
+                    assert_eq!(seen.all("x-verified-claims"), [""; 0], "{context}");
+                }
+            }
+        }
+    }
+    assert_eq!(gateway.premium.requests(), [], "no attempt has reached the premium workload");
+
+    let token = gateway.issuer.token(r#""premium""#);
+    let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+    let answer = send(Protocol::Http1, address, &request).unwrap().complete().unwrap();
+    assert_eq!(who(&answer), "premium");
+    let seen = gateway.premium.requests().pop().unwrap();
+    assert_eq!(labels(listener, &seen.headers), [(listener.header().to_owned(), "premium".to_owned())]);
+    assert!(!gateway.envoy.log().contains("eyJ"), "a token is in the log");
+}
+
+/// The headers that a server may take for the class, in any spelling.
+fn labels(listener: Listener, headers: &e2e::Headers) -> Vec<(String, String)> {
+    let fold = |name: &str| name.replace('_', "-");
+    let found = headers.iter().filter(|(name, _)| fold(name) == fold(listener.header()));
+    found.map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into_owned())).collect()
+}
+
+fn one_connection(installed: &Installed, file: &str, listener: Listener) {
+    let gateway = Gateway::start(installed, file);
+    let address = gateway.envoy.address(listener.name()).unwrap();
+    let mut connection = h1::Connection::open(address, PATIENCE).unwrap();
+    let with = |user_type: &str| {
+        Request::get("/").header("authorization", format!("Bearer {}", gateway.issuer.token(user_type)))
+    };
+    let requests = [
+        (with(r#""premium""#), "premium"),
+        (with(r#""basic""#), "everyone"),
+        (Request::get("/").header(listener.header(), "premium"), "everyone"),
+        (with(r#""premium""#).header(listener.header(), "basic"), "premium"),
+        (Request::get("/"), "everyone"),
+    ];
+    for round in 0..20 {
+        for (index, (request, expected)) in requests.iter().enumerate() {
+            let answer = connection.send(request).unwrap().complete().unwrap();
+            assert_eq!(who(&answer), *expected, "round {round}, request {index}");
+        }
+    }
+    assert_eq!((gateway.premium.requests().len(), gateway.everyone.requests().len()), (40, 60));
+}

@@ -1,0 +1,101 @@
+//! An issuer of tokens, and the shipped bootstraps of `claim-headers` between it and two workloads.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use e2e::{Answer, Envoy, Installed, Options, Workload, repository};
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{Signature, SigningKey};
+
+/// What the bootstraps call the issuer, and whom its tokens must be for.
+pub(crate) const ISSUER: &str = "http://127.0.0.1:8090";
+/// A header that is right.
+pub(crate) const HEADER: &str = r#"{"alg":"ES256","kid":"one","typ":"JWT"}"#;
+
+/// A private key, and tokens signed with it.
+pub(crate) struct Issuer(SigningKey);
+
+impl Issuer {
+    /// The same key for the same seed, from 1.
+    pub(crate) fn new(seed: u8) -> Self {
+        Self(SigningKey::from_slice(&[seed; 32]).unwrap())
+    }
+
+    /// The public key as a JSON Web Key.
+    pub(crate) fn key(&self) -> String {
+        let point = self.0.verifying_key().to_encoded_point(false);
+        let (x, y) = (encode(point.x().unwrap()), encode(point.y().unwrap()));
+        format!(r#"{{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"one","x":"{x}","y":"{y}"}}"#)
+    }
+
+    /// A token of any header and payload.
+    pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
+        let text = format!("{}.{}", encode(header), encode(payload));
+        let signature: Signature = self.0.sign(text.as_bytes());
+        format!("{text}.{}", encode(signature.to_bytes()))
+    }
+
+    /// A token that is right, of a user whose `user_type` is this JSON.
+    pub(crate) fn token(&self, user_type: &str) -> String {
+        self.sign(HEADER, &payload(user_type))
+    }
+}
+
+/// A payload that is right.
+pub(crate) fn payload(user_type: &str) -> String {
+    format!(
+        r#"{{"iss":"{ISSUER}","aud":"inference","sub":"u","iat":1700000000,"exp":4102444800,"user_type":{user_type}}}"#
+    )
+}
+
+pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Each bootstrap with bearer tokens.
+pub(crate) const FILES: [&str; 2] = ["claim-headers.yaml", "claim-headers.native.yaml"];
+
+pub(crate) fn text(name: &str) -> String {
+    std::fs::read_to_string(repository().join("envoy").join(name)).unwrap()
+}
+
+/// One Envoy with a shipped bootstrap, the issuer's keys and both workloads.
+pub(crate) struct Gateway {
+    pub(crate) envoy: Envoy,
+    pub(crate) issuer: Issuer,
+    pub(crate) premium: Workload,
+    pub(crate) everyone: Workload,
+    _keys: Workload,
+}
+
+impl Gateway {
+    /// The file with other ports and the issuer's key, and no other change.
+    pub(crate) fn start(installed: &Installed, name: &str) -> Self {
+        let issuer = Issuer::new(1);
+        let keys =
+            Workload::serving("application/json", &format!(r#"{{"keys":[{}]}}"#, issuer.key())).unwrap();
+        let (premium, everyone) = (Workload::start("premium").unwrap(), Workload::start("everyone").unwrap());
+        let ports = [
+            ("8080", 0),
+            ("8180", 0),
+            ("9901", 0),
+            ("8081", premium.port()),
+            ("8082", everyone.port()),
+            ("8090", keys.port()),
+        ];
+        let text = ports.into_iter().fold(text(name), |text, (documented, port)| {
+            text.replace(&format!("port_value: {documented} }}"), &format!("port_value: {port} }}"))
+        });
+        let example =
+            text.split(r#""jwks": { "keys": ["#).nth(1).unwrap().split("] }").next().unwrap().to_owned();
+        let text = text.replace(&example, &issuer.key());
+        let envoy = Envoy::start(&installed.path, &text, &Options::default()).unwrap();
+        Self { envoy, issuer, premium, everyone, _keys: keys }
+    }
+}
+
+/// Who answered: `premium`, `everyone`, or the status.
+pub(crate) fn who(answer: &Answer) -> String {
+    let text = answer.text();
+    let name = text.strip_prefix("workload ").map(str::trim_end).filter(|_| answer.status() == 200);
+    name.map_or_else(|| answer.status().to_string(), str::to_owned)
+}
