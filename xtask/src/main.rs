@@ -7,6 +7,7 @@ mod build;
 mod check;
 mod envoy;
 mod fuzz;
+mod node;
 mod python;
 mod run;
 mod test;

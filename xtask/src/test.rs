@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::Stop;
 use crate::build;
 use crate::envoy;
+use crate::node;
 use crate::python;
 use crate::run::{self, Checked};
 use crate::tools;
@@ -21,6 +22,8 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     let mut environment = modules(workspace);
     environment.extend(envoys_and_models(workspace).map_err(quick)?);
     environment.extend(tools::func_e(workspace)?.map(|path| ("FUNC_E", path)));
+    environment.extend(node::identity_provider(workspace)?.map(|path| ("IDENTITY_PROVIDER", path)));
+    environment.extend(node::chromium());
     let mut tally = Tally::default();
     under_node(workspace, &mut tally)?;
     build::dist_and_test_modules(workspace)?;

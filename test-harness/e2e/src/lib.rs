@@ -5,14 +5,16 @@
 //!   that are no text. [`send`] does the common case over either.
 //! - [`uploads`] makes large requests, [`hostile`] ill-meant ones.
 //! - [`MlServer`] and [`Triton`] run MLServer and Triton with the models under `models/`.
+//! - [`SignOn`] is the shipped single sign-on with a real OpenID provider, [`Browser`] headless Chromium.
 //! - [`Workload`] is an HTTP server that says its name.
 //! - [`Suite`] is a test target's `main`: tests whose Envoy or Python is not here are ignored, by name.
 //!
 //! Binaries and Python environments come from `cargo xtask`, through the environment variables that
-//! [`envoys`], [`models_python`] and [`triton_python`] read; nothing is downloaded here. Every wait has a bound, and every process
+//! [`envoys`], [`models_python`], [`triton_python`], [`identity_provider`] and [`chromium`] read; nothing is downloaded here. Every wait has a bound, and every process
 //! is ended by its own pid when its value is dropped.
 
 mod answer;
+mod browser;
 mod envoy;
 mod error;
 mod gateway;
@@ -24,6 +26,7 @@ mod ports;
 mod process;
 mod request;
 mod shipped;
+mod sign_on;
 mod suite;
 mod triton;
 pub mod uploads;
@@ -32,6 +35,7 @@ mod workload;
 use std::path::{Path, PathBuf};
 
 pub use answer::{Answer, End, Head, Headers};
+pub use browser::{Browser, chromium};
 pub use envoy::{Envoy, Installed, Options, Rejected, envoys};
 pub use error::Error;
 pub use gateway::{Listener, gateway, gateway_to};
@@ -40,6 +44,7 @@ pub use ports::free_ports;
 pub use process::{Memory, Process};
 pub use request::{Body, Protocol, Request, send};
 pub use shipped::start_shipped;
+pub use sign_on::{SignOn, identity_provider};
 pub use suite::{Suite, VERSIONS};
 pub use triton::{Triton, triton_python};
 pub use workload::{Seen, Workload};

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use crate::browser::chromium;
+use crate::dist;
 use crate::envoy::{Installed, envoys};
 use crate::mlserver::models_python;
+use crate::sign_on::identity_provider;
 use crate::triton::triton_python;
 
 /// The versions of the matrix, oldest first.
@@ -112,6 +115,32 @@ impl Suite {
         self
     }
 
+    /// A test on the newest Envoy with the OpenID provider and the wasm module of `envoy/sso.yaml`.
+    #[must_use]
+    pub fn sign_on(mut self, name: &str, body: impl FnOnce(&Installed, &PathBuf) + Send + 'static) -> Self {
+        let here = signing_on();
+        let ignored = here.is_none();
+        let run = move || here.map_or(Ok(()), |(envoy, provider)| passed(|| body(&envoy, &provider)));
+        self.trials.push(Trial::test(name, run).with_ignored_flag(ignored));
+        self
+    }
+
+    /// The same with a browser: Chromium and its driver.
+    #[must_use]
+    pub fn browser(
+        mut self,
+        name: &str,
+        body: impl FnOnce(&Installed, &PathBuf, &(PathBuf, PathBuf)) + Send + 'static,
+    ) -> Self {
+        let here = signing_on().zip(chromium());
+        let ignored = here.is_none();
+        let run = move || {
+            here.map_or(Ok(()), |((envoy, provider), chromium)| passed(|| body(&envoy, &provider, &chromium)))
+        };
+        self.trials.push(Trial::test(name, run).with_ignored_flag(ignored));
+        self
+    }
+
     /// Runs the tests that the command line asks for.
     pub fn run(self) -> ExitCode {
         let mut arguments = Arguments::from_args();
@@ -120,6 +149,11 @@ impl Suite {
         }
         libtest_mimic::run(&arguments, self.trials).exit_code()
     }
+}
+
+/// What `envoy/sso.yaml` needs.
+fn signing_on() -> Option<(Installed, PathBuf)> {
+    newest().zip(identity_provider()).filter(|_| dist("claim_headers.wasm").is_file())
 }
 
 /// The newest Envoy of the matrix.

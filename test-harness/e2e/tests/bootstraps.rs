@@ -178,6 +178,13 @@ fn main() -> ExitCode {
             }),
         );
     }
+    let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
+    add(
+        format!("{}_is_valid::1.40", by_claims::SIGN_ON),
+        envoy.map(|envoy| {
+            Box::new(move || is_valid(&envoy, by_claims::SIGN_ON, &by_claims::text(by_claims::SIGN_ON))) as _
+        }),
+    );
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -186,7 +193,10 @@ fn every_bootstrap_is_tested() {
     let names = directory.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let there: BTreeSet<String> = names.collect();
     let tested = FILES.iter().chain([&by_policy::FILE]).map(|file| file.name);
-    let tested = tested.chain(two_groups::FILES.map(|(name, _)| name)).chain(by_claims::FILES);
+    let tested = tested
+        .chain(two_groups::FILES.map(|(name, _)| name))
+        .chain(by_claims::FILES)
+        .chain([by_claims::SIGN_ON]);
     assert_eq!(there, tested.map(str::to_owned).collect());
 }
 

@@ -6,6 +6,9 @@ use e2e::{Installed, Protocol, Request};
 
 pub(crate) use crate::identity::{FILES, text};
 
+/// What it does is tested in `sign_on`, with a provider.
+pub(crate) const SIGN_ON: &str = "sso.yaml";
+
 pub(crate) fn answers_as_it_says(installed: &Installed, name: &str) {
     let gateway = Gateway::start(installed, name);
     let token = |user_type| format!("Bearer {}", gateway.issuer.token(user_type));
