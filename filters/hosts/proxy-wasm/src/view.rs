@@ -4,7 +4,7 @@ use crate::foreign;
 use crate::half::Half;
 use filter_api::{Map, SignatureCheck, View};
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::MapType;
+use proxy_wasm::types::{MapType, Status};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::time::SystemTime;
 
@@ -96,7 +96,12 @@ impl View for HostView {
     }
 
     fn has_metadata(&self, namespace: &str, key: &str) -> bool {
-        self.property(&["metadata", "filter_metadata", namespace, key]).is_some()
+        let path = vec!["metadata", "filter_metadata", namespace, key];
+        match hostcalls::get_property(path) {
+            Ok(value) => value.is_some(),
+            // It is there, and the ABI has no form for it: a structure with a null in it, say.
+            Err(status) => status == Status::SerializationFailure,
+        }
     }
 
     fn verify(&self, check: &SignatureCheck<'_>) -> Option<bool> {

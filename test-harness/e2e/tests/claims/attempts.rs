@@ -214,6 +214,7 @@ pub(crate) fn bad_tokens(issuer: &Issuer, listener: Listener) -> Vec<Attempt> {
 /// Tokens that are right, and whose claim is nothing that a route goes by.
 pub(crate) fn odd_claims(issuer: &Issuer, listener: Listener) -> Vec<Attempt> {
     let claims = [
+        "null",
         "true",
         "1",
         r#""""#,
