@@ -1,6 +1,6 @@
 //! A test suite whose tests need what may not be here: they are then reported as ignored, by name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ impl Suite {
 
     /// A test on the newest Envoy with the OpenID provider and the wasm module of `envoy/sso.yaml`.
     #[must_use]
-    pub fn sign_on(mut self, name: &str, body: impl FnOnce(&Installed, &PathBuf) + Send + 'static) -> Self {
+    pub fn sign_on(mut self, name: &str, body: impl FnOnce(&Installed, &Path) + Send + 'static) -> Self {
         let here = signing_on();
         let ignored = here.is_none();
         let run = move || here.map_or(Ok(()), |(envoy, provider)| passed(|| body(&envoy, &provider)));
@@ -130,7 +130,7 @@ impl Suite {
     pub fn browser(
         mut self,
         name: &str,
-        body: impl FnOnce(&Installed, &PathBuf, &(PathBuf, PathBuf)) + Send + 'static,
+        body: impl FnOnce(&Installed, &Path, &(PathBuf, PathBuf)) + Send + 'static,
     ) -> Self {
         let here = signing_on().zip(chromium());
         let ignored = here.is_none();

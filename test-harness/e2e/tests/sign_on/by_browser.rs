@@ -4,7 +4,7 @@ use crate::agent::Agent;
 use crate::{Chain, label, labelled};
 use e2e::{Browser, Installed};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Chromium and its driver.
 type Chromium = (PathBuf, PathBuf);
@@ -21,7 +21,7 @@ fn log_in(browser: &Browser, user: &str) {
     browser.click("#login").unwrap();
 }
 
-pub(crate) fn logs_in_and_out(envoy: &Installed, provider: &PathBuf, chromium: &Chromium) {
+pub(crate) fn logs_in_and_out(envoy: &Installed, provider: &Path, chromium: &Chromium) {
     let chain = Chain::start(envoy, provider);
     let browser = browser(chromium);
     for (user, workload) in [("premium-user", "premium"), ("basic-user", "everyone")] {
@@ -42,7 +42,7 @@ pub(crate) fn logs_in_and_out(envoy: &Installed, provider: &PathBuf, chromium: &
     }
 }
 
-pub(crate) fn changes_nothing(envoy: &Installed, provider: &PathBuf, chromium: &Chromium) {
+pub(crate) fn changes_nothing(envoy: &Installed, provider: &Path, chromium: &Chromium) {
     let chain = Chain::start(envoy, provider);
     let browser = browser(chromium);
     browser.open(&chain.url("/")).unwrap();
@@ -73,7 +73,7 @@ pub(crate) fn changes_nothing(envoy: &Installed, provider: &PathBuf, chromium: &
     assert_eq!(chain.premium.requests(), []);
 }
 
-pub(crate) fn foreign_state(envoy: &Installed, provider: &PathBuf, chromium: &Chromium) {
+pub(crate) fn foreign_state(envoy: &Installed, provider: &Path, chromium: &Chromium) {
     let chain = Chain::start(envoy, provider);
     // An attacker's own login, whose address a victim opens.
     let attackers = Agent::default().get(&chain.url("/")).header_text("location").unwrap();

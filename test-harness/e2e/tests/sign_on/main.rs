@@ -5,7 +5,7 @@
 mod agent;
 mod by_browser;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use agent::{Agent, asks_to_log_in, between, form};
@@ -37,7 +37,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn start(envoy: &Installed, provider: &PathBuf) -> Self {
+    pub(crate) fn start(envoy: &Installed, provider: &Path) -> Self {
         let (premium, everyone) = (Workload::start("premium").unwrap(), Workload::start("everyone").unwrap());
         let sign_on = SignOn::start(&envoy.path, provider, premium.address(), everyone.address()).unwrap();
         Self { sign_on, premium, everyone }
@@ -70,7 +70,7 @@ fn labelled(class: &str) -> Vec<(String, String)> {
     vec![("user_class".to_owned(), class.to_owned())]
 }
 
-fn users_reach_their_workload(envoy: &Installed, provider: &PathBuf) {
+fn users_reach_their_workload(envoy: &Installed, provider: &Path) {
     let chain = Chain::start(envoy, provider);
     for (user, workload, class) in [
         ("premium-user", "premium", "premium"),
@@ -96,7 +96,7 @@ fn names(agent: &mut Agent, chain: &Chain) -> Vec<String> {
     agent.cookies(chain.sign_on.gateway()).iter().map(|(name, _)| name.clone()).collect()
 }
 
-fn nothing_goes_upstream(envoy: &Installed, provider: &PathBuf) {
+fn nothing_goes_upstream(envoy: &Installed, provider: &Path) {
     let chain = Chain::start(envoy, provider);
     for user in ["basic-user", "large-user"] {
         let (mut agent, _) = chain.log_in(user);
@@ -118,7 +118,7 @@ fn nothing_goes_upstream(envoy: &Installed, provider: &PathBuf) {
     assert!(!chain.sign_on.envoy.log().contains("eyJ"), "a token is in the log");
 }
 
-fn forged_headers(envoy: &Installed, provider: &PathBuf) {
+fn forged_headers(envoy: &Installed, provider: &Path) {
     let chain = Chain::start(envoy, provider);
     let (mut agent, _) = chain.log_in("basic-user");
     for names in [
@@ -142,7 +142,7 @@ fn forged_headers(envoy: &Installed, provider: &PathBuf) {
     assert_eq!(chain.premium.requests(), []);
 }
 
-fn changed_cookies(envoy: &Installed, provider: &PathBuf) {
+fn changed_cookies(envoy: &Installed, provider: &Path) {
     let chain = Chain::start(envoy, provider);
     let gateway = chain.sign_on.gateway();
     let (mut basic, _) = chain.log_in("basic-user");
@@ -191,7 +191,7 @@ fn changed_cookies(envoy: &Installed, provider: &PathBuf) {
     );
 }
 
-fn changed_state(envoy: &Installed, provider: &PathBuf) {
+fn changed_state(envoy: &Installed, provider: &Path) {
     let chain = Chain::start(envoy, provider);
     let callback = chain.url("/callback");
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
@@ -232,7 +232,7 @@ fn changed_state(envoy: &Installed, provider: &PathBuf) {
     assert_eq!((chain.premium.requests(), chain.everyone.requests()), (Vec::new(), Vec::new()));
 }
 
-fn api_clients(envoy: &Installed, provider: &PathBuf) {
+fn api_clients(envoy: &Installed, provider: &Path) {
     // The example of RFC 7636, appendix B.
     const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
     const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -272,7 +272,7 @@ fn api_clients(envoy: &Installed, provider: &PathBuf) {
     assert_eq!((chain.premium.requests().len(), chain.everyone.requests().len()), (1, 2));
 }
 
-fn logs_out(envoy: &Installed, provider: &PathBuf) {
+fn logs_out(envoy: &Installed, provider: &Path) {
     let chain = Chain::start(envoy, provider);
     let (mut agent, answer) = chain.log_in("premium-user");
     assert_eq!(answer.text(), "workload premium\n");
