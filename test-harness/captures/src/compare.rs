@@ -22,8 +22,10 @@ pub(crate) fn request(capture: &Capture, seen: &Seen) -> Result<(), String> {
             return Err(format!("header {name} must arrive as it is, not {:?}", header(name)));
         }
     }
+    // A host that sends the message in a call of its own says how long it is.
+    let length = seen.body.len().to_string();
     for name in ["content-length", "content-encoding", "inference-header-content-length"] {
-        if let Some(value) = header(name) {
+        if let Some(value) = header(name).filter(|value| name != "content-length" || *value != length) {
             return Err(format!("header {name} says nothing of the message, but arrives as {value}"));
         }
     }
@@ -66,7 +68,10 @@ pub(crate) fn answer(capture: &Capture, column: Column, got: &Got) -> Result<(),
             let named = fields.into_iter().filter(|(_, value)| value != "");
             expected.as_object_mut().ok_or("no object")?.extend(named);
         }
-        same_text("content-type", "application/json", header("content-type").as_deref())?;
+        // Envoy takes the type from a reply of a filter's own that has no body.
+        if !got.body.is_empty() || header("content-type").is_some() {
+            same_text("content-type", "application/json", header("content-type").as_deref())?;
+        }
         return same("the body", &expected, &http::json(&got.body)?);
     }
     let length = header("inference-header-content-length").map(|value| value.parse::<usize>());
