@@ -193,13 +193,30 @@ fn element(datatype: &str, bytes: &[u8], is_text: bool) -> Json {
     }
 }
 
-// The standard library's exponent form has the fewest digits that read back as the same value.
 fn fp32(value: f32) -> Json {
-    if value.is_finite() { Json::Number(format!("{value:e}")) } else { special(value.into()) }
+    if !value.is_finite() {
+        return special(value.into());
+    }
+    let nearest = |decimals| format!("{value:.decimals$e}");
+    Json::Number(shortest(&format!("{value:e}"), nearest, |text| text.parse() == Ok(value)))
 }
 
 fn fp64(value: f64) -> Json {
-    if value.is_finite() { Json::Number(format!("{value:e}")) } else { special(value) }
+    if !value.is_finite() {
+        return special(value);
+    }
+    let nearest = |decimals| format!("{value:.decimals$e}");
+    Json::Number(shortest(&format!("{value:e}"), nearest, |text| text.parse() == Ok(value)))
+}
+
+/// The fewest digits that read back as the value and, of those, the nearest to it; of two that are as near, the even.
+///
+/// The standard library's exponent form `fewest` is any of the shortest ones; with a number of decimals it rounds the
+/// exact value to even, which may not read back if the value is a power of two.
+fn shortest(fewest: &str, nearest: impl Fn(usize) -> String, reads_back: impl Fn(&str) -> bool) -> String {
+    let digits = fewest.split('e').next().unwrap_or_default().bytes().filter(u8::is_ascii_digit).count();
+    let nearest = nearest(digits - 1);
+    if reads_back(&nearest) { nearest } else { fewest.to_owned() }
 }
 
 fn special(value: f64) -> Json {
@@ -271,6 +288,17 @@ fn digits(number: &str) -> (bool, String, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_shortest_texts_the_nearer_one_is_expected_and_of_two_as_near_the_even() {
+        let number = |text: &str| Json::Number(text.to_owned());
+        for (bits, text) in [(0x3fc0_8000, "1.5039062e0"), (0x3fc0_8000 | 1 << 31, "-1.5039062e0")] {
+            assert_eq!(fp32(f32::from_bits(bits)), number(text));
+        }
+        assert_eq!(fp32(0.1), number("1e-1"));
+        assert_eq!(fp64(2f64.powi(-24)), number("5.960464477539063e-8"));
+        assert_eq!(fp64(9_007_199_254_740_993.0), number("9.007199254740992e15"));
+    }
 
     #[test]
     fn numbers_are_the_same_by_their_digits() {

@@ -51,6 +51,11 @@ const FOUND: &[(Target, &[u8])] = &[
     ),
     // An empty packed field of typed contents beside a filled one.
     (Target::Answer, b"\0\x01\x2a\x11\x12\x05INT32\x1a\x01\x01\x2a\x05\x32\0\x12\x01\x07"),
+    // An FP32 in the very middle of two texts of eight digits, which the second reader rounded up.
+    (
+        Target::Answer,
+        b"\0\x01\x0a\x06affine\x12\x011\x1a\x0242*\x0d\x0a\x01y\x12\x04FP32\x1a\x02\x01\x022\x08\0\x80\xc0?\xcd\xcc\xcc=",
+    ),
 ];
 
 #[test]
