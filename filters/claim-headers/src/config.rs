@@ -264,7 +264,7 @@ mod checks;
 #[cfg(all(test, not(target_family = "wasm")))]
 mod docs;
 #[cfg(all(test, not(target_family = "wasm")))]
-pub(crate) use docs::assert_current;
+pub(crate) use docs::PACKAGE;
 
 #[cfg(test)]
 mod tests;

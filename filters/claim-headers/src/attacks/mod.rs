@@ -147,5 +147,5 @@ fn the_attacks_in_the_repository_are_these() {
     let config: serde_json::Value = serde_json::from_str(&config()).unwrap();
     let mut text = serde_json::to_string_pretty(&json!({"config": config, "rows": rows})).unwrap();
     text.push('\n');
-    crate::config::assert_current("tests/attacks.json", &text);
+    crate::config::PACKAGE.assert_current("tests/attacks.json", &text);
 }
