@@ -30,6 +30,17 @@ pub(crate) fn newest(workspace: &Workspace) -> Result<PathBuf, Stop> {
     }
 }
 
+/// Whether an Envoy takes `envoy/sso.yaml`, whose cookies only new ones know; it says so if not.
+pub(crate) fn logs_in(envoy: &Path) -> Result<bool, Stop> {
+    let version = version_of(envoy)?;
+    let new_enough = numbers(&version) >= numbers(NEWEST.version);
+    if !new_enough {
+        let oldest = NEWEST.version;
+        eprintln!("    no single sign-on: {} is {version}, not {oldest} or newer", envoy.display());
+    }
+    Ok(new_enough)
+}
+
 /// The Envoys of the matrix, by the variable that names each to the tests. The user's own Envoy takes the place
 /// of the release with its minor version, or of the newest one if there is none.
 pub(crate) fn matrix(workspace: &Workspace) -> Result<Vec<(&'static str, PathBuf)>, Stop> {
@@ -96,6 +107,12 @@ fn version(printed: &str) -> Option<&str> {
     printed.split_once("version: ")?.1.split('/').nth(1)
 }
 
+/// Major and minor version.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
 fn minor(version: &str) -> Option<&str> {
     version.rsplit_once('.').map(|(minor, _)| minor)
 }
@@ -108,6 +125,8 @@ mod tests {
     fn envoys_own_version_line_is_understood() {
         let printed = "\n/usr/bin/envoy  version: 1234abcd/1.40.0/Clean/RELEASE/BoringSSL\n\n";
         assert_eq!(version(printed), Some("1.40.0"));
+        assert_eq!(numbers("1.40.0"), Some((1, 40)));
+        assert!(numbers("1.9.9") < numbers("1.40.0") && numbers("1.41.0-dev") > numbers("1.40.0"));
         assert_eq!(minor("1.40.0"), minor("1.40.7"));
         assert_ne!(minor("1.4.0"), minor("1.40.0"));
         assert_eq!(version("usage"), None);

@@ -24,8 +24,8 @@ use workspace::Workspace;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  demo [--once]    stock Envoy, both filter hosts and a real model server on loopback, with requests shown;
-                   runs until Ctrl-C, or with --once until its checks are done
+  demo [--once]    stock Envoy, both filter hosts, real model servers and a login on loopback, with requests
+                   shown; runs until Ctrl-C, or with --once until its checks are done
   test [--quick]   the whole test suite; --quick leaves out what needs Envoy and Python
   build            fills dist/
   bench [ARGS]     the benchmark table; also written as JSON under target/bench/
@@ -95,9 +95,14 @@ fn demo(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
     build::dist(workspace)?;
     let envoy = envoy::newest(workspace)?;
     let python = python::models(workspace)?;
+    let provider = match envoy::logs_in(&envoy)? {
+        true => node::identity_provider(workspace)?,
+        false => None,
+    };
     run::step("demo: build", || workspace.cargo().args(["build", "-p", "e2e", "--bin", "demo"]).checked())?;
     let mut demo = Command::new(workspace.target.join("debug/demo"));
     demo.args(arguments).env("ENVOY", &envoy).env("MODELS_PYTHON", &python);
+    demo.env("IDENTITY_PROVIDER", provider.unwrap_or_default());
     become_it(demo)
 }
 

@@ -5,7 +5,8 @@
 //!   that are no text. [`send`] does the common case over either.
 //! - [`uploads`] makes large requests, [`hostile`] ill-meant ones.
 //! - [`MlServer`] and [`Triton`] run MLServer and Triton with the models under `models/`.
-//! - [`SignOn`] is the shipped single sign-on with a real OpenID provider, [`Browser`] headless Chromium.
+//! - [`SignOn`] is the shipped single sign-on with a real OpenID provider, [`agent`] a user agent that logs in there,
+//!   [`Browser`] headless Chromium.
 //! - [`Workload`] is an HTTP server that says its name.
 //! - [`Suite`] is a test target's `main`: tests whose Envoy or Python is not here are ignored, by name.
 //!
@@ -13,6 +14,7 @@
 //! [`envoys`], [`models_python`], [`triton_python`], [`identity_provider`] and [`chromium`] read; nothing is downloaded here. Every wait has a bound, and every process
 //! is ended by its own pid when its value is dropped.
 
+pub mod agent;
 mod answer;
 mod browser;
 mod envoy;
@@ -44,7 +46,7 @@ pub use ports::free_ports;
 pub use process::{Memory, Process};
 pub use request::{Body, Protocol, Request, send};
 pub use shipped::start_shipped;
-pub use sign_on::{SignOn, identity_provider};
+pub use sign_on::{SignOn, Tokens, identity_provider};
 pub use suite::{Suite, VERSIONS};
 pub use triton::{Triton, triton_python};
 pub use workload::{Seen, Workload};

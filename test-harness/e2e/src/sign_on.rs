@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::agent::{Agent, Page, between, form};
+use crate::answer::Answer;
 use crate::envoy::{Envoy, Options};
 use crate::error::Error;
 use crate::ports::free_ports;
@@ -14,6 +16,10 @@ use crate::repository;
 
 /// Node reads forty packages before it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// A verifier and its challenge: the example of RFC 7636, appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// `idp.mjs` in a folder with its packages, named by `IDENTITY_PROVIDER`, which `cargo xtask` sets.
 pub fn identity_provider() -> Option<PathBuf> {
@@ -29,6 +35,14 @@ pub struct SignOn {
     provider: Process,
     gateway: SocketAddr,
     issuer: SocketAddr,
+}
+
+/// What the provider gives a client for a user who has logged in.
+pub struct Tokens {
+    /// For the API behind the gateway.
+    pub access: String,
+    /// For the client itself.
+    pub id: String,
 }
 
 impl SignOn {
@@ -75,6 +89,44 @@ impl SignOn {
     /// Where the provider is.
     pub fn issuer(&self) -> SocketAddr {
         self.issuer
+    }
+
+    /// A URL of the gateway.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway)
+    }
+
+    /// What an API client gets at the provider when a user logs in there for it, past the gateway.
+    ///
+    /// # Errors
+    /// If the provider gives no tokens.
+    pub fn tokens(&self, user: &str) -> Result<Tokens, Error> {
+        let (issuer, callback) = (self.issuer, self.url("/callback"));
+        let mut agent = Agent::default();
+        let authorize = format!(
+            "http://{issuer}/auth?client_id=gateway&response_type=code&scope=openid+class&state=s&redirect_uri={callback}&code_challenge_method=S256&code_challenge={CHALLENGE}"
+        );
+        let back = agent.visit(&authorize, Some(user), Some(&callback))?.url;
+        let body = format!(
+            "grant_type=authorization_code&client_id=gateway&client_secret=a-secret-for-trials&code={}&code_verifier={VERIFIER}&redirect_uri={callback}",
+            between(&back, "code=", "&")?
+        );
+        let answer = agent.send(issuer, form("/token", &body))?.json()?;
+        let token = |name: &str| {
+            let token = answer[name].as_str().map(str::to_owned);
+            token.ok_or_else(|| Error::Protocol(format!("no {name} for {user}: {answer}")))
+        };
+        Ok(Tokens { access: token("access_token")?, id: token("id_token")? })
+    }
+
+    /// Says yes on the page on which the provider asks whether to log out, to which `/signout` of the gateway leads.
+    ///
+    /// # Errors
+    /// If the page is another.
+    pub fn confirm_logout(&self, agent: &mut Agent, page: &Page) -> Result<Answer, Error> {
+        let text = page.answer.text();
+        let token = between(&text, r#"name="xsrf" value=""#, "\"")?;
+        agent.send(self.issuer, form("/session/end/confirm", &format!("xsrf={token}&logout=yes")))
     }
 
     /// What the provider has printed.

@@ -1,7 +1,7 @@
 //! The chain in headless Chromium, as users see it.
 
-use crate::agent::Agent;
 use crate::{Chain, label, labelled};
+use e2e::agent::Agent;
 use e2e::{Browser, Installed};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ pub(crate) fn changes_nothing(envoy: &Installed, provider: &Path, chromium: &Chr
 pub(crate) fn foreign_state(envoy: &Installed, provider: &Path, chromium: &Chromium) {
     let chain = Chain::start(envoy, provider);
     // An attacker's own login, whose address a victim opens.
-    let attackers = Agent::default().get(&chain.url("/")).header_text("location").unwrap();
+    let attackers = Agent::default().get(&chain.url("/")).unwrap().header_text("location").unwrap();
     let browser = browser(chromium);
     browser.open(&attackers).unwrap();
     log_in(&browser, "premium-user");

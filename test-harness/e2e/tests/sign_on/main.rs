@@ -2,15 +2,14 @@
 //! name, where Envoy, the provider or Chromium is missing.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
-mod agent;
 mod by_browser;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent::{Agent, asks_to_log_in, between, form};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use e2e::agent::{Agent, asks_to_log_in, between};
 use e2e::{Answer, Installed, Request, Seen, SignOn, Suite, Workload};
 use serde_json::Value;
 
@@ -44,13 +43,13 @@ impl Chain {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.sign_on.gateway())
+        self.sign_on.url(path)
     }
 
     /// An agent that has logged in, and what it saw then.
     fn log_in(&self, user: &str) -> (Agent, Answer) {
         let mut agent = Agent::default();
-        let page = agent.visit(&self.url("/models/one?x=y"), Some(user), "");
+        let page = agent.visit(&self.url("/models/one?x=y"), Some(user), None).unwrap();
         assert_eq!(
             page.url,
             self.url("/models/one?x=y"),
@@ -80,7 +79,7 @@ fn users_reach_their_workload(envoy: &Installed, provider: &Path) {
     ] {
         let (mut agent, answer) = chain.log_in(user);
         let server = if workload == "premium" { &chain.premium } else { &chain.everyone };
-        for answer in [answer, agent.get(&chain.url("/again"))] {
+        for answer in [answer, agent.get(&chain.url("/again")).unwrap()] {
             assert_eq!((answer.status(), answer.text()), (200, format!("workload {workload}\n")), "{user}");
             assert_eq!(label(&server.requests().pop().unwrap()), labelled(class), "{user}");
         }
@@ -89,7 +88,7 @@ fn users_reach_their_workload(envoy: &Installed, provider: &Path) {
         assert_eq!(pieces.count() > 1, user == "large-user", "{user}: {:?}", names(&mut agent, &chain));
     }
     let script = Request::get("/").header("x-requested-with", "XMLHttpRequest");
-    assert_eq!(Agent::default().send(chain.sign_on.gateway(), script).status(), 401);
+    assert_eq!(Agent::default().send(chain.sign_on.gateway(), script).unwrap().status(), 401);
 }
 
 fn names(agent: &mut Agent, chain: &Chain) -> Vec<String> {
@@ -102,7 +101,7 @@ fn nothing_goes_upstream(envoy: &Installed, provider: &Path) {
         let (mut agent, _) = chain.log_in(user);
         agent.cookies(chain.sign_on.gateway()).insert(0, ("theme".to_owned(), "dark".to_owned()));
         let before = [&chain.premium, &chain.everyone].map(|workload| workload.requests().len());
-        assert_eq!(agent.get(&chain.url("/")).status(), 200);
+        assert_eq!(agent.get(&chain.url("/")).unwrap().status(), 200);
         let after = chain.premium.requests().split_off(before[0]);
         let after = after.into_iter().chain(chain.everyone.requests().split_off(before[1]));
         for seen in after {
@@ -131,12 +130,12 @@ fn forged_headers(envoy: &Installed, provider: &Path) {
     ] {
         let add = |request: Request, name: &&str| request.header(name, "premium");
         let request = names.iter().fold(Request::get("/"), add);
-        let answer = agent.send(chain.sign_on.gateway(), request);
+        let answer = agent.send(chain.sign_on.gateway(), request).unwrap();
         assert_eq!(answer.text(), "workload everyone\n", "{names:?}");
         assert_eq!(label(&chain.everyone.requests().pop().unwrap()), labelled("basic"), "{names:?}");
         // Nor without a session: the request is sent to log in.
         let request = names.iter().fold(Request::get("/"), add);
-        let answer = Agent::default().send(chain.sign_on.gateway(), request);
+        let answer = Agent::default().send(chain.sign_on.gateway(), request).unwrap();
         assert_eq!(answer.status(), 302, "{names:?}");
     }
     assert_eq!(chain.premium.requests(), []);
@@ -176,7 +175,7 @@ fn changed_cookies(envoy: &Installed, provider: &Path) {
                 Some(value) => jar[at].1 = value,
                 None => drop(jar.remove(at)),
             }
-            let answer = agent.get(&chain.url("/"));
+            let answer = agent.get(&chain.url("/")).unwrap();
             let to_the_provider = format!("http://{}/auth?", chain.sign_on.issuer());
             let location = answer.header_text("location").unwrap_or_default();
             assert_eq!(answer.status(), 302, "{name}: {what}: {}", answer.text());
@@ -185,7 +184,7 @@ fn changed_cookies(envoy: &Installed, provider: &Path) {
     }
     assert_eq!((chain.premium.requests().len(), chain.everyone.requests().len()), asked);
     assert_eq!(
-        basic.get(&chain.url("/")).text(),
+        basic.get(&chain.url("/")).unwrap().text(),
         "workload everyone\n",
         "the cookies as they were still are a session"
     );
@@ -198,69 +197,56 @@ fn changed_state(envoy: &Installed, provider: &Path) {
 
     // The state names the page to come back to: another site.
     let mut agent = Agent::default();
-    let location = agent.get(&chain.url("/")).header_text("location").unwrap();
-    let state = between(&location, "state=", "&");
+    let location = agent.get(&chain.url("/")).unwrap().header_text("location").unwrap();
+    let state = between(&location, "state=", "&").unwrap();
     let decoded = URL_SAFE_NO_PAD.decode(state.trim_end_matches('=').replace("%3D", "")).unwrap();
     let mut members: Value = serde_json::from_slice(&decoded).unwrap();
     members["url"] = "http://elsewhere.test/".into();
     let forged = location.replacen(state, &encode(&members.to_string()), 1);
-    let back = agent.visit(&forged, Some("basic-user"), &callback).url;
-    let answer = agent.get(&back);
+    let back = agent.visit(&forged, Some("basic-user"), Some(&callback)).unwrap().url;
+    let answer = agent.get(&back).unwrap();
     assert_eq!((answer.status(), answer.header_text("location")), (401, None), "{}", answer.text());
 
     // The state is no state, or names another flow.
     for state in ["junk".to_owned(), encode("{}"), encode(r#"{"url":"/","csrf_token":"x"}"#), String::new()] {
         let mut agent = Agent::default();
-        let location = agent.get(&chain.url("/")).header_text("location").unwrap();
-        let forged = location.replacen(between(&location, "state=", "&"), &state, 1);
-        let back = agent.visit(&forged, Some("premium-user"), &callback).url;
-        let answer = agent.get(&back);
+        let location = agent.get(&chain.url("/")).unwrap().header_text("location").unwrap();
+        let forged = location.replacen(between(&location, "state=", "&").unwrap(), &state, 1);
+        let back = agent.visit(&forged, Some("premium-user"), Some(&callback)).unwrap().url;
+        let answer = agent.get(&back).unwrap();
         assert_eq!(answer.status(), 401, "{state:?}: {}", answer.text());
-        assert_eq!(agent.get(&chain.url("/")).status(), 302, "{state:?} has made a session");
+        assert_eq!(agent.get(&chain.url("/")).unwrap().status(), 302, "{state:?} has made a session");
     }
 
     // The callback of somebody who has logged in, in an agent that has not asked for it; and a second time.
     let mut other = Agent::default();
-    let back = other.visit(&chain.url("/"), Some("premium-user"), &callback).url;
+    let back = other.visit(&chain.url("/"), Some("premium-user"), Some(&callback)).unwrap().url;
     let mut victim = Agent::default();
-    let answer = victim.get(&back);
+    let answer = victim.get(&back).unwrap();
     assert_eq!(answer.status(), 401, "{}", answer.text());
-    assert_eq!(victim.get(&chain.url("/")).status(), 302);
-    assert_eq!(other.get(&back).status(), 302);
+    assert_eq!(victim.get(&chain.url("/")).unwrap().status(), 302);
+    assert_eq!(other.get(&back).unwrap().status(), 302);
     let mut replayed = Agent::default();
-    assert_eq!(replayed.get(&back).status(), 401);
+    assert_eq!(replayed.get(&back).unwrap().status(), 401);
     assert_eq!((chain.premium.requests(), chain.everyone.requests()), (Vec::new(), Vec::new()));
 }
 
 fn api_clients(envoy: &Installed, provider: &Path) {
-    // The example of RFC 7636, appendix B.
-    const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
     let chain = Chain::start(envoy, provider);
-    let (issuer, callback) = (chain.sign_on.issuer(), chain.url("/callback"));
     for (user, workload) in
         [("premium-user", "premium"), ("basic-user", "everyone"), ("hostile-user", "everyone")]
     {
-        let mut agent = Agent::default();
-        let authorize = format!(
-            "http://{issuer}/auth?client_id=gateway&response_type=code&scope=openid+class&state=s&redirect_uri={callback}&code_challenge_method=S256&code_challenge={CHALLENGE}"
-        );
-        let back = agent.visit(&authorize, Some(user), &callback).url;
-        let body = format!(
-            "grant_type=authorization_code&client_id=gateway&client_secret=a-secret-for-trials&code={}&code_verifier={VERIFIER}&redirect_uri={callback}",
-            between(&back, "code=", "&")
-        );
-        let tokens = agent.send(issuer, form("/token", &body)).json().unwrap();
+        let tokens = chain.sign_on.tokens(user).unwrap();
         let with = |token: &str| Request::get("/").header("authorization", format!("Bearer {token}"));
-        let access = tokens["access_token"].as_str().unwrap();
+        let access = &tokens.access;
         let forged = with(access).header("user_class", "premium").header("user-class", "premium");
-        let answer = Agent::default().send(chain.sign_on.gateway(), forged);
+        let answer = Agent::default().send(chain.sign_on.gateway(), forged).unwrap();
         assert_eq!((answer.status(), answer.text()), (200, format!("workload {workload}\n")), "{user}");
 
-        let id = tokens["id_token"].as_str().unwrap();
+        let id = &tokens.id;
         let basic = with("x.y.z").header("x-id-token", id);
         for refused in [with(id), with("x.y.z"), with(""), with(&access[..access.len() - 8]), basic] {
-            let answer = Agent::default().send(chain.sign_on.gateway(), refused);
+            let answer = Agent::default().send(chain.sign_on.gateway(), refused).unwrap();
             assert!(
                 matches!(answer.status(), 302 | 401 | 403),
                 "{user}: {} {}",
@@ -276,15 +262,16 @@ fn logs_out(envoy: &Installed, provider: &Path) {
     let chain = Chain::start(envoy, provider);
     let (mut agent, answer) = chain.log_in("premium-user");
     assert_eq!(answer.text(), "workload premium\n");
-    let page = agent.visit(&chain.url("/signout"), None, "");
+    let page = agent.visit(&chain.url("/signout"), None, None).unwrap();
     assert!(page.url.starts_with(&format!("http://{}/session/end", chain.sign_on.issuer())), "{}", page.url);
-    assert_eq!(agent.get(&chain.url("/")).status(), 302, "the gateway's session has ended");
-    let token = between(&page.answer.text(), r#"name="xsrf" value=""#, "\"").to_owned();
-    let confirm = form("/session/end/confirm", &format!("xsrf={token}&logout=yes"));
-    let answer = agent.send(chain.sign_on.issuer(), confirm);
+    assert_eq!(agent.get(&chain.url("/")).unwrap().status(), 302, "the gateway's session has ended");
+    let answer = chain.sign_on.confirm_logout(&mut agent, &page).unwrap();
     assert_eq!(answer.header_text("location"), Some(chain.url("/")));
-    let page = agent.visit(&chain.url("/"), None, "");
+    let page = agent.visit(&chain.url("/"), None, None).unwrap();
     assert!(asks_to_log_in(&page.answer), "the provider's session has ended, too: {}", page.answer.text());
     // Another user in the same agent.
-    assert_eq!(agent.visit(&page.url, Some("basic-user"), "").answer.text(), "workload everyone\n");
+    assert_eq!(
+        agent.visit(&page.url, Some("basic-user"), None).unwrap().answer.text(),
+        "workload everyone\n"
+    );
 }

@@ -4,6 +4,9 @@ use e2e::{Answer, Body, MlServer, Protocol, Request, send};
 use serde_json::Value;
 use std::net::SocketAddr;
 
+/// How much of a header's value is shown, in characters.
+const LONGEST_VALUE: usize = 32;
+
 /// How many checks ended how.
 #[derive(Default)]
 pub(crate) struct Checks {
@@ -53,6 +56,11 @@ impl Checks {
             }
             Err(error) => Err(error.to_string()),
         };
+        self.count(checked);
+    }
+
+    /// Counts a check, and prints what is wrong if something is.
+    pub(crate) fn count(&mut self, checked: Result<(), String>) {
         match checked {
             Ok(()) => self.passed += 1,
             Err(reason) => {
@@ -99,10 +107,15 @@ fn got(servers: &[&MlServer], seen_before: &[usize]) -> Vec<Got> {
     all
 }
 
-/// A header, if it is worth a reader's time.
-fn shown((name, value): &(String, Vec<u8>)) -> String {
+/// A header, if it is worth a reader's time, and no more than the beginning of a token.
+pub(crate) fn shown((name, value): &(String, Vec<u8>)) -> String {
+    let text = String::from_utf8_lossy(value);
     match name.as_str() {
         "content-type" => String::new(),
-        _ => format!("{name}: {}  ", String::from_utf8_lossy(value)),
+        _ if text.chars().count() > LONGEST_VALUE => {
+            let beginning: String = text.chars().take(LONGEST_VALUE).collect();
+            format!("{name}: {beginning}...  ")
+        }
+        _ => format!("{name}: {text}  "),
     }
 }

@@ -1,15 +1,16 @@
 //! `cargo xtask demo`: what each filter does, shown with real requests through stock Envoy to real model servers, once
-//! through the wasm modules and once through the native one.
+//! through the wasm modules and once through the native one; and users who log in, through the wasm module.
 //!
 //! `--once` checks the answers against numbers computed here and ends; otherwise everything keeps running.
 
 mod affine;
 mod checks;
+mod sign_on;
 mod subsets;
 mod transcoder;
 
 use checks::Checks;
-use e2e::{Envoy, Error, models_python};
+use e2e::{Envoy, Error, identity_provider, models_python};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,11 +43,26 @@ fn run(once: bool) -> Result<usize, Error> {
     transcoder.run(&mut checks)?;
     let subsets = subsets::Demo::start(&binary, &python)?;
     subsets.run(&mut checks)?;
-    println!("\n{} passed, {} failed", checks.passed, checks.failed);
+    let sign_on = match identity_provider() {
+        Some(provider) => {
+            let sign_on = sign_on::Demo::start(&binary, &provider)?;
+            sign_on.run(&mut checks);
+            Some(sign_on)
+        }
+        None => {
+            sign_on::Demo::print_skipped();
+            None
+        }
+    };
+    let skipped = if sign_on.is_none() { "; single sign-on skipped" } else { "" };
+    println!("\n{} passed, {} failed{skipped}", checks.passed, checks.failed);
     if !once && checks.failed == 0 {
         println!("\nRunning until Ctrl-C. To try:");
         transcoder.print_what_to_try()?;
         subsets.print_what_to_try()?;
+        if let Some(sign_on) = &sign_on {
+            sign_on.print_what_to_try()?;
+        }
         wait_for_interrupt()?;
     }
     Ok(checks.failed)
@@ -68,7 +84,7 @@ fn wait_for_interrupt() -> Result<(), Error> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        println!("\nEnding all Envoys and model servers.");
+        println!("\nEnding all Envoys and servers.");
         Ok(())
     })
 }

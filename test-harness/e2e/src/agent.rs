@@ -1,0 +1,142 @@
+//! A user agent without a browser: it follows redirects, keeps cookies, and fills the provider's forms.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::answer::Answer;
+use crate::error::Error;
+use crate::request::{Protocol, Request, send};
+
+/// More redirects than a login has.
+const MOST_STEPS: usize = 20;
+
+/// Names and values.
+pub type Cookies = Vec<(String, String)>;
+
+/// A user agent that nobody has used yet, unless it is a clone of one that somebody has.
+#[derive(Clone, Default)]
+pub struct Agent {
+    jars: BTreeMap<SocketAddr, Cookies>,
+}
+
+/// Where a walk of redirects has ended.
+pub struct Page {
+    /// Its address.
+    pub url: String,
+    /// The answer there; where the walk was stopped, the redirect to there.
+    pub answer: Answer,
+    /// Every request of the walk, in order.
+    pub steps: Vec<Step>,
+}
+
+/// A request of a walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its method.
+    pub method: String,
+    /// What was asked.
+    pub url: String,
+    /// The status of the answer.
+    pub status: u16,
+}
+
+impl Agent {
+    /// Its cookies for a server.
+    pub fn cookies(&mut self, server: SocketAddr) -> &mut Cookies {
+        self.jars.entry(server).or_default()
+    }
+
+    /// One request with the cookies for its server. A redirect is not followed.
+    ///
+    /// # Errors
+    /// If there is no complete answer, or it sets a cookie without a name.
+    pub fn send(&mut self, server: SocketAddr, request: Request) -> Result<Answer, Error> {
+        let jar = self.cookies(server);
+        let pairs: Vec<String> = jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut request = Request { authority: server.to_string(), ..request };
+        if !pairs.is_empty() {
+            request = request.header("cookie", pairs.join("; "));
+        }
+        let answer = send(Protocol::Http1, server, &request)?.complete()?;
+        let set = answer.head.iter().flat_map(|head| &head.headers).filter(|(name, _)| name == "set-cookie");
+        for (_, value) in set {
+            let text = String::from_utf8_lossy(value).into_owned();
+            let nameless = || Error::Protocol(format!("a cookie without a name: {text:?}"));
+            let (name, rest) = text.split_once('=').ok_or_else(nameless)?;
+            let (value, attributes) = rest.split_once(';').unwrap_or((rest, ""));
+            let attributes = attributes.to_ascii_lowercase();
+            jar.retain(|(known, _)| known != name);
+            if !attributes.contains("max-age=0") && !attributes.contains("01 jan 1970") && value != "deleted"
+            {
+                jar.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        Ok(answer)
+    }
+
+    /// A GET of a URL on loopback, as [`Agent::send`].
+    ///
+    /// # Errors
+    /// As [`Agent::send`], or if the URL is another.
+    pub fn get(&mut self, url: &str) -> Result<Answer, Error> {
+        let (server, path) = split(url)?;
+        self.send(server, Request::get(&path))
+    }
+
+    /// Opens an address and follows it to a page that is no redirect, or to one whose address begins with `stop`, which
+    /// is not asked. As `user`, whose password is the same, it logs in when it is asked to.
+    ///
+    /// # Errors
+    /// As [`Agent::get`], or if it is sent on and on.
+    pub fn visit(&mut self, url: &str, user: Option<&str>, stop: Option<&str>) -> Result<Page, Error> {
+        let mut url = url.to_owned();
+        let mut steps = Vec::new();
+        let mut request = Request::get("");
+        while steps.len() < MOST_STEPS {
+            let (server, path) = split(&url)?;
+            let asked = Request { path, ..request };
+            let method = asked.method.clone();
+            let answer = self.send(server, asked)?;
+            steps.push(Step { method, url: url.clone(), status: answer.status() });
+            request = Request::get("");
+            if let Some(location) = answer.header_text("location") {
+                url = if location.starts_with('/') { format!("http://{server}{location}") } else { location };
+                if stop.is_some_and(|stop| url.starts_with(stop)) {
+                    return Ok(Page { url, answer, steps });
+                }
+            } else if let Some(user) = user.filter(|_| asks_to_log_in(&answer)) {
+                request = form("", &format!("user={user}&password={user}"));
+            } else {
+                return Ok(Page { url, answer, steps });
+            }
+        }
+        Err(Error::Protocol(format!("{url}: redirects without end")))
+    }
+}
+
+/// Whether the provider shows its form.
+pub fn asks_to_log_in(answer: &Answer) -> bool {
+    answer.text().contains(r#"id="login""#)
+}
+
+/// A form that is sent.
+pub fn form(path: &str, body: &str) -> Request {
+    Request::post(path, body).header("content-type", "application/x-www-form-urlencoded")
+}
+
+/// What stands between two texts, or after the first one if the second one is not there.
+///
+/// # Errors
+/// If the first one is not there.
+pub fn between<'t>(text: &'t str, before: &str, after: &str) -> Result<&'t str, Error> {
+    let missing = || Error::Protocol(format!("no {before:?} in {text:?}"));
+    let (_, rest) = text.split_once(before).ok_or_else(missing)?;
+    Ok(rest.split_once(after).map_or(rest, |(found, _)| found))
+}
+
+/// Server and path of a URL on loopback.
+fn split(url: &str) -> Result<(SocketAddr, String), Error> {
+    let parts = url.strip_prefix("http://").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+    let server = parts.and_then(|(authority, path)| Some((authority.parse().ok()?, format!("/{path}"))));
+    server.ok_or_else(|| Error::Protocol(format!("{url} is no URL of a server on loopback")))
+}
