@@ -93,7 +93,7 @@ impl Stream for Exchange {
         if dir == Dir::Response {
             return OnHeaders::Continue;
         }
-        let plugin = self.plugin.clone();
+        let Self { plugin, reading } = self;
         let (found, head) = plugin.read_headers(cx);
         let mut model = None;
         if plugin.settings.rules.ask_for_the_model() {
@@ -105,7 +105,7 @@ impl Stream for Exchange {
                     {
                         let limit = plugin.settings.max_held_bytes;
                         let otherwise = sources.find_map(|source| head.model(source, cx));
-                        self.reading = Some(Reading {
+                        *reading = Some(Reading {
                             found,
                             otherwise,
                             reader: Reader::new(limit),
@@ -172,6 +172,7 @@ impl DynamicSubset {
     /// Reads a request's headers once, and removes those that only this filter may set.
     fn read_headers(&self, cx: &mut Cx<'_>) -> (Found, Head) {
         let Settings { rules, emit_prefix, .. } = &self.settings;
+        let model_matters = rules.ask_for_the_model();
         let (mut found, mut head) = (Found::default(), Head::default());
         let mut spoofed = BTreeSet::new();
         let mut removed = 0;
@@ -183,19 +184,8 @@ impl DynamicSubset {
                 return;
             }
             rules.see(name, value, &mut found);
-            match name {
-                b":method" => head.method = value.to_vec(),
-                b":path" => head.path = value.to_vec(),
-                b"content-type" => head.content_type = value.to_ascii_lowercase(),
-                b"mm-model-id" => {
-                    let value = value.trim_ascii();
-                    head.mm_model_id = Some(match head.mm_model_id.take() {
-                        Some(Ok(first)) if first != value => Err(Ambiguous),
-                        Some(Err(Ambiguous)) => Err(Ambiguous),
-                        Some(Ok(_)) | None => Ok(value.to_vec()),
-                    });
-                }
-                _ => {}
+            if model_matters {
+                head.see(name, value);
             }
         });
         for name in spoofed {
@@ -246,6 +236,24 @@ impl DynamicSubset {
 }
 
 impl Head {
+    /// Notes what a header says about the model.
+    fn see(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b":method" => self.method = value.to_vec(),
+            b":path" => self.path = value.to_vec(),
+            b"content-type" => self.content_type = value.to_ascii_lowercase(),
+            b"mm-model-id" => {
+                let value = value.trim_ascii();
+                self.mm_model_id = Some(match self.mm_model_id.take() {
+                    Some(Ok(first)) if first != value => Err(Ambiguous),
+                    Some(Err(Ambiguous)) => Err(Ambiguous),
+                    Some(Ok(_)) | None => Ok(value.to_vec()),
+                });
+            }
+            _ => {}
+        }
+    }
+
     /// The model's name in one place, if it is there.
     fn model(&self, source: ModelSource, cx: &mut Cx<'_>) -> Option<Vec<u8>> {
         let name = match source {

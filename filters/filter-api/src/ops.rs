@@ -197,6 +197,10 @@ impl Ops {
     }
 
     fn store(&mut self, bytes: &[u8]) -> Range<usize> {
+        if self.arena.capacity() == 0 {
+            // For most exchanges' names and values, in one allocation.
+            self.arena.reserve(256);
+        }
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
         start..self.arena.len()

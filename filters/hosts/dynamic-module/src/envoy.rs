@@ -5,6 +5,7 @@
 use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
 use filter_api::{Call, CallResponse, Dir, Level, Map, Metric, MetricKind, Reply, Sink, View};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -16,6 +17,9 @@ pub(crate) struct Envoy<'hook> {
     stream: *mut abi::EnvoyStream,
     hook: PhantomData<&'hook ()>,
 }
+
+/// So many headers are read without an allocation.
+const USUAL_HEADERS: usize = 48;
 
 /// What becomes of a chunk after a filter has seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,12 +238,20 @@ impl View for Envoy<'_> {
     fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
         // SAFETY: the stream is valid during the hook.
         let count = unsafe { abi::get_headers_size(self.stream, map_type(map)) };
-        let empty = abi::EnvoyHeader { name: EnvoyBuffer::EMPTY, value: EnvoyBuffer::EMPTY };
-        let mut headers = vec![empty; count];
-        // SAFETY: as above, and the array has room for all headers; none can be added in between.
-        if count == 0 || !unsafe { abi::get_headers(self.stream, map_type(map), headers.as_mut_ptr()) } {
+        let (mut few, mut many) =
+            ([const { MaybeUninit::<abi::EnvoyHeader>::uninit() }; USUAL_HEADERS], Vec::new());
+        let room = if count <= few.len() {
+            &mut few[..count]
+        } else {
+            many.resize_with(count, MaybeUninit::uninit);
+            &mut many[..]
+        };
+        // SAFETY: as above, and there is room for all headers; none can be added in between.
+        if count == 0 || !unsafe { abi::get_headers(self.stream, map_type(map), room.as_mut_ptr().cast()) } {
             return;
         }
+        // SAFETY: Envoy has written all of them.
+        let headers = room.iter().map(|header| unsafe { header.assume_init_ref() });
         for header in headers {
             // SAFETY: names and values stay valid while the map is not changed. `f` belongs to a core, which
             // changes headers only through `Ops`, applied after it has returned.
