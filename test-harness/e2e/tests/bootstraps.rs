@@ -178,6 +178,22 @@ fn main() -> ExitCode {
             }),
         );
     }
+    for name in by_claims::FILES.into_iter().chain([by_claims::SIGN_ON]) {
+        let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
+        let both = func_e.clone().zip(envoy);
+        add(
+            format!("{name}_runs_under_func_e::1.40"),
+            both.map(|(func_e, envoy)| {
+                Box::new(move || {
+                    let upstreams = identity::Upstreams::start();
+                    let config = |ports| upstreams.bootstrap(name, ports);
+                    runs_under_func_e(func_e, &envoy, name, config, |address| {
+                        by_claims::users_are_told_apart(address, name, &upstreams);
+                    });
+                }) as _
+            }),
+        );
+    }
     let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
     add(
         format!("{}_is_valid::1.40", by_claims::SIGN_ON),
@@ -330,9 +346,10 @@ fn runs_under_func_e(
     command.env("ENVOY_PATH", &installed.path).current_dir(repository());
     let mut process = Process::start("func-e", command, directory).unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
-    let request = Request::get("/v2/health/ready");
-    let answers =
-        |_: &Process| send(Protocol::Http1, address, &request).ok().filter(|answer| answer.status() == 200);
+    let request = Request { authority: address.to_string(), ..Request::get("/v2/health/ready") };
+    // 302: whoever has not logged in is sent to do so.
+    let ready = |answer: &Answer| matches!(answer.status(), 200 | 302);
+    let answers = |_: &Process| send(Protocol::Http1, address, &request).ok().filter(ready);
     process.wait("no answer", Duration::from_secs(60), answers).unwrap();
     try_it(address);
 

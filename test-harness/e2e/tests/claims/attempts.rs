@@ -31,7 +31,7 @@ impl Listener {
     }
 
     /// Names that a server may take for that header.
-    fn spellings(self) -> &'static [&'static str] {
+    pub(crate) fn spellings(self) -> &'static [&'static str] {
         match self {
             Self::Gateway => &["user_class", "user-class", "User_Class", "USER-CLASS"],
             Self::Builtin => &["x-user-class", "x_user_class", "X-User_Class", "X_USER-CLASS"],

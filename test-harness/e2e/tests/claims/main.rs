@@ -1,8 +1,10 @@
-//! Nobody is routed or labelled as a premium user but who holds a premium user's token: the shipped bootstraps of
-//! `claim-headers` in stock Envoy, wasm and native, `jwt_authn` in front of it and by itself, with what attackers send.
+//! Nobody is routed or labelled as a premium user but who holds a premium user's token: `claim-headers` in stock Envoy, wasm
+//! and native, as the shipped bootstraps have it, with `jwt_authn` in front of it and by itself, and with keys that it
+//! fetches; with what attackers send.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 mod attempts;
+mod fetched_keys;
 #[path = "../identity/mod.rs"]
 mod identity;
 
@@ -20,11 +22,19 @@ fn main() -> ExitCode {
     let mut suite = Suite::new();
     let built = ["claim_headers.wasm", "libinference_filters.so"].iter().all(|name| dist(name).is_file());
     let versions = if built { &VERSIONS[..] } else { &[] };
+    let all = if built { &e2e::VERSIONS[..] } else { &[] };
+    suite = suite
+        .on(all, "attackers_get_no_header_and_no_route_with_keys_that_are_fetched", fetched_keys::attacks)
+        .on(
+            all,
+            "a_request_waits_for_the_first_keys_and_is_answered_when_there_are_none",
+            fetched_keys::that_never_come,
+        );
     for file in FILES {
         for listener in Listener::ALL {
             let name = |story: &str| format!("{story}::{file}::{}", listener.name());
             suite = suite
-                .on(versions, &name("headers_of_clients_label_and_route_nobody"), move |envoy| {
+                .on(all, &name("headers_of_clients_label_and_route_nobody"), move |envoy| {
                     hold(envoy, file, listener, attempts::forged_headers);
                 })
                 .on(versions, &name("tokens_that_are_not_right_are_as_good_as_none"), move |envoy| {
@@ -53,14 +63,14 @@ fn hold(
 ) {
     let gateway = Gateway::start(installed, file);
     let address = gateway.envoy.address(listener.name()).unwrap();
-    for attempt in attempts(&gateway.issuer, listener) {
+    for attempt in attempts(&gateway.upstreams.issuer, listener) {
         for protocol in Protocol::BOTH {
-            let before = gateway.everyone.requests().len();
+            let before = gateway.upstreams.everyone.requests().len();
             let request = attempt.over(protocol);
             let answer = send(protocol, address, &request).unwrap().complete().unwrap();
             let context = format!("{protocol:?} {}", attempt.name);
             assert_eq!(who(&answer), attempt.expected(listener), "{context}: {}", answer.text());
-            for seen in &gateway.everyone.requests()[before..] {
+            for seen in &gateway.upstreams.everyone.requests()[before..] {
                 assert_eq!(labels(listener, &seen.headers), attempt.label(), "{context}: {seen:?}");
                 assert_eq!(seen.all("authorization"), [""; 0], "{context}");
                 if file.contains("native") && listener == Listener::Gateway {
@@ -69,13 +79,16 @@ fn hold(
             }
         }
     }
-    assert_eq!(gateway.premium.requests(), [], "no attempt has reached the premium workload");
+    assert_eq!(gateway.upstreams.premium.requests(), [], "no attempt has reached the premium workload");
 
-    let token = gateway.issuer.token(r#""premium""#);
+    let token = gateway.upstreams.issuer.token(r#""premium""#);
     let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+    let forged = |request: Request, spelling: &&str| request.header(spelling, "root");
+    let request = listener.spellings().iter().fold(request, forged);
     let answer = send(Protocol::Http1, address, &request).unwrap().complete().unwrap();
     assert_eq!(who(&answer), "premium");
-    let seen = gateway.premium.requests().pop().unwrap();
+    let seen = gateway.upstreams.premium.requests().pop().unwrap();
+    assert_eq!(seen.all("authorization"), [""; 0]);
     assert_eq!(labels(listener, &seen.headers), [(listener.header().to_owned(), "premium".to_owned())]);
     assert!(!gateway.envoy.log().contains("eyJ"), "a token is in the log");
 }
@@ -92,7 +105,8 @@ fn one_connection(installed: &Installed, file: &str, listener: Listener) {
     let address = gateway.envoy.address(listener.name()).unwrap();
     let mut connection = h1::Connection::open(address, PATIENCE).unwrap();
     let with = |user_type: &str| {
-        Request::get("/").header("authorization", format!("Bearer {}", gateway.issuer.token(user_type)))
+        Request::get("/")
+            .header("authorization", format!("Bearer {}", gateway.upstreams.issuer.token(user_type)))
     };
     let requests = [
         (with(r#""premium""#), "premium"),
@@ -107,5 +121,8 @@ fn one_connection(installed: &Installed, file: &str, listener: Listener) {
             assert_eq!(who(&answer), *expected, "round {round}, request {index}");
         }
     }
-    assert_eq!((gateway.premium.requests().len(), gateway.everyone.requests().len()), (40, 60));
+    assert_eq!(
+        (gateway.upstreams.premium.requests().len(), gateway.upstreams.everyone.requests().len()),
+        (40, 60)
+    );
 }

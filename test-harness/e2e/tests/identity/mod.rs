@@ -58,38 +58,54 @@ pub(crate) fn text(name: &str) -> String {
     std::fs::read_to_string(repository().join("envoy").join(name)).unwrap()
 }
 
-/// One Envoy with a shipped bootstrap, the issuer's keys and both workloads.
-pub(crate) struct Gateway {
-    pub(crate) envoy: Envoy,
+/// What stands behind Envoy: both workloads, and the issuer's keys at any path.
+pub(crate) struct Upstreams {
     pub(crate) issuer: Issuer,
     pub(crate) premium: Workload,
     pub(crate) everyone: Workload,
-    _keys: Workload,
+    keys: Workload,
 }
 
-impl Gateway {
-    /// The file with other ports and the issuer's key, and no other change.
-    pub(crate) fn start(installed: &Installed, name: &str) -> Self {
+impl Upstreams {
+    pub(crate) fn start() -> Self {
         let issuer = Issuer::new(1);
         let keys =
             Workload::serving("application/json", &format!(r#"{{"keys":[{}]}}"#, issuer.key())).unwrap();
         let (premium, everyone) = (Workload::start("premium").unwrap(), Workload::start("everyone").unwrap());
+        Self { issuer, premium, everyone, keys }
+    }
+
+    /// A shipped bootstrap with other ports, of its two listeners and the administration, and with the issuer's key
+    /// where it has one; with no other change.
+    pub(crate) fn bootstrap(&self, name: &str, [gateway, builtin, admin]: [u16; 3]) -> String {
         let ports = [
-            ("8080", 0),
-            ("8180", 0),
-            ("9901", 0),
-            ("8081", premium.port()),
-            ("8082", everyone.port()),
-            ("8090", keys.port()),
+            ("8080", gateway),
+            ("8180", builtin),
+            ("9901", admin),
+            ("8081", self.premium.port()),
+            ("8082", self.everyone.port()),
+            ("8090", self.keys.port()),
         ];
         let text = ports.into_iter().fold(text(name), |text, (documented, port)| {
             text.replace(&format!("port_value: {documented} }}"), &format!("port_value: {port} }}"))
         });
-        let example =
-            text.split(r#""jwks": { "keys": ["#).nth(1).unwrap().split("] }").next().unwrap().to_owned();
-        let text = text.replace(&example, &issuer.key());
+        let example = text.split(r#""jwks": { "keys": ["#).nth(1).and_then(|rest| rest.split("] }").next());
+        example.map_or_else(|| text.clone(), |example| text.replace(example, &self.issuer.key()))
+    }
+}
+
+/// One Envoy with a shipped bootstrap, and what stands behind it.
+pub(crate) struct Gateway {
+    pub(crate) envoy: Envoy,
+    pub(crate) upstreams: Upstreams,
+}
+
+impl Gateway {
+    pub(crate) fn start(installed: &Installed, name: &str) -> Self {
+        let upstreams = Upstreams::start();
+        let text = upstreams.bootstrap(name, [0; 3]);
         let envoy = Envoy::start(&installed.path, &text, &Options::default()).unwrap();
-        Self { envoy, issuer, premium, everyone, _keys: keys }
+        Self { envoy, upstreams }
     }
 }
 

@@ -1,0 +1,161 @@
+//! Tokens that the filter verifies with keys that it fetches, in both hosts.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use e2e::{
+    Envoy, Installed, Listener, Options, Protocol, Request, Seen, Workload, gateway_to, repository, send,
+};
+use odd_server::{OddServer, Script};
+use scenario::Column;
+use serde_json::Value;
+
+use crate::identity::who;
+
+const HOSTS: [(&str, Column); 2] = [("wasm", Column::Wasm), ("native", Column::Native)];
+/// A client's own header may select a premium user's route by either name, until the filter has the route selected again.
+const ROUTES: &str = r#"[
+  { match: { prefix: "/", headers: [{ name: user_class, string_match: { exact: premium } }] }, route: { cluster: premium } },
+  { match: { prefix: "/", headers: [{ name: user-class, string_match: { exact: premium } }] }, route: { cluster: premium } },
+  { match: { prefix: "/" }, route: { cluster: everyone } }]"#;
+/// How long it may take until keys are asked for.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// What stands behind Envoy.
+struct Upstreams {
+    premium: Workload,
+    everyone: Workload,
+    issuer: OddServer,
+}
+
+impl Upstreams {
+    fn start(issuer: Script) -> Self {
+        let (premium, everyone) = (Workload::start("premium").unwrap(), Workload::start("everyone").unwrap());
+        let server = OddServer::start().unwrap();
+        server.default_script(issuer);
+        Self { premium, everyone, issuer: server }
+    }
+
+    /// An Envoy with a listener for each host.
+    fn envoy(&self, installed: &Installed, config: &Value) -> Envoy {
+        let listeners = HOSTS.map(|(name, column)| {
+            Listener::new(name).routes(ROUTES).ours("claim_headers", column, &config.to_string())
+        });
+        let http2 = r#"
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }"#;
+        let clusters = [
+            ("premium", self.premium.port(), ""),
+            ("everyone", self.everyone.port(), ""),
+            ("idp", self.issuer.port(), http2),
+        ];
+        let clusters = clusters.map(|(name, port, protocol)| {
+            format!(
+                r#"
+  - name: {name}
+    type: STATIC
+    load_assignment:
+      cluster_name: {name}
+      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}] }}]{protocol}"#
+            )
+        });
+        Envoy::start(&installed.path, &gateway_to(&listeners, &clusters.concat()), &Options::default())
+            .unwrap()
+    }
+}
+
+/// The attacks of the filter's own tests.
+fn corpus() -> Value {
+    let text = fs::read_to_string(repository().join("filters/claim-headers/tests/attacks.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+pub(crate) fn attacks(installed: &Installed) {
+    let attacks = corpus();
+    let mut config = attacks["config"].clone();
+    let issuer = config["issuers"][0].as_object_mut().unwrap();
+    let keys = issuer.remove("jwks").unwrap();
+    issuer.insert("cluster".to_owned(), "idp".into());
+    issuer.insert("jwks_uri".to_owned(), "http://idp.test/keys".into());
+    let upstreams = Upstreams::start(Script::plain(200, "application/json", keys.to_string()));
+    let envoy = upstreams.envoy(installed, &config);
+    let mut attempts = 0;
+    for (host, _) in HOSTS {
+        let address = envoy.address(host).unwrap();
+        for row in attacks["rows"].as_array().unwrap() {
+            for attempt in row["attempts"].as_array().unwrap() {
+                attempts += 1;
+                let what = format!("{host}, {}: {}", row["name"], attempt["what"]);
+                check(address, attempt, &upstreams, &what);
+            }
+        }
+    }
+    assert!(attempts > 400, "{attempts}");
+    let stats = envoy.stats("claim_headers").unwrap();
+    let sum = |suffix: &str| {
+        stats.iter().filter(|(name, _)| name.ends_with(suffix)).map(|(_, value)| value).sum::<u64>()
+    };
+    assert!(sum(".verified") > 50 && sum(".unverified_signature") > 20, "{stats:?}");
+    // Every VM and the native module have the keys to fetch once.
+    let fetches = upstreams.issuer.requests().len();
+    assert!((2..8).contains(&fetches), "{fetches} fetches");
+}
+
+/// Sends an attempt and looks where it came out, and with what.
+fn check(address: SocketAddr, attempt: &Value, upstreams: &Upstreams, what: &str) {
+    let mut request = Request::get(attempt["path"].as_str().unwrap());
+    for header in attempt["headers"].as_array().unwrap() {
+        let (name, value) = (header[0].as_str().unwrap(), header[1].as_str().unwrap());
+        request = match name {
+            ":method" => Request { method: value.to_owned(), ..request },
+            _ => request.header(name, value),
+        };
+    }
+    let answer = send(Protocol::Http1, address, &request).unwrap().complete().unwrap();
+    if answer.status() == 431 {
+        // Larger than Envoy's own limit.
+        return;
+    }
+    let class = attempt["expect"]["class"].as_str();
+    let workload = if class == Some("premium") { "premium" } else { "everyone" };
+    assert_eq!(who(&answer), workload, "{what}");
+    let server = if workload == "premium" { &upstreams.premium } else { &upstreams.everyone };
+    let got = server.requests().pop().unwrap();
+    assert_eq!(spellings(&got, "user-class"), class.into_iter().collect::<Vec<_>>(), "{what}");
+    let level = attempt["expect"]["level"].as_str();
+    assert_eq!(spellings(&got, "x-level"), level.into_iter().collect::<Vec<_>>(), "{what}");
+    assert!(got.all("x-admin").is_empty() && got.all("x-id-token").is_empty(), "{what}");
+}
+
+/// The values of all headers that have this name but for dashes.
+fn spellings(request: &Seen, name: &str) -> Vec<String> {
+    let found = request.headers.iter().filter(|(found, _)| found.replace('_', "-") == name);
+    found.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
+}
+
+pub(crate) fn that_never_come(installed: &Installed) {
+    let attacks = corpus();
+    let mut config = attacks["config"].clone();
+    let issuer = config["issuers"][0].as_object_mut().unwrap();
+    issuer.remove("jwks");
+    // Found by discovery, from a server that never answers.
+    issuer.insert("cluster".to_owned(), "idp".into());
+    config["on_unverified"] = "deny".into();
+    config["jwks_wait_milliseconds"] = 1000.into();
+    let upstreams = Upstreams::start(Script::never());
+    let envoy = upstreams.envoy(installed, &config);
+    let good = &attacks["rows"][0]["attempts"][0]["headers"].as_array().unwrap().last().unwrap()[1];
+    for (host, _) in HOSTS {
+        let request = Request::post("/", "body").header("authorization", good.as_str().unwrap());
+        let address = envoy.address(host).unwrap();
+        let answer = send(Protocol::Http1, address, &request).unwrap().complete().unwrap();
+        assert_eq!(answer.status(), 503, "{host}");
+        assert_eq!(answer.text(), r#"{"error":"the issuer's keys are not available"}"#, "{host}");
+    }
+    assert_eq!((upstreams.premium.requests(), upstreams.everyone.requests()), (Vec::new(), Vec::new()));
+    let asked = upstreams.issuer.wait_for(1, BOUND).unwrap();
+    assert_eq!(asked[0].path, "/.well-known/openid-configuration");
+}
