@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Result;
+use crate::claims::{self, Claims};
 use crate::column::Column;
 use crate::exchange::{SUBSET_HEADER, SUBSET_KEY};
 use crate::row::Row;
@@ -37,7 +38,8 @@ impl Setup {
         let version = String::from_utf8_lossy(&printed.stdout);
         let version = version.split_once("version: ").map_or("", |(_, version)| version).trim().to_owned();
         let setup = Self { envoy, version, dist: dist.to_owned(), descriptors };
-        for filter in [setup.wasm("kserve_transcoder"), setup.wasm("dynamic_subset"), setup.native()] {
+        let modules = ["kserve_transcoder", "dynamic_subset", "claim_headers"].map(|name| setup.wasm(name));
+        for filter in modules.into_iter().chain([setup.native()]) {
             if !filter.is_file() {
                 return Err(format!("{} is missing: `cargo xtask build` makes it", filter.display()).into());
             }
@@ -83,7 +85,19 @@ impl Setup {
         };
         let clusters: String =
             clusters.iter().map(|(name, at)| cluster(name, *at, protocol, fallback)).collect();
-        let filters = if row == Row::Subset { self.subset_filters(column) } else { self.transcoder(column) };
+        let filters = match row {
+            Row::Subset => self.subset_filters(column),
+            Row::Claims(claims) => self.claims_filters(claims, column),
+            _ => self.transcoder(column),
+        };
+        // Only a request whose claim came through has a route to a cluster.
+        let condition = match (row, column) {
+            (Row::Claims(_), Column::Stock | Column::Wasm | Column::Native) => {
+                let (header, value) = (claims::HEADER, claims::VALUE);
+                format!(", headers: [{{ name: {header}, string_match: {{ exact: {value} }} }}]")
+            }
+            _ => String::new(),
+        };
         format!(
             r#"static_resources:
   listeners:
@@ -100,8 +114,10 @@ impl Setup {
             - name: bench
               domains: ["*"]
               routes:
-              - match: {{ prefix: / }}
+              - match: {{ prefix: /{condition} }}
                 route: {{ cluster_header: {CLUSTER_HEADER}, timeout: 0s }}
+              - match: {{ prefix: / }}
+                direct_response: {{ status: 403 }}
           http_filters:{filters}
           - name: envoy.filters.http.router
             typed_config:
@@ -159,6 +175,20 @@ impl Setup {
                 let config = format!(r#"{{"rules": [{rule}], "emit_headers": false}}"#);
                 self.native_filter("dynamic_subset", &config)
             }
+        }
+    }
+
+    /// Each but passthrough makes a header of the token's claim, and takes the token away.
+    fn claims_filters(&self, claims: Claims, column: Column) -> String {
+        let ours = || match column {
+            Column::Wasm => self.wasm_filter("claim_headers", &claims.ours(column)),
+            _ => self.native_filter("claim_headers", &claims.ours(column)),
+        };
+        match (claims, column) {
+            (_, Column::Passthrough | Column::Grpc) => String::new(),
+            (_, Column::Stock) => claims.jwt_authn(column),
+            (Claims::Metadata, Column::Wasm | Column::Native) => claims.jwt_authn(column) + &ours(),
+            (_, Column::Wasm | Column::Native) => ours(),
         }
     }
 

@@ -5,8 +5,7 @@
 pub(crate) enum Column {
     /// No filter: the same JSON, or the same binary body, to a server that speaks HTTP/1.1.
     Passthrough,
-    /// What stock Envoy has for the job: `envoy.filters.http.grpc_json_transcoder`, or
-    /// `envoy.filters.http.header_to_metadata`.
+    /// What stock Envoy has for the job: `envoy.filters.http.grpc_json_transcoder`, `header_to_metadata` or `jwt_authn`.
     Stock,
     /// Our filter in wasm, `dist/*.wasm`; for a subset with `header_to_metadata` behind it.
     Wasm,

@@ -3,6 +3,7 @@
 use odd_server::infer::{Contents, Response, Style, Tensor as Output, Values};
 use odd_server::wire::Message;
 
+use crate::claims::Claims;
 use crate::column::Column;
 use crate::row::{Form, Row};
 use crate::tensor::{Digits, Tensor};
@@ -41,6 +42,8 @@ impl Exchange {
                 Err("the subset is picked by a header, whatever the body")
             }
             Row::Subset => Ok(Self::subset()),
+            Row::Claims(_) if column == Column::Grpc => Err("the claim is in a header, whatever the body"),
+            Row::Claims(claims) => Ok(Self::claims(claims)),
             Row::Tiny => Ok(Self::json(column, &tiny(), &tiny(), form_for(column, Form::Raw))),
             Row::Request(digits) => {
                 let form = form_for(column, Form::Raw);
@@ -68,15 +71,22 @@ impl Exchange {
 
     /// What memory is measured above: a 1x4 tensor both ways, as [`Row::Tiny`] has it, or what `row` has itself.
     pub(crate) fn tiny(row: Row, column: Column) -> Self {
-        if row == Row::Subset {
-            return Self::subset();
+        match row {
+            Row::Subset => Self::subset(),
+            Row::Claims(claims) => Self::claims(claims),
+            _ => Self::json(column, &Tensor::tiny(), &Tensor::tiny(), form_for(column, Form::Raw)),
         }
-        Self::json(column, &Tensor::tiny(), &Tensor::tiny(), form_for(column, Form::Raw))
     }
 
     fn subset() -> Self {
         let mut exchange = Self::json(Column::Passthrough, &Tensor::tiny(), &Tensor::tiny(), Form::Raw);
         exchange.headers.push((SUBSET_HEADER, "true".to_owned()));
+        exchange
+    }
+
+    fn claims(claims: Claims) -> Self {
+        let mut exchange = Self::json(Column::Passthrough, &Tensor::tiny(), &Tensor::tiny(), Form::Raw);
+        exchange.headers.push(("authorization", format!("Bearer {}", claims.token())));
         exchange
     }
 

@@ -1,8 +1,9 @@
-//! Envoy's own transcoder, ours in wasm, ours natively and plain passthrough, side by side.
+//! Envoy's own filters, ours in wasm, ours natively and plain passthrough, side by side.
 //!
 //! `cargo xtask bench` runs it; `README.md` says what is measured and how to read it.
 
 mod bootstrap;
+mod claims;
 mod client;
 mod column;
 mod exchange;

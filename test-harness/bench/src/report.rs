@@ -41,6 +41,8 @@ pub(crate) struct Compared {
     pub(crate) extra_per_megabyte: Option<f64>,
     /// `extra_cpu` in parts of stock's.
     pub(crate) extra_to_stock: Option<f64>,
+    /// CPU time per request, that of passing on included, in parts of stock's.
+    pub(crate) cpu_to_stock: Option<f64>,
     /// Requests per second in parts of stock's.
     pub(crate) rate_to_stock: Option<f64>,
     /// Whether the column's goal is reached. Nothing if it has none in this row.
@@ -86,9 +88,14 @@ impl Measured {
         let stock = self.numbers(Column::Stock);
         let part = |own: Option<f64>, stock: Option<f64>| Some(own? / stock.filter(|&s| s > 0.0)?);
         let extra_to_stock = part(extra_cpu, stock.and_then(extra_of));
+        let whole = |numbers: &Numbers| median(&numbers.cpu).as_secs_f64();
+        let cpu_to_stock = part(Some(whole(numbers)), stock.map(whole));
         let rate_to_stock = part(per_second, stock.and_then(rate_of));
         let reached = match self.row {
             Row::Tiny => self.row.goal_of_rate(column).zip(rate_to_stock).map(|(goal, rate)| rate >= goal),
+            Row::Claims(_) => {
+                self.row.goal_of_whole_cpu(column).zip(cpu_to_stock).map(|(goal, cpu)| cpu <= goal)
+            }
             row => row.goal_of_cpu(column).zip(extra_to_stock).map(|(goal, extra)| extra <= goal),
         };
         let json_bytes = self.numbers(Column::Passthrough).map(|n| n.request_bytes.max(n.answer_bytes));
@@ -106,6 +113,7 @@ impl Measured {
             extra_cpu,
             extra_per_megabyte,
             extra_to_stock,
+            cpu_to_stock,
             rate_to_stock,
             reached,
             memory_reached,
@@ -130,6 +138,7 @@ fn column_json(measured: &Measured, column: Column, numbers: &Numbers) -> Value 
     let ms = |duration: &Duration| duration.as_secs_f64() * 1e3;
     let goal = match measured.row {
         Row::Tiny => measured.row.goal_of_rate(column),
+        Row::Claims(_) => measured.row.goal_of_whole_cpu(column),
         row => row.goal_of_cpu(column).filter(|_| compared.extra_to_stock.is_some()),
     };
     json!({
@@ -143,6 +152,7 @@ fn column_json(measured: &Measured, column: Column, numbers: &Numbers) -> Value 
         "extra_cpu_ms": compared.extra_cpu.map(|seconds| seconds * 1e3),
         "extra_cpu_ms_per_mb": compared.extra_per_megabyte.map(|seconds| seconds * 1e3),
         "extra_cpu_to_stock": compared.extra_to_stock,
+        "cpu_to_stock": compared.cpu_to_stock,
         "requests_per_s_to_stock": compared.rate_to_stock,
         "goal": goal,
         "goal_reached": compared.reached,

@@ -1,5 +1,6 @@
 //! The exchanges that are measured.
 
+use crate::claims::{Claims, Signature};
 use crate::column::Column;
 use crate::tensor::Digits;
 
@@ -10,6 +11,9 @@ pub(crate) enum Row {
     Tiny,
     /// JSON to a server that speaks it, and a header that picks the server's subset; on 16 connections at once.
     Subset,
+    /// JSON to a server that speaks it, and a token whose claim becomes the header by which the route is chosen; on 16
+    /// connections at once.
+    Claims(Claims),
     /// A large tensor in, a 1x4 tensor out.
     Request(Digits),
     /// A 1x4 tensor in, a large tensor out.
@@ -60,9 +64,14 @@ pub(crate) enum Form {
 
 impl Row {
     /// All, in the table's order.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Tiny,
         Self::Subset,
+        Self::Claims(Claims::Metadata),
+        Self::Claims(Claims::Remembered(Signature::Rs256)),
+        Self::Claims(Claims::Remembered(Signature::Es256)),
+        Self::Claims(Claims::Checked(Signature::Rs256)),
+        Self::Claims(Claims::Checked(Signature::Es256)),
         Self::Request(Digits::Three),
         Self::Request(Digits::Nine),
         Self::Request(Digits::Seventeen),
@@ -84,23 +93,33 @@ impl Row {
 
     /// Whether its requests are sent on several connections at once.
     pub(crate) fn is_at_once(self) -> bool {
-        matches!(self, Self::Tiny | Self::Subset)
+        matches!(self, Self::Tiny | Self::Subset | Self::Claims(_))
     }
 
     /// The column whose protocols a column speaks on both sides of Envoy.
     pub(crate) fn speaks_as(self, column: Column) -> Column {
-        if self == Self::Subset { Column::Passthrough } else { column }
+        if matches!(self, Self::Subset | Self::Claims(_)) { Column::Passthrough } else { column }
     }
 
     /// The most CPU over passthrough that is wanted of a column, in parts of what stock takes over passthrough.
     pub(crate) fn goal_of_cpu(self, column: Column) -> Option<f64> {
         match (self, column) {
-            (Self::Tiny, _) => None,
+            (Self::Tiny | Self::Claims(_), _) => None,
             (Self::Subset, Column::Native) => Some(1.0),
             (Self::Subset, _) => None,
             (_, Column::Wasm) => Some(1.0 / 6.0),
             (_, Column::Native) => Some(1.0 / 10.0),
             (_, Column::Passthrough | Column::Stock | Column::Grpc) => None,
+        }
+    }
+
+    /// The most CPU, that of passing on included, that is wanted of a column, in parts of stock's.
+    pub(crate) fn goal_of_whole_cpu(self, column: Column) -> Option<f64> {
+        match (self, column) {
+            (Self::Claims(Claims::Remembered(_)), Column::Native) => Some(1.0),
+            (Self::Claims(Claims::Remembered(_)), Column::Wasm) => Some(1.15),
+            (Self::Claims(Claims::Checked(Signature::Rs256)), Column::Native | Column::Wasm) => Some(1.2),
+            _ => None,
         }
     }
 
@@ -123,6 +142,11 @@ impl Row {
         match self {
             Self::Tiny => "tiny",
             Self::Subset => "subset",
+            Self::Claims(Claims::Metadata) => "claims_metadata",
+            Self::Claims(Claims::Remembered(Signature::Rs256)) => "claims_cached_rs256",
+            Self::Claims(Claims::Remembered(Signature::Es256)) => "claims_cached_es256",
+            Self::Claims(Claims::Checked(Signature::Rs256)) => "claims_rs256",
+            Self::Claims(Claims::Checked(Signature::Es256)) => "claims_es256",
             Self::Request(Digits::Three) => "request_3",
             Self::Request(Digits::Nine) => "request_9",
             Self::Request(Digits::Seventeen) => "request_17",
@@ -148,6 +172,17 @@ impl Row {
         match self {
             Self::Tiny => "tiny: 1x4 both ways, 16 connections",
             Self::Subset => "a header picks the subset: JSON passed on, 16 connections",
+            Self::Claims(Claims::Metadata) => {
+                "a claim that jwt_authn verified, with its cache, 16 connections"
+            }
+            Self::Claims(Claims::Remembered(Signature::Rs256)) => {
+                "a claim, RS256, token in the cache, 16 connections"
+            }
+            Self::Claims(Claims::Remembered(Signature::Es256)) => {
+                "a claim, ES256, token in the cache, 16 connections"
+            }
+            Self::Claims(Claims::Checked(Signature::Rs256)) => "a claim, RS256, no cache, 16 connections",
+            Self::Claims(Claims::Checked(Signature::Es256)) => "a claim, ES256, no cache, 16 connections",
             Self::Request(Digits::Three) => "request, numbers of 3 digits",
             Self::Request(Digits::Nine) => "request, shortest FP32 numbers (7 to 9 digits)",
             Self::Request(Digits::Seventeen) => "request, numbers of 17 digits",

@@ -74,6 +74,16 @@ fn block(out: &mut String, measured: &Measured) {
         .map_or(String::new(), |n| format!("{} in, {} out", size(n.request_bytes), size(n.answer_bytes)));
     let _ = writeln!(out, "\n{} ({sizes})", measured.row.title());
     let heads = match measured.row {
+        Row::Claims(_) => [
+            "requests/s",
+            "of stock's",
+            "CPU us",
+            "of stock's",
+            "goal",
+            "over pass",
+            "of stock's",
+            "peak+ MiB",
+        ],
         row if row.is_at_once() => {
             ["requests/s", "of stock's", "goal", "CPU us", "over pass", "of stock's", "goal", "peak+ MiB"]
         }
@@ -85,6 +95,7 @@ fn block(out: &mut String, measured: &Measured) {
             Ok(numbers) => {
                 let compared = measured.compared(*column, numbers);
                 let cells = match measured.row {
+                    Row::Claims(_) => whole(measured.row, *column, numbers, compared),
                     row if row.is_at_once() => at_once(row, *column, numbers, compared),
                     row => large(row, *column, numbers, compared),
                 };
@@ -125,6 +136,21 @@ fn at_once(row: Row, column: Column, numbers: &Numbers, compared: Compared) -> [
     ]
 }
 
+/// With CPU goals that count what passing on costs, too.
+fn whole(row: Row, column: Column, numbers: &Numbers, compared: Compared) -> [String; 8] {
+    let ours = |value: Option<f64>| value.filter(|_| column != Column::Passthrough);
+    [
+        cell(compared.per_second, 0),
+        cell(compared.rate_to_stock, 2),
+        cell(Some(compared.cpu.as_secs_f64() * 1e6), 1),
+        cell(compared.cpu_to_stock, 2),
+        goal(row.goal_of_whole_cpu(column), "<=", compared.reached),
+        cell(ours(compared.extra_cpu.map(|seconds| seconds * 1e6)), 1),
+        cell(ours(compared.extra_to_stock), 2),
+        mib(numbers.peak_of_four),
+    ]
+}
+
 fn line(out: &mut String, name: &str, cells: &[String]) {
     let _ = write!(out, "  {name:NAME_WIDTH$}");
     for cell in cells {
@@ -139,7 +165,7 @@ fn cell(value: Option<f64>, digits: usize) -> String {
 
 fn goal(goal: Option<f64>, relation: &str, reached: Option<bool>) -> String {
     let Some(goal) = goal else { return "-".into() };
-    let digits = if goal < 1.0 { 3 } else { 1 };
+    let digits = if goal < 1.0 { 3 } else { 2 };
     format!("{relation}{goal:.digits$} {}", verdict(reached))
 }
 

@@ -9,8 +9,18 @@ fn main() -> ExitCode {
 }
 
 /// All kinds. The other rows differ in their numbers only, and each would start five more Envoys.
-const ROWS: [&str; 7] =
-    ["tiny", "subset", "request_17", "response_typed_9", "response_binary", "request_4mb", "response_1mb"];
+const ROWS: [&str; 10] = [
+    "tiny",
+    "subset",
+    "claims_metadata",
+    "claims_cached_es256",
+    "claims_rs256",
+    "request_17",
+    "response_typed_9",
+    "response_binary",
+    "request_4mb",
+    "response_1mb",
+];
 
 fn a_quick_run(envoy: &e2e::Installed) {
     let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
@@ -33,7 +43,7 @@ fn a_quick_run(envoy: &e2e::Installed) {
         for column in columns {
             let unable = match column["column"].as_str() {
                 Some("stock") => name.ends_with("_binary"),
-                Some("grpc") => name == "subset",
+                Some("grpc") => name == "subset" || name.starts_with("claims_"),
                 _ => false,
             };
             assert_eq!(column["unable"].is_string(), unable, "{column}");
@@ -43,6 +53,7 @@ fn a_quick_run(envoy: &e2e::Installed) {
             let number = |key: &str| column[key].as_f64().unwrap_or_default();
             assert!(number("cpu_ms") > 0.0 && number("latency_ms") > 0.0, "{column}");
             assert_eq!(column["extra_cpu_ms_per_mb"].is_number(), name.ends_with("mb"), "{column}");
+            assert!(number("cpu_to_stock") > 0.0 || name.ends_with("_binary"), "{column}");
             assert!(number("idle_bytes") > 1e6 && number("answer_bytes") > 0.0, "{column}");
         }
     }
