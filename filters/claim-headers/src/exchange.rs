@@ -90,6 +90,8 @@ impl Exchange {
     /// Whatever else happens: what a client says of itself is taken off the request, and the route is selected again.
     /// The second also where nothing was taken off, because a filter in front may have done that after the route was
     /// selected by it.
+    ///
+    /// Once that is done the rest of the exchange is none of the filter's business, and it is not asked again.
     fn request(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
         let filter = self.filter.clone();
         let mapped = match filter.verify(cx.view, cx.ops) {
@@ -110,7 +112,7 @@ impl Exchange {
                 cx.ops.count(metrics::VERIFIED, 1);
                 filter.set(&mapped, cx.ops);
                 filter.strip(cx.view, cx.ops);
-                OnHeaders::Continue
+                OnHeaders::Detach
             }
             Err(refusal) => {
                 cx.ops.count(metrics::refusal(refusal), 1);
@@ -151,28 +153,33 @@ impl ClaimHeaders {
     }
 
     fn set(&self, mapped: &[Mapped], ops: &mut Ops) {
+        // A counter is a call of the host's: one each, however many rules there are.
+        let mut counts = [(metrics::MAPPED, 0), (metrics::MISSING_CLAIM, 0), (metrics::BAD_VALUE, 0)];
         for (rule, mapped) in self.config.map.iter().zip(mapped) {
             let (counter, value) = match mapped {
-                Mapped::Value(value) => (metrics::MAPPED, Some(value)),
-                Mapped::Missing(default) => (metrics::MISSING_CLAIM, default.as_ref()),
-                Mapped::Bad(default) => (metrics::BAD_VALUE, default.as_ref()),
+                Mapped::Value(value) => (0, Some(value)),
+                Mapped::Missing(default) => (1, default.as_ref()),
+                Mapped::Bad(default) => (2, default.as_ref()),
             };
-            ops.count(counter, 1);
+            counts[counter].1 += 1;
             if let Some(value) = value {
                 ops.set_header(Map::RequestHeaders, &rule.header, value.as_bytes());
             }
+        }
+        for (counter, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            ops.count(counter, count);
         }
     }
 
     fn unverified(&self, refusal: Refusal, cx: &mut Cx<'_>) -> OnHeaders {
         match self.config.on_unverified {
-            OnUnverified::Pass => OnHeaders::Continue,
+            OnUnverified::Pass => OnHeaders::Detach,
             OnUnverified::Deny if !(self.config.allow_cors_preflight && is_preflight(cx.view)) => {
                 OnHeaders::Reply(denial(refusal))
             }
             OnUnverified::Deny | OnUnverified::Strip => {
                 self.strip(cx.view, cx.ops);
-                OnHeaders::Continue
+                OnHeaders::Detach
             }
         }
     }

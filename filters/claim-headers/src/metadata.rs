@@ -16,15 +16,24 @@ pub(crate) fn verified(
     view: &dyn View,
     map: &[Rule],
 ) -> Result<Vec<Mapped>, Refusal> {
-    if !view.has_metadata(&from.filter, &from.key) {
-        return Err(Refusal::Missing);
-    }
+    let verified = || match view.has_metadata(&from.filter, &from.key) {
+        true => Ok(()),
+        false => Err(Refusal::Missing),
+    };
     match &from.payload_header {
         Some(name) => {
+            verified()?;
             let payload = payload(&place::values(view, name))?;
             Ok(map.iter().map(|rule| rule.apply(Claim::in_payload(&payload, rule))).collect())
         }
-        None => Ok(map.iter().map(|rule| rule.apply(in_property(from, view, rule))).collect()),
+        None => {
+            let claims: Vec<Claim> = map.iter().map(|rule| in_property(from, view, rule)).collect();
+            // A claim that is there is below the key. To ask for the key itself has the host write all claims out.
+            if claims.iter().all(|claim| *claim == Claim::Absent) {
+                verified()?;
+            }
+            Ok(map.iter().zip(claims).map(|(rule, claim)| rule.apply(claim)).collect())
+        }
     }
 }
 

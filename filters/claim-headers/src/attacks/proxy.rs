@@ -144,7 +144,7 @@ impl Pending<'_> {
         }
         self.waits = matches!(verdict, OnHeaders::Wait);
         match verdict {
-            OnHeaders::Continue | OnHeaders::Wait => {}
+            OnHeaders::Detach | OnHeaders::Wait => {}
             OnHeaders::Reply(reply) => outcome.reply = Some(reply),
             other => panic!("{other:?}"),
         }

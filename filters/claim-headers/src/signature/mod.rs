@@ -1,9 +1,12 @@
 //! Whether a signature is right.
 //!
 //! Everything else about a token has been checked before. The host is asked first (Envoy's own cryptography is many
-//! times faster than Rust inside wasm); what it cannot check, or has no function for, is checked here.
+//! times faster than Rust inside wasm); what it cannot check, or has no function for, is checked here: natively by ring,
+//! which needs assembly and a C compiler, and else in plain Rust.
 
 pub(crate) mod der;
+#[cfg(not(target_family = "wasm"))]
+mod native;
 
 use crate::keys::{Key, Material};
 use crate::token::Algorithm;
@@ -39,7 +42,9 @@ pub(crate) fn is_right(
         }
         _ => None,
     };
-    answer.unwrap_or_else(|| is_right_in_rust(algorithm, &key.material, signed, signature))
+    #[cfg(not(target_family = "wasm"))]
+    let answer = answer.or_else(|| native::is_right(algorithm, &key.material, signed, signature));
+    answer.unwrap_or_else(|| is_right_in_rust(algorithm, key, signed, signature))
 }
 
 /// The length that a signature of a key has, in bytes.
@@ -54,9 +59,10 @@ fn has_right_length(material: &Material, signature: &[u8]) -> bool {
     signature.len() == length
 }
 
-fn is_right_in_rust(algorithm: Algorithm, material: &Material, signed: &[u8], signature: &[u8]) -> bool {
+/// The same in plain Rust, whatever the algorithm.
+pub(crate) fn is_right_in_rust(algorithm: Algorithm, key: &Key, signed: &[u8], signature: &[u8]) -> bool {
     use rsa::{Pkcs1v15Sign, Pss};
-    match (algorithm, material) {
+    match (algorithm, &key.material) {
         (Algorithm::RS256, Material::Rsa { key, .. }) => {
             key.verify(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(signed), signature).is_ok()
         }
