@@ -1,10 +1,12 @@
 //! The build products, and where they go.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Stop;
+use crate::exports;
 use crate::run::{self, Checked};
 use crate::workspace::Workspace;
 use crate::zig;
@@ -20,6 +22,7 @@ const SHIPPED: &[Artefact] = &[
         package: "kserve-transcoder-wasm",
         features: "",
         kind: Kind::Wasm,
+        unused: &[],
         library: "kserve_transcoder_wasm",
         name: "kserve_transcoder.wasm",
     },
@@ -27,6 +30,7 @@ const SHIPPED: &[Artefact] = &[
         package: "claim-headers-wasm",
         features: "",
         kind: Kind::Wasm,
+        unused: AFTER_THE_REQUEST,
         library: "claim_headers_wasm",
         name: "claim_headers.wasm",
     },
@@ -34,6 +38,7 @@ const SHIPPED: &[Artefact] = &[
         package: "dynamic-subset-wasm",
         features: "",
         kind: Kind::Wasm,
+        unused: &[],
         library: "dynamic_subset_wasm",
         name: "dynamic_subset.wasm",
     },
@@ -41,9 +46,20 @@ const SHIPPED: &[Artefact] = &[
         package: "host-dynamic-module",
         features: "",
         kind: Kind::Native,
+        unused: &[],
         library: "inference_filters",
         name: "libinference_filters.so",
     },
+];
+
+/// The callbacks of a filter that is through with an exchange when its request's headers have gone on. Those of the
+/// request's body and trailers are not among them: while headers wait, they are what keeps Envoy from going on.
+const AFTER_THE_REQUEST: &[&str] = &[
+    "proxy_on_response_headers",
+    "proxy_on_response_body",
+    "proxy_on_response_trailers",
+    "proxy_on_done",
+    "proxy_on_log",
 ];
 
 /// What only tests load: it goes to `target/test-modules/`.
@@ -52,6 +68,7 @@ const FOR_TESTS: &[Artefact] = &[
         package: "verdict-filter",
         features: "",
         kind: Kind::Wasm,
+        unused: &[],
         library: "verdict_filter",
         name: "verdict_filter.wasm",
     },
@@ -59,6 +76,7 @@ const FOR_TESTS: &[Artefact] = &[
         package: "sample-filter-wasm",
         features: "",
         kind: Kind::Wasm,
+        unused: &[],
         library: "sample_filter_wasm",
         name: "sample_filter.wasm",
     },
@@ -66,6 +84,7 @@ const FOR_TESTS: &[Artefact] = &[
         package: "probe-filter",
         features: "",
         kind: Kind::Wasm,
+        unused: &[],
         library: "probe_filter",
         name: "probe_filter.wasm",
     },
@@ -73,6 +92,7 @@ const FOR_TESTS: &[Artefact] = &[
         package: "host-dynamic-module",
         features: "probe,sample-filter",
         kind: Kind::Native,
+        unused: &[],
         library: "inference_filters",
         name: "libinference_filters_probe.so",
     },
@@ -84,6 +104,8 @@ struct Artefact {
     /// Features beyond the default ones.
     features: &'static str,
     kind: Kind,
+    /// Callbacks of proxy-wasm that the filter has no use for.
+    unused: &'static [&'static str],
     /// The name of the package's library target.
     library: &'static str,
     /// What the product is called where it is put.
@@ -159,7 +181,7 @@ pub(crate) fn target(workspace: &Workspace, target: &str) -> Result<(), Stop> {
 }
 
 fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory: &Path) -> Result<(), Stop> {
-    let Artefact { package, features, kind, library, name } = *artefact;
+    let Artefact { package, features, kind, unused, library, name } = *artefact;
     let (profile_name, folder) = match profile {
         Profile::Release => ("release", "release"),
         Profile::Dev => ("dev", "debug"),
@@ -190,7 +212,17 @@ fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory:
     fs::create_dir_all(directory).map_err(|e| Stop::new(format!("make {}: {e}", directory.display())))?;
     let (to, next) = (directory.join(name), directory.join(format!("{name}.new")));
     // An Envoy may have the old file mapped: it must be replaced, never overwritten.
-    let copied = fs::copy(&built, &next).and_then(|bytes| fs::rename(&next, &to).map(|()| bytes));
+    let copied = fs::copy(&built, &next).and_then(|_| match unused {
+        [] => Ok(()),
+        unused => {
+            let module = exports::without(&fs::read(&next)?, unused).map_err(io::Error::other)?;
+            fs::write(&next, module)
+        }
+    });
+    let copied = copied.and_then(|()| fs::metadata(&next)).and_then(|file| {
+        fs::rename(&next, &to)?;
+        Ok(file.len())
+    });
     let bytes =
         copied.map_err(|e| Stop::new(format!("copy {} to {}: {e}", built.display(), to.display())))?;
     eprintln!("    {}: {} KB", to.display(), bytes / 1000);

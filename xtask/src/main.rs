@@ -6,6 +6,7 @@
 mod build;
 mod check;
 mod envoy;
+mod exports;
 mod fuzz;
 mod node;
 mod python;
