@@ -3,6 +3,9 @@
 //! The module is `$CLAIM_HEADERS_WASM`, or `dist/claim_headers.wasm`; without it the tests are ignored.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use conformance::verify_signature::Verifier;
 use libtest_mimic::{Arguments, Trial};
 use proxy_wasm_emulator::{
     Engine, HeaderMap, HttpCall, HttpResponse, Plugin, PluginOptions, Stream, StreamOptions, Vm, VmOptions,
@@ -23,8 +26,9 @@ fn main() -> ExitCode {
     let module = module.unwrap_or_else(|| repository().join("dist/claim_headers.wasm"));
     let ignored = !module.exists();
     type Story = fn(&[u8]);
-    let stories: [(&str, Story); 3] = [
-        ("attackers_get_no_header_and_the_vm_lives", attacks),
+    let stories: [(&str, Story); 4] = [
+        ("attackers_get_no_header_and_the_vm_lives", attacks_on_rust),
+        ("attackers_get_no_header_where_the_host_checks_signatures", attacks_on_the_host),
         ("requests_wait_for_the_first_keys_and_go_on_with_them", waits),
         ("two_vms_take_turns_at_fetching_keys", take_turns),
     ];
@@ -39,9 +43,44 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
 }
 
-fn attacks(wasm: &[u8]) {
+/// The host has no function for signatures: the filter checks them itself.
+fn attacks_on_rust(wasm: &[u8]) {
+    attacks(wasm, VmOptions::default(), |_, _, _| ());
+}
+
+/// The host checks RSA's and ECDSA's signatures, and its word is the last one; the filter checks the others.
+fn attacks_on_the_host(wasm: &[u8]) {
+    let verifier = Verifier::default();
+    let foreign_functions = [(Verifier::NAME.to_owned(), verifier.function())].into();
+    let mut found = [0, 0];
+    attacks(wasm, VmOptions { foreign_functions, ..VmOptions::default() }, |what, attempt, counter| {
+        let asked = verifier.take();
+        let expected: &[bool] = match (counter, algorithm(attempt).as_deref()) {
+            ("unverified_signature", Some("RS256" | "ES256")) => &[false],
+            ("verified", Some("RS256" | "ES256")) => &[true],
+            _ => &[],
+        };
+        // A token that was right before is remembered, and one of the wrong length is nobody's signature.
+        assert!(asked == expected || asked.is_empty(), "{what}: {asked:?}");
+        asked.iter().for_each(|&right| found[usize::from(right)] += 1);
+    });
+    assert!(found[0] >= 4 && found[1] >= 30, "{found:?} of the signatures were wrong and right to the host");
+}
+
+/// The algorithm that a request's only token names.
+fn algorithm(attempt: &Value) -> Option<String> {
+    let mut tokens = attempt["headers"].as_array()?.iter().rev().filter_map(|header| {
+        let token = header[1].as_str()?.strip_prefix("Bearer ")?;
+        let head = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
+        serde_json::from_slice::<Value>(&head).ok()?["alg"].as_str().map(str::to_owned)
+    });
+    tokens.next()
+}
+
+/// Sends every attempt; `after` is told which it was, the attempt, and the counter that went up.
+fn attacks(wasm: &[u8], options: VmOptions, mut after: impl FnMut(&str, &Value, &str)) {
     let attacks = attacks_json();
-    let vm = vm(wasm, VmOptions::default());
+    let vm = vm(wasm, options);
     let plugin = plugin(&vm, &attacks["config"]);
     let mut attempts = 0;
     for row in attacks["rows"].as_array().unwrap() {
@@ -57,6 +96,7 @@ fn attacks(wasm: &[u8]) {
             assert_eq!(spellings(&headers, "user-class"), class.into_iter().collect::<Vec<_>>(), "{what}");
             let level = attempt["expect"]["level"].as_str();
             assert_eq!(spellings(&headers, "x-level"), level.into_iter().collect::<Vec<_>>(), "{what}");
+            after(&what, attempt, attempt["expect"]["counter"].as_str().unwrap());
         }
     }
     assert!(attempts > 200, "{attempts}");
