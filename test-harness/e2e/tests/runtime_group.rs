@@ -1,8 +1,8 @@
 //! The load-balancing policy `runtime-group` in stock Envoy.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
-#[path = "runtime_group/bench.rs"]
-mod bench;
+#[path = "runtime_group/groups.rs"]
+mod groups;
 #[path = "runtime_group/load.rs"]
 mod load;
 
@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bench::{Bench, Eds, Server, cluster, endpoint, module, policy};
 use e2e::{Envoy, Installed, Protocol, Request, Suite, send};
+use groups::{Eds, Groups, Server, cluster, endpoint, module, policy};
 use load::Load;
 use odd_server::{Gate, Script, Step};
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ fn membership_changes(installed: &Installed) {
         "unhealthy_threshold": 1, "healthy_threshold": 1,
         "http_health_check": {"path": "/healthz", "codec_client_type": "HTTP2"},
     }]);
-    let mut envoy = Bench::default().cluster(models).workers(2).start(installed);
+    let mut envoy = Groups::default().cluster(models).workers(2).start(installed);
     let awaits = |envoy: &mut Envoy, gauge: &str, count: u64| {
         let name = format!("cluster.models.membership_{gauge}");
         envoy.wait_for_stat(&name, BOUND, |value| value == count).unwrap();
@@ -109,7 +109,7 @@ fn least_loaded(installed: &Installed) {
     });
     let endpoints = [endpoint(&a1, "a"), endpoint(&a2, "a"), endpoint(&b1, "b")];
     let models = cluster("models", &policy(&json!({"keys": [{"key": "group"}]})), &endpoints);
-    let mut envoy = Bench::default().cluster(models).workers(2).start(installed);
+    let mut envoy = Groups::default().cluster(models).workers(2).start(installed);
     let address = envoy.address("http").unwrap();
     let of_group_a = |path: &str| Request::get(path).header("x-subset-group", "a");
     std::thread::scope(|scope| {
@@ -174,7 +174,7 @@ fn fallbacks(installed: &Installed) {
         });
         cluster(name, &policy(&config), &endpoints)
     };
-    let envoy = Bench::default()
+    let envoy = Groups::default()
         .cluster(with("absent", "any", "none", "none"))
         .cluster(with("unknown", "none", "any", "none"))
         .cluster(with("unhealthy", "none", "none", "any"))
@@ -269,7 +269,7 @@ fn groups(installed: &Installed) {
             {"header": "x-gpu", "namespace": "env", "key": "gpu"},
         ],
     }));
-    let envoy = Bench::default()
+    let envoy = Groups::default()
         .cluster(cluster("istio", &istio, &endpoints))
         .cluster(cluster("keys", &keys, &endpoints))
         .start(installed);
@@ -327,7 +327,7 @@ fn behind_dynamic_subset(installed: &Installed) {
         },
     });
     let models = cluster("models", &by_keys, &endpoints);
-    let envoy = Bench::default().cluster(models).filter(filter).workers(2).start(installed);
+    let envoy = Groups::default().cluster(models).filter(filter).workers(2).start(installed);
     let address = envoy.address("http").unwrap();
     let forged = "x-subset-model.format.pytorch";
     let cases: [(&[(&str, &str)], &str); 5] = [
@@ -355,7 +355,7 @@ fn shared_address(installed: &Installed) {
     ill["health_status"] = json!("UNHEALTHY");
     let endpoints = [ill, endpoint(&c1, "c"), endpoint(&both, "a"), endpoint(&b1, "b"), endpoint(&both, "b")];
     let models = cluster("models", &policy(&json!({"keys": [{"key": "group"}]})), &endpoints);
-    let envoy = Bench::default().cluster(models).start(installed);
+    let envoy = Groups::default().cluster(models).start(installed);
     let address = envoy.address("http").unwrap();
     for (group, expected) in [("a", &["both"][..]), ("b", &["b1", "both"]), ("c", &["c1"])] {
         let request = Request::get("/models/").header("x-subset-group", group);
@@ -391,7 +391,7 @@ fn stock_features(installed: &Installed) {
         cluster("retries", &by_group, &[weighted(&failing, 100), weighted(&a2, 1), endpoint(&b1, "b")]);
     let sessions =
         cluster("sessions", &by_group, &[&a1, &a2, &b1].map(|server| endpoint(server, &server.name[..1])));
-    let envoy = Bench::default().cluster(priorities).cluster(retries).cluster(sessions).start(installed);
+    let envoy = Groups::default().cluster(priorities).cluster(retries).cluster(sessions).start(installed);
     let address = envoy.address("http").unwrap();
     let ask = |path: &str, group: &str, session: Option<&[u8]>| {
         let request = Request::get(path).header("x-subset-group", group);
@@ -422,7 +422,7 @@ fn is_not_loaded(installed: &Installed) {
     let refused = |config: &Value, name: &str| {
         let mut policy = policy(config);
         policy["policies"][0]["typed_extension_config"]["typed_config"]["lb_policy_name"] = json!(name);
-        Bench::default().cluster(cluster("models", &policy, &[])).refused(installed)
+        Groups::default().cluster(cluster("models", &policy, &[])).refused(installed)
     };
     let key = json!({"keys": [{"key": "group"}], "no_group": "some"});
     let said = refused(&key, "runtime-group");
@@ -445,7 +445,7 @@ fn panics(installed: &Installed) {
         typed["dynamic_module_config"]["name"] = json!("inference_filters_probe");
         typed["dynamic_module_config"]["module"]["local"]["filename"] =
             json!(modules.join("libinference_filters_probe.so"));
-        Bench::default().modules(&modules).cluster(cluster("models", &policy, &[endpoint(&server, "a")]))
+        Groups::default().modules(&modules).cluster(cluster("models", &policy, &[endpoint(&server, "a")]))
     };
     let envoy = probe("").start(installed);
     let address = envoy.address("http").unwrap();

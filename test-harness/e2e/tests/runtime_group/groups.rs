@@ -145,7 +145,7 @@ impl Eds {
 
 /// A bootstrap: a listener `http` that routes `/NAME/` to each cluster, and perhaps one called `tcp`.
 #[derive(Default)]
-pub(crate) struct Bench {
+pub(crate) struct Groups {
     clusters: Vec<Value>,
     filters: Vec<Value>,
     tcp: Option<String>,
@@ -153,7 +153,7 @@ pub(crate) struct Bench {
     modules: Option<PathBuf>,
 }
 
-impl Bench {
+impl Groups {
     pub(crate) fn cluster(mut self, cluster: Value) -> Self {
         self.clusters.push(cluster);
         self

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{Request, h1};
 
-use crate::bench::Server;
+use crate::groups::Server;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const BOUND: Duration = Duration::from_secs(60);
