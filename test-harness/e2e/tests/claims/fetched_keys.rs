@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::{
     Envoy, Installed, Listener, Options, Protocol, Request, Seen, Workload, gateway_to, repository, send,
 };
 use odd_server::{OddServer, Script};
 use scenario::Column;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::identity::who;
+use crate::identity::{HEADER, ISSUER, Issuer, payload, who};
 
 const HOSTS: [(&str, Column); 2] = [("wasm", Column::Wasm), ("native", Column::Native)];
 /// A client's own header may select a premium user's route by either name, until the filter has the route selected again.
@@ -21,6 +21,8 @@ const ROUTES: &str = r#"[
   { match: { prefix: "/" }, route: { cluster: everyone } }]"#;
 /// How long it may take until keys are asked for.
 const BOUND: Duration = Duration::from_secs(20);
+/// The same where the filter waits for half a minute first, because it has asked before.
+const BOUND_AGAIN: Duration = Duration::from_secs(90);
 
 /// What stands behind Envoy.
 struct Upstreams {
@@ -37,11 +39,14 @@ impl Upstreams {
         Self { premium, everyone, issuer: server }
     }
 
-    /// An Envoy with a listener for each host.
-    fn envoy(&self, installed: &Installed, config: &Value) -> Envoy {
-        let listeners = HOSTS.map(|(name, column)| {
-            Listener::new(name).routes(ROUTES).ours("claim_headers", column, &config.to_string())
-        });
+    /// An Envoy with a listener for each of these hosts.
+    fn envoy(&self, installed: &Installed, hosts: &[(&str, Column)], config: &Value, workers: u32) -> Envoy {
+        let listeners: Vec<Listener> = hosts
+            .iter()
+            .map(|(name, column)| {
+                Listener::new(name).routes(ROUTES).ours("claim_headers", *column, &config.to_string())
+            })
+            .collect();
         let http2 = r#"
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
@@ -62,8 +67,8 @@ impl Upstreams {
       endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}] }}]{protocol}"#
             )
         });
-        Envoy::start(&installed.path, &gateway_to(&listeners, &clusters.concat()), &Options::default())
-            .unwrap()
+        let options = Options { concurrency: workers, ..Options::default() };
+        Envoy::start(&installed.path, &gateway_to(&listeners, &clusters.concat()), &options).unwrap()
     }
 }
 
@@ -81,7 +86,7 @@ pub(crate) fn attacks(installed: &Installed) {
     issuer.insert("cluster".to_owned(), "idp".into());
     issuer.insert("jwks_uri".to_owned(), "http://idp.test/keys".into());
     let upstreams = Upstreams::start(Script::plain(200, "application/json", keys.to_string()));
-    let envoy = upstreams.envoy(installed, &config);
+    let envoy = upstreams.envoy(installed, &HOSTS, &config, 1);
     let mut attempts = 0;
     for (host, _) in HOSTS {
         let address = envoy.address(host).unwrap();
@@ -146,7 +151,7 @@ pub(crate) fn that_never_come(installed: &Installed) {
     config["on_unverified"] = "deny".into();
     config["jwks_wait_milliseconds"] = 1000.into();
     let upstreams = Upstreams::start(Script::never());
-    let envoy = upstreams.envoy(installed, &config);
+    let envoy = upstreams.envoy(installed, &HOSTS, &config, 1);
     let good = &attacks["rows"][0]["attempts"][0]["headers"].as_array().unwrap().last().unwrap()[1];
     for (host, _) in HOSTS {
         let request = Request::post("/", "body").header("authorization", good.as_str().unwrap());
@@ -158,4 +163,97 @@ pub(crate) fn that_never_come(installed: &Installed) {
     assert_eq!((upstreams.premium.requests(), upstreams.everyone.requests()), (Vec::new(), Vec::new()));
     let asked = upstreams.issuer.wait_for(1, BOUND).unwrap();
     assert_eq!(asked[0].path, "/.well-known/openid-configuration");
+}
+
+/// What a host's Envoy and its issuer do while the issuer's key changes.
+struct Rotation {
+    host: &'static str,
+    upstreams: Upstreams,
+    envoy: Envoy,
+}
+
+impl Rotation {
+    fn start(installed: &Installed, (host, column): (&'static str, Column)) -> Self {
+        let config = json!({
+            "source": "builtin",
+            "issuers": [{"issuer": ISSUER, "audiences": ["inference"], "cluster": "idp"}],
+            "map": [{"claim": ["user_type"], "header": "user_class", "type": "string"}],
+        });
+        let document = json!({"issuer": ISSUER, "jwks_uri": format!("{ISSUER}/keys")});
+        let upstreams = Upstreams::start(Script::plain(404, "text/plain", "no such page"));
+        let document = Script::plain(200, "application/json", document.to_string());
+        upstreams.issuer.script_for_path("/.well-known/openid-configuration", document);
+        publish(&upstreams.issuer, 1);
+        // Natively all workers have the same keys; in wasm each has its own, and asks for newer ones when it needs them.
+        let workers = if column == Column::Native { 4 } else { 1 };
+        Self { host, envoy: upstreams.envoy(installed, &[(host, column)], &config, workers), upstreams }
+    }
+
+    /// Who answers a premium user whose token is signed with this key.
+    fn who(&self, key: u8) -> String {
+        let token = Issuer::new(key).sign(&HEADER.replace("one", &name(key)), &payload(r#""premium""#));
+        let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+        who(&send(Protocol::Http1, self.envoy.address(self.host).unwrap(), &request)
+            .unwrap()
+            .complete()
+            .unwrap())
+    }
+
+    /// Sends such requests until it is so.
+    fn until(&self, what: &str, mut it_is_so: impl FnMut() -> bool) {
+        let end = Instant::now() + BOUND_AGAIN;
+        while !it_is_so() {
+            assert!(Instant::now() < end, "{}: {what}", self.host);
+            std::thread::sleep(Duration::from_millis(250));
+        }
+    }
+
+    /// How often the issuer was asked for its keys.
+    fn fetches(&self) -> usize {
+        self.upstreams.issuer.requests().iter().filter(|request| request.path == "/keys").count()
+    }
+}
+
+/// From now on the issuer has this key, and only this one, in its set.
+fn publish(issuer: &OddServer, key: u8) {
+    let set = format!(r#"{{"keys":[{}]}}"#, Issuer::new(key).key().replace("one", &name(key)));
+    issuer.script_for_path("/keys", Script::plain(200, "application/json", set));
+}
+
+/// What an issuer calls a key.
+fn name(key: u8) -> String {
+    format!("key-{key}")
+}
+
+pub(crate) fn rotate(installed: &Installed) {
+    let hosts = HOSTS.map(|host| Rotation::start(installed, host));
+    for host in &hosts {
+        // The first request may come before the keys, and waits for them.
+        assert_eq!(
+            (host.who(1), host.who(2)),
+            ("premium".to_owned(), "everyone".to_owned()),
+            "{}",
+            host.host
+        );
+        publish(&host.upstreams.issuer, 2);
+    }
+    for host in &hosts {
+        host.until("a new key is fetched for the tokens that name it", || host.who(2) == "premium");
+        let fetches = host.fetches();
+        match host.host {
+            // Four workers, and the keys are fetched once and once again.
+            "native" => assert_eq!(fetches, 2),
+            // The worker's VM, and the main thread's.
+            _ => assert!((2..=4).contains(&fetches), "{fetches} fetches"),
+        }
+        host.upstreams.issuer.script_for_path("/keys", Script::plain(500, "text/plain", "out of order"));
+    }
+    for host in &hosts {
+        let before = host.fetches();
+        host.until("an unknown key has them fetched", || {
+            assert_eq!(host.who(3), "everyone");
+            host.fetches() > before
+        });
+        assert_eq!(host.who(2), "premium", "{}: the keys that are known stay in use", host.host);
+    }
 }

@@ -29,6 +29,11 @@ fn main() -> ExitCode {
             all,
             "a_request_waits_for_the_first_keys_and_is_answered_when_there_are_none",
             fetched_keys::that_never_come,
+        )
+        .on(
+            versions,
+            "discovered_keys_are_fetched_again_for_a_new_one_and_outlive_a_failure",
+            fetched_keys::rotate,
         );
     for file in FILES {
         for listener in Listener::ALL {
