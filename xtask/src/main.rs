@@ -27,7 +27,7 @@ cargo xtask COMMAND
 
   demo [--once]    stock Envoy, both filter hosts, real model servers and a login on loopback, with requests
                    shown; runs until Ctrl-C, or with --once until its checks are done
-  test [--quick]   the whole test suite; --quick leaves out what needs Envoy and Python
+  test [--quick]   the whole test suite; --quick leaves out what needs Envoy, Python and Node
   build            fills dist/
   bench [ARGS]     the benchmark table; also written as JSON under target/bench/
   soak [ARGS]      many mixed requests while servers fail and clients leave, in both filter hosts

@@ -31,11 +31,10 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     tally.close()
 }
 
-/// Everything that needs no Envoy and no Python; what does reports itself as ignored. The modules are unoptimised
-/// ones, and `dist/` is left alone.
+/// Everything that needs no Envoy, no Python and no Node; what does reports itself as ignored. The modules are
+/// unoptimised ones, and `dist/` is left alone. The cores' own tests, which run under Node too, take minutes there.
 pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
     let mut tally = Tally::default();
-    under_node(workspace, &mut tally)?;
     let modules = build::quick_modules(workspace)?;
     let environment = vec![
         ("CLAIM_HEADERS_WASM", modules.join("claim_headers.wasm")),
