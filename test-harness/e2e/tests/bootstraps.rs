@@ -132,12 +132,12 @@ fn main() -> ExitCode {
     }
     let func_e: Option<PathBuf> =
         std::env::var_os("FUNC_E").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let newest = here.iter().find(|envoy| envoy.version == "1.40" && built);
+    let under_func_e = || func_e.clone().zip(newest.cloned());
     for file in [FILES[0], FILES[3]] {
-        let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
-        let both = func_e.clone().zip(envoy);
         add(
             format!("{}_runs_under_func_e::1.40", file.name),
-            both.map(|(func_e, envoy)| {
+            under_func_e().map(|(func_e, envoy)| {
                 Box::new(move || {
                     let server = model_server();
                     let config =
@@ -149,10 +149,9 @@ fn main() -> ExitCode {
             }),
         );
     }
-    let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
     add(
         format!("{}_runs_under_func_e::1.40", by_policy::FILE.name),
-        func_e.clone().zip(envoy).map(|(func_e, envoy)| {
+        under_func_e().map(|(func_e, envoy)| {
             Box::new(move || {
                 let servers = [model_server(), model_server()];
                 let config = |ports| by_policy::on_ports(ports, &servers);
@@ -163,11 +162,9 @@ fn main() -> ExitCode {
         }),
     );
     for (name, native) in two_groups::FILES {
-        let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
-        let both = func_e.clone().zip(envoy);
         add(
             format!("{name}_runs_under_func_e::1.40"),
-            both.map(|(func_e, envoy)| {
+            under_func_e().map(|(func_e, envoy)| {
                 Box::new(move || {
                     let servers = groups::start();
                     let config = |ports| two_groups::on_ports(name, ports, &servers);
@@ -179,11 +176,9 @@ fn main() -> ExitCode {
         );
     }
     for name in by_claims::FILES.into_iter().chain([by_claims::SIGN_ON]) {
-        let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
-        let both = func_e.clone().zip(envoy);
         add(
             format!("{name}_runs_under_func_e::1.40"),
-            both.map(|(func_e, envoy)| {
+            under_func_e().map(|(func_e, envoy)| {
                 Box::new(move || {
                     let upstreams = identity::Upstreams::start();
                     let config = |ports| upstreams.bootstrap(name, ports);
@@ -194,10 +189,9 @@ fn main() -> ExitCode {
             }),
         );
     }
-    let envoy = here.iter().find(|envoy| envoy.version == "1.40" && built).cloned();
     add(
         format!("{}_is_valid::1.40", by_claims::SIGN_ON),
-        envoy.map(|envoy| {
+        newest.cloned().map(|envoy| {
             Box::new(move || is_valid(&envoy, by_claims::SIGN_ON, &by_claims::text(by_claims::SIGN_ON))) as _
         }),
     );

@@ -23,6 +23,8 @@ const ROUTES: &str = r#"[
 const BOUND: Duration = Duration::from_secs(20);
 /// The same where the filter waits for half a minute first, because it has asked before.
 const BOUND_AGAIN: Duration = Duration::from_secs(90);
+/// How long to wait between two requests that ask whether it has.
+const POLL: Duration = Duration::from_millis(250);
 
 /// What stands behind Envoy.
 struct Upstreams {
@@ -204,7 +206,7 @@ impl Rotation {
         let end = Instant::now() + BOUND_AGAIN;
         while !it_is_so() {
             assert!(Instant::now() < end, "{}: {what}", self.host);
-            std::thread::sleep(Duration::from_millis(250));
+            std::thread::sleep(POLL);
         }
     }
 
