@@ -6,8 +6,8 @@ use crate::mapping::Mapped;
 use crate::token::Refusal;
 use crate::{cookies, header, metadata, metrics, place};
 use filter_api::{
-    Caps, ConfigError, Cx, Dir, Event, EventCx, Map, Metric, OnHeaders, Ops, Plugin, Reply, Route, Stream,
-    View, Vm,
+    Caps, ConfigError, Cx, Dir, Event, EventCx, Map, Memory, Metric, OnHeaders, Ops, Plugin, Reply, Route,
+    Stream, View,
 };
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -45,7 +45,7 @@ impl Plugin for ClaimHeaders {
     const NAME: &'static str = "claim_headers";
     const METRICS: &'static [Metric] = metrics::ALL;
 
-    fn configure(json: &[u8], caps: Caps, _vm: Arc<Vm>) -> Result<Self, ConfigError> {
+    fn configure(json: &[u8], caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let config = Config::read(json, caps)?;
         let builtin = (config.source == Source::Builtin).then(|| Builtin::new(&config, hash(json)));
         Ok(Self { config, builtin })

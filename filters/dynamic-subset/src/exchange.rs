@@ -6,8 +6,8 @@ use crate::model;
 use crate::rules::Found;
 use crate::text::{as_header_part, begins_with};
 use filter_api::{
-    Caps, Charge, Chunk, ConfigError, Cx, Dir, Level, Map, Metric, MetricKind, OnData, OnHeaders, OnTrailers,
-    PARK_LIMIT_BYTES, Plugin, Stream, Vm,
+    Account, Caps, Charge, Chunk, ConfigError, Cx, Dir, Level, Map, Memory, Metric, MetricKind, OnData,
+    OnHeaders, OnTrailers, PARK_LIMIT_BYTES, Plugin, Stream,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub struct DynamicSubset {
     settings: Settings,
     caps: Caps,
-    vm: Arc<Vm>,
+    account: Account,
 }
 
 impl DynamicSubset {
@@ -46,8 +46,9 @@ impl Plugin for DynamicSubset {
         Metric { name: "bad_bodies", kind: MetricKind::Counter },
     ];
 
-    fn configure(json: &[u8], caps: Caps, vm: Arc<Vm>) -> Result<Self, ConfigError> {
-        Ok(Self { settings: Config::read(json, caps)?, caps, vm })
+    fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError> {
+        // A stream holds little (`max_held_bytes`), so this filter keeps to no limit on what all hold together.
+        Ok(Self { settings: Config::read(json, caps)?, caps, account: memory.account(usize::MAX) })
     }
 
     fn open(self: &Arc<Self>) -> Exchange {
@@ -110,7 +111,7 @@ impl Stream for Exchange {
                             otherwise,
                             reader: Reader::new(limit),
                             held: Vec::new(),
-                            charge: Charge::new(plugin.vm.clone(), limit),
+                            charge: plugin.account.purse(limit).charge(),
                         });
                         return OnHeaders::Hold;
                     }

@@ -1,21 +1,38 @@
-//! The memory that all plugins of a VM share.
+//! Memory that streams share, and what each of them may hold of it.
+//!
+//! Two limits bound what is held, and each has a type of its own, so that neither can be taken for the other:
+//! an [`Account`] ends where *everything in the process* reaches a limit, a [`Purse`] where *its owner alone* does.
+//!
+//! ```
+//! # use filter_api::{LimitReached, Memory};
+//! let memory = Memory::new(1000);
+//! let account = memory.account(800);
+//! let mut upload = account.charge();
+//! upload.grow(500)?;
+//!
+//! let purse = account.purse(200);
+//! let mut small = purse.charge();
+//! small.grow(150)?;
+//! assert_eq!(small.grow(100).unwrap_err().reached, LimitReached::Own);
+//! assert_eq!(upload.grow(200).unwrap_err().reached, LimitReached::OfAll);
+//! # Ok::<(), filter_api::OverBudget>(())
+//! ```
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A VM's memory budget, in bytes.
+/// The memory that all plugins of a proxy-wasm VM, or of a native process, hold together, in bytes.
 ///
 /// Envoy gives a proxy-wasm VM 1 GiB for all streams of a worker, and a failed allocation there kills every
-/// one of them. So whatever a stream holds is charged here first, and the request that does not fit is
-/// refused. Natively a "VM" is the process.
+/// one of them. So whatever a stream holds is charged here first, and the request that does not fit is refused.
 #[derive(Debug)]
-pub struct Vm {
+pub struct Memory {
     capacity: usize,
     used: AtomicUsize,
 }
 
-impl Vm {
-    /// A VM that may hold `capacity` bytes.
+impl Memory {
+    /// Memory of `capacity` bytes.
     #[must_use]
     pub fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self { capacity, used: AtomicUsize::new(0) })
@@ -26,46 +43,127 @@ impl Vm {
     pub fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
+
+    /// An account that is exhausted once *all owners together*, of this account or another, hold `limit_of_all` bytes
+    /// (a plugin's own `memory_budget_bytes`), or the memory's capacity if that is less.
+    #[must_use]
+    pub fn account(self: &Arc<Self>, limit_of_all: usize) -> Account {
+        Account { memory: self.clone(), limit_of_all: limit_of_all.min(self.capacity) }
+    }
 }
 
-/// What one owner holds of a VM's budget. Dropping it gives everything back.
+/// Access to [`Memory`] up to a limit on what everything together holds.
+#[derive(Clone, Debug)]
+pub struct Account {
+    memory: Arc<Memory>,
+    limit_of_all: usize,
+}
+
+impl Account {
+    /// An empty charge whose owner has no limit of its own.
+    #[must_use]
+    pub fn charge(&self) -> Charge {
+        Charge { account: self.clone(), own: None, bytes: 0 }
+    }
+
+    /// A purse from which at most `own_limit` bytes can be drawn, whatever others hold; and, as ever, no more than the
+    /// account has left.
+    #[must_use]
+    pub fn purse(&self, own_limit: usize) -> Purse {
+        Purse { account: self.clone(), own: Arc::new(Own { limit: own_limit, used: AtomicUsize::new(0) }) }
+    }
+
+    fn draw(&self, bytes: usize) -> Result<(), OverBudget> {
+        let fits = |used: usize| used.checked_add(bytes).filter(|total| *total <= self.limit_of_all);
+        let drawn = self.memory.used.fetch_update(Relaxed, Relaxed, fits);
+        drawn.map(drop).map_err(|_| OverBudget { limit: self.limit_of_all, reached: LimitReached::OfAll })
+    }
+}
+
+/// What one owner, such as a stream, may hold: it has a limit of its own, and draws on an [`Account`].
+#[derive(Clone, Debug)]
+pub struct Purse {
+    account: Account,
+    own: Arc<Own>,
+}
+
+impl Purse {
+    /// An empty charge. All charges of a purse share its limit.
+    #[must_use]
+    pub fn charge(&self) -> Charge {
+        Charge { account: self.account.clone(), own: Some(self.own.clone()), bytes: 0 }
+    }
+}
+
+/// A purse's own limit.
+#[derive(Debug)]
+struct Own {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Own {
+    fn draw(&self, bytes: usize) -> Result<(), OverBudget> {
+        let fits = |used: usize| used.checked_add(bytes).filter(|total| *total <= self.limit);
+        let drawn = self.used.fetch_update(Relaxed, Relaxed, fits);
+        drawn.map(drop).map_err(|_| OverBudget { limit: self.limit, reached: LimitReached::Own })
+    }
+}
+
+/// Bytes that are held. Dropping it gives everything back.
 #[derive(Debug)]
 pub struct Charge {
-    vm: Arc<Vm>,
-    limit: usize,
+    account: Account,
+    own: Option<Arc<Own>>,
     bytes: usize,
 }
 
-/// The VM's budget has no room for what was asked.
+/// There is no room for what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory budget of {limit} bytes is used up")]
 pub struct OverBudget {
-    /// The budget that was in force, in bytes.
+    /// The limit that was reached, in bytes.
     pub limit: usize,
+    /// Which one that is.
+    pub reached: LimitReached,
+}
+
+impl OverBudget {
+    /// The allocator itself had no room, although the budget did; `held` is what its owner held, in bytes.
+    #[must_use]
+    pub fn allocation_failed(held: usize) -> Self {
+        Self { limit: held, reached: LimitReached::OfAll }
+    }
+}
+
+/// Which limit has been reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitReached {
+    /// That of everything together: there may be room for the same request at another time.
+    OfAll,
+    /// The owner's own ([`Account::purse`]): the same request will never fit.
+    Own,
 }
 
 impl Charge {
-    /// An empty charge on `vm`. It fails to grow once the VM as a whole holds `limit` bytes (a plugin's own
-    /// `memory_budget_bytes`), or the VM's capacity if that is less.
-    #[must_use]
-    pub fn new(vm: Arc<Vm>, limit: usize) -> Self {
-        let limit = limit.min(vm.capacity);
-        Self { vm, limit, bytes: 0 }
-    }
-
-    /// An empty charge on the same VM under the same limit.
+    /// An empty charge with the same account and purse.
     #[must_use]
     pub fn sibling(&self) -> Self {
-        Self::new(self.vm.clone(), self.limit)
+        Self { account: self.account.clone(), own: self.own.clone(), bytes: 0 }
     }
 
     /// Takes `bytes` more.
     ///
     /// # Errors
-    /// The budget has no room for them; nothing is taken then.
+    /// The purse or the account has no room for them; nothing is taken then.
     pub fn grow(&mut self, bytes: usize) -> Result<(), OverBudget> {
-        let fits = |used: usize| used.checked_add(bytes).filter(|total| *total <= self.limit);
-        self.vm.used.fetch_update(Relaxed, Relaxed, fits).map_err(|_| OverBudget { limit: self.limit })?;
+        if let Some(own) = &self.own {
+            own.draw(bytes)?;
+        }
+        if let Err(error) = self.account.draw(bytes) {
+            self.give_back_to_the_purse(bytes);
+            return Err(error);
+        }
         self.bytes += bytes;
         Ok(())
     }
@@ -74,13 +172,27 @@ impl Charge {
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        self.vm.used.fetch_sub(bytes, Relaxed);
+        self.account.memory.used.fetch_sub(bytes, Relaxed);
+        self.give_back_to_the_purse(bytes);
     }
 
-    /// Takes over what `other` holds of the same VM.
+    /// Takes over what `other` holds of the same memory, and of the same purse if there is one.
     pub fn absorb(&mut self, mut other: Self) {
-        debug_assert!(Arc::ptr_eq(&self.vm, &other.vm), "a charge moves only within its VM");
+        debug_assert!(
+            Arc::ptr_eq(&self.account.memory, &other.account.memory),
+            "a charge moves only within its memory"
+        );
+        debug_assert!(
+            self.own.as_ref().map(Arc::as_ptr) == other.own.as_ref().map(Arc::as_ptr),
+            "a charge moves only within its purse"
+        );
         self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    fn give_back_to_the_purse(&self, bytes: usize) {
+        if let Some(own) = &self.own {
+            own.used.fetch_sub(bytes, Relaxed);
+        }
     }
 }
 
@@ -98,16 +210,44 @@ mod tests {
 
     #[test]
     fn a_charge_that_does_not_fit_takes_nothing_and_a_dropped_one_gives_everything_back() {
-        let vm = Vm::new(100);
-        let mut first = Charge::new(vm.clone(), 80);
+        let memory = Memory::new(100);
+        let mut first = memory.account(80).charge();
         first.grow(60).unwrap();
         let mut second = first.sibling();
-        assert_eq!(second.grow(21), Err(OverBudget { limit: 80 }));
+        assert_eq!(second.grow(21), Err(OverBudget { limit: 80, reached: LimitReached::OfAll }));
         second.grow(20).unwrap();
-        assert_eq!(vm.used(), 80);
+        assert_eq!(memory.used(), 80);
         drop(first);
-        assert_eq!(vm.used(), 20);
+        assert_eq!(memory.used(), 20);
         drop(second);
-        assert_eq!(vm.used(), 0);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn what_others_hold_does_not_count_against_a_purse() {
+        let memory = Memory::new(100_000);
+        let mut others = memory.account(usize::MAX).charge();
+        others.grow(20_000).unwrap();
+        let purse = memory.account(usize::MAX).purse(1000);
+        let (mut one, mut two) = (purse.charge(), purse.charge());
+        one.grow(600).unwrap();
+        assert_eq!(two.grow(401), Err(OverBudget { limit: 1000, reached: LimitReached::Own }));
+        two.grow(400).unwrap();
+        one.absorb(two);
+        assert_eq!(memory.used(), 21_000);
+        drop(one);
+        assert_eq!(memory.used(), 20_000);
+        purse.charge().grow(1000).unwrap();
+    }
+
+    #[test]
+    fn a_purse_that_finds_its_account_exhausted_is_not_charged_for_it() {
+        let memory = Memory::new(100);
+        let mut others = memory.account(usize::MAX).charge();
+        others.grow(90).unwrap();
+        let mut mine = memory.account(usize::MAX).purse(20).charge();
+        assert_eq!(mine.grow(20), Err(OverBudget { limit: 100, reached: LimitReached::OfAll }));
+        drop(others);
+        mine.grow(20).unwrap();
     }
 }

@@ -22,7 +22,7 @@
 //! impl Plugin for Marker {
 //!     type Stream = Exchange;
 //!     const NAME: &'static str = "marker";
-//!     fn configure(_json: &[u8], _caps: Caps, _vm: Arc<Vm>) -> Result<Self, ConfigError> {
+//!     fn configure(_json: &[u8], _caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
 //!         Ok(Self)
 //!     }
 //!     fn open(self: &Arc<Self>) -> Exchange {
@@ -53,7 +53,7 @@ mod signature;
 mod verdict;
 
 pub use balancer::{Balancer, Choice, HostIndex, HostList, HostMetadata, Hosts, LbRequest, Policy};
-pub use budget::{Charge, OverBudget, Vm};
+pub use budget::{Account, Charge, LimitReached, Memory, OverBudget, Purse};
 pub use config::{ConfigError, parse_config};
 pub use event::{Event, EventCx, Leases};
 pub use ops::{Call, CallEnd, CallFailure, CallId, CallResponse, Level, Op, Ops, Route};
@@ -77,13 +77,13 @@ pub trait Plugin: Sized + Send + Sync + 'static {
 
     /// Reads a configuration.
     ///
-    /// `json` is what the operator wrote (empty where nothing was), `caps` is what the host can do, and `vm`
-    /// is the budget that all plugins of a VM share.
+    /// `json` is what the operator wrote (empty where nothing was), `caps` is what the host can do, and
+    /// `memory` is what all plugins of a VM, or natively of the process, share.
     ///
     /// # Errors
     /// A configuration that is not understood in full. The host then refuses to load the filter and logs the
     /// error, which names the path of the key and the reason.
-    fn configure(json: &[u8], caps: Caps, vm: Arc<Vm>) -> Result<Self, ConfigError>;
+    fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError>;
 
     /// What an operator should know of a configuration that was taken all the same. The host logs each line as a
     /// warning when it loads the filter.

@@ -24,7 +24,7 @@ impl Sink for Vec<u8> {
     }
 }
 
-/// A long byte string in segments, charged to the VM's budget.
+/// A long byte string in segments, charged to the memory that streams share.
 ///
 /// One contiguous vector would cost twice its size while it grows and would fragment a wasm heap that never
 /// shrinks; segments are freed one by one as they are sent.
@@ -87,7 +87,7 @@ impl Rope {
         Ok(result)
     }
 
-    /// Appends another rope of the same VM without copying it.
+    /// Appends another rope of the same memory without copying it.
     pub fn append(&mut self, mut other: Self) {
         self.len += other.len;
         self.segments.append(&mut other.segments);
@@ -117,66 +117,67 @@ impl Rope {
             let mut segment = Vec::new();
             if segment.try_reserve_exact(capacity).is_err() {
                 self.charge.shrink(capacity + PLACE_BYTES);
-                return Err(OverBudget { limit: self.len });
+                return Err(OverBudget::allocation_failed(self.len));
             }
             // What the allocator rounded up was not charged, and is not used.
             self.segments.push_back(segment);
         }
         // A segment was pushed above if there was none.
-        self.segments.back_mut().ok_or(OverBudget { limit: 0 })
+        self.segments.back_mut().ok_or(OverBudget::allocation_failed(0))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Vm;
+    use crate::{LimitReached, Memory};
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    fn rope(vm_bytes: usize) -> (std::sync::Arc<Vm>, Rope) {
-        let vm = Vm::new(vm_bytes);
-        (vm.clone(), Rope::new(Charge::new(vm, usize::MAX)))
+    fn rope(bytes: usize) -> (std::sync::Arc<Memory>, Rope) {
+        let memory = Memory::new(bytes);
+        let rope = Rope::new(memory.account(usize::MAX).charge());
+        (memory, rope)
     }
 
     #[test]
     fn what_was_pushed_comes_out_in_order_and_the_budget_is_whole_again() {
-        let (vm, mut rope) = rope(1 << 20);
+        let (memory, mut rope) = rope(1 << 20);
         let text: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
         for piece in text.chunks(777) {
             rope.push(piece).unwrap();
         }
         assert_eq!(rope.len(), text.len());
-        assert!(vm.used() >= text.len());
+        assert!(memory.used() >= text.len());
         let mut out = Vec::new();
         rope.drain_to(&mut out);
         assert_eq!(out, text);
-        assert_eq!(vm.used(), 0);
+        assert_eq!(memory.used(), 0);
     }
 
     #[test]
     fn a_rope_over_the_budget_says_so_and_a_dropped_rope_returns_what_it_held() {
-        let (vm, mut rope) = rope(SEGMENT_BYTES);
+        let (memory, mut rope) = rope(SEGMENT_BYTES);
         rope.push(&[0; 500]).unwrap();
-        assert!(vm.used() < 2000, "a short rope is charged {} bytes", vm.used());
+        assert!(memory.used() < 2000, "a short rope is charged {} bytes", memory.used());
         let error = rope.push(&vec![0; 2 * SEGMENT_BYTES]).unwrap_err();
-        assert_eq!(error, OverBudget { limit: SEGMENT_BYTES });
+        assert_eq!(error, OverBudget { limit: SEGMENT_BYTES, reached: LimitReached::OfAll });
         drop(rope);
-        assert_eq!(vm.used(), 0);
+        assert_eq!(memory.used(), 0);
     }
 
     #[test]
     fn appending_a_rope_moves_its_bytes_and_its_charge() {
-        let (vm, mut first) = rope(1 << 20);
-        let mut second = Rope::new(Charge::new(vm.clone(), usize::MAX));
+        let (memory, mut first) = rope(1 << 20);
+        let mut second = Rope::new(memory.account(usize::MAX).charge());
         first.push(b"one ").unwrap();
         second.extend_with(10, |tail| tail.extend_from_slice(b"two")).unwrap();
-        let held = vm.used();
+        let held = memory.used();
         first.append(second);
-        assert_eq!(vm.used(), held);
+        assert_eq!(memory.used(), held);
         let mut out = Vec::new();
         first.drain_to(&mut out);
         assert_eq!(out, b"one two");
-        assert_eq!(vm.used(), 0);
+        assert_eq!(memory.used(), 0);
     }
 }

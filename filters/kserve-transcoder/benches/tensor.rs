@@ -13,7 +13,7 @@ mod problem;
 mod tensor;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use filter_api::{Charge, Sink, Vm};
+use filter_api::{Charge, Memory, Sink};
 use std::hint::black_box;
 use std::time::Duration;
 use tensor::{AnswerForm, Options, Request, Response, Target, TensorEncoding};
@@ -41,7 +41,7 @@ impl Sink for Count {
 }
 
 fn charge() -> Charge {
-    Charge::new(Vm::new(1 << 30), usize::MAX)
+    Memory::new(1 << 30).account(usize::MAX).charge()
 }
 
 /// Uniform values from 0 to 1; always the same ones.

@@ -13,8 +13,8 @@ use crate::problem::Problem;
 use crate::rows::{Found, Row, RowKind, Rows, Variables};
 use crate::{generic, tensor};
 use filter_api::{
-    Call, CallEnd, CallId, Caps, Charge, Chunk, ConfigError, Cx, Dir, Map, Metric, MetricKind, OnData,
-    OnHeaders, OnTrailers, Plugin, Route, Stream, Vm,
+    Account, Call, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Map, Memory, Metric, MetricKind,
+    OnData, OnHeaders, OnTrailers, Plugin, Route, Stream,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub struct KserveTranscoder {
     config: Config,
     caps: Caps,
     rows: Rows,
-    vm: Arc<Vm>,
+    account: Account,
 }
 
 impl KserveTranscoder {
@@ -79,10 +79,10 @@ impl Plugin for KserveTranscoder {
         Metric { name: "resets", kind: MetricKind::Counter },
     ];
 
-    fn configure(json: &[u8], caps: Caps, vm: Arc<Vm>) -> Result<Self, ConfigError> {
+    fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let config = Config::read(json, caps)?;
         let rows = Rows::load(&config.decoded_descriptor_sets()?)?;
-        Ok(Self { config, caps, rows, vm })
+        Ok(Self { account: memory.account(config.memory_budget_bytes), config, caps, rows })
     }
 
     fn open(self: &Arc<Self>) -> Exchange {
@@ -323,7 +323,7 @@ impl Exchange {
 
     fn body(&self, row: &Arc<Row>, variables: Variables, cx: &Cx<'_>) -> Result<Body, Problem> {
         let config = &self.plugin.config;
-        let charge = Charge::new(self.plugin.vm.clone(), config.memory_budget_bytes);
+        let charge = self.plugin.account.charge();
         let held = charge.sibling();
         let codec = match row.kind() {
             RowKind::Infer => {

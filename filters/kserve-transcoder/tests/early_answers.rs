@@ -1,7 +1,7 @@
 //! Answers that come before the request has ended.
 #![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
-use filter_api::{Caps, Chunk, Cx, Dir, Map, OnData, OnHeaders, Ops, Plugin, Stream, View, Vm};
+use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, OnData, OnHeaders, Ops, Plugin, Stream, View};
 use kserve_transcoder::{Exchange, KserveTranscoder};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -45,7 +45,7 @@ fn call<T>(exchange: &mut Exchange, call: impl FnOnce(&mut Exchange, &mut Cx<'_>
 }
 
 fn begun_with(body: &[u8]) -> Exchange {
-    let plugin = KserveTranscoder::configure(b"", Caps::PROXY_WASM, Vm::new(1 << 20)).unwrap();
+    let plugin = KserveTranscoder::configure(b"", Caps::PROXY_WASM, Memory::new(1 << 20)).unwrap();
     let mut exchange = Arc::new(plugin).open();
     let verdict = call(&mut exchange, |exchange, cx| exchange.headers(Dir::Request, false, cx));
     assert!(matches!(verdict, OnHeaders::Continue));

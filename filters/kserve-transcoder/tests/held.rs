@@ -2,7 +2,7 @@
 //! of its worker.
 #![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
-use filter_api::{Caps, Chunk, Cx, Dir, Map, OnHeaders, Ops, Plugin, Sink, Stream, View, Vm};
+use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, OnHeaders, Ops, Plugin, Sink, Stream, View};
 use kserve_transcoder::{Exchange, KserveTranscoder};
 use peak_alloc::PeakAlloc;
 use std::sync::{Arc, Mutex};
@@ -56,7 +56,7 @@ impl Sink for Sent {
 }
 
 struct Meter {
-    vm: Arc<Vm>,
+    memory: Arc<Memory>,
     view: Headers,
     exchange: Exchange,
     /// What the heap had before the body came.
@@ -66,15 +66,16 @@ struct Meter {
 
 impl Meter {
     fn new(config: &str, path: &str, headers: &[(&'static str, String)]) -> Self {
-        let vm = Vm::new(1 << 30);
-        let plugin = KserveTranscoder::configure(config.as_bytes(), Caps::PROXY_WASM, vm.clone()).unwrap();
+        let memory = Memory::new(1 << 30);
+        let plugin =
+            KserveTranscoder::configure(config.as_bytes(), Caps::PROXY_WASM, memory.clone()).unwrap();
         let request = Map::RequestHeaders;
         let mut view = vec![(request, ":method", "POST".to_owned()), (request, ":path", path.to_owned())];
         view.extend(headers.iter().map(|(name, value)| (request, *name, value.clone())));
         view.push((Map::ResponseHeaders, ":status", "200".to_owned()));
         view.push((Map::ResponseHeaders, "content-type", "application/grpc".to_owned()));
         let exchange = Arc::new(plugin).open();
-        let mut meter = Self { vm, view: Headers(view), exchange, before: 0, most: 0 };
+        let mut meter = Self { memory, view: Headers(view), exchange, before: 0, most: 0 };
         meter.headers(Dir::Request);
         meter
     }
@@ -97,7 +98,7 @@ impl Meter {
             self.exchange.data(dir, chunk, &mut cx);
             drop(ops);
             let held = HEAP.current_usage().saturating_sub(self.before);
-            let charged = self.vm.used();
+            let charged = self.memory.used();
             self.most = self.most.max(charged);
             let most = charged + (charged as f64 * UNCHARGED_PART) as usize + UNCHARGED_BYTES;
             assert!(held <= most, "{what}: {held} bytes are held, but {charged} are charged");

@@ -2,7 +2,7 @@
 
 use claim_headers::ClaimHeaders;
 use dynamic_subset::DynamicSubset;
-use filter_api::{Caps, Plugin, Vm};
+use filter_api::{Caps, Memory, Plugin};
 use serde_json::Value;
 
 use crate::resource::{self, Resource, items};
@@ -99,12 +99,12 @@ pub fn read(configuration: &Configuration) -> Result<(), String> {
         "kserve-transcoder" => {
             kserve_transcoder::Config::read(json.as_bytes(), caps).map(|_| ()).map_err(|e| e.to_string())
         }
-        "dynamic-subset" => {
-            DynamicSubset::configure(json.as_bytes(), caps, Vm::new(0)).map(|_| ()).map_err(|e| e.to_string())
-        }
-        "claim-headers" => {
-            ClaimHeaders::configure(json.as_bytes(), caps, Vm::new(0)).map(|_| ()).map_err(|e| e.to_string())
-        }
+        "dynamic-subset" => DynamicSubset::configure(json.as_bytes(), caps, Memory::new(0))
+            .map(|_| ())
+            .map_err(|e| e.to_string()),
+        "claim-headers" => ClaimHeaders::configure(json.as_bytes(), caps, Memory::new(0))
+            .map(|_| ())
+            .map_err(|e| e.to_string()),
         "runtime-group" if *host == Host::Native => {
             runtime_group::Config::read(json.as_bytes()).map(|_| ()).map_err(|e| e.to_string())
         }

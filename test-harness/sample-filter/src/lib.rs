@@ -2,7 +2,8 @@
 //! counts both.
 
 use filter_api::{
-    Caps, ConfigError, Cx, Dir, Map, Metric, MetricKind, OnHeaders, Plugin, Reply, Stream, Vm, parse_config,
+    Caps, ConfigError, Cx, Dir, Map, Memory, Metric, MetricKind, OnHeaders, Plugin, Reply, Stream,
+    parse_config,
 };
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ impl Plugin for SampleFilter {
         Metric { name: "refused", kind: MetricKind::Counter },
     ];
 
-    fn configure(json: &[u8], _caps: Caps, _vm: Arc<Vm>) -> Result<Self, ConfigError> {
+    fn configure(json: &[u8], _caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let config: Self = parse_config(json)?;
         if config.header.is_empty() || config.header.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(ConfigError::at("header", "must be a header's name in lower case"));
@@ -73,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_header_that_could_never_be_found_is_refused() {
-        let error = SampleFilter::configure(br#"{"header":"X-Tenant"}"#, Caps::PROXY_WASM, Vm::new(0));
+        let error = SampleFilter::configure(br#"{"header":"X-Tenant"}"#, Caps::PROXY_WASM, Memory::new(0));
         assert_eq!(error.unwrap_err().path, "header");
     }
 }

@@ -4,8 +4,8 @@ use crate::case::{Case, Column, Pairs};
 use crate::check::{Got, Headers, Outcome, Seen, to_headers};
 use crate::chunking::Chunking;
 use filter_api::{
-    Call, CallEnd, CallResponse, Caps, Chunk, Cx, Dir, Map, OnData, OnHeaders, OnTrailers, Op, Ops,
-    PARK_LIMIT_BYTES, Plugin, Reply, Stream, View, Vm,
+    Call, CallEnd, CallResponse, Caps, Chunk, Cx, Dir, Map, Memory, OnData, OnHeaders, OnTrailers, Op, Ops,
+    PARK_LIMIT_BYTES, Plugin, Reply, Stream, View,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const NOW_SECONDS: u64 = 1_800_000_000;
 #[derive(Debug)]
 pub struct Core<P> {
     plugin: Arc<P>,
-    vm: Arc<Vm>,
+    memory: Arc<Memory>,
     caps: Caps,
     column: Column,
 }
@@ -45,9 +45,10 @@ impl<P: Plugin> Core<P> {
             Column::Wasm | Column::WasmHold => Caps::PROXY_WASM,
             Column::Native => Caps::DYNAMIC_MODULE,
         };
-        let vm = Vm::new(64 << 20);
-        let plugin = P::configure(config.as_bytes(), caps, vm.clone()).map_err(|error| error.to_string())?;
-        Ok(Self { plugin: Arc::new(plugin), vm, caps, column })
+        let memory = Memory::new(64 << 20);
+        let plugin =
+            P::configure(config.as_bytes(), caps, memory.clone()).map_err(|error| error.to_string())?;
+        Ok(Self { plugin: Arc::new(plugin), memory, caps, column })
     }
 
     /// Runs a case, and returns what it led to.
@@ -62,9 +63,9 @@ impl<P: Plugin> Core<P> {
         }
         let outcome = std::mem::take(&mut host.outcome);
         drop(host);
-        match self.vm.used() {
+        match self.memory.used() {
             0 => Ok(outcome),
-            bytes => Err(format!("{bytes} bytes are still charged to the VM after the exchange")),
+            bytes => Err(format!("{bytes} bytes are still charged after the exchange")),
         }
     }
 }

@@ -16,8 +16,8 @@
 //! What no plan names passes. With no plan there is no stream at all.
 
 use filter_api::{
-    Call, CallEnd, CallFailure, CallId, Caps, Chunk, ConfigError, Cx, Dir, Level, Map, Metric, MetricKind,
-    OnData, OnHeaders, OnTrailers, Plugin, Reply, Stream, Vm, parse_config,
+    Call, CallEnd, CallFailure, CallId, Caps, Chunk, ConfigError, Cx, Dir, Level, Map, Memory, Metric,
+    MetricKind, OnData, OnHeaders, OnTrailers, Plugin, Reply, Stream, parse_config,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Plugin for VerdictFilter {
         Metric { name: "chunk_bytes", kind: MetricKind::Histogram },
     ];
 
-    fn configure(json: &[u8], _caps: Caps, _vm: Arc<Vm>) -> Result<Self, ConfigError> {
+    fn configure(json: &[u8], _caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
         Ok(Self { config: Arc::new(parse_config(json)?) })
     }
 

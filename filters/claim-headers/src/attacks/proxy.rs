@@ -3,8 +3,8 @@
 use crate::exchange::{ClaimHeaders, Exchange};
 use crate::metrics;
 use filter_api::{
-    Call, CallEnd, CallFailure, CallResponse, Caps, Cx, Dir, Event, EventCx, Leases, Map, OnHeaders, Op, Ops,
-    Plugin, Reply, Route, Stream, View, Vm,
+    Call, CallEnd, CallFailure, CallResponse, Caps, Cx, Dir, Event, EventCx, Leases, Map, Memory, OnHeaders,
+    Op, Ops, Plugin, Reply, Route, Stream, View,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Proxy {
     }
 
     pub(crate) fn on(caps: Caps, config: &str) -> Self {
-        let filter = ClaimHeaders::configure(config.as_bytes(), caps, Vm::new(1 << 30)).unwrap();
+        let filter = ClaimHeaders::configure(config.as_bytes(), caps, Memory::new(1 << 30)).unwrap();
         Self { filter: Arc::new(filter), now: NOW, metadata: BTreeMap::new() }
     }
 

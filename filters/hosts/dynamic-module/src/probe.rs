@@ -9,8 +9,8 @@
 //! `<x-probe-id> <phase> …`.
 
 use filter_api::{
-    Call, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Level, Map, Metric, MetricKind, OnData,
-    OnHeaders, OnTrailers, Plugin, Reply, Route, Sink, Stream, Vm, parse_config,
+    Call, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Level, Map, Memory, Metric, MetricKind, OnData,
+    OnHeaders, OnTrailers, Plugin, Reply, Route, Sink, Stream, parse_config,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Plugin for Probe {
         Metric { name: "chunk_bytes", kind: MetricKind::Histogram },
     ];
 
-    fn configure(json: &[u8], _caps: Caps, _vm: Arc<Vm>) -> Result<Self, ConfigError> {
+    fn configure(json: &[u8], _caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let config: Config = parse_config(json)?;
         assert!(!config.panic, "a panic was asked for");
         Ok(Self { config })

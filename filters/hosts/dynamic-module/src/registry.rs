@@ -2,7 +2,7 @@
 
 use crate::envoy::{self, EnvoyConfig};
 use crate::events::Events;
-use filter_api::{Caps, ConfigError, Event, EventCx, Level, Metric, MetricKind, Plugin, Stream, Vm};
+use filter_api::{Caps, ConfigError, Event, EventCx, Level, Memory, Metric, MetricKind, Plugin, Stream};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -81,12 +81,12 @@ impl Entry {
     }
 }
 
-/// Natively the process is the VM.
-static VM: OnceLock<Arc<Vm>> = OnceLock::new();
+/// The memory that all filters of the process share.
+static MEMORY: OnceLock<Arc<Memory>> = OnceLock::new();
 
 fn configure_plugin<P: Plugin>(json: &[u8]) -> Result<Box<dyn Open>, ConfigError> {
-    let vm = VM.get_or_init(|| Vm::new(PROCESS_BUDGET_BYTES)).clone();
-    Ok(Box::new(Arc::new(P::configure(json, Caps::DYNAMIC_MODULE, vm)?)))
+    let memory = MEMORY.get_or_init(|| Memory::new(PROCESS_BUDGET_BYTES)).clone();
+    Ok(Box::new(Arc::new(P::configure(json, Caps::DYNAMIC_MODULE, memory)?)))
 }
 
 /// A [`Plugin`] whose type is forgotten.

@@ -5,7 +5,7 @@ use crate::body::NoBody;
 use crate::exchange::Exchange;
 use crate::half::{Flow, Headers, Place};
 use filter_api::{
-    Call, CallEnd, CallFailure, CallId, CallResponse, Charge, Dir, Level, OnHeaders, Plugin, Reply, Stream,
+    Call, CallEnd, CallFailure, CallId, CallResponse, Dir, Level, OnHeaders, Plugin, Reply, Stream,
 };
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType};
@@ -130,7 +130,7 @@ impl<P: Plugin> Exchange<P> {
 
 /// How a call ended whose callback is running; without headers it failed.
 pub(crate) fn ended(voice: &Voice, headers: usize, body: usize, trailers: usize) -> CallEnd {
-    let mut charge = Charge::new(crate::vm(), usize::MAX);
+    let mut charge = crate::memory().account(usize::MAX).charge();
     let fits = charge.grow(body).is_ok();
     match headers {
         0 => CallEnd::Failed(CallFailure::Reset),

@@ -7,9 +7,7 @@ use crate::events::Waiting;
 use crate::half::{Flow, Half, Headers, Place, Taken};
 use crate::root::Loaded;
 use crate::view::HostView;
-use filter_api::{
-    Call, Charge, Chunk, Cx, Dir, Level, OnData, OnHeaders, OnTrailers, Plugin, Reply, Sink, Stream,
-};
+use filter_api::{Call, Chunk, Cx, Dir, Level, OnData, OnHeaders, OnTrailers, Plugin, Reply, Sink, Stream};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -166,7 +164,7 @@ impl<P: Plugin> Exchange<P> {
     /// emptied, or is unseen.
     pub(crate) fn data(&mut self, dir: Dir, size: usize, end: bool, place: Place) -> Flow {
         self.half(dir).chunk_came(size);
-        let mut charge = Charge::new(crate::vm(), usize::MAX);
+        let mut charge = crate::memory().account(usize::MAX).charge();
         if charge.grow(size).is_err() {
             return self.fail(dir, 503, "the memory of all streams is used up");
         }

@@ -54,7 +54,7 @@ pub use proxy_wasm;
 #[doc(hidden)]
 pub use root::Root;
 
-use filter_api::Vm;
+use filter_api::Memory;
 use std::sync::{Arc, OnceLock};
 
 /// What the streams of one VM may hold together, in bytes.
@@ -68,11 +68,11 @@ pub const VM_BUDGET_BYTES: usize = 768 * 1024 * 1024;
 /// recommends (32 KiB).
 pub const BUFFERED_LIMIT_BYTES: usize = 16 * 1024;
 
-/// The budget that all plugins of this VM share: with an empty `vm_id`, as Istio leaves it, every plugin of
+/// The memory that all plugins of this VM share: with an empty `vm_id`, as Istio leaves it, every plugin of
 /// the same module runs in one VM.
-fn vm() -> Arc<Vm> {
-    static BUDGET: OnceLock<Arc<Vm>> = OnceLock::new();
-    BUDGET.get_or_init(|| Vm::new(VM_BUDGET_BYTES)).clone()
+fn memory() -> Arc<Memory> {
+    static MEMORY: OnceLock<Arc<Memory>> = OnceLock::new();
+    MEMORY.get_or_init(|| Memory::new(VM_BUDGET_BYTES)).clone()
 }
 
 /// Exports a [`filter_api::Plugin`] as the filter of a proxy-wasm module.

@@ -52,7 +52,7 @@ impl<P: Plugin> RootContext for Root<P> {
             0 => None,
             _ => hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten(),
         };
-        match P::configure(&json.unwrap_or_default(), Caps::PROXY_WASM, crate::vm()) {
+        match P::configure(&json.unwrap_or_default(), Caps::PROXY_WASM, crate::memory()) {
             Ok(plugin) => {
                 let voice = Arc::new(Voice::declare(P::NAME, P::METRICS));
                 for warning in plugin.warnings() {

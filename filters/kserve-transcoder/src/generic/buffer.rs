@@ -37,7 +37,7 @@ impl Buffer {
             self.charge.grow(capacity)?;
             let reserved = self.bytes.try_reserve_exact(capacity - self.bytes.len());
             self.charge.shrink(if reserved.is_ok() { held } else { capacity });
-            reserved.map_err(|_| OverBudget { limit: held })?;
+            reserved.map_err(|_| OverBudget::allocation_failed(held))?;
         }
         self.bytes.extend_from_slice(bytes);
         Ok(())

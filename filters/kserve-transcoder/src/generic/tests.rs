@@ -5,7 +5,7 @@ mod forms;
 use super::*;
 use crate::rows::tests::{descriptor_set, method};
 use crate::rows::{Found, Rows};
-use filter_api::Vm;
+use filter_api::Memory;
 use proptest::prelude::*;
 use prost_reflect::ReflectMessage;
 use std::sync::LazyLock;
@@ -14,15 +14,15 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 static OURS: LazyLock<Rows> = LazyLock::new(|| Rows::load(&[]).unwrap());
 
-fn open_on(vm: &Arc<Vm>, rows: &Rows, method: &str, path: &str) -> Request {
+fn open_on(memory: &Arc<Memory>, rows: &Rows, method: &str, path: &str) -> Request {
     let Ok(Found::Row { row, variables }) = rows.find(method.as_bytes(), path.as_bytes()) else {
         panic!("no row for {method} {path}");
     };
-    Request::new(row, variables, 10_000, Charge::new(vm.clone(), usize::MAX))
+    Request::new(row, variables, 10_000, memory.account(usize::MAX).charge())
 }
 
 fn open(rows: &Rows, method: &str, path: &str) -> Request {
-    open_on(&Vm::new(1 << 24), rows, method, path)
+    open_on(&Memory::new(1 << 24), rows, method, path)
 }
 
 fn bytes(mut rope: Rope) -> Vec<u8> {
@@ -307,33 +307,33 @@ fn a_body_over_the_limit_is_too_large_and_one_over_the_budget_is_refused_for_now
         (413, "the body is larger than max_request_bytes (10000)")
     );
 
-    let vm = Vm::new(4096);
-    let mut request = open_on(&vm, &rows, "POST", "/v1");
+    let memory = Memory::new(4096);
+    let mut request = open_on(&memory, &rows, "POST", "/v1");
     assert_eq!(request.write(&[b' '; 5000]).unwrap_err().status, 503);
     drop(request);
     // Few bytes that become many values.
-    let mut request = open_on(&vm, &rows, "POST", "/v1");
+    let mut request = open_on(&memory, &rows, "POST", "/v1");
     request.write(format!(r#"{{"list":[{}""]}}"#, r#""","#.repeat(50)).as_bytes()).unwrap();
     assert_eq!(request.finish().unwrap_err().status, 503);
-    assert_eq!(vm.used(), 0);
+    assert_eq!(memory.used(), 0);
 }
 
 #[test]
 fn an_answer_that_swells_when_it_is_decoded_is_weighed_first() {
-    let vm = Vm::new(100_000);
+    let memory = Memory::new(100_000);
     let answer = |shape: usize| {
-        let (_, mut response) = open_on(&vm, &OURS, "GET", "/v2/models/m").finish().unwrap();
+        let (_, mut response) = open_on(&memory, &OURS, "GET", "/v2/models/m").finish().unwrap();
         let dimensions = vec![1; shape];
         let tensor = [&[0x1a, shape as u8][..], &dimensions].concat();
         response.write(&[&[0x22, tensor.len() as u8][..], &tensor].concat()).unwrap();
         response.finish()
     };
     assert_eq!(answer(100).unwrap().status(), 200);
-    let many = Vm::new(20_000);
+    let many = Memory::new(20_000);
     let (_, mut response) = open_on(&many, &OURS, "GET", "/v2/models/m").finish().unwrap();
     response.write(&b"\x22\x00".repeat(100)).unwrap();
     assert_eq!(response.finish().unwrap_err().status, 503);
-    assert_eq!((vm.used(), many.used()), (0, 0));
+    assert_eq!((memory.used(), many.used()), (0, 0));
 }
 
 proptest! {

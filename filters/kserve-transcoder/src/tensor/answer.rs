@@ -19,7 +19,7 @@ pub(crate) struct Answer {
     /// Whether an output is binary.
     binary: bool,
     buffer: Vec<u8>,
-    /// What the buffer costs.
+    /// What the list of outputs and the buffer cost.
     _charge: Charge,
 }
 
@@ -64,9 +64,9 @@ pub(super) fn check(
     mut charge: Charge,
 ) -> Result<Answer, Problem> {
     let head = head(&message, form, &charge)?;
-    let outputs = message.outputs.into_items();
+    let (outputs, outputs_held) = message.outputs.into_items();
     let shared = outputs.iter().filter(|output| output.shared_memory).count();
-    let raws = message.raw.into_items();
+    let (raws, raws_held) = message.raw.into_items();
     if !raws.is_empty() && raws.len() != outputs.len() && raws.len() + shared != outputs.len() {
         return Err(Problem::bad_answer(format!(
             "the server's answer has {} outputs but {} raw_output_contents",
@@ -77,21 +77,26 @@ pub(super) fn check(
     // Servers leave out the entry of an output in shared memory, or leave it empty.
     let skips_shared = raws.len() != outputs.len();
     let mut raws = raws.into_iter();
+    let tensors_len = outputs.len() * size_of::<Tensor>();
+    charge.grow(tensors_len)?;
     let mut tensors = Vec::new();
     tensors
         .try_reserve_exact(outputs.len())
-        .map_err(|_| Problem::bad_answer("the answer has too many outputs"))?;
+        .map_err(|_| filter_api::OverBudget::allocation_failed(tensors_len))?;
     for output in outputs {
         let raw = if output.shared_memory && skips_shared { None } else { raws.next() };
         tensors.push(tensor(output, raw, wanted, form, &charge)?);
     }
+    drop((raws, raws_held, outputs_held));
     let binary = tensors.iter().any(|tensor| tensor.data == Form::Binary);
     let size: usize = tensors.iter().map(|tensor| tensor.raw.len()).sum();
     // A tiny answer needs no large buffer.
     let buffer_len = size.saturating_mul(4).clamp(1024, SEGMENT_BYTES);
     charge.grow(buffer_len)?;
     let mut buffer = Vec::new();
-    buffer.try_reserve_exact(buffer_len).map_err(|_| filter_api::OverBudget { limit: buffer_len })?;
+    buffer
+        .try_reserve_exact(buffer_len)
+        .map_err(|_| filter_api::OverBudget::allocation_failed(buffer_len))?;
     buffer.resize(buffer_len, 0);
     let mut document = Document { form, head, outputs: tensors };
     let written = if wanted.any() {

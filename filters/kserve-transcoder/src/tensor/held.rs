@@ -1,4 +1,4 @@
-//! Small things that a codec holds, charged to the VM's budget.
+//! Small things that a codec holds, charged to the memory budget.
 
 use filter_api::{Charge, OverBudget};
 
@@ -45,7 +45,7 @@ impl Held {
         self.charge.grow(before + extra)?;
         let reserved = self.bytes.try_reserve_exact(spare + extra);
         self.charge.shrink(if reserved.is_ok() { before } else { before + extra });
-        reserved.map_err(|_| OverBudget { limit: before })
+        reserved.map_err(|_| OverBudget::allocation_failed(before))
     }
 }
 
@@ -70,16 +70,15 @@ impl<T> HeldList<T> {
             self.charge.grow(after)?;
             let reserved = self.items.try_reserve_exact(more);
             self.charge.shrink(if reserved.is_ok() { before } else { after });
-            reserved.map_err(|_| OverBudget { limit: before })?;
+            reserved.map_err(|_| OverBudget::allocation_failed(before))?;
         }
         self.items.push(item);
         Ok(())
     }
 
-    /// Gives the items away. Their room stays charged only as long as this call lasts, which is right for a
-    /// list that is being taken apart.
-    pub(super) fn into_items(self) -> Vec<T> {
-        self.items
+    /// Gives the items away, and what their room is charged, to be kept until they are gone.
+    pub(super) fn into_items(self) -> (Vec<T>, Charge) {
+        (self.items, self.charge)
     }
 }
 
@@ -100,24 +99,36 @@ impl<T> std::ops::DerefMut for HeldList<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use filter_api::Vm;
+    use filter_api::Memory;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     #[test]
     fn what_is_held_is_charged_until_it_is_dropped() {
-        let vm = Vm::new(1000);
-        let mut held = Held::new(Charge::new(vm.clone(), 1000));
+        let memory = Memory::new(1000);
+        let mut held = Held::new(memory.account(1000).charge());
         held.push(&[1; 100]).unwrap();
         held.push(&[2; 100]).unwrap();
         assert_eq!(held.len(), 200);
-        let used = vm.used();
+        let used = memory.used();
         assert!(used >= 200);
         assert!(held.push(&[0; 2000]).is_err());
-        assert_eq!(vm.used(), used);
-        let mut list = HeldList::new(Charge::new(vm.clone(), 1000));
+        assert_eq!(memory.used(), used);
+        let mut list = HeldList::new(memory.account(1000).charge());
         assert!((0..1000_u64).any(|item| list.push(item).is_err()));
         drop((held, list));
-        assert_eq!(vm.used(), 0);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_list_that_is_taken_apart_stays_charged_until_its_items_are_gone() {
+        let memory = Memory::new(1000);
+        let mut list = HeldList::new(memory.account(1000).charge());
+        list.push([0_u8; 100]).unwrap();
+        let used = memory.used();
+        let (items, held) = list.into_items();
+        assert_eq!((items.len(), memory.used()), (1, used));
+        drop((items, held));
+        assert_eq!(memory.used(), 0);
     }
 }

@@ -307,14 +307,14 @@ fn fault(what: impl Into<Cow<'static, str>>) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use filter_api::Vm;
+    use filter_api::Memory;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     /// The events of a document in pieces of `step` bytes, texts included.
     fn events(text: &[u8], step: usize) -> Result<Vec<String>, Problem> {
-        let vm = Vm::new(1 << 20);
-        let mut lexer = Lexer::new(Charge::new(vm, usize::MAX));
+        let memory = Memory::new(1 << 20);
+        let mut lexer = Lexer::new(memory.account(usize::MAX).charge());
         let mut events = Vec::new();
         for mut piece in text.chunks(step) {
             while let Some(event) = lexer.next(&mut piece)? {

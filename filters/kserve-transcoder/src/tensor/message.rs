@@ -3,6 +3,7 @@
 use super::datatype::Datatype;
 use super::document::Document;
 use super::encode::{field_len, head, string};
+use super::held::HeldList;
 use super::input::{Contents, Input, check_size};
 use super::typed;
 use super::{Target, TensorEncoding};
@@ -34,7 +35,7 @@ pub(super) fn assemble(
     message.push(document.parameters.encoded())?;
     let half = |input: &Input| matches!(input.datatype, Datatype::Fp16 | Datatype::Bf16);
     let raw = encoding == TensorEncoding::Raw || document.inputs.iter().any(half);
-    let inputs = document.inputs.into_items();
+    let (inputs, inputs_held) = document.inputs.into_items();
     if raw {
         for input in &inputs {
             head(&mut message, INPUTS, input.head.len())?;
@@ -66,6 +67,7 @@ pub(super) fn assemble(
         }
         message.push(document.outputs.as_slice())?;
     }
+    drop(inputs_held);
     if u32::try_from(message.len()).is_err() {
         return Err(Problem::too_large("the message is longer than gRPC allows, 4 GiB"));
     }
@@ -74,7 +76,8 @@ pub(super) fn assemble(
 
 /// Gives each input the entry of `raw_input_contents` that is its own.
 fn place_raw(document: &mut Document) -> Result<(), Problem> {
-    let mut parts = document.raw.take().map(|parts| parts.into_items().into_iter());
+    let (parts, parts_held) = document.raw.take().map(HeldList::into_items).unzip();
+    let mut parts = parts.map(Vec::into_iter);
     for (index, input) in document.inputs.iter_mut().enumerate() {
         match (&input.contents, &mut parts) {
             (Contents::Missing, Some(parts)) => {
@@ -100,7 +103,9 @@ fn place_raw(document: &mut Document) -> Result<(), Problem> {
             _ => {}
         }
     }
-    if parts.is_some_and(|mut parts| parts.next().is_some()) {
+    let more = parts.is_some_and(|mut parts| parts.next().is_some());
+    drop(parts_held);
+    if more {
         return Err(Problem::bad_request("raw_input_contents has more entries than there are inputs"));
     }
     Ok(())

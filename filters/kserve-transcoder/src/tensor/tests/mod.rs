@@ -9,7 +9,7 @@ mod splits;
 
 use super::*;
 use crate::problem::Problem;
-use filter_api::{Charge, Vm};
+use filter_api::{Charge, Memory};
 use message::{ModelInferRequest, ModelInferResponse};
 use prost::Message;
 
@@ -25,7 +25,7 @@ fn target() -> Target {
 }
 
 fn charge() -> Charge {
-    Charge::new(Vm::new(1 << 30), usize::MAX)
+    Memory::new(1 << 30).account(usize::MAX).charge()
 }
 
 /// The message of a body that comes in pieces of `step` bytes, and the reader of its answer.

@@ -385,20 +385,20 @@ fn a_body_over_a_limit_is_refused_and_gives_everything_back() {
     let problem = transcode(options, None, &[b' '; 21], 7).unwrap_err();
     assert_eq!((problem.status, &*problem.message), (413, "the body is larger than 20 bytes"));
 
-    let vm = Vm::new(100_000);
-    let mut request = Request::new(target(), OPTIONS, None, Charge::new(vm.clone(), usize::MAX));
+    let memory = Memory::new(100_000);
+    let mut request = Request::new(target(), OPTIONS, None, memory.account(usize::MAX).charge());
     request.write(br#"{"inputs":[{"name":"x","datatype":"FP64","shape":[100000],"data":[0"#).unwrap();
     let problem = (0..100_000).find_map(|_| request.write(b",1").err()).unwrap();
     assert_eq!(problem.status, 503, "{problem}");
-    assert!(vm.used() > 50_000);
+    assert!(memory.used() > 50_000);
     drop(request);
-    assert_eq!(vm.used(), 0);
+    assert_eq!(memory.used(), 0);
 }
 
 #[test]
 fn many_tiny_things_are_charged_like_a_few_large_ones() {
-    let vm = Vm::new(1 << 20);
-    let mut request = Request::new(target(), OPTIONS, None, Charge::new(vm.clone(), usize::MAX));
+    let memory = Memory::new(1 << 20);
+    let mut request = Request::new(target(), OPTIONS, None, memory.account(usize::MAX).charge());
     request.write(br#"{"inputs":["#).unwrap();
     let tiny = br#"{"name":"","datatype":"INT8","shape":[0],"data":[]},"#;
     let refused = (0..100_000).find_map(|_| request.write(tiny).err()).unwrap();
