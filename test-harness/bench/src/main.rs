@@ -25,6 +25,7 @@ use plan::Plan;
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
+    e2e::stand_in();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

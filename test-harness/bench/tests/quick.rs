@@ -25,7 +25,7 @@ const ROWS: [&str; 10] = [
 fn a_quick_run(envoy: &e2e::Installed) {
     let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
     bench.arg("--quick").args(ROWS.iter().flat_map(|row| ["--row", row])).env("ENVOY", &envoy.path);
-    let output = bench.output().expect("the benchmark can be run");
+    let output = e2e::output(&mut bench).expect("the benchmark can be run");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
 

@@ -14,6 +14,7 @@ use crate::answer::Answer;
 use crate::error::Error;
 use crate::process::{self, Process};
 use crate::request::Request;
+use crate::suite::VERSIONS;
 use crate::{h1, repository};
 
 /// How long a read of the admin endpoint may take.
@@ -36,13 +37,16 @@ pub struct Installed {
 /// The Envoys of the matrix that are here, oldest first: those named by `ENVOY_138`, `ENVOY_139` and
 /// `ENVOY_140`, which `cargo xtask` sets.
 pub fn envoys() -> Vec<Installed> {
-    [("1.38", "ENVOY_138"), ("1.39", "ENVOY_139"), ("1.40", "ENVOY_140")]
-        .into_iter()
-        .filter_map(|(version, name)| {
-            let path = std::env::var_os(name).filter(|value| !value.is_empty())?;
-            Some(Installed { version, path: path.into() })
-        })
-        .collect()
+    let named = |version: &'static str| {
+        let path = std::env::var_os(variable(version)).filter(|value| !value.is_empty())?;
+        Some(Installed { version, path: path.into() })
+    };
+    VERSIONS.into_iter().filter_map(named).collect()
+}
+
+/// The variable that names the Envoy of a version: `ENVOY_140` of `1.40`.
+pub(crate) fn variable(version: &str) -> String {
+    format!("ENVOY_{}", version.replace('.', ""))
 }
 
 /// How an Envoy is run.
@@ -262,9 +266,8 @@ impl Envoy {
 
 fn command(binary: &Path, config: &Path, options: &Options, directory: &Path) -> Command {
     let mut command = Command::new(binary);
-    command.env_clear();
-    if let Some(path) = std::env::var_os("PATH") {
-        command.env("PATH", path);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name != "PATH") {
+        command.env_remove(name);
     }
     command.env("TMPDIR", directory);
     command.envs(options.environment.iter().map(|(name, value)| (name, value)));

@@ -12,7 +12,8 @@
 //!
 //! Binaries and Python environments come from `cargo xtask`, through the environment variables that
 //! [`envoys`], [`models_python`], [`triton_python`], [`identity_provider`] and [`chromium`] read; nothing is downloaded here. Every wait has a bound, and every process
-//! is ended by its own pid when its value is dropped.
+//! ends when its value is dropped, or when the process that started it ends, whatever ends that: a `main` without a
+//! [`Suite`] calls [`stand_in`] first.
 
 pub mod agent;
 mod answer;
@@ -41,13 +42,14 @@ pub use browser::{Browser, chromium};
 pub use envoy::{Envoy, Installed, Options, Rejected, envoys};
 pub use error::Error;
 pub use gateway::{Listener, gateway, gateway_to};
+pub use keeper::{output, stand_in};
 pub use mlserver::{MlServer, models_python};
 pub use ports::free_ports;
 pub use process::{Memory, Process};
 pub use request::{Body, Protocol, Request, send};
 pub use shipped::start_shipped;
 pub use sign_on::{SignOn, Tokens, identity_provider};
-pub use suite::{Suite, VERSIONS};
+pub use suite::{Suite, VERSIONS, unless_missing};
 pub use triton::{Triton, triton_python};
 pub use workload::{Seen, Workload};
 

@@ -1,27 +1,26 @@
-//! A child process whose output is kept, whose cost is measured, and which is ended by its own pid.
+//! A child process whose output is kept, whose cost is measured, and which ends with this one.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use keeper::Kept;
 use tempfile::TempDir;
 
 use crate::error::Error;
 
 /// How often a condition is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(10);
-/// How long a process may take to end after SIGTERM before SIGKILL.
-const GRACE: Duration = Duration::from_secs(10);
 /// How many lines of a log go into an error.
 const LAST_LINES: usize = 40;
 
-/// A running program. It is ended when dropped.
+/// A running program. It, and all that it has started, ends when this value is dropped or this process ends, however
+/// it ends ([`keeper`]).
 pub struct Process {
     name: String,
-    child: Child,
+    kept: Kept,
     directory: TempDir,
 }
 
@@ -43,15 +42,16 @@ impl Process {
         let path = directory.path().join("log");
         let log = File::create(&path).map_err(Error::io(format!("create {}", path.display())))?;
         let copy = log.try_clone().map_err(Error::io("clone a log's handle"))?;
-        command.stdin(Stdio::null()).stdout(log).stderr(copy);
-        let program = command.get_program().to_string_lossy().into_owned();
-        let child = command.spawn().map_err(|source| Error::Spawn { program, source })?;
-        Ok(Self { name: name.into(), child, directory })
+        let kept = Kept::start(&mut command, log.into(), copy.into()).map_err(|source| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            Error::Spawn { program, source }
+        })?;
+        Ok(Self { name: name.into(), kept, directory })
     }
 
-    /// The process's id.
+    /// The program's own id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.kept.pid()
     }
 
     /// A directory of its own, removed with it.
@@ -73,7 +73,7 @@ impl Process {
 
     /// How it ended, if it has.
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        self.kept.try_wait().ok().flatten()
     }
 
     /// Looks at `ready` until it has a value.
@@ -153,27 +153,12 @@ impl Process {
         fs::write(&path, "5").map_err(Error::io(format!("write {path}")))
     }
 
-    /// Ends it: SIGTERM, and SIGKILL if that does not help.
+    /// Ends it: SIGTERM, and SIGKILL if that does not help within [`keeper::GRACE`].
     ///
     /// # Errors
     /// If it cannot be waited for.
     pub fn stop(&mut self) -> Result<ExitStatus, Error> {
-        if self.exited().is_none()
-            && let Some(pid) = Pid::from_raw(self.pid().cast_signed())
-        {
-            // It fails only if the process has just ended, which is what is wanted.
-            let _ = kill_process(pid, Signal::TERM);
-            let deadline = Instant::now() + GRACE;
-            while self.exited().is_none() {
-                if Instant::now() > deadline {
-                    // As above.
-                    let _ = self.child.kill();
-                    break;
-                }
-                thread::sleep(POLL);
-            }
-        }
-        self.child.wait().map_err(Error::io(format!("wait for {}", self.name)))
+        self.kept.end().map_err(Error::io(format!("wait for {}", self.name)))
     }
 
     /// The end of its log, for an error.
@@ -181,13 +166,6 @@ impl Process {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // There is nobody to tell, and the child is ours alone.
-        let _ = self.stop();
     }
 }
 

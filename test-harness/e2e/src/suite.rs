@@ -8,7 +8,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::browser::chromium;
 use crate::dist;
-use crate::envoy::{Installed, envoys};
+use crate::envoy::{Installed, envoys, variable};
 use crate::mlserver::models_python;
 use crate::sign_on::identity_provider;
 use crate::triton::triton_python;
@@ -36,8 +36,9 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// No tests yet.
+    /// No tests yet. It is the first thing in `main`, because it also calls [`keeper::stand_in`].
     pub fn new() -> Self {
+        keeper::stand_in();
         Self::default()
     }
 
@@ -75,69 +76,59 @@ impl Suite {
         name: &str,
         body: impl Fn(&Installed) + Send + Sync + 'static,
     ) -> Self {
-        let here = envoys();
         let body = Arc::new(body);
         for &version in versions {
-            let envoy = here.iter().find(|envoy| envoy.version == version).cloned();
-            let (body, ignored) = (body.clone(), envoy.is_none());
-            let run = move || envoy.as_ref().map_or(Ok(()), |envoy| passed(|| body(envoy)));
-            self.trials.push(Trial::test(format!("{name}::{version}"), run).with_ignored_flag(ignored));
+            let (body, envoy) = (body.clone(), installed(version));
+            let run = move |envoy| body(&envoy);
+            self = self.with(format!("{name}::{version}"), envoy, run);
         }
         self
     }
 
     /// A test on the newest Envoy with the Python environment of the model servers.
     #[must_use]
-    pub fn model_server(
-        mut self,
-        name: &str,
-        body: impl FnOnce(&Installed, PathBuf) + Send + 'static,
-    ) -> Self {
-        let here = newest().zip(models_python());
-        let ignored = here.is_none();
-        let run = move || here.map_or(Ok(()), |(envoy, python)| passed(|| body(&envoy, python)));
-        self.trials.push(Trial::test(name, run).with_ignored_flag(ignored));
-        self
+    pub fn model_server(self, name: &str, body: impl FnOnce(&Installed, PathBuf) + Send + 'static) -> Self {
+        self.with(name, modelling(), |(envoy, python)| body(&envoy, python))
     }
 
     /// A test on the newest Envoy with the Python environments of the model servers and of Triton.
     #[must_use]
     pub fn triton(
-        mut self,
+        self,
         name: &str,
         body: impl FnOnce(&Installed, PathBuf, PathBuf) + Send + 'static,
     ) -> Self {
-        let here = newest().zip(models_python()).zip(triton_python());
-        let ignored = here.is_none();
-        let run =
-            move || here.map_or(Ok(()), |((envoy, python), triton)| passed(|| body(&envoy, python, triton)));
-        self.trials.push(Trial::test(name, run).with_ignored_flag(ignored));
-        self
+        let here = modelling().and_then(|here| Ok((here, triton_python().ok_or("TRITON_PYTHON")?)));
+        self.with(name, here, |((envoy, python), triton)| body(&envoy, python, triton))
     }
 
     /// A test on the newest Envoy with the OpenID provider and the wasm module of `envoy/sso.yaml`.
     #[must_use]
-    pub fn sign_on(mut self, name: &str, body: impl FnOnce(&Installed, &Path) + Send + 'static) -> Self {
-        let here = signing_on();
-        let ignored = here.is_none();
-        let run = move || here.map_or(Ok(()), |(envoy, provider)| passed(|| body(&envoy, &provider)));
-        self.trials.push(Trial::test(name, run).with_ignored_flag(ignored));
-        self
+    pub fn sign_on(self, name: &str, body: impl FnOnce(&Installed, &Path) + Send + 'static) -> Self {
+        self.with(name, signing_on(), |(envoy, provider)| body(&envoy, &provider))
     }
 
     /// The same with a browser: Chromium and its driver.
     #[must_use]
     pub fn browser(
-        mut self,
+        self,
         name: &str,
         body: impl FnOnce(&Installed, &Path, &(PathBuf, PathBuf)) + Send + 'static,
     ) -> Self {
-        let here = signing_on().zip(chromium());
-        let ignored = here.is_none();
-        let run = move || {
-            here.map_or(Ok(()), |((envoy, provider), chromium)| passed(|| body(&envoy, &provider, &chromium)))
-        };
-        self.trials.push(Trial::test(name, run).with_ignored_flag(ignored));
+        let here = signing_on().and_then(|here| Ok((here, chromium().ok_or("CHROMEDRIVER")?)));
+        self.with(name, here, |((envoy, provider), chromium)| body(&envoy, &provider, &chromium))
+    }
+
+    /// A test with what is here, or else one that is ignored, for what is missing.
+    fn with<T: Send + 'static>(
+        mut self,
+        name: impl Into<String>,
+        here: Result<T, Missing>,
+        body: impl FnOnce(T) + Send + 'static,
+    ) -> Self {
+        let missing = here.as_ref().err().map(|Missing(what)| what.clone());
+        let run = move || here.map_or(Ok(()), |here| passed(|| body(here)));
+        self.trials.push(unless_missing(Trial::test(name, run), missing.as_deref()));
         self
     }
 
@@ -151,14 +142,44 @@ impl Suite {
     }
 }
 
+/// `trial`, or if something that it needs is missing, one that is ignored and says `[without WHAT]` before its name. What
+/// is missing goes by the variable that would name it, for which `cargo xtask test` knows how to get it.
+#[must_use]
+pub fn unless_missing(trial: Trial, missing: Option<&str>) -> Trial {
+    match missing {
+        Some(what) => trial.with_ignored_flag(true).with_kind(format!("without {what}")),
+        None => trial,
+    }
+}
+
+/// What a test needs and does not find, by the variable that would name it.
+struct Missing(String);
+
+impl From<&str> for Missing {
+    fn from(variable: &str) -> Self {
+        Self(variable.into())
+    }
+}
+
+/// The newest Envoy and the model servers' Python.
+fn modelling() -> Result<(Installed, PathBuf), Missing> {
+    Ok((newest()?, models_python().ok_or("MODELS_PYTHON")?))
+}
+
 /// What `envoy/sso.yaml` needs.
-fn signing_on() -> Option<(Installed, PathBuf)> {
-    newest().zip(identity_provider()).filter(|_| dist("claim_headers.wasm").is_file())
+fn signing_on() -> Result<(Installed, PathBuf), Missing> {
+    let (envoy, provider) = (newest()?, identity_provider().ok_or("IDENTITY_PROVIDER")?);
+    if dist("claim_headers.wasm").is_file() { Ok((envoy, provider)) } else { Err("dist/".into()) }
 }
 
 /// The newest Envoy of the matrix.
-fn newest() -> Option<Installed> {
-    envoys().into_iter().find(|envoy| envoy.version == VERSIONS[VERSIONS.len() - 1])
+fn newest() -> Result<Installed, Missing> {
+    installed(VERSIONS[VERSIONS.len() - 1])
+}
+
+fn installed(version: &str) -> Result<Installed, Missing> {
+    let found = envoys().into_iter().find(|envoy| envoy.version == version);
+    found.ok_or_else(|| Missing(variable(version)))
 }
 
 fn passed(body: impl FnOnce()) -> Result<(), Failed> {

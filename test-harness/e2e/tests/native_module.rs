@@ -26,6 +26,7 @@ const INFER: &str = "/v2/models/m/infer";
 const BOUND: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
+    e2e::stand_in();
     let built = dist(MODULE).is_file();
     let needs_and_exports = || {
         needs_no_more_than_envoy_has();

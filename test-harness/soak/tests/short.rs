@@ -11,7 +11,7 @@ fn main() -> ExitCode {
 fn a_short_soak(envoy: &e2e::Installed) {
     let mut soak = Command::new(env!("CARGO_BIN_EXE_soak"));
     soak.args(["--requests", "3000"]).env("ENVOY", &envoy.path);
-    let output = soak.output().expect("the soak can be run");
+    let output = e2e::output(&mut soak).expect("the soak can be run");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{stdout}\n{stderr}", output.status);
     for host in ["wasm: 3000 requests", "native: 3000 requests"] {

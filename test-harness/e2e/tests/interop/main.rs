@@ -50,7 +50,7 @@ fn through(envoy: &Installed, python: PathBuf, bootstrap: &str) {
 fn client(python: &Path, script: &str, endpoint: SocketAddr, arguments: &[&str]) -> Value {
     let script = repository().join("test-harness/e2e/python").join(script);
     let mut command = Command::new(python);
-    let output = command.arg(script).arg(endpoint.to_string()).args(arguments).output().unwrap();
+    let output = e2e::output(command.arg(script).arg(endpoint.to_string()).args(arguments)).unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the client gave up: {complaint}");
     serde_json::from_slice(&output.stdout).unwrap()

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
+    e2e::stand_in();
     let once = std::env::args().any(|argument| argument == "--once");
     match run(once) {
         Ok(0) => ExitCode::SUCCESS,
