@@ -152,6 +152,12 @@ impl Charge {
         Self { account: self.account.clone(), own: self.own.clone(), bytes: 0 }
     }
 
+    /// How many bytes it holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes `bytes` more.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Path templates of HTTP rules, as the comments of `google/api/http.proto` define them.
 
 use crate::problem::Problem;
+use filter_api::{EscapedSlash, decode_segment};
 
 /// How many segments a path may have; a longer one matches no template.
 pub(crate) const MAX_SEGMENTS: usize = 32;
@@ -139,43 +140,26 @@ impl Variable {
     /// as it is, or it could not be told from the slash between two of them.
     ///
     /// # Errors
-    /// A percent sign without two hexadecimal digits, or bytes that are not UTF-8: 400.
+    /// A segment that access rules in front of this filter may read otherwise ([`filter_api::BadSegment`]), or bytes
+    /// that are not UTF-8: 400.
     pub(crate) fn value(&self, path: &[&[u8]]) -> Result<String, Problem> {
         let segments = path.get(self.start..self.end.unwrap_or(path.len())).unwrap_or_default();
-        let keep_slashes = self.end != Some(self.start + 1);
+        let slashes = match self.end == Some(self.start + 1) {
+            true => EscapedSlash::Decode,
+            false => EscapedSlash::Keep,
+        };
         let mut value = Vec::with_capacity(segments.iter().map(|segment| segment.len() + 1).sum());
         for (index, segment) in segments.iter().enumerate() {
             if index > 0 {
                 value.push(b'/');
             }
-            decode(segment, keep_slashes, &mut value).map_err(|at| {
-                let found = String::from_utf8_lossy(&segment[at..segment.len().min(at + 3)]).into_owned();
-                Problem::bad_request(format!("path: '{found}' in {} is no percent escape", self.field))
-            })?;
+            let decoded = decode_segment(segment, slashes)
+                .map_err(|why| Problem::bad_request(format!("path: in {}, {why}", self.field)))?;
+            value.extend_from_slice(&decoded);
         }
         String::from_utf8(value)
             .map_err(|_| Problem::bad_request(format!("path: {} is not valid UTF-8", self.field)))
     }
-}
-
-/// Appends the decoded `segment`; an error is the offset of a bad escape.
-fn decode(segment: &[u8], keep_slashes: bool, out: &mut Vec<u8>) -> Result<(), usize> {
-    let mut at = 0;
-    while let Some(&byte) = segment.get(at) {
-        if byte != b'%' {
-            out.push(byte);
-            at += 1;
-            continue;
-        }
-        let digit = |offset: usize| segment.get(at + offset).and_then(|&byte| char::from(byte).to_digit(16));
-        let (Some(high), Some(low)) = (digit(1), digit(2)) else { return Err(at) };
-        match (high * 16 + low) as u8 {
-            b'/' if keep_slashes => out.extend_from_slice(&segment[at..at + 3]),
-            byte => out.push(byte),
-        }
-        at += 3;
-    }
-    Ok(())
 }
 
 /// Checks `identifier.identifier...`.
@@ -244,10 +228,22 @@ mod tests {
     #[test]
     fn a_bad_escape_or_bad_utf_8_is_named() {
         let error = |path| value("/v2/models/{name}", path).unwrap_err();
-        assert_eq!(error("/v2/models/a%2"), "path: '%2' in name is no percent escape");
-        assert_eq!(error("/v2/models/%zzb"), "path: '%zz' in name is no percent escape");
-        assert_eq!(error("/v2/models/%"), "path: '%' in name is no percent escape");
+        assert_eq!(error("/v2/models/a%2"), "path: in name, '%2' is not a percent escape");
+        assert_eq!(error("/v2/models/%zzb"), "path: in name, '%zz' is not a percent escape");
+        assert_eq!(error("/v2/models/%"), "path: in name, '%' is not a percent escape");
         assert_eq!(error("/v2/models/%ff"), "path: name is not valid UTF-8");
+    }
+
+    #[test]
+    fn a_value_that_a_rule_on_the_path_would_not_recognise_is_refused() {
+        let error = |path: &str| value("/v2/models/{name}/infer", path).unwrap_err();
+        assert_eq!(error("/v2/models/%73ecret/infer"), "path: in name, '%73' must be written as 's'");
+        for name in ["public;x=", "..", "a%2F..%2Fsecret", "%2573ecret", "a%5cb", "secret%00"] {
+            let error = error(&format!("/v2/models/{name}/infer"));
+            assert!(error.starts_with("path: in name, "), "{name}: {error}");
+        }
+        assert!(value("/v1/{name=**}", "/v1/a/../b").is_err());
+        assert!(value("/v1/{name=**}", "/v1/a/%62").is_err());
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn a_models_name_may_hold_an_escaped_slash_but_never_a_bare_one() {
     assert_eq!(find(&rows, "POST", "/v2/models/team%2Fmodel/infer"), "ModelInfer model_name=team/model");
     assert_eq!(find(&rows, "POST", "/v2/models/team/model/infer"), "unknown");
     assert_eq!(find(&rows, "POST", "/v2/models/a/../b/infer"), "unknown");
-    assert_eq!(find(&rows, "GET", "/v2/models/%zz"), "400: path: '%zz' in name is no percent escape");
+    assert_eq!(find(&rows, "GET", "/v2/models/%zz"), "400: path: in name, '%zz' is not a percent escape");
     assert_eq!(find(&rows, "GET", "/v2/models/%C3"), "400: path: name is not valid UTF-8");
 }
 
