@@ -2,12 +2,12 @@
 
 use crate::config::{Config, ModelSource, Settings};
 use crate::message::{Progress, Reader};
-use crate::model;
+use crate::model::{self, METADATA, Named};
 use crate::rules::Found;
 use crate::text::{as_header_part, begins_with};
 use filter_api::{
-    Account, Caps, Charge, Chunk, ConfigError, Cx, Dir, Level, Map, Memory, Metric, MetricKind, OnData,
-    OnHeaders, OnTrailers, PARK_LIMIT_BYTES, Plugin, Stream,
+    Account, Caps, Charge, Chunk, ConfigError, Cx, Dir, Level, LimitReached, Map, Memory, Metric, MetricKind,
+    OnData, OnHeaders, OnTrailers, OverBudget, PARK_LIMIT_BYTES, Plugin, Reply, Stream,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,6 +31,10 @@ impl DynamicSubset {
     pub const BAD_VALUES: usize = 3;
     /// Bodies in which the model's name was looked for, and that could not be understood.
     pub const BAD_BODIES: usize = 4;
+    /// Requests that were refused, because their message named another model after their endpoints had been chosen.
+    pub const CONTRADICTIONS: usize = 5;
+    /// Requests that were refused, because there was no memory to look for their model's name.
+    pub const OUT_OF_MEMORY: usize = 6;
 }
 
 impl Plugin for DynamicSubset {
@@ -44,6 +48,8 @@ impl Plugin for DynamicSubset {
         Metric { name: "removed_headers", kind: MetricKind::Counter },
         Metric { name: "bad_values", kind: MetricKind::Counter },
         Metric { name: "bad_bodies", kind: MetricKind::Counter },
+        Metric { name: "contradictions", kind: MetricKind::Counter },
+        Metric { name: "out_of_memory", kind: MetricKind::Counter },
     ];
 
     fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError> {
@@ -52,7 +58,7 @@ impl Plugin for DynamicSubset {
     }
 
     fn open(self: &Arc<Self>) -> Exchange {
-        Exchange { plugin: self.clone(), reading: None }
+        Exchange { plugin: self.clone(), reading: Reading::Nothing }
     }
 }
 
@@ -60,13 +66,22 @@ impl Plugin for DynamicSubset {
 #[derive(Debug)]
 pub struct Exchange {
     plugin: Arc<DynamicSubset>,
-    /// While the request's headers are held.
-    reading: Option<Reading>,
+    reading: Reading,
+}
+
+/// What is read of a request's body.
+#[derive(Debug)]
+enum Reading {
+    Nothing,
+    /// For the name of its model; its headers and everything so far are held.
+    Held(Box<Unnamed>),
+    /// For a name that contradicts the one by which its endpoints were chosen.
+    Watched(Reader),
 }
 
 /// A gRPC request that has not named its model yet.
 #[derive(Debug)]
-struct Reading {
+struct Unnamed {
     /// What was found in its headers.
     found: Found,
     /// Names its model, if its message does not.
@@ -82,17 +97,26 @@ struct Head {
     method: Vec<u8>,
     path: Vec<u8>,
     content_type: Vec<u8>,
-    /// The header of ModelMesh; what differs between copies of it is no name.
-    mm_model_id: Option<Result<Vec<u8>, Ambiguous>>,
+    /// What the headers of ModelMesh name, in the order of [`METADATA`].
+    metadata: [Option<Named>; METADATA.len()],
 }
 
+/// What one place says about the model.
 #[derive(Debug)]
-struct Ambiguous;
+enum Says {
+    Nothing,
+    Model(Vec<u8>),
+    /// There is a name that may mean one model here and another one to the server.
+    Unclear,
+}
 
 impl Stream for Exchange {
     fn headers(&mut self, dir: Dir, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
         if dir == Dir::Response {
-            return OnHeaders::Continue;
+            return match self.reading {
+                Reading::Nothing => OnHeaders::Detach,
+                Reading::Held(_) | Reading::Watched(_) => OnHeaders::Continue,
+            };
         }
         let Self { plugin, reading } = self;
         let (found, head) = plugin.read_headers(cx);
@@ -105,20 +129,24 @@ impl Stream for Exchange {
                         if !end && model::is_in_message(&head.method, &head.path, &head.content_type) =>
                     {
                         let limit = plugin.settings.max_held_bytes;
-                        let otherwise = sources.find_map(|source| head.model(source, cx));
-                        *reading = Some(Reading {
+                        *reading = Reading::Held(Box::new(Unnamed {
                             found,
-                            otherwise,
+                            otherwise: head.first(sources, cx),
                             reader: Reader::new(limit),
                             held: Vec::new(),
                             charge: plugin.account.purse(limit).charge(),
-                        });
+                        }));
                         return OnHeaders::Hold;
                     }
-                    source => model = head.model(source, cx),
-                }
-                if model.is_some() {
-                    break;
+                    source => match head.says(source, cx) {
+                        Says::Nothing => {}
+                        Says::Model(name) => {
+                            model = Some(name);
+                            break;
+                        }
+                        Says::Unclear if source == ModelSource::Path => break,
+                        Says::Unclear => {}
+                    },
                 }
             }
         }
@@ -127,45 +155,81 @@ impl Stream for Exchange {
     }
 
     fn data(&mut self, dir: Dir, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
-        let Some(mut reading) = self.reading.take_if(|_| dir == Dir::Request) else { return OnData::Pass };
-        let model = match reading.reader.read(chunk.slices) {
-            Progress::Name(name) => Some(name),
-            Progress::More if !chunk.end => match reading.keep(chunk) {
-                Ok(verdict) => {
-                    self.reading = Some(reading);
-                    return verdict;
-                }
-                Err(why) => self.plugin.lost(why, cx),
-            },
-            Progress::More => self.plugin.lost("it ends early", cx),
-            Progress::Lost(why) => self.plugin.lost(why, cx),
-        };
-        let model = reading.model(model);
-        self.plugin.select(&reading.found, model.as_deref(), cx);
-        if reading.held.is_empty() {
-            return OnData::Detach;
+        if dir == Dir::Response {
+            return OnData::Pass;
         }
-        cx.out.write(&reading.held);
-        chunk.slices.iter().for_each(|slice| cx.out.write(slice));
-        OnData::Emit
+        match std::mem::replace(&mut self.reading, Reading::Nothing) {
+            Reading::Nothing => OnData::Detach,
+            Reading::Held(request) => self.look_for_a_name(request, chunk, cx),
+            Reading::Watched(mut reader) => match reader.read(chunk.slices) {
+                Progress::Contradicted => self.plugin.refuse_contradiction(cx),
+                Progress::More | Progress::NameSoFar(_) => {
+                    self.reading = Reading::Watched(reader);
+                    OnData::Pass
+                }
+                Progress::Confirmed | Progress::Name(_) | Progress::Lost(_) => OnData::Detach,
+            },
+        }
     }
 
     fn trailers(&mut self, dir: Dir, cx: &mut Cx<'_>) -> OnTrailers {
-        let Some(mut reading) = self.reading.take_if(|_| dir == Dir::Request) else {
+        if dir == Dir::Response {
+            return OnTrailers::Continue;
+        }
+        let Reading::Held(request) = std::mem::replace(&mut self.reading, Reading::Nothing) else {
             return OnTrailers::Continue;
         };
-        let model = self.plugin.lost("it ends early", cx);
-        let model = reading.model(model);
-        self.plugin.select(&reading.found, model.as_deref(), cx);
-        match reading.held.len() {
+        self.plugin.lost("it ends early", cx);
+        self.plugin.select(&request.found, None, cx);
+        match request.held.len() {
             0 => OnTrailers::Continue,
             held if held <= PARK_LIMIT_BYTES || self.plugin.caps.emit_in_trailers => {
-                cx.out.write(&reading.held);
+                cx.out.write(&request.held);
                 OnTrailers::Emit
             }
             // No server could read such a message either.
             _ => OnTrailers::Reset,
         }
+    }
+}
+
+impl Exchange {
+    /// Reads the next chunk of a request whose headers are held.
+    fn look_for_a_name(&mut self, mut request: Box<Unnamed>, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        let plugin = self.plugin.clone();
+        let mut watched = false;
+        let model = match request.reader.read(chunk.slices) {
+            Progress::Name(name) => request.model(name),
+            Progress::NameSoFar(name) => {
+                watched = !chunk.end;
+                Some(name)
+            }
+            Progress::More if !chunk.end => match request.keep(chunk) {
+                Ok(verdict) => {
+                    self.reading = Reading::Held(request);
+                    return verdict;
+                }
+                Err(OverBudget { reached: LimitReached::OfAll, .. }) => return plugin.refuse_for_memory(cx),
+                Err(OverBudget { reached: LimitReached::Own, .. }) => {
+                    plugin.lost("it is too long to be held", cx)
+                }
+            },
+            Progress::More => plugin.lost("it ends early", cx),
+            Progress::Lost(why) => plugin.lost(why, cx),
+            Progress::Contradicted => return plugin.refuse_contradiction(cx),
+            // It is never said of a name that has not been told.
+            Progress::Confirmed => None,
+        };
+        plugin.select(&request.found, model.as_deref(), cx);
+        if watched {
+            self.reading = Reading::Watched(request.reader);
+        }
+        if request.held.is_empty() {
+            return if watched { OnData::Pass } else { OnData::Detach };
+        }
+        cx.out.write(&request.held);
+        chunk.slices.iter().for_each(|slice| cx.out.write(slice));
+        OnData::Emit
     }
 }
 
@@ -228,12 +292,34 @@ impl DynamicSubset {
         }
     }
 
-    /// Notes that a message does not name its model.
+    /// Notes that a message does not name its model. What other places say is not asked then: the server may understand
+    /// the message, and serve the model that it names.
     fn lost(&self, why: &str, cx: &mut Cx<'_>) -> Option<Vec<u8>> {
         cx.ops.count(Self::BAD_BODIES, 1);
         cx.ops.log(Level::Debug, &format!("a request's message does not name its model: {why}"));
         None
     }
+
+    /// Refuses a request whose message names a second model, when its endpoints have been chosen by the first.
+    fn refuse_contradiction(&self, cx: &mut Cx<'_>) -> OnData {
+        cx.ops.count(Self::CONTRADICTIONS, 1);
+        let why = "the message names a second model, or cannot be read, behind its first max_held_bytes";
+        OnData::Reply(refusal(400, "3", "dynamic_subset_contradiction", why))
+    }
+
+    /// Refuses a request that there is no memory to read.
+    fn refuse_for_memory(&self, cx: &mut Cx<'_>) -> OnData {
+        cx.ops.count(Self::OUT_OF_MEMORY, 1);
+        let why = "there is no memory to look for the model's name in the message; try again";
+        OnData::Reply(refusal(503, "14", "dynamic_subset_memory_budget", why).header("retry-after", "1"))
+    }
+}
+
+/// A reply of the filter's own to a gRPC request: Envoy makes the text `grpc-message` and keeps a `grpc-status` that is
+/// there; natively it would otherwise say OK.
+fn refusal(status: u16, grpc_status: &'static str, details: &'static str, why: &str) -> Reply {
+    let reply = Reply::new(status, details).header("content-type", "text/plain");
+    reply.header("grpc-status", grpc_status).body(why.as_bytes().to_vec())
 }
 
 impl Head {
@@ -243,49 +329,66 @@ impl Head {
             b":method" => self.method = value.to_vec(),
             b":path" => self.path = value.to_vec(),
             b"content-type" => self.content_type = value.to_ascii_lowercase(),
-            b"mm-model-id" => {
-                let value = value.trim_ascii();
-                self.mm_model_id = Some(match self.mm_model_id.take() {
-                    Some(Ok(first)) if first != value => Err(Ambiguous),
-                    Some(Err(Ambiguous)) => Err(Ambiguous),
-                    Some(Ok(_)) | None => Ok(value.to_vec()),
-                });
+            _ => {
+                for ((header, binary), named) in METADATA.iter().zip(&mut self.metadata) {
+                    if header.as_bytes() == name {
+                        *named = Some(Named::by(value, *binary).and(named.take()));
+                    }
+                }
             }
-            _ => {}
         }
     }
 
-    /// The model's name in one place, if it is there.
-    fn model(&self, source: ModelSource, cx: &mut Cx<'_>) -> Option<Vec<u8>> {
-        let name = match source {
-            ModelSource::Path => model::in_path(&self.path),
-            ModelSource::MmModelId => match &self.mm_model_id {
-                Some(Ok(name)) => Some(name.clone()),
-                Some(Err(Ambiguous)) => {
-                    cx.ops.count(DynamicSubset::BAD_VALUES, 1);
-                    None
+    /// What a place says about the model.
+    fn says(&self, source: ModelSource, cx: &mut Cx<'_>) -> Says {
+        let says = match source {
+            ModelSource::Path => match model::in_path(&self.path) {
+                Ok(name) => name.map_or(Says::Nothing, Says::Model),
+                Err(why) => {
+                    cx.ops.log(Level::Debug, &format!("a request's path does not name its model: {why}"));
+                    Says::Unclear
                 }
-                None => None,
             },
-            ModelSource::Body => None,
+            ModelSource::MmModelId => {
+                let mut named = self.metadata.iter().flatten();
+                match named.find(|named| **named != Named::As(Vec::new())) {
+                    Some(Named::As(name)) => Says::Model(name.clone()),
+                    Some(Named::Unclear) => Says::Unclear,
+                    None => Says::Nothing,
+                }
+            }
+            ModelSource::Body => Says::Nothing,
         };
-        name.filter(|name| !name.is_empty())
+        if matches!(says, Says::Unclear) {
+            cx.ops.count(DynamicSubset::BAD_VALUES, 1);
+        }
+        says
+    }
+
+    /// The model by the first of these places that has a name.
+    fn first(&self, sources: impl Iterator<Item = ModelSource>, cx: &mut Cx<'_>) -> Option<Vec<u8>> {
+        for source in sources {
+            match self.says(source, cx) {
+                Says::Model(name) => return Some(name),
+                Says::Unclear if source == ModelSource::Path => return None,
+                Says::Nothing | Says::Unclear => {}
+            }
+        }
+        None
     }
 }
 
-impl Reading {
+impl Unnamed {
     /// Holds a chunk back.
-    fn keep(&mut self, chunk: Chunk<'_>) -> Result<OnData, &'static str> {
-        self.charge
-            .grow(chunk.len())
-            .map_err(|_| "its model's name is too far from its beginning, or memory is short")?;
+    fn keep(&mut self, chunk: Chunk<'_>) -> Result<OnData, OverBudget> {
+        self.charge.grow(chunk.len())?;
         chunk.slices.iter().for_each(|slice| self.held.extend_from_slice(slice));
         // What is parked can be sent whatever follows, also trailers.
         Ok(if self.held.len() <= PARK_LIMIT_BYTES { OnData::Park } else { OnData::Keep })
     }
 
-    /// The model's name: the message's, or what the sources after it say.
-    fn model(&mut self, in_message: Option<Vec<u8>>) -> Option<Vec<u8>> {
-        in_message.filter(|name| !name.is_empty()).or_else(|| self.otherwise.take())
+    /// The model: the message's, or what the sources after it say where it has none.
+    fn model(&mut self, in_message: Vec<u8>) -> Option<Vec<u8>> {
+        Some(in_message).filter(|name| !name.is_empty()).or_else(|| self.otherwise.take())
     }
 }

@@ -1,11 +1,50 @@
-//! The model that a request is for, by its path.
+//! The model that a request is for, by its path and its headers.
+
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use filter_api::{BadSegment, EscapedSlash, decode_segment};
+
+/// The headers (gRPC metadata) by which ModelMesh knows a model, in the order in which it asks for them; `true` for
+/// those whose values are base64, as gRPC sends binary metadata.
+pub(crate) const METADATA: [(&str, bool); 5] = [
+    ("mm-vmodel-id", false),
+    ("mm-vmodel-id-bin", true),
+    ("mm-model-id", false),
+    ("mm-model-id-bin", true),
+    ("tas-model-id", false),
+];
+
+/// Binary metadata comes with padding or without ("ASCII-Header / Binary-Header" in gRPC over HTTP/2).
+const BINARY: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// The model's name in the path of a REST call, `/v2/models/NAME[/versions/VERSION][/...]`, with percent escapes
-/// decoded. `None` where the path has none, or a broken escape.
-pub(crate) fn in_path(path: &[u8]) -> Option<Vec<u8>> {
-    let path = path.split(|byte| matches!(byte, b'?' | b'#')).next()?;
-    let name = path.strip_prefix(b"/v2/models/")?.split(|byte| *byte == b'/').next()?;
-    decoded(name).filter(|name| !name.is_empty())
+/// decoded. `None` where the path has none.
+///
+/// # Errors
+/// A part of the path that the server may read otherwise, so that it could serve another model than the one which is
+/// named here.
+pub(crate) fn in_path(path: &[u8]) -> Result<Option<Vec<u8>>, BadSegment> {
+    let path = path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+    let Some(path) = path.strip_prefix(b"/v2/models/") else { return Ok(None) };
+    let mut segments = path.split(|byte| *byte == b'/').peekable();
+    let name = segments.next().unwrap_or_default();
+    if name.is_empty() {
+        // A server may take `//` for one slash.
+        return match segments.peek() {
+            Some(_) => Err(BadSegment::NotAName(String::new())),
+            None => Ok(None),
+        };
+    }
+    let name = decode_segment(name, EscapedSlash::Decode)?;
+    for segment in segments {
+        decode_segment(segment, EscapedSlash::Keep)?;
+    }
+    Ok(Some(name))
 }
 
 /// Whether a request is a unary gRPC call whose message names the model in its field 1: `ModelInferRequest`,
@@ -21,20 +60,41 @@ pub(crate) fn is_in_message(method: &[u8], path: &[u8], content_type: &[u8]) -> 
         && matches!(grpc, Some([] | [b'+' | b';', ..]))
 }
 
-fn decoded(text: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.iter();
-    while let Some(&byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => digit(*rest.next()?)? << 4 | digit(*rest.next()?)?,
-            byte => byte,
-        });
-    }
-    Some(bytes)
+/// What the copies of a metadata header name together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// One model; none if it is empty.
+    As(Vec<u8>),
+    /// Several, or something that is not a name.
+    Unclear,
 }
 
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+impl Named {
+    /// What a header's value names. A comma stands between values that a proxy joined.
+    pub(crate) fn by(value: &[u8], binary: bool) -> Self {
+        let mut named = None;
+        for part in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            let part = match binary {
+                true => match BINARY.decode(part) {
+                    Ok(bytes) if std::str::from_utf8(&bytes).is_ok() => bytes,
+                    _ => return Self::Unclear,
+                },
+                false => part.to_vec(),
+            };
+            named = Some(Self::As(part).and(named));
+        }
+        named.unwrap_or(Self::As(Vec::new()))
+    }
+
+    /// What a header names whose other copies name `other`. An empty copy says nothing.
+    pub(crate) fn and(self, other: Option<Self>) -> Self {
+        match (self, other) {
+            (this, None) => this,
+            (Self::As(one), Some(Self::As(other))) if one == other || other.is_empty() => Self::As(one),
+            (Self::As(one), Some(Self::As(other))) if one.is_empty() => Self::As(other),
+            _ => Self::Unclear,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -45,27 +105,43 @@ mod tests {
 
     #[test]
     fn a_rest_path_names_its_model_whatever_follows() {
-        let name = |path: &str| in_path(path.as_bytes()).map(|name| String::from_utf8(name).unwrap());
+        let name =
+            |path: &str| in_path(path.as_bytes()).unwrap().map(|name| String::from_utf8(name).unwrap());
         for path in [
             "/v2/models/tf-1/infer",
             "/v2/models/tf-1/versions/3/infer?trace=1",
             "/v2/models/tf-1",
-            "/v2/models/tf-1?x=/v2/models/b",
-            "/v2/models/t%66-1/ready",
+            "/v2/models/tf-1?x=/v2/models/b;c/../%41",
         ] {
             assert_eq!(name(path).as_deref(), Some("tf-1"), "{path}");
         }
         assert_eq!(name("/v2/models/a%2Fb/infer").as_deref(), Some("a/b"));
-        for path in [
-            "/v2/models",
-            "/v2/models/",
-            "/v2/models//infer",
-            "/v2/models/a%2/infer",
-            "/v3/models/a",
-            "*",
-            "",
-        ] {
+        assert_eq!(name("/v2/models/caf%C3%A9/infer").as_deref(), Some("caf\u{e9}"));
+        for path in ["/v2/models", "/v2/models/", "/v3/models/a;b", "*", ""] {
             assert_eq!(name(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_a_server_may_read_otherwise_names_no_model() {
+        for path in [
+            "/v2/models/a%2/infer",
+            "/v2/models/t%66-1/infer",
+            "/v2/models/public;x=/../secret/infer",
+            "/v2/models/public;v=1/infer",
+            "/v2/models/public/infer;v=1",
+            "/v2/models/public/../secret/infer",
+            "/v2/models/public/%2e%2e/secret/infer",
+            "/v2/models/public/%252e%252e/secret/infer",
+            "/v2/models/public/..%2Fsecret/infer",
+            "/v2/models/public/..%5csecret/infer",
+            "/v2/models/public\\..\\secret/infer",
+            "/v2/models/./secret/infer",
+            "/v2/models/../models/secret/infer",
+            "/v2/models//secret/infer",
+            "/v2/models/secret%00/infer",
+        ] {
+            assert!(in_path(path.as_bytes()).is_err(), "{path}");
         }
     }
 
@@ -81,5 +157,33 @@ mod tests {
         assert!(!is_in_message(b"POST", path, b"application/grpc-web"));
         assert!(!is_in_message(b"POST", path, b"application/json"));
         assert!(!is_in_message(b"PUT", path, grpc));
+    }
+
+    #[test]
+    fn binary_metadata_is_base64_with_or_without_padding() {
+        let named = |value: &str| Named::by(value.as_bytes(), true);
+        let tf = Named::As(b"tf-1".to_vec());
+        for value in ["dGYtMQ==", "dGYtMQ", " dGYtMQ ", "dGYtMQ==,dGYtMQ", "dGYtMQ, dGYtMQ==", "dGYtMQ,"] {
+            assert_eq!(named(value), tf, "{value}");
+        }
+        assert_eq!(named(""), Named::As(Vec::new()));
+        for value in ["tf-1", "dGYtMQ,cHQtMQ", "_w", "/w", "dGYt!MQ"] {
+            assert_eq!(named(value), Named::Unclear, "{value}");
+        }
+    }
+
+    #[test]
+    fn copies_that_agree_count_as_one_also_where_a_proxy_joined_them() {
+        let named = |value: &str| Named::by(value.as_bytes(), false);
+        let tf = Named::As(b"tf-1".to_vec());
+        for value in ["tf-1", " tf-1 ", "tf-1,tf-1", "tf-1, tf-1", "tf-1,"] {
+            assert_eq!(named(value), tf, "{value}");
+        }
+        assert_eq!(named("tf-1, tf-2"), Named::Unclear);
+        assert_eq!(named("a").and(Some(named("a"))), named("a"));
+        assert_eq!(named("a").and(Some(named(""))), named("a"));
+        assert_eq!(named("").and(Some(named("a"))), named("a"));
+        assert_eq!(named("a").and(Some(named("b"))), Named::Unclear);
+        assert_eq!(named("a").and(Some(Named::Unclear)), Named::Unclear);
     }
 }

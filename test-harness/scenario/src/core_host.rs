@@ -4,8 +4,8 @@ use crate::case::{Case, Column, Pairs};
 use crate::check::{Got, Headers, Outcome, Seen, to_headers};
 use crate::chunking::Chunking;
 use filter_api::{
-    Call, CallEnd, CallResponse, Caps, Chunk, Cx, Dir, Map, Memory, OnData, OnHeaders, OnTrailers, Op, Ops,
-    PARK_LIMIT_BYTES, Plugin, Reply, Stream, View,
+    Call, CallEnd, CallResponse, Caps, Charge, Chunk, Cx, Dir, Map, Memory, OnData, OnHeaders, OnTrailers,
+    Op, Ops, PARK_LIMIT_BYTES, Plugin, Reply, Stream, View,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,11 +15,16 @@ use std::time::{Duration, SystemTime};
 /// one, so a case must hold at any time in the years from 2026 to 2099.
 const NOW_SECONDS: u64 = 1_800_000_000;
 
+/// The memory in which a core runs, in bytes.
+pub const MEMORY_BYTES: usize = 64 << 20;
+
 /// A configured core in one column, on which cases run.
 #[derive(Debug)]
 pub struct Core<P> {
     plugin: Arc<P>,
     memory: Arc<Memory>,
+    /// What others hold of the memory.
+    others: Charge,
     caps: Caps,
     column: Column,
 }
@@ -41,14 +46,24 @@ impl<P: Plugin> Core<P> {
     /// # Errors
     /// The configuration is refused.
     pub fn configure(config: &str, column: Column) -> Result<Self, String> {
+        Self::configure_beside(0, config, column)
+    }
+
+    /// As [`Self::configure`], in a process in which others hold so many bytes of [`MEMORY_BYTES`].
+    ///
+    /// # Errors
+    /// As [`Self::configure`], and there are not so many.
+    pub fn configure_beside(others: usize, config: &str, column: Column) -> Result<Self, String> {
         let caps = match column {
             Column::Wasm | Column::WasmHold => Caps::PROXY_WASM,
             Column::Native => Caps::DYNAMIC_MODULE,
         };
-        let memory = Memory::new(64 << 20);
+        let memory = Memory::new(MEMORY_BYTES);
+        let mut charge = memory.account(usize::MAX).charge();
+        charge.grow(others).map_err(|error| error.to_string())?;
         let plugin =
             P::configure(config.as_bytes(), caps, memory.clone()).map_err(|error| error.to_string())?;
-        Ok(Self { plugin: Arc::new(plugin), memory, caps, column })
+        Ok(Self { plugin: Arc::new(plugin), memory, others: charge, caps, column })
     }
 
     /// Runs a case, and returns what it led to.
@@ -63,7 +78,7 @@ impl<P: Plugin> Core<P> {
         }
         let outcome = std::mem::take(&mut host.outcome);
         drop(host);
-        match self.memory.used() {
+        match self.memory.used() - self.others.held() {
             0 => Ok(outcome),
             bytes => Err(format!("{bytes} bytes are still charged after the exchange")),
         }
@@ -301,7 +316,8 @@ impl<'a, S: Stream> Host<'a, S> {
             let chunk = Chunk { slices: &slices, end: true };
             let data =
                 self.ask(Dir::Response, |stream, cx| stream.data(Dir::Response, chunk, cx), OnData::Pass);
-            let passed = matches!((asked.verdict, data.verdict), (OnHeaders::Continue, OnData::Pass));
+            let passed = matches!(asked.verdict, OnHeaders::Continue | OnHeaders::Detach)
+                && matches!(data.verdict, OnData::Pass);
             if !passed || self.maps.headers.get(&Map::ResponseHeaders) != Some(&headers) {
                 return Err("the core changes its own reply on the way out".into());
             }

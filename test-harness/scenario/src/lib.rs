@@ -17,5 +17,5 @@ pub use case::{
 };
 pub use check::{Got, Headers, Outcome, Seen};
 pub use chunking::Chunking;
-pub use core_host::{Core, run_on_core};
+pub use core_host::{Core, MEMORY_BYTES, run_on_core};
 pub use message::{frame, unframe};
