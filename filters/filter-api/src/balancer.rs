@@ -40,13 +40,15 @@ pub trait Balancer {
 }
 
 /// What a policy picked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     /// The endpoint, by its place among the *healthy* ones of its priority. Without one the request fails (Envoy
     /// answers it with a 503 and the response flag `UH`).
     pub host: Option<HostIndex>,
     /// The counter to add one to, by its index in [`Policy::COUNTERS`].
     pub count: Option<usize>,
+    /// What the operator should know; the host logs it as a warning. Rare: a policy says each thing once.
+    pub warning: Option<String>,
 }
 
 /// An endpoint by its place in one of a priority's lists.

@@ -8,6 +8,7 @@ mod config;
 mod load;
 mod membership;
 mod policy;
+mod unknown;
 
 #[cfg(test)]
 mod fake;

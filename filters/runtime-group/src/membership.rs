@@ -99,6 +99,22 @@ impl Membership {
         read
     }
 
+    /// The values that endpoints have for a key, sorted.
+    pub(crate) fn values(&self, key: usize) -> Vec<&[u8]> {
+        let mut values: Vec<&[u8]> =
+            self.values.get(key).into_iter().flat_map(|known| known.keys().map(|value| &**value)).collect();
+        values.sort_unstable();
+        values
+    }
+
+    /// Whether endpoints have the same values as before, whoever has them.
+    pub(crate) fn has_values_of(&self, before: &Self) -> bool {
+        let same = |(now, before): (&HashMap<_, _>, &HashMap<_, _>)| {
+            now.len() == before.len() && now.keys().all(|value| before.contains_key(value))
+        };
+        self.values.len() == before.values.len() && self.values.iter().zip(&before.values).all(same)
+    }
+
     /// The number of a key's value, if an endpoint has it.
     pub(crate) fn value(&self, key: usize, value: &[u8]) -> Option<Value> {
         self.values.get(key)?.get(value).copied()

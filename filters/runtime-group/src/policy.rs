@@ -3,6 +3,7 @@
 use crate::config::{Config, Fallback, Reading};
 use crate::load;
 use crate::membership::{Membership, Value};
+use crate::unknown::Unknown;
 use fastrand::Rng;
 use filter_api::{Balancer, Choice, ConfigError, HostIndex, HostList, Hosts, LbRequest, Policy};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ impl Policy for RuntimeGroup {
             policy: self.clone(),
             membership: Membership::default(),
             wanted: Vec::with_capacity(self.keys.len()),
+            unknown: Unknown::default(),
             rng: Rng::with_seed(seed),
         }
     }
@@ -41,23 +43,31 @@ pub struct Worker {
     membership: Membership,
     /// The values that the request at hand asks for, one for each key.
     wanted: Vec<Option<Value>>,
+    unknown: Unknown,
     rng: Rng,
 }
 
 impl Balancer for Worker {
     fn hosts(&mut self, all: &dyn Hosts) {
-        self.membership = Membership::read(&self.policy.keys, all);
+        let before = std::mem::replace(&mut self.membership, Membership::read(&self.policy.keys, all));
+        if !self.membership.has_values_of(&before) {
+            self.unknown = Unknown::default();
+        }
     }
 
     fn choose(&mut self, request: &dyn LbRequest, hosts: &dyn Hosts) -> Choice {
-        let (choice, current) = self.choose_from_what_is_known(request, hosts);
-        if current {
-            return choice;
+        let (mut choice, current) = self.choose_from_what_is_known(request, hosts);
+        if !current {
+            // The lists have changed without an update. A request in the wrong group would be worse than reading them
+            // once more.
+            self.hosts(hosts);
+            choice = self.choose_from_what_is_known(request, hosts).0;
         }
-        // The lists have changed, and nobody has said so. A request in the wrong group would be worse than reading
-        // them once more.
-        self.hosts(hosts);
-        self.choose_from_what_is_known(request, hosts).0
+        if choice.count == Some(Unserved::Unknown as usize) {
+            choice.warning =
+                self.unknown.warning(&self.policy.config, &self.policy.keys, request, &self.membership);
+        }
+        choice
     }
 }
 
@@ -85,7 +95,7 @@ impl Worker {
             Ok(picked) => (Some(picked), None),
             Err(unserved) => (self.fall_back(unserved, request, hosts), Some(unserved as usize)),
         };
-        let choice = Choice { host: picked.map(|picked| picked.host), count };
+        let choice = Choice { host: picked.map(|picked| picked.host), count, warning: None };
         (choice, picked.is_none_or(|picked| picked.current))
     }
 
@@ -145,8 +155,8 @@ impl Worker {
 }
 
 /// What a request says in a header.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Header<'a> {
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Header<'a> {
     /// Nothing, or only empty values.
     None,
     /// One value, once or more often.
@@ -155,7 +165,8 @@ enum Header<'a> {
     Several,
 }
 
-fn header<'a>(request: &'a dyn LbRequest, name: &str) -> Header<'a> {
+/// Reads a header.
+pub(crate) fn header<'a>(request: &'a dyn LbRequest, name: &str) -> Header<'a> {
     let copies = (0..).map_while(|index| request.header(name, index));
     let mut found = Header::None;
     for value in copies.filter(|value| !value.is_empty()) {

@@ -155,6 +155,9 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_choose_host(
     if let Some(counter) = choice.count {
         worker.loaded.counters.count(counter);
     }
+    if let Some(warning) = &choice.warning {
+        envoy::log(Level::Warn, worker.loaded.configured.name, warning);
+    }
     let Some(HostIndex { priority: of, index: at }) = choice.host else { return false };
     let Ok(at) = u32::try_from(at) else { return false };
     // SAFETY: Envoy passes pointers to two integers of its own.

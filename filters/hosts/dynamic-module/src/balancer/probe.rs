@@ -29,6 +29,6 @@ impl Balancer for Worker {
     fn choose(&mut self, request: &dyn LbRequest, hosts: &dyn Hosts) -> Choice {
         assert!(request.header("x-panic", 0).is_none(), "told to panic");
         let host = (hosts.count(HostList::Healthy, 0) > 0).then_some(HostIndex { priority: 0, index: 0 });
-        Choice { host, count: None }
+        Choice { host, ..Choice::default() }
     }
 }
