@@ -29,15 +29,15 @@ pub struct Config {
     /// log to read: filter state `wasm.NAME` in proxy-wasm, and `NAME` natively. By default `dynamic_subset` in
     /// proxy-wasm, and none natively.
     pub property: Option<String>,
-    /// Where the name of the model is looked for, in this order. By default `["path", "mm_model_id", "body"]` where
+    /// Where the name of the model is looked for, in this order: the first place that has a name decides. By default `["path", "mm_model_id", "body"]` where
     /// request headers can be held, and without `body` elsewhere.
     pub model_from: Option<Vec<ModelSource>>,
     /// Whether the headers of a gRPC request may be held back until its message has named the model. By default `true`
     /// natively and `false` in proxy-wasm, where it needs `allow_on_headers_stop_iteration: true` beside it: without
     /// that flag every such request would hang.
     pub hold_request_headers: Option<bool>,
-    /// How many bytes of a gRPC request are held while the name of its model is looked for. A request whose name is not
-    /// among them goes on without it.
+    /// How many bytes of a gRPC request's body are read, and held, for the name of its model. A request whose name is not
+    /// among them goes on without it, however its body arrives.
     #[cfg_attr(test, schemars(range(min = 64, max = 1_048_576)))]
     pub max_held_bytes: usize,
 }
@@ -78,9 +78,11 @@ pub struct HeaderToKey {
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ModelSource {
-    /// In the path of a REST call: `/v2/models/NAME[/versions/VERSION]/...`.
+    /// In the path of a REST call: `/v2/models/NAME[/versions/VERSION]/...`. A path that a server may read otherwise
+    /// names no model.
     Path,
-    /// In ModelMesh's header (or gRPC metadata) `mm-model-id`.
+    /// In ModelMesh's headers (or gRPC metadata), the first that is there and not empty: `mm-vmodel-id`,
+    /// `mm-vmodel-id-bin`, `mm-model-id`, `mm-model-id-bin`, `tas-model-id`.
     MmModelId,
     /// In the message of a unary gRPC call: `ModelInfer`, `ModelReady` or `ModelMetadata`.
     Body,

@@ -84,8 +84,6 @@ enum Reading {
 struct Unnamed {
     /// What was found in its headers.
     found: Found,
-    /// Names its model, if its message does not.
-    otherwise: Option<Vec<u8>>,
     reader: Reader,
     held: Vec<u8>,
     charge: Charge,
@@ -129,10 +127,10 @@ impl Stream for Exchange {
                         if !end && model::is_in_message(&head.method, &head.path, &head.content_type) =>
                     {
                         let limit = plugin.settings.max_held_bytes;
+                        let otherwise = head.first(sources, cx).unwrap_or_default();
                         *reading = Reading::Held(Box::new(Unnamed {
                             found,
-                            otherwise: head.first(sources, cx),
-                            reader: Reader::new(limit),
+                            reader: Reader::new(limit, otherwise),
                             held: Vec::new(),
                             charge: plugin.account.purse(limit).charge(),
                         }));
@@ -199,7 +197,7 @@ impl Exchange {
         let plugin = self.plugin.clone();
         let mut watched = false;
         let model = match request.reader.read(chunk.slices) {
-            Progress::Name(name) => request.model(name),
+            Progress::Name(name) => Some(name).filter(|name| !name.is_empty()),
             Progress::NameSoFar(name) => {
                 watched = !chunk.end;
                 Some(name)
@@ -385,10 +383,5 @@ impl Unnamed {
         chunk.slices.iter().for_each(|slice| self.held.extend_from_slice(slice));
         // What is parked can be sent whatever follows, also trailers.
         Ok(if self.held.len() <= PARK_LIMIT_BYTES { OnData::Park } else { OnData::Keep })
-    }
-
-    /// The model: the message's, or what the sources after it say where it has none.
-    fn model(&mut self, in_message: Vec<u8>) -> Option<Vec<u8>> {
-        Some(in_message).filter(|name| !name.is_empty()).or_else(|| self.otherwise.take())
     }
 }

@@ -16,7 +16,7 @@ use crate::text::MAX_BYTES;
 pub(crate) enum Progress {
     /// More bytes are needed.
     More,
-    /// The name; empty where the message has none. It was not known before, and nothing can change it any more.
+    /// The name, or what stands in for it; empty where there is neither. It was not known before, and nothing can change it any more.
     Name(Vec<u8>),
     /// The name, as far as the limit. The rest is to be read too.
     NameSoFar(Vec<u8>),
@@ -24,7 +24,7 @@ pub(crate) enum Progress {
     Lost(&'static str),
     /// After [`Progress::NameSoFar`]: the message ends with that name.
     Confirmed,
-    /// After [`Progress::NameSoFar`], or instead of it: beyond the limit the message names another model, or cannot be
+    /// After [`Progress::NameSoFar`], or in its place: beyond the limit the message names another model, or cannot be
     /// understood.
     Contradicted,
 }
@@ -43,6 +43,8 @@ pub(crate) struct Reader {
     limit: u64,
     /// What field 1 has said.
     last: Last,
+    /// The model of a message without a name.
+    otherwise: Vec<u8>,
     /// The name that was told at the limit.
     told: Option<Vec<u8>>,
 }
@@ -84,8 +86,9 @@ struct Varint {
 const PREFIX_BYTES: usize = 5;
 
 impl Reader {
-    /// A reader that must know the name after `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Self {
+    /// A reader that must know the name after `limit` bytes. `otherwise` is what a message without a name, or with an
+    /// empty one, is for.
+    pub(crate) fn new(limit: usize, otherwise: Vec<u8>) -> Self {
         Self {
             state: State::Prefix(Vec::with_capacity(PREFIX_BYTES)),
             message_left: 0,
@@ -93,6 +96,7 @@ impl Reader {
             read: 0,
             limit: limit as u64,
             last: Last::None,
+            otherwise,
             told: None,
         }
     }
@@ -120,7 +124,7 @@ impl Reader {
         match self.name() {
             Err(why) => Progress::Lost(why),
             Ok(_) if told_before => Progress::Confirmed,
-            Ok(name) => Progress::Name(name),
+            Ok(name) => Progress::Name(name.to_vec()),
         }
     }
 
@@ -133,26 +137,24 @@ impl Reader {
             if self.told.is_none() && self.read.saturating_add(self.known_to_come()) > self.limit {
                 // What may still name a model is not waited for.
                 let name = self.name().ok().filter(|name| !name.is_empty());
-                self.told = Some(name.ok_or(TOO_FAR)?);
+                self.told = Some(name.ok_or(TOO_FAR)?.to_vec());
             }
             if bytes.is_empty() {
                 return Ok(false);
             }
             self.step(&mut bytes)?;
-            if let (Some(told), false) = (&self.told, matches!(self.last, Last::Unfinished)) {
-                let same = matches!(&self.last, Last::Name(last) if last == told);
-                if !same {
-                    return Err(ANOTHER);
-                }
+            let unfinished = matches!(self.last, Last::Unfinished);
+            if self.told.as_ref().is_some_and(|told| !unfinished && self.name() != Ok(told)) {
+                return Err(ANOTHER);
             }
         }
     }
 
     /// The name that counts, as far as has been read.
-    fn name(&self) -> Result<Vec<u8>, &'static str> {
+    fn name(&self) -> Result<&[u8], &'static str> {
         match &self.last {
-            Last::None => Ok(Vec::new()),
-            Last::Name(name) => Ok(name.clone()),
+            Last::Name(name) if !name.is_empty() => Ok(name),
+            Last::None | Last::Name(_) => Ok(&self.otherwise),
             Last::Unfinished => Err(TOO_FAR),
             Last::TooLong => Err("its model's name is too long"),
         }

@@ -48,6 +48,9 @@ fn run(
     check: impl Fn(usize, &Outcome) -> Result<(), String>,
 ) -> Result<(), String> {
     let module = Module::load(module).map_err(|error| error.log.join("\n"))?;
+    let endless =
+        module.plugin("dynamic_subset", ENDLESS.as_bytes()).map_err(|error| error.log.join("\n"))?;
+    let other = endless_request(&endless);
     let mut plugins = BTreeMap::new();
     let (mut runs, mut failures) = (0, Vec::new());
     for (index, case) in cases.iter().enumerate() {
@@ -65,11 +68,34 @@ fn run(
             }
         }
     }
+    if other.is_over() || other.upstream().headers.is_some() {
+        failures.push("the request that holds memory beside the cases does not hold it".into());
+    }
     match (failures.is_empty(), runs) {
         (true, 100..) => Ok(()),
         (true, _) => Err(format!("only {runs} runs: were cases lost?")),
         (false, _) => Err(format!("{} of {runs} runs failed:\n{}", failures.len(), failures.join("\n"))),
     }
+}
+
+const ENDLESS: &str = r#"{"rules": [{"model": ["*"], "key": "model"}], "max_held_bytes": 65536}"#;
+
+/// A request that never ends, of which the filter holds 20,000 bytes: more than it may hold of any that a case is about.
+/// All filters of a process share its memory, and none may suffer from another.
+fn endless_request(plugin: &Plugin) -> Stream<'_> {
+    let stream = plugin.open(StreamOptions::default());
+    let head = [
+        (":method", "POST"),
+        (":path", "/inference.GRPCInferenceService/ModelInfer"),
+        (":scheme", "http"),
+        (":authority", "gateway.test"),
+        ("content-type", "application/grpc"),
+    ];
+    stream.request_headers(HeaderMap::from(head), false);
+    // A message of 60,000 bytes, whose first field has 20,000.
+    let body = [b"\0\0\0\xea\x60\x12\xa0\x9c\x01".as_slice(), &[b'3'; 20_000]].concat();
+    stream.request_data(&body, false);
+    stream
 }
 
 fn exchange(plugin: &Plugin, case: &Case, chunking: Chunking) -> Outcome {

@@ -74,6 +74,7 @@ fn run(
     let options = VmOptions { clusters: [CLUSTER.to_owned()].into(), ..VmOptions::default() };
     let wasm = std::fs::read(module).map_err(|error| error.to_string())?;
     let vm = Vm::new(&Engine::new(), &wasm, options).map_err(|error| error.to_string())?;
+    let other = cases.iter().all(|case| case.filter == HOLDING).then(|| endless_request(&vm)).transpose()?;
     let mut plugins = BTreeMap::new();
     let (mut runs, mut failures) = (0, Vec::new());
     for (index, case) in cases.iter().enumerate() {
@@ -99,6 +100,9 @@ fn run(
             }
         }
     }
+    if other.is_some_and(|(_, stream)| stream.is_over() || stream.upstream().headers.is_some()) {
+        failures.push("the request that holds memory beside the cases does not hold it".into());
+    }
     if let Some(failure) = vm.failure() {
         failures.push(format!("the VM died: {failure}"));
     }
@@ -108,6 +112,36 @@ fn run(
         (true, _) => Err(format!("only {runs} runs: were cases lost?")),
         (false, _) => Err(format!("{} of {runs} runs failed:\n{}", failures.len(), failures.join("\n"))),
     }
+}
+
+/// The filter that keeps requests back while it reads them.
+const HOLDING: &str = "dynamic_subset";
+
+/// A request that never ends, of which the filter holds 20,000 bytes: more than it may hold of any that a case is about.
+/// All streams of a VM share its memory, and none may suffer from another.
+fn endless_request(vm: &Vm) -> Result<(Plugin, Stream), String> {
+    let config = r#"{"rules": [{"model": ["*"], "key": "model"}], "max_held_bytes": 65536, "hold_request_headers": true}"#;
+    let options = PluginOptions {
+        name: "beside".into(),
+        root_id: "beside".into(),
+        configuration: config.into(),
+        allow_on_headers_stop_iteration: true,
+        ..PluginOptions::default()
+    };
+    let plugin = vm.plugin(options).map_err(|error| error.to_string())?;
+    let stream = plugin.open(StreamOptions::default().buffer_limits(BUFFER_LIMIT));
+    let head = [
+        (":method", "POST"),
+        (":path", "/inference.GRPCInferenceService/ModelInfer"),
+        (":scheme", "http"),
+        (":authority", "gateway.test"),
+        ("content-type", "application/grpc"),
+    ];
+    stream.request_headers(HeaderMap::from(head), false);
+    // A message of 60,000 bytes, whose first field has 20,000.
+    let body = [b"\0\0\0\xea\x60\x12\xa0\x9c\x01".as_slice(), &[b'3'; 20_000]].concat();
+    stream.request_data(&body, false);
+    Ok((plugin, stream))
 }
 
 fn exchange(vm: &Vm, plugin: &Plugin, case: &Case, chunking: Chunking) -> Outcome {

@@ -216,6 +216,16 @@ fn fallbacks(installed: &Installed) {
         }
     }
     assert_eq!(b1.served(), 0);
+    let log = envoy.log();
+    let reported = |fallback: &str| {
+        let text =
+            format!("runtime-group: no endpoint is in the group of x-group: \"c\"; such requests {fallback}");
+        log.matches(&text).count()
+    };
+    // Once for each cluster and worker, however many requests there were.
+    assert_eq!(reported("go to any endpoint (unknown_group: any)"), 1, "{log}");
+    assert_eq!(reported("fail with a 503 (unknown_group: none)"), 3, "{log}");
+    assert!(log.contains("Endpoints have group in envoy.lb: \"a\", \"b\"."), "{log}");
 
     // A TCP proxy has no request, and so no group.
     let answer = send(Protocol::Http2, envoy.address("tcp").unwrap(), &Request::get("/")).unwrap();

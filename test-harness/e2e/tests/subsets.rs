@@ -35,7 +35,14 @@ fn main() -> ExitCode {
             })
             .on(&VERSIONS, &name("no_client_picks_by_a_header_of_the_filters"), move |envoy| {
                 spoofed_headers(envoy, column);
+            })
+            .on(&VERSIONS, &name("a_path_that_a_server_may_read_otherwise_names_no_model"), move |envoy| {
+                unclear_paths(envoy, column);
             });
+    }
+    for column in [Column::WasmHold, Column::Native] {
+        let name = format!("a_message_that_names_a_second_model_reaches_neither_group::{}", column.name());
+        suite = suite.on(&VERSIONS, &name, move |envoy| second_names(envoy, column));
     }
     suite
         .on(&VERSIONS, "after_the_transcoder_the_path_of_a_rest_call_names_no_model", behind_the_transcoder)
@@ -218,11 +225,16 @@ fn grpc(model: &str) -> Request {
     Request::grpc(INFER, raw.as_bytes())
 }
 
+/// A gRPC inference whose message names no model.
+fn unnamed() -> Request {
+    Request::grpc(INFER, wire::Message::new().bytes(3, "id").bytes(7, [7; 3000]).as_bytes())
+}
+
 /// A kind of request, and the beginning of the names of those that may answer it.
 type Kind = (fn() -> Request, &'static str);
 
 /// What every column can do.
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 19] = [
     (|| rest("any").header("x-model-format-tensorflow", "true"), "tensorflow-"),
     (|| rest("any").header("x-model-format-pytorch", "true"), "pytorch-"),
     (|| rest("tf-style-transfer"), "tensorflow-"),
@@ -237,17 +249,29 @@ const KINDS: [Kind; 15] = [
     (|| grpc("any").header("x-model-format-tensorflow", "1").header("x-version", "v1"), "tensorflow-v1"),
     (|| grpc("pt-1").header("mm-model-id", "tf-1"), "tensorflow-"),
     (|| grpc("any").header("mm-model-id", "pt-1").in_pieces_of(50), "pytorch-"),
+    (|| unnamed().header("mm-vmodel-id", "tf-1"), "tensorflow-"),
+    (|| unnamed().header("mm-model-id", "tf-1").header("mm-vmodel-id-bin", "cHQtMQ"), "pytorch-"),
+    (|| unnamed().header("mm-model-id-bin", "cHQtMQ==, cHQtMQ").in_pieces_of(100), "pytorch-"),
+    (|| unnamed().header("tas-model-id", "tf-1"), "tensorflow-"),
     (|| rest("any"), ""),
 ];
 
 /// What needs held headers.
-const BY_BODY: [Kind; 5] = [
+const BY_BODY: [Kind; 7] = [
     (|| grpc("tf-1"), "tensorflow-"),
     (|| grpc("pt-1").in_pieces_of(3), "pytorch-"),
     (|| grpc("tf-1").in_pieces_of(1).header("x-version", "v2"), "tensorflow-v2"),
     (|| Request::grpc(READY, wire::Message::new().bytes(1, "pt-1").as_bytes()), "pytorch-"),
     (|| grpc("any").in_pieces_of(7), ""),
+    (|| named_twice("pt-1", 0, "tf-1"), "tensorflow-"),
+    (|| named_twice("tf-1", 30_000, "tf-1"), "tensorflow-"),
 ];
+
+/// A gRPC inference whose message names a model, and another one behind so many bytes.
+fn named_twice(first: &str, between: usize, second: &str) -> Request {
+    let first = wire::Message::new().bytes(1, first).bytes(7, vec![7; between]);
+    Request::grpc(INFER, first.bytes(1, second).bytes(7, [7; 100]).as_bytes())
+}
 
 fn mixed_load(installed: &Installed, column: Column) {
     const REQUESTS: usize = 2000;
@@ -360,6 +384,38 @@ fn fallbacks(installed: &Installed, column: Column) {
     // Two formats, too long, twice, joined, and no text: five kinds of six requests each.
     assert_eq!((count("bad_values"), count("bad_bodies")), (30, 0));
     assert_eq!((count("matched"), count("unmatched")), (7, 42));
+}
+
+fn unclear_paths(installed: &Installed, column: Column) {
+    let mesh = Mesh::start(installed, column);
+    for model in ["t%66-1", "tf-%2531", "tf-1;x=1", "tf-1%5Cx", "tf-1%2F..%2Fsecret"] {
+        assert_eq!(mesh.ask("alone", "none", rest(model)), "503", "{model}");
+        let any = mesh.ask("alone", "any", rest(model));
+        assert!(NAMES.contains(&any.as_str()), "{model}: {any}");
+        // The transcoder answers for these paths, and refuses them.
+        let request = rest(model).header("x-cluster", "any");
+        let answer = send(Protocol::Http1, mesh.envoy.address("chain").unwrap(), &request).unwrap();
+        assert_eq!(answer.status(), 400, "{model}: {}", answer.text());
+        assert!(answer.json().unwrap()["error"].as_str().unwrap().starts_with("path: in model_name, "));
+    }
+    let prefix = if column == Column::Native { "dynamicmodulescustom" } else { "wasmcustom" };
+    assert_eq!(mesh.envoy.stat(&format!("{prefix}.dynamic_subset.bad_values")).unwrap(), 15);
+}
+
+fn second_names(installed: &Installed, column: Column) {
+    let mesh = Mesh::start(installed, column);
+    let connection = h2c::Connection::open(mesh.envoy.address("alone").unwrap(), BOUND).unwrap();
+    for second in ["pt-1", "", "tf-2"] {
+        let request = named_twice("tf-1", 30_000, second).header("x-cluster", "none");
+        for request in [request.clone(), request.in_pieces_of(1000)] {
+            let answer = connection.send(&request).unwrap();
+            let status = answer.header("grpc-status").or_else(|| answer.trailer("grpc-status"));
+            assert_eq!(status, Some(&b"3"[..]), "{second}: {answer:?}");
+        }
+    }
+    assert!(mesh.servers.iter().flatten().all(|server| server.requests().iter().all(|seen| !seen.ended)));
+    let prefix = if column == Column::Native { "dynamicmodulescustom" } else { "wasmcustom" };
+    assert_eq!(mesh.envoy.stat(&format!("{prefix}.dynamic_subset.contradictions")).unwrap(), 6);
 }
 
 fn spoofed_headers(installed: &Installed, column: Column) {

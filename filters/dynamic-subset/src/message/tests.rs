@@ -35,7 +35,12 @@ fn text(name: Vec<u8>) -> String {
 
 /// Reads chunks to their end.
 fn read_with<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Ending {
-    let mut reader = Reader::new(limit);
+    read_or_else("", chunks, limit)
+}
+
+/// As [`read_with`], with a name for messages without one.
+fn read_or_else<'a>(otherwise: &str, chunks: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Ending {
+    let mut reader = Reader::new(limit, otherwise.into());
     let mut told = None;
     for chunk in chunks {
         match reader.read(&[chunk]) {
@@ -152,6 +157,28 @@ fn another_name_beyond_the_limit_is_refused_and_the_same_one_is_not() {
 }
 
 #[test]
+fn a_message_without_a_name_is_for_the_model_that_something_else_names_unless_it_names_another_beyond_the_limit()
+ {
+    let far = |name: &[u8]| [&filler(5000)[..], name, &filler(3000)].concat();
+    for (message, ending) in [
+        (b"\x12\x01v".to_vec(), name("x")),
+        (b"\x0a\x00".to_vec(), name("x")),
+        (b"\x0a\x01a".to_vec(), name("a")),
+        (b"\x0a\x01a\x0a\x00".to_vec(), name("x")),
+        (far(b""), name("x")),
+        (far(b"\x0a\x00"), name("x")),
+        (far(b"\x0a\x01x"), name("x")),
+        (far(b"\x0a\x01a"), Ending::Refused),
+        (b"\x0f".to_vec(), Ending::Lost(BROKEN)),
+    ] {
+        let body = framed(&message);
+        for size in [1, 2, 7, 100, 4096, body.len()] {
+            assert_eq!(read_or_else("x", body.chunks(size), LIMIT), ending, "{message:?}, chunks of {size}");
+        }
+    }
+}
+
+#[test]
 fn a_message_without_a_name_has_an_empty_one() {
     for message in [&b""[..], b"\x0a\x00", b"\x12\x01v", b"\x3a\x02ab\x3a\x02ab"] {
         for size in [1, 99] {
@@ -190,7 +217,7 @@ fn a_name_behind_a_long_tensor_is_given_up_at_once_even_if_it_is_at_hand() {
         assert_eq!(read(&body, size), Ending::Lost(TOO_FAR), "chunks of {size}");
     }
     let pieces: Vec<&[u8]> = body.chunks(1000).collect();
-    assert_eq!(Reader::new(LIMIT).read(&pieces), Progress::Lost(TOO_FAR));
+    assert_eq!(Reader::new(LIMIT, Vec::new()).read(&pieces), Progress::Lost(TOO_FAR));
     // A byte decides: the tensor, its tag and length, the prefix and three bytes of the name's field.
     for (bytes, ending) in [(LIMIT - 11, name("m")), (LIMIT - 10, Ending::Lost(TOO_FAR))] {
         let body = framed(&[&filler(bytes)[..], b"\x0a\x01m"].concat());
