@@ -30,15 +30,17 @@ pub(crate) fn newest(workspace: &Workspace) -> Result<PathBuf, Stop> {
     }
 }
 
-/// Whether an Envoy takes `envoy/sso.yaml`, whose cookies only new ones know; it says so if not.
-pub(crate) fn logs_in(envoy: &Path) -> Result<bool, Stop> {
+/// Whether an Envoy takes `envoy/sso.yaml`, whose cookies only new ones know; else why not.
+pub(crate) fn logs_in(envoy: &Path) -> Result<Result<(), String>, Stop> {
     let version = version_of(envoy)?;
-    let new_enough = numbers(&version) >= numbers(NEWEST.version);
-    if !new_enough {
-        let oldest = NEWEST.version;
-        eprintln!("    no single sign-on: {} is {version}, not {oldest} or newer", envoy.display());
-    }
-    Ok(new_enough)
+    let oldest = NEWEST.version;
+    let too_old = || format!("{} is {version}, not {oldest} or newer", envoy.display());
+    Ok(if numbers(&version) >= numbers(oldest) { Ok(()) } else { Err(too_old()) })
+}
+
+/// The variables that name the Envoys of the matrix to the tests.
+pub(crate) fn variables() -> impl Iterator<Item = &'static str> {
+    MATRIX.iter().map(|release| release.variable)
 }
 
 /// The Envoys of the matrix, by the variable that names each to the tests. The user's own Envoy takes the place

@@ -11,6 +11,7 @@ mod fuzz;
 mod node;
 mod python;
 mod run;
+mod tally;
 mod test;
 mod tools;
 mod workspace;
@@ -56,6 +57,7 @@ impl fmt::Display for Stop {
 }
 
 fn main() -> ExitCode {
+    keeper::stand_in();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match command(&arguments) {
@@ -97,9 +99,12 @@ fn demo(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
     let envoy = envoy::newest(workspace)?;
     let python = python::models(workspace)?;
     let provider = match envoy::logs_in(&envoy)? {
-        true => node::identity_provider(workspace)?,
-        false => None,
+        Ok(()) => node::identity_provider(workspace)?,
+        Err(too_old) => Err(too_old),
     };
+    if let Err(why) = &provider {
+        eprintln!("    no single sign-on: {why}");
+    }
     run::step("demo: build", || workspace.cargo().args(["build", "-p", "e2e", "--bin", "demo"]).checked())?;
     let mut demo = Command::new(workspace.target.join("debug/demo"));
     demo.args(arguments).env("ENVOY", &envoy).env("MODELS_PYTHON", &python);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Stop;
-use crate::run::{self, Checked};
+use crate::run::{self, Checked, Found};
 use crate::workspace::Workspace;
 
 /// The files of the provider, as they are in `test-harness/e2e/idp`.
@@ -15,15 +15,11 @@ const OLDEST_NODE: u32 = 20;
 /// What Chromium is called, by distribution.
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// The OpenID provider, with its packages, under `target/idp`. `None`, and a line that says why, where there is no Node, or
-/// npm cannot install; what needs a provider is then left out by name.
-pub(crate) fn identity_provider(workspace: &Workspace) -> Result<Option<PathBuf>, Stop> {
+/// The OpenID provider, with its packages, under `target/idp`; else why there is none, and what to install.
+pub(crate) fn identity_provider(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     let npm = match npm() {
         Ok(npm) => npm,
-        Err(missing) => {
-            eprintln!("    no OpenID provider, so no single sign-on: {missing}");
-            return Ok(None);
-        }
+        Err(missing) => return Ok(Err(format!("no OpenID provider: {missing}"))),
     };
     let (from, to) = (workspace.root.join("test-harness/e2e/idp"), workspace.target.join("idp"));
     fs::create_dir_all(&to).map_err(|e| Stop::new(format!("make {}: {e}", to.display())))?;
@@ -37,7 +33,7 @@ pub(crate) fn identity_provider(workspace: &Workspace) -> Result<Option<PathBuf>
     };
     let wanted = read(to.join("package-lock.json"))?;
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(Some(program));
+        return Ok(Ok(program));
     }
     run::step("OpenID provider target/idp: npm ci (once)", || {
         let mut command = Command::new(npm);
@@ -46,26 +42,29 @@ pub(crate) fn identity_provider(workspace: &Workspace) -> Result<Option<PathBuf>
             Ok(()) => {
                 fs::write(&stamp, &wanted)
                     .map_err(|e| Stop::new(format!("write {}: {e}", stamp.display())))?;
-                Ok(Some(program))
+                Ok(Ok(program))
             }
             Err(output) => {
                 let why = crate::build::last_line(&output);
-                eprintln!("    no OpenID provider, so no single sign-on: npm could not install it: {why}");
-                Ok(None)
+                Ok(Err(format!(
+                    "no OpenID provider: npm cannot install it ({why}): give it access to a package registry"
+                )))
             }
         }
     })
 }
 
 /// npm, of a Node that is new enough; else what is missing.
-fn npm() -> Result<PathBuf, String> {
-    let node = run::on_path("node").ok_or("no node on PATH")?;
+fn npm() -> Found<PathBuf> {
+    let install = || format!("install Node {OLDEST_NODE} or newer with npm");
+    let node = run::on_path("node").ok_or_else(|| format!("there is no node on PATH; {}", install()))?;
     let output = Command::new(&node).arg("--version").output();
     let output = output.map_err(|e| format!("cannot run {}: {e}", node.display()))?;
     let printed = String::from_utf8_lossy(&output.stdout);
     match major(&printed) {
-        Some(major) if major >= OLDEST_NODE => run::on_path("npm").ok_or_else(|| "no npm on PATH".into()),
-        _ => Err(format!("{} is {}, not {OLDEST_NODE} or newer", node.display(), printed.trim())),
+        Some(major) if major >= OLDEST_NODE => run::on_path("npm")
+            .ok_or_else(|| "there is no npm on PATH; on Debian: apt-get install npm".into()),
+        _ => Err(format!("{} is {}; {}", node.display(), printed.trim(), install())),
     }
 }
 
@@ -74,11 +73,13 @@ fn major(printed: &str) -> Option<u32> {
     printed.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
-/// Chromium and its driver, by the variables that name them to the tests; nothing where either is missing.
-pub(crate) fn chromium() -> Vec<(&'static str, PathBuf)> {
-    let chromium = CHROMIUM.into_iter().find_map(run::on_path);
-    let both = chromium.zip(run::on_path("chromedriver"));
-    both.map_or(Vec::new(), |(chromium, driver)| vec![("CHROMIUM", chromium), ("CHROMEDRIVER", driver)])
+/// Chromium and its driver; else which of them is missing, and what to install.
+pub(crate) fn chromium() -> Found<(PathBuf, PathBuf)> {
+    let browser = CHROMIUM.into_iter().find_map(run::on_path).ok_or("chromium");
+    let both = browser.and_then(|browser| Ok((browser, run::on_path("chromedriver").ok_or("chromedriver")?)));
+    both.map_err(|missing| {
+        format!("{missing} was not found on PATH; on Debian: apt-get install chromium chromium-driver")
+    })
 }
 
 #[cfg(test)]

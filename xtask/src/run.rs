@@ -1,11 +1,17 @@
 //! Runs programs and shows how it goes.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use keeper::Kept;
+
 use crate::Stop;
+
+/// What is on this machine, or else one line on why it is not and what to install.
+pub(crate) type Found<T> = Result<T, String>;
 
 /// How often a silent program's progress is shown.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -21,7 +27,8 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T, Stop>) -> Res
     result
 }
 
-/// Running a command whose output is the user's to see.
+/// Running a command whose output is the user's to see. However it ends, all that it has started has then ended, and
+/// it ends with this process ([`keeper`]).
 pub(crate) trait Checked {
     /// Runs it to its end; anything but success stops.
     fn checked(&mut self) -> Result<(), Stop>;
@@ -33,27 +40,35 @@ pub(crate) trait Checked {
 
 impl Checked for Command {
     fn checked(&mut self) -> Result<(), Stop> {
-        let status = self.status().map_err(|e| cannot_run(self, &e))?;
+        let kept = Kept::start(self, Stdio::inherit(), Stdio::inherit());
+        let status = kept.and_then(|mut kept| kept.wait()).map_err(|e| cannot_run(self, &e))?;
         if status.success() { Ok(()) } else { Err(Stop::new(format!("{} failed ({status})", shown(self)))) }
     }
 
     fn teed(&mut self, mut seen: impl FnMut(&str)) -> Result<ExitStatus, Stop> {
-        let mut child = self.stdout(Stdio::piped()).spawn().map_err(|e| cannot_run(self, &e))?;
-        if let Some(stdout) = child.stdout.take() {
-            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+        let kept = Kept::start(self, Stdio::piped(), Stdio::inherit());
+        let mut kept = kept.map_err(|e| cannot_run(self, &e))?;
+        let stdout = kept.stdout();
+        let status = thread::scope(|scope| {
+            // By another thread: until a program that was killed is waited for, what it had started may print on.
+            let status = scope.spawn(|| kept.wait());
+            for line in
+                stdout.into_iter().flat_map(|pipe| BufReader::new(pipe).split(b'\n')).map_while(Result::ok)
+            {
                 let line = String::from_utf8_lossy(&line);
                 println!("{line}");
                 seen(&line);
             }
-        }
-        child.wait().map_err(|e| cannot_run(self, &e))
+            status.join().unwrap_or_else(|_| Err(std::io::Error::other("the wait for it failed")))
+        });
+        status.map_err(|e| cannot_run(self, &e))
     }
 
     fn quietly(&mut self, name: &str) -> Result<Result<(), String>, Stop> {
-        self.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.spawn().map_err(|e| cannot_run(self, &e))?;
-        let output = [collect(child.stdout.take()), collect(child.stderr.take())];
-        let status = with_heartbeat(&mut child, name).map_err(|e| cannot_run(self, &e))?;
+        let kept = Kept::start(self, Stdio::piped(), Stdio::piped());
+        let mut kept = kept.map_err(|e| cannot_run(self, &e))?;
+        let output = [collect(kept.stdout()), collect(kept.stderr())];
+        let status = with_heartbeat(&mut kept, name).map_err(|e| cannot_run(self, &e))?;
         let output = output.map(|thread| thread.join().unwrap_or_default()).concat();
         Ok(if status.success() { Ok(()) } else { Err(output) })
     }
@@ -71,11 +86,11 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Strin
     })
 }
 
-fn with_heartbeat(child: &mut Child, name: &str) -> std::io::Result<ExitStatus> {
+fn with_heartbeat(kept: &mut Kept, name: &str) -> std::io::Result<ExitStatus> {
     let start = Instant::now();
     let mut next = HEARTBEAT;
     loop {
-        if let Some(status) = child.try_wait()? {
+        if let Some(status) = kept.try_wait()? {
             return Ok(status);
         }
         if start.elapsed() >= next {
@@ -96,7 +111,7 @@ fn shown(command: &Command) -> String {
 }
 
 /// Whether a program of that name is on PATH, and where.
-pub(crate) fn on_path(program: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }

@@ -1,30 +1,36 @@
 //! The test suite.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::Stop;
 use crate::build;
 use crate::envoy;
 use crate::node;
 use crate::python;
-use crate::run::{self, Checked};
+use crate::run::{self, Found};
+use crate::tally::Tally;
 use crate::tools;
 use crate::workspace::Workspace;
-
-/// What wasm-bindgen's runner says, with success, of a binary without tests. Tests under a plain `#[test]` are
-/// such: it does not see them.
-const NO_TESTS_UNDER_NODE: &str = "no tests to run!";
 
 /// Everything.
 pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     let quick = |Stop(why)| Stop(why + "; `cargo xtask test --quick` needs none of it");
     let mut environment = modules(workspace);
     environment.extend(envoys_and_models(workspace).map_err(quick)?);
-    environment.extend(tools::func_e(workspace)?.map(|path| ("FUNC_E", path)));
-    environment.extend(node::identity_provider(workspace)?.map(|path| ("IDENTITY_PROVIDER", path)));
-    environment.extend(node::chromium());
     let mut tally = Tally::default();
+    tally.lacks("TRITON_PYTHON", "Triton, a download of 350 MB, is run by `cargo xtask interop` alone");
+    tally.lacks("chroot", "neither chroot nor unshare is permitted here; run it as root");
+    let mut add = |variable, found: Found<PathBuf>| match found {
+        Ok(path) => environment.push((variable, path)),
+        Err(why) => tally.lacks(variable, &why),
+    };
+    add("FUNC_E", tools::func_e(workspace)?);
+    add("IDENTITY_PROVIDER", node::identity_provider(workspace)?);
+    let (browser, driver) = node::chromium()
+        .map(|(browser, driver)| (Ok(browser), Ok(driver)))
+        .unwrap_or_else(|why| (Err(why.clone()), Err(why)));
+    add("CHROMIUM", browser);
+    add("CHROMEDRIVER", driver);
     under_node(workspace, &mut tally)?;
     build::dist_and_test_modules(workspace)?;
     natively(workspace, &mut tally, "all tests, with Envoy 1.38, 1.39 and 1.40", environment);
@@ -35,6 +41,10 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
 /// unoptimised ones, and `dist/` is left alone. The cores' own tests, which run under Node too, take minutes there.
 pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
     let mut tally = Tally::default();
+    for variable in envoy::variables() {
+        tally.lacks(variable, "--quick leaves out what needs Envoy");
+    }
+    tally.lacks("dist/", "--quick leaves out what needs the optimised modules in dist/");
     let modules = build::quick_modules(workspace)?;
     let environment = vec![
         ("CLAIM_HEADERS_WASM", modules.join("claim_headers.wasm")),
@@ -54,7 +64,7 @@ pub(crate) fn interop(workspace: &Workspace) -> Result<(), Stop> {
     let mut tally = Tally::default();
     match python::triton(workspace) {
         Ok(python) => environment.push(("TRITON_PYTHON", python)),
-        Err(Stop(why)) => tally.skip(&format!("Triton: {why}")),
+        Err(Stop(why)) => tally.lacks("TRITON_PYTHON", &format!("no Triton: {why}")),
     }
     build::dist(workspace)?;
     let mut cargo = workspace.cargo();
@@ -95,7 +105,7 @@ fn under_node(workspace: &Workspace, tally: &mut Tally) -> Result<(), Stop> {
         return Ok(());
     }
     if run::on_path("node").is_none() {
-        tally.skip(&format!("{NAME} (no node on PATH)"));
+        tally.skip(NAME, "there is no node on PATH; install Node");
         return Ok(());
     }
     build::target(workspace, build::WEB)?;
@@ -108,112 +118,10 @@ fn under_node(workspace: &Workspace, tally: &mut Tally) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What came of all tests.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
-}
-
-impl Tally {
-    /// Runs a `cargo test` and adds its closing lines up. One that ends in failure without saying which test
-    /// failed (it did not compile) counts as one, and so does one that ran no test.
-    fn tests(&mut self, name: &str, cargo: &mut Command) {
-        let (before, ran_before) = (self.failed, self.ran());
-        let outcome = run::step(name, || {
-            let mut empty = 0;
-            let status = cargo.teed(|line| {
-                self.add(line);
-                empty += u64::from(line.trim() == NO_TESTS_UNDER_NODE);
-            })?;
-            if !status.success() {
-                Err(Stop::new(format!("{name}: {status}")))
-            } else if self.ran() == ran_before || empty > 0 {
-                Err(Stop::new(format!("{name}: a test binary ran no tests")))
-            } else {
-                Ok(())
-            }
-        });
-        if let Err(stop) = outcome {
-            eprintln!("    {stop}");
-            self.failed = self.failed.max(before + 1);
-        }
-    }
-
-    fn ran(&self) -> u64 {
-        self.passed + self.failed
-    }
-
-    /// Notes that something is left out, and why.
-    fn skip(&mut self, what: &str) {
-        eprintln!("==> skipped: {what}");
-        self.skipped += 1;
-    }
-
-    /// Adds a closing line of libtest's: `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
-    fn add(&mut self, line: &str) {
-        let Some(counts) = line.trim_start().strip_prefix("test result: ") else { return };
-        let counts = counts.split_once(". ").map_or(counts, |(_, counts)| counts);
-        for count in counts.split("; ") {
-            match count.split_once(' ').map(|(number, what)| (number.parse::<u64>(), what)) {
-                Some((Ok(n), "passed")) => self.passed += n,
-                Some((Ok(n), "failed")) => self.failed += n,
-                Some((Ok(n), "ignored")) => self.skipped += n,
-                _ => {}
-            }
-        }
-    }
-
-    /// The last line of all.
-    fn close(self) -> Result<(), Stop> {
-        let Self { passed, failed, skipped } = self;
-        println!("{passed} passed, {failed} failed, {skipped} skipped");
-        if failed == 0 { Ok(()) } else { Err(Stop::new("tests failed")) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::path::Path;
-
-    #[test]
-    fn closing_lines_add_up_whoever_wrote_them() {
-        let mut tally = Tally::default();
-        tally.add(
-            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.0s",
-        );
-        tally.add("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 filtered out");
-        tally.add("    test result: ok. 1 passed; 0 failed; 0 ignored");
-        tally.add("test the_test_result: ok. 9 passed ... ok");
-        assert_eq!(tally, Tally { passed: 16, failed: 2, skipped: 1 });
-    }
-
-    #[test]
-    fn a_run_that_fails_without_a_count_counts_as_one_failure() {
-        let mut tally = Tally::default();
-        tally.tests("no such program", &mut Command::new("no-such-program-at-all"));
-        let mut counted = Command::new("sh");
-        counted.args(["-c", "echo 'test result: FAILED. 0 passed; 2 failed; 0 ignored'; exit 101"]);
-        tally.tests("two failures", &mut counted);
-        assert_eq!(tally.failed, 3);
-        assert!(tally.close().is_err());
-    }
-
-    #[test]
-    fn a_run_that_succeeds_without_a_test_counts_as_one_failure() {
-        for (said, failed) in [
-            ("test result: ok. 3 passed; 0 failed; 0 ignored", 0),
-            ("test result: ok. 0 passed; 0 failed; 3 ignored", 1),
-            ("no tests to run!", 1),
-            ("test result: ok. 3 passed; 0 failed; 0 ignored\nno tests to run!", 1),
-        ] {
-            let mut tally = Tally::default();
-            tally.tests("a run", Command::new("printf").args(["%s\n", said]));
-            assert_eq!(tally.failed, failed, "{said}");
-        }
-    }
 
     #[test]
     fn every_test_of_a_crate_that_is_tested_under_node_is_seen_there() {

@@ -4,32 +4,37 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Stop;
-use crate::run::{self, Checked};
+use crate::run::{self, Checked, Found};
 use crate::workspace::Workspace;
 
 /// The func-e that the bootstraps are tried with. PyPI's package of that name is another program.
 const FUNC_E: &str = "github.com/tetratelabs/func-e/cmd/func-e@v1.6.0";
 
-/// func-e: `$FUNC_E`, or built with Go. `None` where there is no Go, or it cannot build it; what needs func-e is then
-/// reported as ignored.
-pub(crate) fn func_e(workspace: &Workspace) -> Result<Option<PathBuf>, Stop> {
+/// func-e: `$FUNC_E`, or built with Go; else why there is none, and what to install.
+pub(crate) fn func_e(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     if let Some(path) = std::env::var_os("FUNC_E").filter(|path| !path.is_empty()) {
-        return Ok(Some(path.into()));
+        return Ok(Ok(path.into()));
     }
-    let Some(go) = run::on_path("go") else { return Ok(None) };
+    let Some(go) = run::on_path("go") else {
+        return Ok(Err(
+            "func-e is built with Go, which was not found on PATH; install Go, or set FUNC_E".into()
+        ));
+    };
     let folder = workspace.target.join("tools/func-e-1.6.0");
     let binary = folder.join("func-e");
     if binary.exists() {
-        return Ok(Some(binary));
+        return Ok(Ok(binary));
     }
     run::step("install func-e 1.6.0 (once)", || {
         let mut command = Command::new(go);
         command.args(["install", FUNC_E]).env("GOBIN", &folder);
         Ok(match command.quietly("go")? {
-            Ok(()) => Some(binary),
+            Ok(()) => Ok(binary),
             Err(output) => {
-                eprintln!("    not installed, so not tested with: {}", crate::build::last_line(&output));
-                None
+                let why = crate::build::last_line(&output);
+                Err(format!(
+                    "Go cannot install func-e ({why}): give it access to a module proxy, or set FUNC_E"
+                ))
             }
         })
     })

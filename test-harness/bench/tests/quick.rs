@@ -1,12 +1,22 @@
 //! The benchmark itself works: a smoke run measures a row of each kind, with answers checked, in every column.
 
-use std::process::{Command, ExitCode};
+use std::fs;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::descendants;
+use rustix::process::{Pid, Signal, kill_process};
 
 fn main() -> ExitCode {
     e2e::Suite::new()
         .newest_envoy("a_quick_run_measures_a_row_of_each_kind_in_every_column", a_quick_run)
+        .newest_envoy("a_benchmark_that_is_ended_leaves_no_envoy_running", is_ended)
         .run()
 }
+
+/// How long the machine may take to start two Envoys, or to end them.
+const BOUND: Duration = Duration::from_secs(60);
 
 /// All kinds. The other rows differ in their numbers only, and each would start five more Envoys.
 const ROWS: [&str; 10] = [
@@ -56,5 +66,54 @@ fn a_quick_run(envoy: &e2e::Installed) {
             assert!(number("cpu_to_stock") > 0.0 || name.ends_with("_binary"), "{column}");
             assert!(number("idle_bytes") > 1e6 && number("answer_bytes") > 0.0, "{column}");
         }
+    }
+}
+
+fn is_ended(envoy: &e2e::Installed) {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
+        bench.args(["--quick", "--row", "tiny"]).env("ENVOY", &envoy.path);
+        bench.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        #[allow(clippy::disallowed_methods)]
+        // It is to be started by something that does not clean up behind it.
+        let mut bench = Stray(bench.spawn().expect("the benchmark can be run"));
+        let pid = bench.0.id();
+        let mut started = Vec::new();
+        within("there are not two Envoys", || {
+            started = descendants(pid);
+            started.iter().filter(|pid| name(**pid) == "envoy").count() >= 2
+        });
+        let bench_itself = Pid::from_raw(pid.cast_signed()).expect("it has an id");
+        kill_process(bench_itself, signal).expect("it lives");
+        bench.0.wait().expect("it can be waited for");
+        // An Envoy has no other name at any time, and no id is given to another process so soon.
+        within("some Envoys live on", || !started.iter().any(|pid| name(*pid) == "envoy"));
+    }
+}
+
+/// A program's name; empty if it has ended.
+fn name(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let (name, rest) = stat.rsplit_once(") ").unwrap_or_default();
+    let name = name.split_once('(').map_or("", |(_, name)| name);
+    if rest.starts_with('Z') { String::new() } else { name.to_owned() }
+}
+
+/// A child that is killed when a test fails.
+struct Stray(Child);
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn within(complaint: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + BOUND;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{complaint} after {BOUND:?}");
+        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -24,9 +24,11 @@ fn main() -> ExitCode {
     let mut trials = in_player::trials(module.as_deref());
     for version in e2e::VERSIONS {
         let envoy = e2e::envoys().into_iter().find(|envoy| envoy.version == version);
+        let needed = format!("ENVOY_{}", version.replace('.', ""));
+        let missing =
+            if module.is_none() { Some("TEST_MODULES") } else { envoy.is_none().then_some(&*needed) };
         let here = envoy.zip(module.clone());
         for (name, test) in in_envoy::TESTS {
-            let ignored = here.is_none();
             let here = here.clone();
             let run = move || {
                 if let Some((envoy, module)) = here {
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
                 }
                 Ok(())
             };
-            trials.push(Trial::test(format!("{name}::{version}"), run).with_ignored_flag(ignored));
+            trials.push(e2e::unless_missing(Trial::test(format!("{name}::{version}"), run), missing));
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

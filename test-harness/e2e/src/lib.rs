@@ -42,7 +42,7 @@ pub use browser::{Browser, chromium};
 pub use envoy::{Envoy, Installed, Options, Rejected, envoys};
 pub use error::Error;
 pub use gateway::{Listener, gateway, gateway_to};
-pub use keeper::{output, stand_in};
+pub use keeper::{descendants, output, stand_in};
 pub use mlserver::{MlServer, models_python};
 pub use ports::free_ports;
 pub use process::{Memory, Process};

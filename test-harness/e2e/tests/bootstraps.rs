@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use e2e::{
     Answer, End, Envoy, Error, Installed, Options, Process, Protocol, Request, dist, envoys, free_ports,
-    repository, send,
+    repository, send, unless_missing,
 };
 use libtest_mimic::{Arguments, Trial};
 use odd_server::{OddServer, Recorded, Script, infer, wire};
@@ -74,25 +74,27 @@ fn main() -> ExitCode {
         every_bootstrap_is_tested();
         Ok(())
     })];
-    let mut add = |name: String, run: Option<Box<dyn FnOnce() + Send>>| {
-        let ignored = run.is_none();
+    let mut add = |needed: &str, name: String, run: Option<Box<dyn FnOnce() + Send>>| {
+        let missing = run.is_none().then_some(if built { needed } else { "dist/" });
         let body = move || {
             if let Some(run) = run {
                 run();
             }
             Ok(())
         };
-        trials.push(Trial::test(name, body).with_ignored_flag(ignored));
+        trials.push(unless_missing(Trial::test(name, body), missing));
     };
-    for version in ["1.38", "1.40"] {
+    for (version, needed) in [("1.38", "ENVOY_138"), ("1.40", "ENVOY_140")] {
         let envoy = here.iter().find(|envoy| envoy.version == version && built);
         for file in FILES {
             let (valid, answers) = (envoy.cloned(), envoy.cloned());
             add(
+                needed,
                 format!("{}_is_valid::{version}", file.name),
                 valid.map(|envoy| Box::new(move || is_valid(&envoy, file.name, &file.text())) as _),
             );
             add(
+                needed,
                 format!("{}_answers::{version}", file.name),
                 answers.map(|envoy| Box::new(move || answers_as_it_says(&envoy, file)) as _),
             );
@@ -100,10 +102,12 @@ fn main() -> ExitCode {
         for (name, native) in two_groups::FILES {
             let (valid, answers) = (envoy.cloned(), envoy.cloned());
             add(
+                needed,
                 format!("{name}_is_valid::{version}"),
                 valid.map(|envoy| Box::new(move || is_valid(&envoy, name, &two_groups::text(name))) as _),
             );
             add(
+                needed,
                 format!("{name}_answers::{version}"),
                 answers
                     .map(|envoy| Box::new(move || two_groups::answers_as_it_says(&envoy, name, native)) as _),
@@ -112,10 +116,12 @@ fn main() -> ExitCode {
         for name in by_claims::FILES {
             let (valid, answers) = (envoy.cloned(), envoy.cloned());
             add(
+                needed,
                 format!("{name}_is_valid::{version}"),
                 valid.map(|envoy| Box::new(move || is_valid(&envoy, name, &by_claims::text(name))) as _),
             );
             add(
+                needed,
                 format!("{name}_answers::{version}"),
                 answers.map(|envoy| Box::new(move || by_claims::answers_as_it_says(&envoy, name)) as _),
             );
@@ -123,10 +129,12 @@ fn main() -> ExitCode {
         let (valid, answers) = (envoy.cloned(), envoy.cloned());
         let file = by_policy::FILE;
         add(
+            needed,
             format!("{}_is_valid::{version}", file.name),
             valid.map(|envoy| Box::new(move || is_valid(&envoy, file.name, &file.text())) as _),
         );
         add(
+            needed,
             format!("{}_answers::{version}", file.name),
             answers.map(|envoy| Box::new(move || by_policy::answers_as_it_says(&envoy)) as _),
         );
@@ -134,9 +142,11 @@ fn main() -> ExitCode {
     let func_e: Option<PathBuf> =
         std::env::var_os("FUNC_E").filter(|path| !path.is_empty()).map(PathBuf::from);
     let newest = here.iter().find(|envoy| envoy.version == "1.40" && built);
+    let needed = if newest.is_some() { "FUNC_E" } else { "ENVOY_140" };
     let under_func_e = || func_e.clone().zip(newest.cloned());
     for file in [FILES[0], FILES[3]] {
         add(
+            needed,
             format!("{}_runs_under_func_e::1.40", file.name),
             under_func_e().map(|(func_e, envoy)| {
                 Box::new(move || {
@@ -151,6 +161,7 @@ fn main() -> ExitCode {
         );
     }
     add(
+        needed,
         format!("{}_runs_under_func_e::1.40", by_policy::FILE.name),
         under_func_e().map(|(func_e, envoy)| {
             Box::new(move || {
@@ -164,6 +175,7 @@ fn main() -> ExitCode {
     );
     for (name, native) in two_groups::FILES {
         add(
+            needed,
             format!("{name}_runs_under_func_e::1.40"),
             under_func_e().map(|(func_e, envoy)| {
                 Box::new(move || {
@@ -178,6 +190,7 @@ fn main() -> ExitCode {
     }
     for name in by_claims::FILES.into_iter().chain([by_claims::SIGN_ON]) {
         add(
+            needed,
             format!("{name}_runs_under_func_e::1.40"),
             under_func_e().map(|(func_e, envoy)| {
                 Box::new(move || {
@@ -191,6 +204,7 @@ fn main() -> ExitCode {
         );
     }
     add(
+        needed,
         format!("{}_is_valid::1.40", by_claims::SIGN_ON),
         newest.cloned().map(|envoy| {
             Box::new(move || is_valid(&envoy, by_claims::SIGN_ON, &by_claims::text(by_claims::SIGN_ON))) as _

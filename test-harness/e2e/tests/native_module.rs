@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use e2e::{
     Envoy, Installed, Listener, Options, Process, Protocol, Request, VERSIONS, dist, envoys, free_ports,
-    gateway, send,
+    gateway, send, unless_missing,
 };
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::{Arguments, Trial};
 use object::Object as _;
 use object::elf::{DT_NEEDED, FileHeader64, SHT_DYNSYM};
 use object::endian::Endianness;
@@ -33,22 +33,29 @@ fn main() -> ExitCode {
         exports_envoys_hooks_alone();
         Ok(())
     };
-    let mut trials = vec![
-        Trial::test("the_module_needs_no_more_than_envoy_and_exports_its_hooks_alone", needs_and_exports)
-            .with_ignored_flag(!built),
-    ];
+    let mut trials = vec![unless_missing(
+        Trial::test("the_module_needs_no_more_than_envoy_and_exports_its_hooks_alone", needs_and_exports),
+        (!built).then_some("dist/"),
+    )];
+    let enter = way_into_a_root();
     for version in VERSIONS {
         let envoy = envoys().into_iter().find(|envoy| envoy.version == version && built);
-        let (ignored, other) = (envoy.is_none(), envoy.clone());
-        let bare = move || envoy.as_ref().map_or(Ok(Completion::Completed), loads_in_a_bare_root);
+        let needed = format!("ENVOY_{}", version.replace('.', ""));
+        let missing = envoy.is_none().then_some(if built { &*needed } else { "dist/" });
+        let other = envoy.clone();
+        let bare = move || {
+            envoy.zip(enter).inspect(|(envoy, enter)| loads_in_a_bare_root(envoy, enter));
+            Ok(())
+        };
         let name = format!("the_module_loads_where_only_envoys_own_libraries_are::{version}");
-        trials.push(Trial::ignorable_test(name, bare).with_ignored_flag(ignored));
+        let no_way = enter.is_none().then_some("chroot");
+        trials.push(unless_missing(Trial::test(name, bare), missing.or(no_way)));
         let workers = move || {
             other.as_ref().inspect(|envoy| keep_apart(envoy));
             Ok(())
         };
         let name = format!("four_configurations_on_four_workers_do_not_mix::{version}");
-        trials.push(Trial::test(name, workers).with_ignored_flag(ignored));
+        trials.push(unless_missing(Trial::test(name, workers), missing));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -99,10 +106,7 @@ fn exports_envoys_hooks_alone() {
 }
 
 /// An Envoy that sees its binary, the libraries that it is linked with, the module and a bootstrap, and no other file.
-fn loads_in_a_bare_root(installed: &Installed) -> Result<Completion, libtest_mimic::Failed> {
-    let Some(enter) = way_into_a_root() else {
-        return Ok(Completion::ignored_with("neither chroot nor unshare is permitted here"));
-    };
+fn loads_in_a_bare_root(installed: &Installed, enter: &[&str]) {
     let root = tempfile::tempdir().unwrap();
     let copy = |from: &Path, to: &str| {
         let to = root.path().join(to.trim_start_matches('/'));
@@ -146,7 +150,6 @@ fn loads_in_a_bare_root(installed: &Installed) -> Result<Completion, libtest_mim
     assert_eq!(refused.status(), 400, "{}", refused.text());
     assert!(refused.json().unwrap()["error"].is_string(), "{}", refused.text());
     process.stop().unwrap();
-    Ok(Completion::Completed)
 }
 
 /// What runs a program in another root, as the words before that root.
