@@ -61,7 +61,7 @@ impl Tally {
         self.passed + self.failed
     }
 
-    /// Notes why something is not here that tests need, and what to install. They say `[without NAME]` when they are
+    /// Notes why something is not here that tests need, and what to install. They say `[needs NAME]` when they are
     /// skipped.
     pub(crate) fn lacks(&mut self, name: &str, why: &str) {
         self.lacking.insert(name.to_owned(), why.to_owned());
@@ -88,7 +88,7 @@ impl Tally {
         if let Some((what, why)) = skipped(line) {
             let why = match why {
                 Why::Said(why) => why.to_owned(),
-                Why::Without(name) => {
+                Why::Needs(name) => {
                     self.lacking.get(name).cloned().unwrap_or_else(|| format!("there is no {name}"))
                 }
                 Why::Unsaid => "they do not say why".to_owned(),
@@ -139,17 +139,17 @@ enum Why<'a> {
     /// `#[ignore = "..."]`.
     Said(&'a str),
     /// Something is missing that goes by this name.
-    Without(&'a str),
+    Needs(&'a str),
     /// `#[ignore]`.
     Unsaid,
 }
 
-/// A skipped test in a line of libtest's (`test NAME ... ignored, WHY`) or of libtest-mimic's (`test [without WHAT] NAME
+/// A skipped test in a line of libtest's (`test NAME ... ignored, WHY`) or of libtest-mimic's (`test [needs WHAT] NAME
 /// ... ignored`).
 fn skipped(line: &str) -> Option<(&str, Why<'_>)> {
     let (what, outcome) = line.strip_prefix("test ")?.rsplit_once(" ... ignored")?;
-    match (what.strip_prefix("[without ").and_then(|what| what.split_once(']')), outcome.strip_prefix(", ")) {
-        (Some((missing, what)), _) => Some((what.trim(), Why::Without(missing))),
+    match (what.strip_prefix("[needs ").and_then(|what| what.split_once(']')), outcome.strip_prefix(", ")) {
+        (Some((missing, what)), _) => Some((what.trim(), Why::Needs(missing))),
         (None, Some(why)) => Some((what.trim(), Why::Said(why))),
         (None, None) => outcome.is_empty().then(|| (what.trim(), Why::Unsaid)),
     }
@@ -203,10 +203,10 @@ mod tests {
             "chromedriver was not found on PATH; on Debian: apt-get install chromium chromium-driver";
         tally.lacks("CHROMEDRIVER", install);
         for line in [
-            "test [without CHROMEDRIVER] a_user_logs_in         ... ignored",
+            "test [needs CHROMEDRIVER] a_user_logs_in           ... ignored",
             "test                        a_user_who_is_known    ... ok",
-            "test [without CHROMEDRIVER] a_user_logs_out::1.40  ... ignored",
-            "test [without ENVOY_139]    golden_cases_hold::1.39 ... ignored",
+            "test [needs CHROMEDRIVER] a_user_logs_out::1.40  ... ignored",
+            "test [needs ENVOY_139]    golden_cases_hold::1.39 ... ignored",
             "test tests::a_slow_one ... ignored, takes an hour",
             "test tests::an_odd_one ... ignored",
             "test tests::ignored ... ok",
@@ -231,7 +231,7 @@ mod tests {
         let mut tally = Tally::default();
         for version in ["1.38", "1.39", "1.40"] {
             for number in 10..40 {
-                tally.add(&format!("test [without Envoy] story_{number}::{version} ... ignored"));
+                tally.add(&format!("test [needs Envoy] story_{number}::{version} ... ignored"));
             }
         }
         let report = tally.report();

@@ -1,5 +1,6 @@
 //! What a command has started ends with it, and with whatever stands between.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // Helpers of tests, which clippy does not take for tests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -142,12 +142,12 @@ impl Suite {
     }
 }
 
-/// `trial`, or if something that it needs is missing, one that is ignored and says `[without WHAT]` before its name. What
+/// `trial`, or if something that it needs is missing, one that is ignored and says `[needs WHAT]` before its name. What
 /// is missing goes by the variable that would name it, for which `cargo xtask test` knows how to get it.
 #[must_use]
 pub fn unless_missing(trial: Trial, missing: Option<&str>) -> Trial {
     match missing {
-        Some(what) => trial.with_ignored_flag(true).with_kind(format!("without {what}")),
+        Some(what) => trial.with_ignored_flag(true).with_kind(format!("needs {what}")),
         None => trial,
     }
 }

@@ -42,13 +42,10 @@ fn main() -> ExitCode {
     for (version, variable, emulated) in VERSIONS {
         for (name, test) in TESTS {
             let here = probe.clone().zip(path(variable));
-            let missing = here.is_none();
+            let needed = if probe.is_none() { "PROBE_WASM" } else { variable };
+            let missing = here.is_none().then_some(needed);
             let run = move || here.map_or(Ok(()), |(probe, envoy)| test(&envoy, &probe, emulated));
-            trials.push(
-                Trial::test(format!("{name}::{version}"), run)
-                    .with_ignored_flag(missing)
-                    .with_kind(format!("needs PROBE_WASM and {variable}")),
-            );
+            trials.push(e2e::unless_missing(Trial::test(format!("{name}::{version}"), run), missing));
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
