@@ -33,6 +33,8 @@ struct Target {
     group: String,
     kind: String,
     name: String,
+    /// Any, if it is left out.
+    namespace: Option<String>,
 }
 
 /// An operation of RFC 6902.
@@ -71,9 +73,10 @@ pub fn build(directory: &Path) -> Result<Vec<Resource>, Error> {
         }
     }
     for patch in &kustomization.patches {
-        let Target { group, kind, name } = &patch.target;
+        let Target { group, kind, name, namespace } = &patch.target;
+        let here = |r: &Resource| namespace.as_ref().is_none_or(|namespace| r.namespace() == namespace);
         let mut targets: Vec<&mut Resource> =
-            resources.iter_mut().filter(|r| r.is(group, kind) && r.name() == name).collect();
+            resources.iter_mut().filter(|r| r.is(group, kind) && r.name() == name && here(r)).collect();
         if targets.is_empty() {
             return Err(Error::content(&file, format!("a patch for {kind} {name}, which is not there")));
         }

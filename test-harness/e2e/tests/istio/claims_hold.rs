@@ -39,7 +39,7 @@ pub(crate) fn hold(installed: &Installed, overlay: &Path, name: &str) {
         for protocol in Protocol::BOTH {
             let ask = |request: &Request| send(protocol, address, request).unwrap().complete().unwrap();
             requests(&ask, &tokens, keeps, name.ends_with("-native"));
-            if name == "sign-on" {
+            if name.starts_with("sign-on") && !waypoint {
                 let cookies = "a=1; __Host-session_0=x; __Host-session_csrf=y; __Host-session_1=z; b=2";
                 let answer = ask(&with(&tokens["basic"]).header("cookie", cookies));
                 assert_eq!(answer.header_text("x-seen-cookie").as_deref(), Some("a=1; b=2"));
