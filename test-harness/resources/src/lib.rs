@@ -1,4 +1,4 @@
-//! Checks the Istio and Gateway API resources under `istio/` as far as that goes without a cluster.
+//! Checks the resources under `istio/` and `examples/*/k8s` as far as that goes without a cluster.
 //!
 //! 1. [`kustomize::build`] makes of an overlay what `kubectl apply -k` would send.
 //! 2. [`Schemas::check`] holds every resource against the schemas of the oldest and the newest Istio release whose
@@ -47,8 +47,18 @@ impl fmt::Display for Problem {
 /// The repository's `istio` directory.
 #[must_use]
 pub fn directory() -> PathBuf {
+    root().join("istio")
+}
+
+/// The repository's `examples` directory.
+#[must_use]
+pub fn examples() -> PathBuf {
+    root().join("examples")
+}
+
+fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).join("istio")
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
 /// Every overlay under `istio/`: what a user applies, in the order of their names.
@@ -56,9 +66,21 @@ pub fn directory() -> PathBuf {
 /// # Errors
 /// If a directory cannot be read.
 pub fn overlays() -> Result<Vec<PathBuf>, Error> {
+    overlays_of(resource::entries(&directory())?)
+}
+
+/// Every overlay of an example: a whole application, in the order of their names.
+///
+/// # Errors
+/// If a directory cannot be read.
+pub fn applications() -> Result<Vec<PathBuf>, Error> {
+    overlays_of(resource::entries(&examples())?.into_iter().map(|example| example.join("k8s")))
+}
+
+fn overlays_of(places: impl IntoIterator<Item = PathBuf>) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
-    for filter in resource::entries(&directory())? {
-        let overlays = filter.join("overlays");
+    for place in places {
+        let overlays = place.join("overlays");
         if overlays.is_dir() {
             found.extend(resource::entries(&overlays)?);
         }

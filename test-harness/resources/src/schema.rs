@@ -8,13 +8,14 @@ use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
 
 use crate::Problem;
-use crate::resource::Resource;
+use crate::resource::{Resource, items};
 
-/// Each release with its schemas. The Gateway API has one set: its releases add fields only.
-const RELEASES: [(&str, &str); 3] = [
+/// Each release with its schemas. The Gateway API and KServe have one set each: their releases add fields only.
+const RELEASES: [(&str, &str); 4] = [
     ("Istio 1.28.10", include_str!("../schemas/istio-1.28.10.json")),
     ("Istio 1.30.3", include_str!("../schemas/istio-1.30.3.json")),
     ("Gateway API 1.5.1", include_str!("../schemas/gateway-api.json")),
+    ("KServe 0.20.0", include_str!("../schemas/kserve-0.20.0.json")),
 ];
 
 /// Every schema, by release and by `apiVersion kind`.
@@ -34,13 +35,16 @@ impl Schemas {
                 serde_json::from_str(text).map_err(|error| format!("schemas of {release}: {error}"))?;
             let compiled = specs.into_iter().map(|(kind, mut spec)| {
                 close(&mut spec);
-                compile(&kind, &resource_with("spec", spec)).map(|validator| (kind, validator))
+                let parts = json!({"required": ["spec"], "properties": {"spec": spec}});
+                compile(&kind, &resource_with(parts, true)).map(|validator| (kind, validator))
             });
             Ok::<_, String>((release, compiled.collect::<Result<_, _>>()?))
         };
-        let kubernetes = kubernetes::kinds().into_iter().map(|(kind, body, mut schema)| {
-            close(&mut schema);
-            compile(kind, &resource_with(body, schema)).map(|validator| (kind, validator))
+        let kubernetes = kubernetes::kinds().into_iter().map(|kind| {
+            let mut parts = kind.parts;
+            close(&mut parts);
+            let schema = resource_with(parts, kind.namespaced);
+            compile(kind.name, &schema).map(|validator| (kind.name, validator))
         });
         Ok(Self {
             releases: RELEASES.into_iter().map(release).collect::<Result<_, _>>()?,
@@ -76,31 +80,31 @@ fn compile(kind: &str, schema: &Value) -> Result<Validator, String> {
     options.build(schema).map_err(|error| format!("schema of {kind}: {error}"))
 }
 
-/// The schema of a whole resource, of which the part named `body` has a schema of its own.
-fn resource_with(body: &str, schema: Value) -> Value {
+/// The schema of a whole resource: what every resource has, and the parts of its kind.
+fn resource_with(mut parts: Value, namespaced: bool) -> Value {
     let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
-    let dns_name = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
-    json!({
+    let dns_name = json!({"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"});
+    let mut metadata = json!({
         "type": "object",
-        "required": ["apiVersion", "kind", "metadata", body],
+        "required": ["name"],
         "additionalProperties": false,
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {
-                "type": "object",
-                "required": ["name", "namespace"],
-                "additionalProperties": false,
-                "properties": {
-                    "name": {"type": "string", "pattern": dns_name},
-                    "namespace": {"type": "string", "pattern": dns_name},
-                    "labels": texts,
-                    "annotations": texts,
-                },
-            },
-            body: schema,
-        },
-    })
+        "properties": {"name": dns_name, "labels": texts, "annotations": texts},
+    });
+    if namespaced {
+        metadata["required"] = json!(["name", "namespace"]);
+        metadata["properties"]["namespace"] = dns_name;
+    }
+    let mut required = vec![json!("apiVersion"), json!("kind"), json!("metadata")];
+    required.extend(items(&parts, "/required").iter().cloned());
+    let mut properties = json!({
+        "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": metadata,
+    });
+    if let (Some(all), Some(more)) =
+        (properties.as_object_mut(), parts.get_mut("properties").and_then(Value::as_object_mut))
+    {
+        all.append(more);
+    }
+    json!({"type": "object", "required": required, "additionalProperties": false, "properties": properties})
 }
 
 /// Refuses unknown fields, as an API server does when it is asked to validate strictly (kubectl's default). Only where

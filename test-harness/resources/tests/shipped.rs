@@ -1,16 +1,19 @@
-//! What is shipped under `istio/` is right, as far as that can be seen without a cluster.
+//! What is shipped under `istio/` and for the examples is right, as far as that can be seen without a cluster.
 #![allow(clippy::unwrap_used)] // Helpers of tests, which clippy does not take for tests.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use resources::{Resource, Schemas, embedded, kustomize, overlays, rules};
+use resources::{Resource, Schemas, applications, embedded, examples, kustomize, overlays, rules};
 
 fn built() -> Vec<(String, Vec<Resource>)> {
-    let name = |path: &Path| path.strip_prefix(resources::directory()).unwrap().display().to_string();
+    let name = |path: &Path| {
+        let within = path.strip_prefix(resources::directory()).or_else(|_| path.strip_prefix(examples()));
+        within.unwrap().display().to_string()
+    };
     let build = |path: PathBuf| (name(&path), kustomize::build(&path).unwrap());
-    overlays().unwrap().into_iter().map(build).collect()
+    overlays().unwrap().into_iter().chain(applications().unwrap()).map(build).collect()
 }
 
 fn files(directory: &Path, found: &mut BTreeSet<PathBuf>) {
@@ -37,10 +40,15 @@ fn there_is_an_overlay_for_every_place_and_host() {
             assert!(names.contains(&overlay), "{overlay} is missing in {names:?}");
         }
     }
-    let claims = ["gateway-wasm", "gateway-wasm-builtin", "gateway-native", "sign-on"];
+    let claims =
+        ["gateway-wasm", "gateway-wasm-builtin", "gateway-native", "sign-on", "sign-on-forwarded-token"];
     let shapes = ["forwarded-header", "forwarded-header-native", "forwarded-token", "forwarded-token-native"];
     for form in claims.into_iter().chain(shapes) {
         let overlay = format!("claim-headers/overlays/{form}");
+        assert!(names.contains(&overlay), "{overlay} is missing in {names:?}");
+    }
+    for models in ["kserve", "modelmesh"] {
+        let overlay = format!("ai-application/k8s/overlays/{models}");
         assert!(names.contains(&overlay), "{overlay} is missing in {names:?}");
     }
 }
@@ -64,10 +72,13 @@ fn no_overlay_falls_into_a_known_trap() {
 }
 
 /// `dynamic-subset` is shown in one chain with the transcoder, and natively with the policy that reads what it sets;
-/// `claim-headers` at a gateway, and where the token is forwarded at a waypoint as well.
+/// `claim-headers` at a gateway, and where the token is forwarded at a waypoint as well. The application has all of it.
 fn configured(overlay: &str) -> Vec<&str> {
     let native = overlay.ends_with("-native");
     match overlay.split_once('/').unwrap() {
+        ("ai-application", _) => {
+            vec!["claim-headers", "claim-headers", "dynamic-subset", "kserve-transcoder"]
+        }
         ("dynamic-subset", _) if native => vec!["dynamic-subset", "kserve-transcoder", "runtime-group"],
         ("dynamic-subset", _) => vec!["dynamic-subset", "kserve-transcoder"],
         (filter, name) if name.contains("forwarded-token") => vec![filter; 2],
@@ -130,7 +141,7 @@ fn signing_on_fits_together() {
         assert!(problems.is_empty(), "{overlay}: {problems:#?}");
         found += resources.iter().filter(|r| r.text("/spec/action") == "CUSTOM").count();
     }
-    assert_eq!(found, 1);
+    assert_eq!(found, 2 + applications().unwrap().len());
 }
 
 #[test]
@@ -138,7 +149,9 @@ fn no_file_is_left_out_of_the_overlays() {
     let mut left = BTreeSet::new();
     files(&resources::directory(), &mut left);
     assert!(left.remove(&mesh_configuration().canonicalize().unwrap()));
+    files(&examples().join("ai-application/k8s"), &mut left);
     let mut directories: Vec<PathBuf> = overlays().unwrap();
+    directories.extend(applications().unwrap());
     while let Some(directory) = directories.pop() {
         let file = directory.join("kustomization.yaml");
         left.remove(&file.canonicalize().unwrap());

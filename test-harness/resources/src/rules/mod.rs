@@ -11,6 +11,7 @@ mod plugin;
 mod routes;
 mod sign_on;
 mod subsets;
+mod workloads;
 
 use crate::resource::{self, Resource};
 use crate::{Problem, embedded};
@@ -46,6 +47,7 @@ pub fn check(resources: &[Resource]) -> Vec<Problem> {
     }
     problems.extend(subsets::check(&overlay));
     problems.extend(claims::check(&overlay));
+    problems.extend(workloads::check(&overlay));
     problems
 }
 

@@ -155,7 +155,10 @@ impl Recipe<'_> {
                 ));
             }
         }
-        let gateways = self.overlay.resources.iter().filter(|r| r.is(NETWORKING, "Gateway"));
+        // The gateway that users sign in at; another one of the overlay may well serve plain HTTP.
+        let selector = self.policy.at("/spec/selector/matchLabels");
+        let here = |r: &&Resource| r.is(NETWORKING, "Gateway") && r.at("/spec/selector") == selector;
+        let gateways = self.overlay.resources.iter().filter(here);
         for server in gateways.flat_map(|gateway| gateway.list("/spec/servers")) {
             let tls = text(server, "/port/protocol") == "HTTPS";
             if !tls && server.pointer("/tls/httpsRedirect") != Some(&Value::Bool(true)) {

@@ -15,9 +15,10 @@ pub(crate) fn broken(overlay: &str, kind: &str, pointer: &str, value: Value) -> 
     let resource = resources.iter_mut().find(wanted).unwrap();
     let before = resource.value.clone();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let key = key.replace("~1", "/");
     match (resource.value.pointer_mut(parent), value) {
-        (Some(Value::Object(object)), Value::Null) => drop(object.remove(key)),
-        (Some(Value::Object(object)), value) => drop(object.insert(key.to_owned(), value)),
+        (Some(Value::Object(object)), Value::Null) => drop(object.remove(&key)),
+        (Some(Value::Object(object)), value) => drop(object.insert(key, value)),
         (Some(Value::Array(array)), Value::Null) => drop(array.remove(key.parse().unwrap())),
         (parent, _) => panic!("{overlay}: {kind} {pointer}: cannot change {parent:?}"),
     }
