@@ -108,7 +108,7 @@ pub fn read(configuration: &Configuration) -> Result<(), String> {
         "runtime-group" if *host == Host::Native => {
             runtime_group::Config::read(json.as_bytes()).map(|_| ()).map_err(|e| e.to_string())
         }
-        other => Err(format!("there is no filter {other:?}")),
+        other => Err(format!("unknown filter {other:?}")),
     }
 }
 
@@ -139,7 +139,7 @@ fn module_name(url: &str) -> Result<String, String> {
     let last = url.rsplit('/').next().unwrap_or_default();
     let name = last.split([':', '@']).next().unwrap_or_default();
     let name = name.strip_suffix(".wasm").unwrap_or(name).replace('_', "-");
-    if name.is_empty() { Err(format!("no module in the URL {url:?}")) } else { Ok(name) }
+    if name.is_empty() { Err(format!("the URL {url:?} does not name a module")) } else { Ok(name) }
 }
 
 fn string_value(config: &Value, pointer: &str) -> Result<String, String> {
@@ -147,7 +147,7 @@ fn string_value(config: &Value, pointer: &str) -> Result<String, String> {
     let value = any.get("value").and_then(Value::as_str);
     match (resource::text(any, "/@type"), value) {
         ("type.googleapis.com/google.protobuf.StringValue", Some(value)) => Ok(value.to_owned()),
-        _ => Err(format!("{pointer} is no StringValue with a text")),
+        _ => Err(format!("{pointer} is not a StringValue with a text")),
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(read("runtime-group", Host::Native, policy), Ok(()));
         let error = read("runtime-group", Host::Native, r#"{"keys":[]}"#).unwrap_err();
         assert!(error.contains("keys"), "{error}");
-        assert!(read("runtime-group", Host::Wasm, policy).unwrap_err().contains("no filter"));
-        assert!(read("kserve", Host::Wasm, "").unwrap_err().contains("no filter"));
+        assert!(read("runtime-group", Host::Wasm, policy).unwrap_err().contains("unknown filter"));
+        assert!(read("kserve", Host::Wasm, "").unwrap_err().contains("unknown filter"));
     }
 }

@@ -78,7 +78,10 @@ pub fn build(directory: &Path) -> Result<Vec<Resource>, Error> {
         let mut targets: Vec<&mut Resource> =
             resources.iter_mut().filter(|r| r.is(group, kind) && r.name() == name && here(r)).collect();
         if targets.is_empty() {
-            return Err(Error::content(&file, format!("a patch for {kind} {name}, which is not there")));
+            return Err(Error::content(
+                &file,
+                format!("a patch for {kind} {name}, which is not among the resources"),
+            ));
         }
         let operations: Vec<Operation> =
             serde_saphyr::from_str(&patch.patch).map_err(|error| Error::content(&file, error))?;
@@ -94,7 +97,7 @@ pub fn build(directory: &Path) -> Result<Vec<Resource>, Error> {
 /// kustomize loads files only from the directory of the kustomization or below.
 fn own_file(directory: &Path, name: &str) -> Result<Vec<Resource>, Error> {
     if name.split('/').any(|part| part == "..") {
-        return Err(Error::content(directory, format!("{name} is a file outside of the kustomization")));
+        return Err(Error::content(directory, format!("{name} is outside of the kustomization's directory")));
     }
     read(&directory.join(name))
 }
@@ -104,9 +107,9 @@ fn apply(document: &mut Value, operation: &Operation) -> Result<(), String> {
         Operation::Add { path, value } => (path, value, false),
         Operation::Replace { path, value } => (path, value, true),
     };
-    let (parent, key) = path.rsplit_once('/').ok_or_else(|| format!("{path:?} is no JSON pointer"))?;
+    let (parent, key) = path.rsplit_once('/').ok_or_else(|| format!("{path:?} is not a JSON pointer"))?;
     let parent: Option<&mut Map<String, Value>> = document.pointer_mut(parent).and_then(Value::as_object_mut);
-    let parent = parent.ok_or_else(|| format!("{path}: its parent is no object"))?;
+    let parent = parent.ok_or_else(|| format!("{path}: its parent is not an object"))?;
     if must_exist && !parent.contains_key(key) {
         return Err(format!("{path}: there is nothing to replace"));
     }
@@ -131,8 +134,8 @@ mod tests {
         assert_eq!(patched("/spec/hosts", "replace").unwrap(), json!({"spec": {"hosts": ["b"]}}));
         assert_eq!(patched("/spec/x", "add").unwrap(), json!({"spec": {"hosts": ["a"], "x": ["b"]}}));
         assert!(patched("/spec/x", "replace").unwrap_err().contains("nothing to replace"));
-        assert!(patched("/spex/x", "add").unwrap_err().contains("parent is no object"));
-        assert!(patched("spec", "add").unwrap_err().contains("no JSON pointer"));
+        assert!(patched("/spex/x", "add").unwrap_err().contains("parent is not an object"));
+        assert!(patched("spec", "add").unwrap_err().contains("not a JSON pointer"));
     }
 
     #[test]

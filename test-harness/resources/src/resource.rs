@@ -17,7 +17,7 @@ pub enum Error {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// A file is no YAML, or not of the expected form.
+    /// A file is not valid YAML, or not of the expected form.
     #[error("{}: {reason}", path.display())]
     Content {
         /// Which.
@@ -115,7 +115,7 @@ pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 /// Reads the resources of one file.
 ///
 /// # Errors
-/// If it cannot be read, is no YAML, has a key twice, or holds something that is no resource.
+/// If it cannot be read, is not valid YAML, has a key twice, or holds something other than a resource.
 pub fn read(path: &Path) -> Result<Vec<Resource>, Error> {
     let documents: Vec<Value> = yaml(path)?;
     let resource = |value| {
@@ -131,7 +131,7 @@ pub fn read(path: &Path) -> Result<Vec<Resource>, Error> {
 /// Reads the YAML documents of one file.
 ///
 /// # Errors
-/// If it cannot be read, is no YAML, has a key twice, or is not of type `T`.
+/// If it cannot be read, is not valid YAML, has a key twice, or is not of type `T`.
 pub fn yaml<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     serde_saphyr::from_multiple(&text).map_err(|error| Error::content(path, error))

@@ -62,7 +62,7 @@ impl Schemas {
         let knowing = self.releases.iter().filter_map(|(name, schemas)| Some((*name, schemas.get(&kind)?)));
         let knowing: Vec<_> = knowing.collect();
         if knowing.is_empty() {
-            return vec![Problem::new(resource, format!("there is no schema for {kind}"))];
+            return vec![Problem::new(resource, format!("unknown kind {kind}: there is no schema for it"))];
         }
         knowing.into_iter().flat_map(|(release, schema)| errors(release, schema, resource)).collect()
     }
@@ -228,12 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_without_a_schema_is_no_pass() {
+    fn a_kind_without_a_schema_does_not_pass() {
         let mut other = plugin(json!({}));
         other.value["kind"] = json!("WasmPlugins");
         assert_eq!(
             problems(&other),
-            ["WasmPlugins b/a: there is no schema for extensions.istio.io/v1alpha1 WasmPlugins"]
+            [
+                "WasmPlugins b/a: unknown kind extensions.istio.io/v1alpha1 WasmPlugins: there is no schema for it"
+            ]
         );
     }
 }

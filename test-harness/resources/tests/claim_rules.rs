@@ -23,7 +23,7 @@ fn points() -> Vec<Row> {
         ("gateway-wasm", PLUGIN, "/spec/phase", json!("AUTHN"), "before RequestAuthentication"),
         ("gateway-wasm", PLUGIN, "/spec/phase", json!("STATS"), "after authorisation"),
         ("gateway-wasm", PLUGIN, "/spec/phase", Value::Null, "after authorisation"),
-        ("gateway-wasm-builtin", PLUGIN, "/spec/phase", json!("AUTHZ"), "builtin is for AUTHN"),
+        ("gateway-wasm-builtin", PLUGIN, "/spec/phase", json!("AUTHZ"), "builtin, use AUTHN"),
         ("gateway-wasm-builtin", PLUGIN, "/spec/phase", json!("UNSPECIFIED_PHASE"), "after authorisation"),
         ("gateway-wasm", PLUGIN, "/spec/match", json!([{"ports": [{"number": 80}]}]), "on the others"),
         ("gateway-wasm", PLUGIN, "/spec/failStrategy", json!("FAIL_OPEN"), "must be FAIL_RELOAD"),
@@ -32,7 +32,7 @@ fn points() -> Vec<Row> {
             PLUGIN,
             "/spec/selector/matchLabels/istio",
             json!("ingressgateway"),
-            "there is none",
+            "has no RequestAuthentication for the same proxy",
         ),
         ("gateway-native", "EnvoyFilter", "/spec/priority", Value::Null, "IST0151"),
         (
@@ -47,7 +47,7 @@ fn points() -> Vec<Row> {
             "EnvoyFilter/claim-headers-at-the-waypoint",
             "/spec/configPatches/0/match/listener/name",
             Value::Null,
-            "no listener main_internal",
+            "not name the listener main_internal",
         ),
     ]
 }
@@ -57,9 +57,15 @@ fn verifiers() -> Vec<Row> {
     let at = |pointer: &str| -> &'static str { Box::leak(format!("{rule}{pointer}").into_boxed_str()) };
     let written = json!([{"header": "User-Class", "claim": "user_type"}]);
     vec![
-        ("gateway-wasm", GATEWAY_TOKENS, at("/audiences"), Value::Null, "tokens for anyone"),
+        ("gateway-wasm", GATEWAY_TOKENS, at("/audiences"), Value::Null, "any other application"),
         ("gateway-wasm", GATEWAY_TOKENS, at("/outputClaimToHeaders"), written, "writes User-Class, which"),
-        ("gateway-wasm", GATEWAY_TOKENS, at("/outputPayloadToHeader"), json!("x-p"), "reads claims in \"\""),
+        (
+            "gateway-wasm",
+            GATEWAY_TOKENS,
+            at("/outputPayloadToHeader"),
+            json!("x-p"),
+            "reads claims from the header \"\"",
+        ),
         ("gateway-native", GATEWAY_TOKENS, at("/outputPayloadToHeader"), Value::Null, "writes them to \"\""),
         (
             "gateway-wasm-builtin",
@@ -73,7 +79,7 @@ fn verifiers() -> Vec<Row> {
             PLUGIN,
             "/spec/pluginConfig/issuers/0/cluster",
             json!("idp"),
-            "no cluster of Istio's",
+            "not the name of an Istio cluster",
         ),
         (
             "gateway-wasm-builtin",
@@ -87,12 +93,24 @@ fn verifiers() -> Vec<Row> {
             "DestinationRule",
             "/spec/trafficPolicy/tls/caCertificates",
             Value::Null,
-            "from whoever answers",
+            "from an unverified server",
         ),
-        ("forwarded-token", GATEWAY_TOKENS, at("/forwardOriginalToken"), Value::Null, "takes off the token"),
+        ("forwarded-token", GATEWAY_TOKENS, at("/forwardOriginalToken"), Value::Null, "removes the token"),
         ("forwarded-token", PLUGIN, "/spec/pluginConfig/strip", json!(["authorization"]), "at the waypoint"),
-        ("forwarded-token-native", GATEWAY_TOKENS, at("/forwardOriginalToken"), json!(false), "takes off"),
-        ("forwarded-token", WAYPOINT_TOKENS, "/metadata/namespace", json!("istio-system"), "there is none"),
+        (
+            "forwarded-token-native",
+            GATEWAY_TOKENS,
+            at("/forwardOriginalToken"),
+            json!(false),
+            "removes the token",
+        ),
+        (
+            "forwarded-token",
+            WAYPOINT_TOKENS,
+            "/metadata/namespace",
+            json!("istio-system"),
+            "has no RequestAuthentication for the same proxy",
+        ),
     ]
 }
 
@@ -108,31 +126,49 @@ fn beliefs() -> Vec<Row> {
             json!("gold"),
             "user_class: gold, which claim-headers never sets",
         ),
-        ("forwarded-header", STRANGERS, "/spec/action", json!("ALLOW"), "nobody refuses user_class from"),
-        ("forwarded-header", STRANGERS, "/spec/rules/1", Value::Null, "nobody refuses user-class from"),
-        ("forwarded-header", STRANGERS, at("/notPrincipals"), json!(["*"]), "nobody refuses user_class"),
-        ("forwarded-header", STRANGERS, at("/namespaces"), json!(["default"]), "nobody refuses user_class"),
-        ("forwarded-header", STRANGERS, "/spec/rules/0/when/0/values", json!(["premium"]), "nobody refuses"),
+        ("forwarded-header", STRANGERS, "/spec/action", json!("ALLOW"), "rejects user_class from"),
+        ("forwarded-header", STRANGERS, "/spec/rules/1", Value::Null, "rejects user-class from"),
+        ("forwarded-header", STRANGERS, at("/notPrincipals"), json!(["*"]), "rejects user_class"),
+        ("forwarded-header", STRANGERS, at("/namespaces"), json!(["default"]), "rejects user_class"),
+        (
+            "forwarded-header",
+            STRANGERS,
+            "/spec/rules/0/when/0/values",
+            json!(["premium"]),
+            "no DENY policy rejects",
+        ),
         (
             "forwarded-header",
             STRANGERS,
             "/spec/rules/0/to",
             json!([{"operation": {"methods": ["POST"]}}]),
-            "nobody refuses",
+            "no DENY policy rejects",
         ),
-        ("forwarded-header", STRANGERS, "/spec/targetRefs/0/kind", json!("Pod"), "nobody refuses user_class"),
-        ("forwarded-header", BACKEND, "/spec/rules/0/from", Value::Null, "anyone may tell those"),
+        ("forwarded-header", STRANGERS, "/spec/targetRefs/0/kind", json!("Pod"), "rejects user_class"),
+        ("forwarded-header", BACKEND, "/spec/rules/0/from", Value::Null, "limits who may call those"),
         (
             "forwarded-header",
             BACKEND,
             at("/principals"),
             json!([gateway, "cluster.local/ns/default/sa/default"]),
-            "anyone may tell those",
+            "limits who may call those",
         ),
-        ("forwarded-header-native", BACKEND, at("/principals"), json!([gateway]), "anyone may tell those"),
-        ("forwarded-header", PODS, "/spec/selector", Value::Null, "goes past it"),
-        ("forwarded-token", PODS, at("/principals/0"), Value::Null, "goes past it"),
-        ("forwarded-token", "Gateway/waypoint", "/metadata/name", json!("way-point"), "goes past it"),
+        (
+            "forwarded-header-native",
+            BACKEND,
+            at("/principals"),
+            json!([gateway]),
+            "limits who may call those",
+        ),
+        ("forwarded-header", PODS, "/spec/selector", Value::Null, "can go past the waypoint"),
+        ("forwarded-token", PODS, at("/principals/0"), Value::Null, "can go past the waypoint"),
+        (
+            "forwarded-token",
+            "Gateway/waypoint",
+            "/metadata/name",
+            json!("way-point"),
+            "can go past the waypoint",
+        ),
     ]
 }
 
@@ -178,7 +214,7 @@ fn claims_come_before_what_goes_by_headers() {
     for name in ["dynamic-subset", "kserve-transcoder"] {
         let plugin = early.iter_mut().find(|r| r.kind() == "WasmPlugin" && r.name() == name).unwrap();
         plugin.value["spec"]["phase"] = json!("AUTHN");
-        says(&early, &format!("{name} comes before claim-headers"), name);
+        says(&early, &format!("{name} runs before claim-headers"), name);
     }
 
     let native = |priority: i64| {
@@ -196,9 +232,9 @@ fn claims_come_before_what_goes_by_headers() {
         resources
     };
     assert_eq!(rules::check(&native(1)), []);
-    says(&native(7), "dynamic-subset comes before claim-headers", "7");
-    says(&native(11), "kserve-transcoder comes before claim-headers", "11");
-    says(&native(5), "which comes first is chance", "5");
+    says(&native(7), "dynamic-subset runs before claim-headers", "7");
+    says(&native(11), "kserve-transcoder runs before claim-headers", "11");
+    says(&native(5), "their order is undefined", "5");
 }
 
 #[test]
@@ -223,7 +259,7 @@ fn a_policy_that_would_believe_a_client_is_seen() {
     let gateway =
         json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "ai-app-gateway"}]);
     let native = policy("claim-headers/overlays/gateway-native", json!({"targetRefs": gateway}));
-    says(&native, "asks for user-class before", "natively");
+    says(&native, "reads user-class before", "natively");
     // In wasm, the filter comes before authorisation.
     let selector = json!({"selector": {"matchLabels": {"istio": "api-ingressgateway"}}});
     assert_eq!(rules::check(&policy("claim-headers/overlays/gateway-wasm", selector)), []);
@@ -234,7 +270,7 @@ fn two_verifiers_of_which_one_gets_no_token_are_seen() {
     let mut resources = overlay("claim-headers/overlays/gateway-wasm-builtin");
     let tokens = overlay("claim-headers/overlays/gateway-wasm");
     resources.extend(tokens.into_iter().filter(|r| r.kind() == "RequestAuthentication"));
-    says(&resources, "takes off the token that RequestAuthentication istio-system/idp-at-the-gateway", "");
+    says(&resources, "removes the token that RequestAuthentication istio-system/idp-at-the-gateway", "");
 }
 
 #[test]
@@ -243,7 +279,7 @@ fn the_gateway_of_the_gateway_api_must_be_believed_under_its_own_name() {
     let charts = overlay("claim-headers/overlays/forwarded-header");
     resources.retain(|r| !charts.iter().any(|c| c.id() == r.id() && r.kind() == "AuthorizationPolicy"));
     resources.extend(charts.into_iter().filter(|r| r.kind() == "AuthorizationPolicy"));
-    says(&resources, "does not believe the gateway /ns/apsara-demo/sa/ai-app-gateway-istio", "");
+    says(&resources, "does not trust the gateway /ns/apsara-demo/sa/ai-app-gateway-istio", "");
 }
 
 /// The overlay `sign-on` and the mesh's configuration, with one change in one of them.
@@ -282,33 +318,53 @@ fn a_login_that_does_not_hold_is_seen() {
     let env = "/spec/template/spec/containers/0/env/2";
     let needed = "AuthorizationPolicy/a-verified-token-is-needed";
     let rows = [
-        ("AuthorizationPolicy/users-sign-in", "/spec/provider/name".into(), json!("other"), "no ext_authz"),
-        ("MeshConfig", provider("failOpen"), json!(true), "lets everyone in"),
+        (
+            "AuthorizationPolicy/users-sign-in",
+            "/spec/provider/name".into(),
+            json!("other"),
+            "no such ext_authz",
+        ),
+        ("MeshConfig", provider("failOpen"), json!(true), "lets every request in"),
         ("MeshConfig", provider("port"), json!(4181), "does not have the provider's port"),
-        ("MeshConfig", provider("service"), json!("oauth2-proxy"), "no full name"),
-        ("MeshConfig", provider("headersToUpstreamOnAllow"), json!([]), "OnAllow lacks authorization"),
-        ("MeshConfig", provider("headersToDownstreamOnDeny/1"), Value::Null, "OnDeny lacks location"),
-        ("MeshConfig", provider("includeRequestHeadersInCheck/2"), Value::Null, "InCheck lacks cookie"),
+        ("MeshConfig", provider("service"), json!("oauth2-proxy"), "not the full name"),
+        ("MeshConfig", provider("headersToUpstreamOnAllow"), json!([]), "OnAllow must contain authorization"),
+        ("MeshConfig", provider("headersToDownstreamOnDeny/1"), Value::Null, "OnDeny must contain location"),
+        (
+            "MeshConfig",
+            provider("includeRequestHeadersInCheck/2"),
+            Value::Null,
+            "InCheck must contain cookie",
+        ),
         ("Service", "/metadata/namespace".into(), json!("default"), "is not in this overlay"),
         ("Service", "/spec/selector/app".into(), json!("other"), "selects no Deployment"),
-        ("Deployment", env.into(), Value::Null, "has no OAUTH2_PROXY_COOKIE_SECRET"),
+        ("Deployment", env.into(), Value::Null, "has no variable OAUTH2_PROXY_COOKIE_SECRET"),
         ("ConfigMap", "/metadata/name".into(), json!("other"), "has no ConfigMap"),
-        ("ConfigMap", option("REVERSE_PROXY"), json!("true"), "write x-forwarded-* themselves"),
+        ("ConfigMap", option("REVERSE_PROXY"), json!("true"), "the x-forwarded-* headers that clients send"),
         ("ConfigMap", option("INSECURE_OIDC_SKIP_NONCE"), Value::Null, "of another login"),
-        ("ConfigMap", option("CODE_CHALLENGE_METHOD"), Value::Null, "a code that was caught"),
-        ("ConfigMap", option("UPSTREAMS"), json!("static://202"), "takes 200 for yes"),
-        ("ConfigMap", option("SKIP_PROVIDER_BUTTON"), Value::Null, "answered with 200"),
+        ("ConfigMap", option("CODE_CHALLENGE_METHOD"), Value::Null, "an intercepted code"),
+        ("ConfigMap", option("UPSTREAMS"), json!("static://202"), "takes only 200"),
+        ("ConfigMap", option("SKIP_PROVIDER_BUTTON"), Value::Null, "comes with status 200"),
         ("ConfigMap", option("SKIP_AUTH_ROUTES"), json!("^/public"), "past the login"),
         ("ConfigMap", option("WHITELIST_DOMAINS"), json!("*"), "to other sites"),
-        ("ConfigMap", option("CLIENT_SECRET"), json!("s3cret"), "belongs in a Secret"),
+        ("ConfigMap", option("CLIENT_SECRET"), json!("s3cret"), "move it to a Secret"),
         ("ConfigMap", option("OIDC_ISSUER_URL"), json!("https://other.example"), "no RequestAuthentication"),
-        ("ConfigMap", option("COOKIE_NAME"), json!("session"), "not for one host"),
-        ("ConfigMap", option("COOKIE_DOMAINS"), json!("example.com"), "not for one host"),
-        ("WasmPlugin", "/spec/pluginConfig/strip_cookies/0".into(), Value::Null, "\"__Host-session\" goes"),
-        ("WasmPlugin", "/spec/pluginConfig/strip_cookies".into(), Value::Null, "_csrf\" goes upstream"),
+        ("ConfigMap", option("COOKIE_NAME"), json!("session"), "not limited to one host"),
+        ("ConfigMap", option("COOKIE_DOMAINS"), json!("example.com"), "not limited to one host"),
+        (
+            "WasmPlugin",
+            "/spec/pluginConfig/strip_cookies/0".into(),
+            Value::Null,
+            "\"__Host-session\" is sent",
+        ),
+        ("WasmPlugin", "/spec/pluginConfig/strip_cookies".into(), Value::Null, "_csrf\" is sent upstream"),
         ("Gateway", "/spec/servers/1/tls".into(), Value::Null, "serves plain HTTP"),
-        (needed, "/spec/action".into(), json!("AUDIT"), "was let through all the same"),
-        (needed, "/spec/rules/0/to".into(), json!([{"operation": {"ports": ["80"]}}]), "let through all"),
+        (needed, "/spec/action".into(), json!("AUDIT"), "lets through without a session"),
+        (
+            needed,
+            "/spec/rules/0/to".into(),
+            json!([{"operation": {"ports": ["80"]}}]),
+            "lets through without",
+        ),
     ];
     for (kind, pointer, value, reason) in rows {
         let reasons = sign_on(kind, &pointer, value.clone());

@@ -51,7 +51,13 @@ fn rows() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
             "CLIENT at a waypoint never",
         ),
         row("waypoint-wasm", "WasmPlugin", "/spec/selector", json!({}), "a selector and targetRefs"),
-        row("waypoint-wasm", "WasmPlugin", "/spec/targetRefs/0/kind", json!("Pod"), "which nothing matches"),
+        row(
+            "waypoint-wasm",
+            "WasmPlugin",
+            "/spec/targetRefs/0/kind",
+            json!("Pod"),
+            "Istio ignores such a target",
+        ),
         row(
             "waypoint-wasm",
             "WasmPlugin",
@@ -77,11 +83,17 @@ fn rows() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
         ),
         patch("waypoint-wasm-hold", 0, "/match/context", json!("WAYPOINT"), "only SIDECAR_INBOUND"),
         patch("waypoint-native", 0, "/match/context", json!("SIDECAR_OUTBOUND"), "only SIDECAR_INBOUND"),
-        patch("gateway-native", 0, "/match/context", json!("ANY"), "at a gateway it is GATEWAY"),
-        patch("waypoint-native", 0, "/match/listener/name", Value::Null, "no listener main_internal"),
-        patch("waypoint-native", 0, &format!("{chain}/name"), Value::Null, "names no filter chain"),
+        patch("gateway-native", 0, "/match/context", json!("ANY"), "at a gateway only GATEWAY"),
+        patch(
+            "waypoint-native",
+            0,
+            "/match/listener/name",
+            Value::Null,
+            "not name the listener main_internal",
+        ),
+        patch("waypoint-native", 0, &format!("{chain}/name"), Value::Null, "not name a filter chain"),
         patch("waypoint-native", 0, "/match/listener/portNumber", json!(8033), "portNumber at a waypoint"),
-        patch("gateway-native", 0, "/match/listener/portNumber", Value::Null, "names no port"),
+        patch("gateway-native", 0, "/match/listener/portNumber", Value::Null, "not name a port"),
         patch(
             "gateway-native",
             0,
@@ -109,9 +121,15 @@ fn rows() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
             0,
             &format!("{wasm}/allow_on_headers_stop_iteration"),
             json!(false),
-            "go together",
+            "must be set together",
         ),
-        patch("gateway-wasm-hold", 0, &format!("{wasm}/configuration/value"), json!("{}"), "go together"),
+        patch(
+            "gateway-wasm-hold",
+            0,
+            &format!("{wasm}/configuration/value"),
+            json!("{}"),
+            "must be set together",
+        ),
         patch("gateway-wasm-hold", 0, &format!("{wasm}/root_id"), Value::Null, "a root_id of its own"),
         patch(
             "gateway-wasm-hold",
@@ -166,7 +184,7 @@ fn rows() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
             Value::Null,
             "no route for /inference.",
         ),
-        row("gateway-wasm", "VirtualService", "/spec/http/0/match/0", Value::Null, "no route for /v2,"),
+        row("gateway-wasm", "VirtualService", "/spec/http/0/match/0", Value::Null, "no route for /v2:"),
         row("gateway-wasm", "VirtualService", "/spec/http/0/match/1", Value::Null, "no route for /v2/models"),
         row(
             "gateway-native",
@@ -252,9 +270,15 @@ fn rows() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
             "VirtualService",
             "/spec/http/0/route/0/destination/host",
             json!("modelmesh-serving"),
-            "is no full name",
+            "is not the full name",
         ),
-        row("gateway-wasm-model-routes", "DestinationRule", SUBSETS, json!("triton-2.x"), "is no DNS label"),
+        row(
+            "gateway-wasm-model-routes",
+            "DestinationRule",
+            SUBSETS,
+            json!("triton-2.x"),
+            "is not a DNS label",
+        ),
         row(
             "gateway-wasm-model-routes",
             "DestinationRule",
@@ -275,7 +299,7 @@ fn rows() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
             "AuthorizationPolicy",
             "/spec/targetRefs",
             Value::Null,
-            "to every proxy but waypoints",
+            "to every proxy except waypoints",
         ),
     ]
 }
@@ -294,8 +318,12 @@ fn each_mistake_is_seen_and_said() {
 fn a_proxy_that_would_not_find_the_module_is_seen() {
     let cases = [
         ("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", "SEARCH_PATH", "istio-proxy has no ENVOY_DYNAMIC"),
-        ("value: /modules", "value: /elsewhere", "nothing is mounted in istio-proxy at /elsewhere"),
-        ("volumes:\n      - name: inference-filters", "volumes:\n      - name: other", "there is no volume"),
+        ("value: /modules", "value: /elsewhere", "istio-proxy has no mount at /elsewhere"),
+        (
+            "volumes:\n      - name: inference-filters",
+            "volumes:\n      - name: other",
+            "the volume inference-filters is missing",
+        ),
         (
             "[cp, /libinference_filters.so, /modules/]",
             "[cp, /other.so, /modules/]",
@@ -324,7 +352,7 @@ fn a_native_filter_must_name_its_gateway() {
     let filter = resources.iter_mut().find(|r| r.kind() == "EnvoyFilter").unwrap();
     filter.value["spec"]["workloadSelector"] = json!({"labels": {"istio": "ingressgateway"}});
     let reasons: Vec<_> = rules::check(&resources).iter().map(ToString::to_string).collect();
-    assert!(reasons.iter().any(|r| r.contains("names no Gateway by targetRefs")), "{reasons:#?}");
+    assert!(reasons.iter().any(|r| r.contains("does not name a Gateway in targetRefs")), "{reasons:#?}");
 }
 
 #[test]

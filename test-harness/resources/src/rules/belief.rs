@@ -9,8 +9,8 @@ use super::{GATEWAY_API, Overlay, Place, subsets};
 use crate::Problem;
 use crate::resource::{Resource, items, text};
 
-/// Either a filter at the waypoint sets the header, or a policy there names those who may send it; then nobody else may
-/// talk to these. In both shapes nobody goes past the waypoint.
+/// Either a filter at the waypoint sets the header, or a policy there names the callers that may send it, and only callers
+/// that these trust may talk to them. In both shapes callers cannot go past the waypoint.
 pub(super) fn check(overlay: &Overlay<'_>, instances: &[Instance<'_>]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (routes, header, value) in subsets::matched_headers(overlay) {
@@ -64,7 +64,7 @@ fn past_the_waypoint(overlay: &Overlay<'_>, routes: &Resource) -> Option<Problem
         !callers.is_empty() && callers.iter().all(|c| identities.iter().any(|i| c.ends_with(i.as_str())))
     };
     let closed = overlay.resources.iter().any(|policy| allows_at_pods(policy) && only(&policy));
-    let reason = "no policy lets the waypoint alone through to the pods: who knows an address goes past it";
+    let reason = "no policy at the pods admits only the waypoint: callers that know a pod's address can go past the waypoint";
     (!closed).then(|| Problem::new(routes, reason))
 }
 
@@ -92,7 +92,8 @@ fn strangers(
             }
         }
         if !refused {
-            let reason = format!("goes by {header}, and nobody refuses {spelling} from strangers");
+            let reason =
+                format!("routes by {header}, but no DENY policy rejects {spelling} from other callers");
             problems.push(Problem::new(routes, reason));
         }
     }
@@ -102,14 +103,14 @@ fn strangers(
     };
     if !overlay.resources.iter().any(|policy| allows_at_pods(policy) && listens(&policy)) {
         let reason =
-            format!("believes {header} from {believed:?}, and anyone may tell those what to pass on");
+            format!("trusts {header} from {believed:?}, but no policy limits who may call those workloads");
         problems.push(Problem::new(routes, reason));
     }
     for gateway in overlay.resources.iter().filter(|r| r.is(GATEWAY_API, "Gateway")) {
         let (class, name) = (gateway.text("/spec/gatewayClassName"), gateway.name());
         let identity = format!("/ns/{}/sa/{name}-{class}", gateway.namespace());
         if class == "istio" && !believed.iter().any(|principal| principal.ends_with(&identity)) {
-            problems.push(Problem::new(routes, format!("does not believe the gateway {identity}")));
+            problems.push(Problem::new(routes, format!("does not trust the gateway {identity}")));
         }
     }
     problems

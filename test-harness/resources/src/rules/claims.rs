@@ -81,21 +81,20 @@ fn point(instance: &Instance<'_>) -> Vec<Problem> {
     let reason = match (instance.builtin(), plugin.text("/spec/phase")) {
         (false, "AUTHZ") | (true, "AUTHN") => None,
         (false, "AUTHN") => {
-            Some("phase AUTHN comes before RequestAuthentication: there are never any claims")
+            Some("phase AUTHN runs before RequestAuthentication, so there are never any claims: use AUTHZ")
         }
         (true, "AUTHZ") => Some(
-            "phase AUTHZ comes after RequestAuthentication, which may take the token off: builtin is for AUTHN",
+            "phase AUTHZ runs after RequestAuthentication, which may remove the token: with source builtin, use AUTHN",
         ),
         _ => Some(
-            "this phase comes after authorisation: an AuthorizationPolicy would believe a client's own header",
+            "this phase runs after authorisation, so an AuthorizationPolicy would trust a client's own header: use AUTHZ, or AUTHN with source builtin",
         ),
     };
     problems.extend(reason.map(|reason| instance.wrong(reason)));
     if plugin.list("/spec/match").iter().any(|one| one.get("ports").is_some()) {
-        problems.push(
-            instance
-                .wrong("is for some ports only: on the others, clients' own headers would not be taken off"),
-        );
+        problems.push(instance.wrong(
+            "match.ports limits it to some ports: on the others, clients' own headers would not be removed",
+        ));
     }
     problems
 }
@@ -107,20 +106,22 @@ fn verifier(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
     if instance.builtin() {
         for issuer in items(&instance.config, "/issuers") {
             if items(issuer, "/audiences").is_empty() {
-                problems.push(instance.wrong("an issuer without audiences: tokens for anyone are believed"));
+                problems.push(instance.wrong(
+                    "an issuer without audiences: tokens issued for any other application are accepted",
+                ));
             }
             problems.extend(keys(overlay, issuer).map(|reason| instance.wrong(reason)));
         }
         if let Some(other) = authentications.first().filter(|_| instance.strips("authorization")) {
             problems.push(
-                instance.wrong(format!("takes off the token that {}, which comes later, is for", other.id())),
+                instance.wrong(format!("removes the token that {}, which runs later, verifies", other.id())),
             );
         }
         return problems;
     }
     if authentications.is_empty() {
         problems.push(
-            instance.wrong("maps what RequestAuthentication verified, and there is none for this proxy here"),
+            instance.wrong("maps claims that RequestAuthentication verifies, but this overlay has no RequestAuthentication for the same proxy"),
         );
     }
     let payload = text(&instance.config, "/metadata/payload_header");
@@ -129,20 +130,20 @@ fn verifier(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
             if items(rule, "/audiences").is_empty() {
                 problems.push(Problem::new(
                     authentication,
-                    "a rule without audiences: tokens for anyone are believed",
+                    "a rule without audiences: tokens issued for any other application are accepted",
                 ));
             }
             let passed_on = text(rule, "/outputPayloadToHeader");
             if passed_on != payload {
                 problems.push(instance.wrong(format!(
-                    "reads claims in {payload:?}, and {} writes them to {passed_on:?}",
+                    "reads claims from the header {payload:?}, but {} writes them to {passed_on:?}",
                     authentication.id()
                 )));
             }
             for claim in items(rule, "/outputClaimToHeaders") {
                 let header = text(claim, "/header");
                 if instance.headers().any(|mapped| same(mapped, header)) {
-                    let reason = format!("writes {header}, which {} writes, too", instance.resource.id());
+                    let reason = format!("writes {header}, which {} writes as well", instance.resource.id());
                     problems.push(Problem::new(authentication, reason));
                 }
             }
@@ -156,7 +157,9 @@ fn keys(overlay: &Overlay<'_>, issuer: &Value) -> Option<String> {
     let cluster = issuer.get("cluster").and_then(Value::as_str)?;
     let parts: Vec<&str> = cluster.split('|').collect();
     let ["outbound", port, "", host] = parts[..] else {
-        return Some(format!("{cluster:?} is no cluster of Istio's: outbound|PORT||HOST"));
+        return Some(format!(
+            "{cluster:?} is not the name of an Istio cluster: expected outbound|PORT||HOST"
+        ));
     };
     let of_host = |kind: &str, pointer: &str| {
         let names = |r: &Resource| r.text(pointer) == host || r.list(pointer).iter().any(|name| name == host);
@@ -167,14 +170,16 @@ fn keys(overlay: &Overlay<'_>, issuer: &Value) -> Option<String> {
     let named =
         port.parse::<u64>().is_ok_and(|port| ports.iter().any(|p| p.get("number") == Some(&port.into())));
     if !named {
-        return Some(format!("no ServiceEntry has {host} with the port {port}, so there is no {cluster}"));
+        return Some(format!(
+            "no ServiceEntry has {host} with the port {port}, so the cluster {cluster} does not exist"
+        ));
     }
     let tls = |field: &str| {
         of_host("DestinationRule", "/spec/host")
             .map_or("", |r| r.text(&format!("/spec/trafficPolicy/tls/{field}")))
     };
     let checked = tls("mode") == "SIMPLE" && tls("sni") == host && !tls("caCertificates").is_empty();
-    (!checked).then(|| format!("keys of {host} are fetched from whoever answers: no DestinationRule asks for TLS, with sni and caCertificates"))
+    (!checked).then(|| format!("keys of {host} are fetched from an unverified server: add a DestinationRule with TLS mode SIMPLE, sni and caCertificates"))
 }
 
 /// What acts upon headers comes after the filter that sets them.
@@ -188,12 +193,12 @@ fn order(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
         if step.place == here[own].place && step.resource != here[own].resource {
             problems.push(Problem::new(
                 step.resource,
-                format!("has the priority of {}: which comes first is chance", instance.resource.id()),
+                format!("has the same priority as {}: their order is undefined", instance.resource.id()),
             ));
         } else if index < own {
             problems.push(Problem::new(
                 step.resource,
-                format!("{name} comes before claim-headers: it would act upon clients' own headers"),
+                format!("{name} runs before claim-headers: it would act on clients' own headers"),
             ));
         }
     }
@@ -211,7 +216,7 @@ fn policies(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
         let read = rules.filter_map(|when| header_of(text(when, "/key")));
         for header in read.filter(|header| instance.headers().any(|mapped| same(mapped, header))) {
             let reason = format!(
-                "asks for {header} before {} has taken off a client's own: ask for request.auth.claims",
+                "reads {header} before {} has removed a client's own copy: use request.auth.claims instead",
                 instance.resource.id()
             );
             problems.push(Problem::new(policy, reason));
@@ -234,13 +239,13 @@ fn kept_tokens(overlay: &Overlay<'_>, instances: &[Instance<'_>]) -> Vec<Problem
     let mut problems = Vec::new();
     for instance in instances.iter().filter(|instance| at_gateway(&instance.proxy)) {
         if instance.strips("authorization") {
-            problems.push(instance.wrong("takes off the token that the filter at the waypoint verifies"));
+            problems.push(instance.wrong("removes the token that the filter at the waypoint verifies"));
         }
         for authentication in at(overlay, "RequestAuthentication", instance) {
             let kept = |rule: &Value| rule.get("forwardOriginalToken") == Some(&Value::Bool(true));
             if !authentication.list("/spec/jwtRules").iter().all(kept) {
                 let reason =
-                    "takes off the token that the filter at the waypoint needs: forwardOriginalToken";
+                    "removes the token that the filter at the waypoint needs: set forwardOriginalToken";
                 problems.push(Problem::new(authentication, reason));
             }
         }

@@ -14,7 +14,10 @@ const ROUTER: &str = "envoy.filters.http.router";
 pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
     let mut wrong = Vec::new();
     if filter.at("/spec/priority").is_none() {
-        wrong.push("has no priority: its INSERT_BEFORE depends on the order of creation (IST0151)".into());
+        wrong.push(
+            "has no priority: the position of INSERT_BEFORE depends on the order of creation (IST0151)"
+                .into(),
+        );
     }
     if filter.list("/spec/targetRefs").iter().any(|r| text(r, "/kind") == "Service") {
         wrong.push(
@@ -49,7 +52,7 @@ fn context(place: Place, patch: &Value) -> Option<String> {
             Some(format!("context {context:?}: at a waypoint only SIDECAR_INBOUND applies"))
         }
         Place::Gateway if context != "GATEWAY" => {
-            Some(format!("context {context:?}: at a gateway it is GATEWAY"))
+            Some(format!("context {context:?}: at a gateway only GATEWAY applies"))
         }
         _ => None,
     }
@@ -68,16 +71,21 @@ fn http_filter(place: Place, patch: &Value) -> Vec<String> {
     match place {
         Place::Waypoint => {
             if text(patch, "/match/listener/name") != "main_internal" {
-                wrong.push("names no listener main_internal: it would also land in connect_terminate".into());
+                wrong.push("does not name the listener main_internal: it would be added to connect_terminate as well".into());
             }
             if !chain("/name").starts_with("inbound-vip|") {
-                wrong.push("names no filter chain inbound-vip|...: it would also land in direct-http".into());
+                wrong.push(
+                    "does not name a filter chain inbound-vip|...: it would be added to direct-http as well"
+                        .into(),
+                );
             }
             if port.is_some() {
                 wrong.push("portNumber at a waypoint never matches".into());
             }
         }
-        Place::Gateway if port.is_none() => wrong.push("names no port: it would land on every port".into()),
+        Place::Gateway if port.is_none() => {
+            wrong.push("does not name a port: it would be added on every port".into())
+        }
         Place::Gateway => {}
     }
     wrong
@@ -88,16 +96,16 @@ fn cluster(place: Place, patch: &Value) -> Option<String> {
     let name = text(patch, "/patch/value/name");
     let prefix = if place == Place::Gateway { "outbound|" } else { "inbound-vip|" };
     match (text(patch, "/patch/operation"), place) {
-        ("ADD", _) if !name.starts_with(prefix) => {
-            Some(format!("adds the cluster {name:?}, which no route here names: it must begin with {prefix}"))
-        }
+        ("ADD", _) if !name.starts_with(prefix) => Some(format!(
+            "adds the cluster {name:?}, which no route here can name: the name must begin with {prefix}"
+        )),
         ("ADD", _) => None,
         ("MERGE", Place::Gateway) if text(patch, "/match/cluster/name").is_empty() => {
-            Some("changes a cluster without its name: it would change every cluster".into())
+            Some("changes a cluster without naming it: every cluster would be changed".into())
         }
         ("MERGE", Place::Gateway) => None,
         (other, _) => Some(format!(
-            "{other} on a cluster: at a waypoint only ADD applies, at a gateway ADD or MERGE is meant"
+            "{other} on a cluster: at a waypoint only ADD applies; at a gateway use ADD or MERGE"
         )),
     }
 }
@@ -115,7 +123,7 @@ fn discovery(filter: &Resource) -> Vec<String> {
     let one_sided = given.symmetric_difference(&asked);
     one_sided
         .map(|name| {
-            format!("{name:?} is not both configured and discovered: the listener would wait for ever")
+            format!("{name:?} is not both configured and discovered: the listener would wait forever")
         })
         .collect()
 }
@@ -129,7 +137,7 @@ fn flag(filter: &Resource, fragment: Fragment<'_>) -> Vec<String> {
     let key = serde_json::from_str::<Value>(key)
         .is_ok_and(|json| json["hold_response_headers"] == true || json["hold_request_headers"] == true);
     if flag != key {
-        wrong.push("allow_on_headers_stop_iteration and hold_response_headers or hold_request_headers go together: with the key alone exchanges hang".into());
+        wrong.push("allow_on_headers_stop_iteration and hold_response_headers or hold_request_headers must be set together: with the key alone, exchanges hang".into());
     }
     if flag && (text(config, "/name").is_empty() || text(config, "/root_id").is_empty()) {
         wrong.push("a flagged plugin needs a name and a root_id of its own: on Envoy 1.38 the flag is shared otherwise".into());

@@ -35,7 +35,7 @@ pub fn loading(value: &Value, found: &mut usize) -> Vec<String> {
 fn wasm(config: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     if text(config, "/failure_policy") != "FAIL_RELOAD" {
-        wrong.push("failure_policy must be FAIL_RELOAD: FAIL_CLOSED answers 503 until a restart once a VM is dead, FAIL_OPEN serves without the filter".to_owned());
+        wrong.push("failure_policy must be FAIL_RELOAD: after a VM has died, FAIL_CLOSED answers 503 until a restart, and FAIL_OPEN serves without the filter".to_owned());
     }
     if config.pointer("/fail_open") == Some(&Value::Bool(true)) {
         wrong.push("fail_open serves without the filter".to_owned());
@@ -46,11 +46,12 @@ fn wasm(config: &Value) -> Vec<String> {
 fn native(module: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     if module.pointer("/do_not_close") != Some(&Value::Bool(true)) {
-        wrong.push("do_not_close must be true: Envoy would unload code that is still to run".to_owned());
+        wrong
+            .push("do_not_close must be true: otherwise Envoy unloads code that still has to run".to_owned());
     }
     let refuses = module.pointer("/nack_on_cache_miss") == Some(&Value::Bool(true));
     if module.pointer("/module/remote").is_some() && !refuses {
-        wrong.push("a remote module needs nack_on_cache_miss: while it is not there, Envoy serves without the filter".to_owned());
+        wrong.push("a remote module needs nack_on_cache_miss: until it has been fetched, Envoy serves without the filter".to_owned());
     }
     wrong
 }

@@ -80,7 +80,7 @@ impl<'a> Overlay<'a> {
         let selector = resource.at("/spec/selector").or_else(|| resource.at("/spec/workloadSelector"));
         match (references, selector) {
             ([], None) => {
-                Err("has neither a selector nor targetRefs: it would apply to every proxy but waypoints"
+                Err("has neither a selector nor targetRefs: it would apply to every proxy except waypoints"
                     .into())
             }
             ([], Some(_)) => Ok(Place::Gateway),
@@ -110,7 +110,7 @@ impl<'a> Overlay<'a> {
                 let waypoint = gateway.text("/spec/gatewayClassName") == "istio-waypoint";
                 Ok(if waypoint { Place::Waypoint } else { Place::Gateway })
             }
-            _ => Err(format!("targets {group}/{kind}, which nothing matches")),
+            _ => Err(format!("targets {group}/{kind}: Istio ignores such a target")),
         }
     }
 
@@ -137,7 +137,7 @@ impl<'a> Overlay<'a> {
     }
 }
 
-/// A policy that selects nothing at a waypoint is no error to Istio, it just never applies.
+/// Istio accepts a policy that selects nothing at a waypoint; it then never applies.
 fn policy(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
     overlay.place(resource).err().into_iter().collect()
 }

@@ -32,7 +32,8 @@ pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
     }
     if filter.list("/spec/targetRefs").is_empty() {
         wrong.push(
-            "names no Gateway by targetRefs, so it cannot be seen that its pods have the module".into(),
+            "does not name a Gateway in targetRefs, so it is not known whether the pods have the module"
+                .into(),
         );
     }
     wrong
@@ -66,11 +67,11 @@ fn deployment(overlay: &Overlay<'_>, gateway: &Resource) -> Vec<String> {
     };
     let mount = items(proxy, "/volumeMounts").iter().find(|m| text(m, "/mountPath") == path);
     let Some(volume) = mount.map(|m| text(m, "/name")) else {
-        return vec![format!("{}: nothing is mounted in istio-proxy at {path}", map.id())];
+        return vec![format!("{}: istio-proxy has no mount at {path}", map.id())];
     };
     let mut wrong = Vec::new();
     if !items(&deployment, &format!("{pod}/volumes")).iter().any(|v| text(v, "/name") == volume) {
-        wrong.push(format!("{}: there is no volume {volume}", map.id()));
+        wrong.push(format!("{}: the volume {volume} is missing", map.id()));
     }
     let fills = |c: &Value| {
         let mount = items(c, "/volumeMounts").iter().find(|m| text(m, "/name") == volume);

@@ -16,7 +16,7 @@ pub(super) fn check(overlay: &Overlay<'_>, plugin: &Resource) -> Vec<String> {
     let wasm = if plugin.kind() == "TrafficExtension" { "/spec/wasm" } else { "/spec" };
     must(
         lua || plugin.text(&format!("{wasm}/failStrategy")) == "FAIL_RELOAD",
-        "failStrategy must be FAIL_RELOAD: FAIL_CLOSE answers 503 until a restart once a VM is dead, FAIL_OPEN serves without the filter",
+        "failStrategy must be FAIL_RELOAD: after a VM has died, FAIL_CLOSE answers 503 until a restart, and FAIL_OPEN serves without the filter",
     );
 
     let matches = plugin.list("/spec/match");
@@ -43,7 +43,7 @@ pub(super) fn check(overlay: &Overlay<'_>, plugin: &Resource) -> Vec<String> {
     if lua || embedded::configurations(plugin).is_ok_and(|all| all.iter().any(|c| ours(&c.filter))) {
         must(
             matches!(plugin.text("/spec/phase"), "" | "UNSPECIFIED" | "UNSPECIFIED_PHASE" | "STATS"),
-            "phase must come after authorisation: phases AUTHN and AUTHZ come before it",
+            "phase must come after authorisation: AUTHN and AUTHZ run before it",
         );
     }
     for key in ["hold_request_headers", "hold_response_headers"] {

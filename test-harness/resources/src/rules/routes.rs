@@ -11,7 +11,7 @@ const GRPC: &str = "/inference.GRPCInferenceService/";
 pub(super) fn check_subsets(rule: &Resource) -> Vec<String> {
     let names = rule.list("/spec/subsets").iter().map(|subset| text(subset, "/name"));
     let bad = names.filter(|name| !is_dns_label(name));
-    bad.map(|name| format!("the subset {name:?} is no DNS label: the webhook refuses it")).collect()
+    bad.map(|name| format!("the subset's name {name:?} is not a DNS label: the webhook refuses it")).collect()
 }
 
 /// `VirtualService` and `HTTPRoute`.
@@ -141,13 +141,13 @@ fn rewritten_by_filter(rules: &[Rule<'_>]) -> Vec<String> {
     for path in ["/v2", "/v2/models/m/infer", "/inference.GRPCInferenceService/ModelInfer"] {
         if !rules.iter().any(|rule| rule.takes(path)) {
             wrong.push(format!(
-                "has no route for {path}, which a request has before or after it is transcoded"
+                "has no route for {path}: a request has this path before or after transcoding"
             ));
         }
     }
     if rules.iter().any(|rule| rule.rewrite.is_some()) {
         wrong
-            .push("rewrites the path, but the filter does so already: set \"path\": \"route\" for it".into());
+            .push("rewrites the path, but the filter does so already: to leave it to routes, set \"path\": \"route\" in the filter's configuration".into());
     }
     wrong
 }
@@ -208,7 +208,7 @@ fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
             if !host.contains('.')
                 || !added_clusters(overlay).any(|cluster| names.iter().any(|n| n == cluster))
             {
-                wrong.push(format!("the destination {host:?} is no full name of a Service, and no EnvoyFilter adds a cluster for it, which is one of {names:?}"));
+                wrong.push(format!("the destination {host:?} is not the full name of a Service, and no EnvoyFilter adds a cluster for it (one of {names:?})"));
             }
         }
         let defines = |rule: &&Resource| {

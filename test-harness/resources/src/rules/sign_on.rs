@@ -10,16 +10,20 @@ use crate::resource::{Resource, items, text};
 
 /// The variables of the options that must have one value, and what is wrong with any other.
 const OPTIONS: [(&str, &str, &str); 10] = [
-    ("PROVIDER", "oidc", "RequestAuthentication verifies OpenID Connect's tokens only"),
-    ("UPSTREAMS", "static://200", "Envoy takes 200 for yes, and nothing else"),
-    ("SET_AUTHORIZATION_HEADER", "true", "no token comes back"),
-    ("SKIP_PROVIDER_BUTTON", "true", "a page with a button is answered with 200, which Envoy takes for yes"),
-    ("REVERSE_PROXY", "false", "clients write x-forwarded-* themselves"),
-    ("CODE_CHALLENGE_METHOD", "S256", "a code that was caught can be used"),
-    ("INSECURE_OIDC_SKIP_NONCE", "false", "an ID token of another login would do"),
-    ("COOKIE_SECURE", "true", "the session goes over plain HTTP"),
-    ("COOKIE_HTTPONLY", "true", "scripts read the session"),
-    ("COOKIE_SAMESITE", "lax", "other sites' requests carry the session"),
+    ("PROVIDER", "oidc", "RequestAuthentication verifies OpenID Connect tokens only"),
+    ("UPSTREAMS", "static://200", "Envoy takes only 200 for a yes"),
+    ("SET_AUTHORIZATION_HEADER", "true", "otherwise no token comes back"),
+    (
+        "SKIP_PROVIDER_BUTTON",
+        "true",
+        "the page with the button comes with status 200, which Envoy takes for a yes",
+    ),
+    ("REVERSE_PROXY", "false", "otherwise it believes the x-forwarded-* headers that clients send"),
+    ("CODE_CHALLENGE_METHOD", "S256", "otherwise an intercepted code can be used"),
+    ("INSECURE_OIDC_SKIP_NONCE", "false", "otherwise an ID token of another login is accepted"),
+    ("COOKIE_SECURE", "true", "otherwise the session is sent over plain HTTP"),
+    ("COOKIE_HTTPONLY", "true", "otherwise scripts can read the session"),
+    ("COOKIE_SAMESITE", "lax", "otherwise requests from other sites carry the session"),
 ];
 /// Options that let requests past the login, or users to other sites.
 const NEVER: [&str; 6] = [
@@ -52,7 +56,7 @@ impl Recipe<'_> {
         let name = self.policy.text("/spec/provider/name");
         let provider = items(mesh, "/extensionProviders").iter().find(|p| text(p, "/name") == name);
         let Some(provider) = provider.and_then(|provider| provider.get("envoyExtAuthzHttp")) else {
-            wrong.push(format!("asks {name}, which is no ext_authz provider of the mesh: all are refused"));
+            wrong.push(format!("names the provider {name:?}, and the mesh has no such ext_authz provider: every request is refused"));
             return self.problems(wrong);
         };
         wrong.extend(asked(provider));
@@ -90,17 +94,18 @@ impl Recipe<'_> {
             let refused: Vec<_> = policy.list("/spec/rules").iter().filter(no_token).map(to).collect();
             !refused.is_empty() && refused == about
         };
-        let reason = "no policy refuses what has no verified token and was let through all the same";
+        let reason =
+            "no DENY policy requires a verified token of what oauth2-proxy lets through without a session";
         (!denials.any(needs)).then(|| reason.to_owned())
     }
 
     /// The options of the Deployment that the provider's Service leads to.
     fn options(&self, provider: &Value) -> Result<Map<String, Value>, String> {
         let host = text(provider, "/service");
-        let (name, namespace) = host
-            .strip_suffix(".svc.cluster.local")
-            .and_then(|host| host.split_once('.'))
-            .ok_or_else(|| format!("{host:?} is no full name of a Service"))?;
+        let (name, namespace) =
+            host.strip_suffix(".svc.cluster.local").and_then(|host| host.split_once('.')).ok_or_else(
+                || format!("{host:?} is not the full name of a Service (NAME.NAMESPACE.svc.cluster.local)"),
+            )?;
         let service = self.overlay.find("", "Service", namespace, name);
         let service = service.ok_or_else(|| format!("the Service {host} is not in this overlay"))?;
         if !service.list("/spec/ports").iter().any(|port| port.get("port") == provider.get("port")) {
@@ -119,7 +124,7 @@ impl Recipe<'_> {
             let variable = format!("OAUTH2_PROXY_{secret}");
             let variables = deployment.list(&format!("{container}/env"));
             if !variables.iter().any(|v| text(v, "/name") == variable) {
-                return Err(format!("oauth2-proxy has no {variable}"));
+                return Err(format!("oauth2-proxy has no variable {variable}"));
             }
         }
         let map = deployment.text(&format!("{container}/envFrom/0/configMapRef/name"));
@@ -136,12 +141,12 @@ impl Recipe<'_> {
         (!rules.any(|rule| text(rule, "/issuer") == issuer)).then_some(reason)
     }
 
-    /// The session's cookie: for TLS, for this host, and for nobody behind the gateway.
+    /// The session's cookie: only over TLS, only for this host, and never sent to what is behind the gateway.
     fn session(&self, options: &Map<String, Value>) -> Vec<String> {
         let mut wrong = Vec::new();
         let cookie = option(options, "COOKIE_NAME");
         if !cookie.starts_with("__Host-") || options.contains_key("OAUTH2_PROXY_COOKIE_DOMAINS") {
-            wrong.push(format!("the cookie {cookie:?} is not for one host: __Host- and no domain"));
+            wrong.push(format!("the cookie {cookie:?} is not limited to one host: start its name with __Host- and set no domain"));
         }
         let proxy = self.overlay.proxy(self.policy);
         let instances = claims::instances(self.overlay);
@@ -151,7 +156,7 @@ impl Recipe<'_> {
         for cookie in [cookie.to_owned(), format!("{cookie}_csrf")] {
             if !instances.iter().any(|instance| instance.proxy == proxy && strips(instance, &cookie)) {
                 wrong.push(format!(
-                    "the cookie {cookie:?} goes upstream: name it in the filter's strip_cookies"
+                    "the cookie {cookie:?} is sent upstream: add it to the filter's strip_cookies"
                 ));
             }
         }
@@ -162,7 +167,10 @@ impl Recipe<'_> {
         for server in gateways.flat_map(|gateway| gateway.list("/spec/servers")) {
             let tls = text(server, "/port/protocol") == "HTTPS";
             if !tls && server.pointer("/tls/httpsRedirect") != Some(&Value::Bool(true)) {
-                wrong.push("the gateway serves plain HTTP, where a browser sends no such cookie".into());
+                wrong.push(
+                    "the gateway serves plain HTTP, over which a browser does not send the session cookie"
+                        .into(),
+                );
             }
         }
         wrong
@@ -173,7 +181,7 @@ impl Recipe<'_> {
 fn asked(provider: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     if provider.get("failOpen") == Some(&Value::Bool(true)) {
-        wrong.push("failOpen lets everyone in while there is no answer".to_owned());
+        wrong.push("failOpen lets every request in while oauth2-proxy does not answer".to_owned());
     }
     let needed = [
         ("includeRequestHeadersInCheck", "authorization"),
@@ -185,7 +193,7 @@ fn asked(provider: &Value) -> Vec<String> {
     ];
     for (list, header) in needed {
         if !items(provider, &format!("/{list}")).iter().any(|name| name == header) {
-            wrong.push(format!("{list} lacks {header}"));
+            wrong.push(format!("{list} must contain {header}"));
         }
     }
     wrong
@@ -202,7 +210,7 @@ fn fixed(options: &Map<String, Value>) -> Vec<String> {
         wrong.push(format!("OAUTH2_PROXY_{name} lets requests past the login, or users to other sites"));
     }
     for name in SECRETS.into_iter().filter(|name| !option(options, name).is_empty()) {
-        wrong.push(format!("OAUTH2_PROXY_{name} is in the ConfigMap: it belongs in a Secret"));
+        wrong.push(format!("OAUTH2_PROXY_{name} is in the ConfigMap: move it to a Secret"));
     }
     wrong
 }

@@ -27,7 +27,7 @@ pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
     });
     let Some((resource, configuration)) = filter else { return Vec::new() };
     let Some(keys) = Keys::set_by(configuration) else {
-        return vec![Problem::new(resource, "the configuration of dynamic-subset is no JSON")];
+        return vec![Problem::new(resource, "the configuration of dynamic-subset is not valid JSON")];
     };
     let mut problems = order(&steps);
     problems.extend(gets(&steps));
@@ -119,11 +119,12 @@ fn order(steps: &[Step<'_>]) -> Vec<Problem> {
         let [(first, before), (second, after)] = pair else { continue };
         let names = (first.filter.name(), second.filter.name());
         if first.place == second.place && first.resource != second.resource {
-            let reason = format!("has the priority of {}: which comes first is chance", first.resource.id());
+            let reason =
+                format!("has the same priority as {}: their order is undefined", first.resource.id());
             problems.push(Problem::new(second.resource, reason));
         } else if before > after {
             let reason = format!(
-                "{} comes before {}: the order is dynamic-subset, what reads its keys, kserve-transcoder",
+                "{} runs before {}: the order must be dynamic-subset, what reads its keys, kserve-transcoder",
                 names.0, names.1
             );
             problems.push(Problem::new(second.resource, reason));
@@ -143,8 +144,7 @@ fn gets(steps: &[Step<'_>]) -> Option<Problem> {
     if steps[..transcoder].iter().any(gives_body) {
         return None;
     }
-    let reason =
-        "no Lua before it gives a GET a body: the transcoder sends it beside its route, out of its group";
+    let reason = "no Lua before it gives a GET a body: the transcoder would send a GET past its route, outside of its group";
     Some(Problem::new(steps[transcoder].resource, reason))
 }
 
@@ -236,7 +236,7 @@ fn readers(
             if keys.of_header(text(rule, "/header")) != Some(key)
                 || text(rule, "/on_header_present/metadata_namespace") != LB_METADATA
             {
-                let reason = format!("does not put the header of the key {key:?} into {LB_METADATA}");
+                let reason = format!("does not write the header of the key {key:?} to {LB_METADATA}");
                 problems.push(Problem::new(step.resource, reason));
             } else {
                 written.insert(key);
@@ -248,7 +248,7 @@ fn readers(
         {
             let key = key.as_str().unwrap_or_default();
             if !keys.open && !written.contains(key) {
-                let reason = format!("selects by {key}, which nothing puts into {LB_METADATA}");
+                let reason = format!("selects by {key}, which nothing writes to {LB_METADATA}");
                 problems.push(Problem::new(resource, reason));
             }
             let lb = "/load_assignment/endpoints";
@@ -320,7 +320,7 @@ fn endpoints(overlay: &Overlay<'_>) -> Vec<Problem> {
             let (name, namespace) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             let service = overlay.find("", "Service", namespace, name);
             if service.is_none_or(|service| service.text("/spec/clusterIP") != "None") {
-                let reason = format!("the endpoint {address} is no headless Service of this overlay");
+                let reason = format!("the endpoint {address} is not a headless Service of this overlay");
                 problems.push(Problem::new(resource, reason));
             }
         }
