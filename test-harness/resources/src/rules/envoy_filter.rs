@@ -84,7 +84,7 @@ fn http_filter(place: Place, patch: &Value) -> Vec<String> {
             }
         }
         Place::Gateway if port.is_none() => {
-            wrong.push("does not name a port: it would be added on every port".into())
+            wrong.push("does not name a port: it would be added on every port".into());
         }
         Place::Gateway => {}
     }
