@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         linux("a_killed_keeper_takes_its_program_and_all_below_with_it", keeper_killed),
         linux("a_program_outlives_the_thread_that_started_it", thread_ends),
         linux("a_stubborn_program_is_killed_after_its_grace", stubborn),
-        test("a_dropped_program_is_gone", dropped),
+        linux("a_dropped_program_is_gone", dropped),
         test("a_program_ends_as_it_ends_without_a_keeper", ends_alike),
         test("a_program_that_cannot_be_run_says_why_at_once", cannot_be_run),
         test("a_program_gets_its_arguments_environment_and_directory", gets_its_surroundings),
