@@ -14,7 +14,7 @@
 mod descendants;
 mod keep;
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -98,9 +98,12 @@ impl Kept {
     fn told_pid(&self) -> io::Result<u32> {
         let Some(line) = &self.line else { return Ok(self.child.id()) };
         line.set_read_timeout(Some(STARTED_WITHIN))?;
-        let mut said = String::new();
-        BufReader::new(line).read_line(&mut said)?;
-        keep::pid_or_error(said.trim_end())
+        // Not a byte more than that: its farewell may be there already.
+        let (mut said, mut byte) = (Vec::new(), [0]);
+        while (&*line).read(&mut byte)? > 0 && byte != *b"\n" {
+            said.extend(byte);
+        }
+        keep::pid_or_error(&String::from_utf8_lossy(&said))
     }
 
     /// The program's own id.

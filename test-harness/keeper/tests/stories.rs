@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         linux("a_starter_of_starters_takes_all_of_them_with_it", || starter_ends(Signal::KILL, 2)),
         linux("a_killed_program_takes_its_own_family_with_it", program_killed),
         linux("a_killed_keeper_takes_its_program_and_all_below_with_it", keeper_killed),
+        linux("programs_that_end_at_once_leave_the_others_alone", end_at_once),
         linux("a_program_outlives_the_thread_that_started_it", thread_ends),
         linux("a_stubborn_program_is_killed_after_its_grace", stubborn),
         linux("a_dropped_program_is_gone", dropped),
@@ -148,6 +149,16 @@ fn keeper_killed() {
     within(BOUND, "the killed keeper is not seen to have ended", || kept.try_wait().unwrap().is_some());
     gone(&family, BOUND);
     assert!(spared.try_wait().unwrap().is_none() && lives(spared.pid()));
+}
+
+fn end_at_once() {
+    let other = Stray(Command::new("sleep").arg("1000").spawn().unwrap());
+    for _ in 0..50 {
+        let mut kept = Kept::start(&mut Command::new("true"), Stdio::null(), Stdio::inherit()).unwrap();
+        assert!(kept.wait().unwrap().success());
+        assert!(keeper::output(&mut Command::new("no-such-program-at-all")).is_err());
+    }
+    assert!(lives(other.0.id()), "it was taken for what a killed keeper had left");
 }
 
 fn thread_ends() {
