@@ -26,8 +26,8 @@ use workspace::Workspace;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  demo [--once]    stock Envoy, both filter hosts, real model servers and a login on loopback, with requests
-                   shown; runs until Ctrl-C, or with --once until its checks are done
+  demo [--once]    stock Envoy, both filter hosts, real model servers, a login and the AI application on loopback,
+                   with requests shown; runs until Ctrl-C, or with --once until its checks are done
   test [--quick]   the whole test suite; --quick leaves out what needs Envoy, Python and Node
   build            fills dist/
   bench [ARGS]     the benchmark table; also written as JSON under target/bench/
@@ -105,9 +105,11 @@ fn demo(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
     if let Err(why) = &provider {
         eprintln!("    no single sign-on: {why}");
     }
+    let models = python::application_models(workspace, &python)?;
     run::step("demo: build", || workspace.cargo().args(["build", "-p", "e2e", "--bin", "demo"]).checked())?;
     let mut demo = Command::new(workspace.target.join("debug/demo"));
     demo.args(arguments).env("ENVOY", &envoy).env("MODELS_PYTHON", &python);
+    demo.env("APPLICATION_MODELS", &models);
     demo.env("IDENTITY_PROVIDER", provider.unwrap_or_default());
     become_it(demo)
 }

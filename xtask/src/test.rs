@@ -17,6 +17,8 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     let quick = |Stop(why)| Stop(why + "; `cargo xtask test --quick` needs none of it");
     let mut environment = modules(workspace);
     environment.extend(envoys_and_models(workspace).map_err(quick)?);
+    environment
+        .push(("APPLICATION_MODELS", python::application_models(workspace, &python::models(workspace)?)?));
     let mut tally = Tally::default();
     tally.lacks("TRITON_PYTHON", "Triton, a download of 350 MB, is run by `cargo xtask interop` alone");
     tally.lacks("chroot", "neither chroot nor unshare is permitted here; run it as root");

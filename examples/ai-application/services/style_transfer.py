@@ -106,7 +106,7 @@ async def transfer(request):
         "x-model-runtime": str(told.get("parameters", {}).get("runtime", "")),
         # Which server it was, if the way there says so.
         "x-model-endpoint": answer.headers.get("x-model-endpoint", ""),
-        "server-timing": clock.header(),
+        "server-timing": ", ".join(filter(None, [answer.headers.get("server-timing"), clock.header()])),
     })  # fmt: skip
 
 

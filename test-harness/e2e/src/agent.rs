@@ -1,7 +1,7 @@
 //! A user agent without a browser: it follows redirects, keeps cookies, and fills the provider's forms.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::answer::Answer;
 use crate::error::Error;
@@ -53,7 +53,10 @@ impl Agent {
     pub fn send(&mut self, server: SocketAddr, request: Request) -> Result<Answer, Error> {
         let jar = self.cookies(server);
         let pairs: Vec<String> = jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut request = Request { authority: server.to_string(), ..request };
+        // Of the caller's own choice only if it names this server: `localhost` and its port.
+        let named = request.authority.ends_with(&format!(":{}", server.port()));
+        let authority = if named { request.authority } else { server.to_string() };
+        let mut request = Request { authority, ..request };
         if !pairs.is_empty() {
             request = request.header("cookie", pairs.join("; "));
         }
@@ -79,8 +82,8 @@ impl Agent {
     /// # Errors
     /// As [`Agent::send`], or if the URL is another.
     pub fn get(&mut self, url: &str) -> Result<Answer, Error> {
-        let (server, path) = split(url)?;
-        self.send(server, Request::get(&path))
+        let (server, authority, path) = split(url)?;
+        self.send(server, Request { authority, ..Request::get(&path) })
     }
 
     /// Opens an address and follows it to a page that is no redirect, or to one whose address begins with `stop`, which
@@ -93,14 +96,18 @@ impl Agent {
         let mut steps = Vec::new();
         let mut request = Request::get("");
         while steps.len() < MOST_STEPS {
-            let (server, path) = split(&url)?;
-            let asked = Request { path, ..request };
+            let (server, authority, path) = split(&url)?;
+            let asked = Request { path, authority: authority.clone(), ..request };
             let method = asked.method.clone();
             let answer = self.send(server, asked)?;
             steps.push(Step { method, url: url.clone(), status: answer.status() });
             request = Request::get("");
             if let Some(location) = answer.header_text("location") {
-                url = if location.starts_with('/') { format!("http://{server}{location}") } else { location };
+                url = if location.starts_with('/') {
+                    format!("http://{authority}{location}")
+                } else {
+                    location
+                };
                 if stop.is_some_and(|stop| url.starts_with(stop)) {
                     return Ok(Page { url, answer, steps });
                 }
@@ -134,9 +141,15 @@ pub fn between<'t>(text: &'t str, before: &str, after: &str) -> Result<&'t str, 
     Ok(rest.split_once(after).map_or(rest, |(found, _)| found))
 }
 
-/// Server and path of a URL on loopback.
-fn split(url: &str) -> Result<(SocketAddr, String), Error> {
+/// Server, authority and path of a URL on loopback.
+fn split(url: &str) -> Result<(SocketAddr, String, String), Error> {
     let parts = url.strip_prefix("http://").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
-    let server = parts.and_then(|(authority, path)| Some((authority.parse().ok()?, format!("/{path}"))));
+    let server = parts.and_then(|(authority, path)| {
+        let address = match authority.strip_prefix("localhost:") {
+            Some(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().ok()?)),
+            None => authority.parse().ok()?,
+        };
+        Some((address, authority.to_owned(), format!("/{path}")))
+    });
     server.ok_or_else(|| Error::Protocol(format!("{url} is no URL of a server on loopback")))
 }

@@ -109,6 +109,31 @@ impl Browser {
         Ok((answer[0].as_u64().unwrap_or(0), answer[1].as_str().unwrap_or_default().to_owned()))
     }
 
+    /// What a script of the tester's returns, or the promise that it returns becomes.
+    ///
+    /// # Errors
+    /// If the browser is gone, or the script fails.
+    pub fn script(&self, script: &str) -> Result<Value, Error> {
+        self.session("POST", "/execute/sync", &json!({"script": script, "args": []}))
+    }
+
+    /// Waits until a script, an expression, is true.
+    ///
+    /// # Errors
+    /// If it is not in time: with what is shown instead.
+    pub fn wait_for(&self, expression: &str) -> Result<(), Error> {
+        let deadline = Instant::now() + BOUND;
+        // Between two pages there is no document to ask.
+        while self.script(&format!("return Boolean({expression})")).ok() != Some(Value::Bool(true)) {
+            if Instant::now() > deadline {
+                let what = format!("{expression} is not so on {}: {:?}", self.url()?, self.text()?);
+                return Err(Error::TimedOut { what, bound: BOUND, log: String::new() });
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
     /// Types into the element of a CSS selector.
     ///
     /// # Errors

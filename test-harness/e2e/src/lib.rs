@@ -7,6 +7,7 @@
 //! - [`MlServer`] and [`Triton`] run MLServer and Triton with the models under `models/`.
 //! - [`SignOn`] is the shipped single sign-on with a real OpenID provider, [`agent`] a user agent that logs in there,
 //!   [`Browser`] headless Chromium.
+//! - [`application::Application`] is the AI application of `examples/ai-application`, whole.
 //! - [`Workload`] is an HTTP server that says its name.
 //! - [`Suite`] is a test target's `main`: tests whose Envoy or Python is not here are ignored, by name.
 //!
@@ -17,6 +18,7 @@
 
 pub mod agent;
 mod answer;
+pub mod application;
 mod browser;
 mod envoy;
 mod error;
@@ -47,8 +49,8 @@ pub use mlserver::{MlServer, models_python};
 pub use ports::free_ports;
 pub use process::{Memory, Process};
 pub use request::{Body, Protocol, Request, send};
-pub use shipped::start_shipped;
-pub use sign_on::{SignOn, Tokens, identity_provider};
+pub use shipped::{shipped_on, start_shipped};
+pub use sign_on::{Provider, SignOn, Tokens, identity_provider};
 pub use suite::{Suite, VERSIONS, unless_missing};
 pub use triton::{Triton, triton_python};
 pub use workload::{Seen, Workload};

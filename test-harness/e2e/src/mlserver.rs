@@ -50,13 +50,20 @@ impl MlServer {
     /// As [`start`](Self::start).
     pub fn start_with(python: &Path, folder: &str) -> Result<Self, Error> {
         let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-        let (models, code) = (all.join(folder), all.join("mlserver"));
+        Self::start_in(python, &all.join(folder), &all.join("mlserver"))
+    }
+
+    /// As [`start`](Self::start), with the models of a folder anywhere, whose code is in the folder `code`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_in(python: &Path, models: &Path, code: &Path) -> Result<Self, Error> {
         let [http, grpc, metrics] = free_ports(3)?[..] else {
             return Err(Error::Protocol("no ports".into()));
         };
         let directory = process::directory("mlserver")?;
         let mut command = Command::new(python);
-        command.args(["-c", MAIN, "start"]).arg(&models).current_dir(directory.path());
+        command.args(["-c", MAIN, "start"]).arg(models).current_dir(directory.path());
         for (name, value) in [
             ("MLSERVER_HOST", "127.0.0.1".to_owned()),
             ("MLSERVER_HTTP_PORT", http.to_string()),

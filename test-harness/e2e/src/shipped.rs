@@ -26,6 +26,23 @@ pub fn start_shipped(binary: &Path, name: &str, model_servers: &[SocketAddr]) ->
     Envoy::start(binary, &text, &Options::default())
 }
 
+/// The text of the bootstrap `envoy/NAME` with other ports in place of the documented ones, in addresses and in URLs, and
+/// with no other change.
+///
+/// # Errors
+/// If there is no such file.
+pub fn shipped_on(name: &str, ports: &[(u16, u16)]) -> Result<String, Error> {
+    let path = repository().join("envoy").join(name);
+    let mut text = fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
+    for (documented, port) in ports {
+        for (before, after) in [("127.0.0.1:", ""), ("localhost:", ""), ("port_value: ", " }")] {
+            let from = format!("{before}{documented}{after}");
+            text = text.replace(&from, &format!("{before}{port}{after}"));
+        }
+    }
+    Ok(text)
+}
+
 /// `text` with another address wherever it has this port; nothing if it has it nowhere.
 fn replaced(text: &str, port: u16, to: SocketAddr) -> Option<String> {
     let from = format!("address: 127.0.0.1, port_value: {port} ");

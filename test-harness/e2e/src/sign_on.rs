@@ -1,6 +1,5 @@
 //! The OpenID provider of `idp/`, for a gateway that users log in at.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +11,7 @@ use crate::envoy::{Envoy, Options};
 use crate::error::Error;
 use crate::ports::free_ports;
 use crate::process::{self, Process};
-use crate::repository;
+use crate::shipped::shipped_on;
 
 /// Node reads forty packages before it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -26,15 +25,21 @@ pub fn identity_provider() -> Option<PathBuf> {
     std::env::var_os("IDENTITY_PROVIDER").filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// `envoy/sso.yaml` and a running OpenID provider, on ports of their own. Its users' passwords are their names:
-/// `premium-user`, `basic-user`, `hostile-user` (whose claim wants to be a header) and `large-user` (whose ID token does
-/// not fit into one cookie).
+/// A running OpenID provider. Its users' passwords are their names: `premium-user`, `basic-user`, `hostile-user` (whose
+/// claim wants to be a header) and `large-user` (whose ID token does not fit into one cookie). It is ended when dropped.
+pub struct Provider {
+    process: Process,
+    issuer: SocketAddr,
+    gateway: String,
+}
+
+/// `envoy/sso.yaml` and a running [`Provider`], on ports of their own.
 pub struct SignOn {
     /// The gateway.
     pub envoy: Envoy,
-    provider: Process,
+    /// The provider.
+    pub provider: Provider,
     gateway: SocketAddr,
-    issuer: SocketAddr,
 }
 
 /// What the provider gives a client for a user who has logged in.
@@ -57,28 +62,11 @@ impl SignOn {
         everyone: SocketAddr,
     ) -> Result<Self, Error> {
         let [gateway, idp] = free_ports(2)?[..] else { return Err(Error::Protocol("no ports".into())) };
-        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (gateway, issuer) = (loopback(gateway), loopback(idp));
-
-        let mut command = Command::new("node");
-        command.arg(provider).arg(issuer.port().to_string()).arg(format!("http://{gateway}"));
-        let mut provider = Process::start("OpenID provider", command, process::directory("idp")?)?;
-        provider.wait_for_log("ready http", READY_WITHIN)?;
-
-        let path = repository().join("envoy/sso.yaml");
-        let text = fs::read_to_string(&path).map_err(Error::io(format!("read {}", path.display())))?;
-        let ports = [
-            ("8080", gateway.port()),
-            ("8081", premium.port()),
-            ("8082", everyone.port()),
-            ("8090", issuer.port()),
-        ];
-        let text = ports.into_iter().fold(text, |text, (documented, port)| {
-            let text = text.replace(&format!("127.0.0.1:{documented}"), &format!("127.0.0.1:{port}"));
-            text.replace(&format!("port_value: {documented} }}"), &format!("port_value: {port} }}"))
-        });
-        let envoy = Envoy::start(binary, &text, &Options::default())?;
-        Ok(Self { envoy, provider, gateway, issuer })
+        let gateway = SocketAddr::from((Ipv4Addr::LOCALHOST, gateway));
+        let provider = Provider::start(provider, idp, &format!("http://{gateway}"))?;
+        let ports = [(8080, gateway.port()), (8081, premium.port()), (8082, everyone.port()), (8090, idp)];
+        let envoy = Envoy::start(binary, &shipped_on("sso.yaml", &ports)?, &Options::default())?;
+        Ok(Self { envoy, provider, gateway })
     }
 
     /// Where users open the gateway.
@@ -88,7 +76,7 @@ impl SignOn {
 
     /// Where the provider is.
     pub fn issuer(&self) -> SocketAddr {
-        self.issuer
+        self.provider.issuer()
     }
 
     /// A URL of the gateway.
@@ -96,12 +84,48 @@ impl SignOn {
         format!("http://{}{path}", self.gateway)
     }
 
+    /// As [`Provider::tokens`].
+    ///
+    /// # Errors
+    /// If the provider gives no tokens.
+    pub fn tokens(&self, user: &str) -> Result<Tokens, Error> {
+        self.provider.tokens(user)
+    }
+
+    /// As [`Provider::confirm_logout`].
+    ///
+    /// # Errors
+    /// If the page is another.
+    pub fn confirm_logout(&self, agent: &mut Agent, page: &Page) -> Result<Answer, Error> {
+        self.provider.confirm_logout(agent, page)
+    }
+}
+
+impl Provider {
+    /// Starts `program` on a port of loopback, for the gateway whose URL begins so: `http://127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// If it ends or is not ready in time.
+    pub fn start(program: &Path, port: u16, gateway: &str) -> Result<Self, Error> {
+        let mut command = Command::new("node");
+        command.arg(program).arg(port.to_string()).arg(gateway);
+        let mut process = Process::start("OpenID provider", command, process::directory("idp")?)?;
+        process.wait_for_log("ready http", READY_WITHIN)?;
+        let issuer = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Ok(Self { process, issuer, gateway: gateway.to_owned() })
+    }
+
+    /// Where it is.
+    pub fn issuer(&self) -> SocketAddr {
+        self.issuer
+    }
+
     /// What an API client gets at the provider when a user logs in there for it, past the gateway.
     ///
     /// # Errors
     /// If the provider gives no tokens.
     pub fn tokens(&self, user: &str) -> Result<Tokens, Error> {
-        let (issuer, callback) = (self.issuer, self.url("/callback"));
+        let (issuer, callback) = (self.issuer, format!("{}/callback", self.gateway));
         let mut agent = Agent::default();
         let authorize = format!(
             "http://{issuer}/auth?client_id=gateway&response_type=code&scope=openid+class&state=s&redirect_uri={callback}&code_challenge_method=S256&code_challenge={CHALLENGE}"
@@ -129,8 +153,8 @@ impl SignOn {
         agent.send(self.issuer, form("/session/end/confirm", &format!("xsrf={token}&logout=yes")))
     }
 
-    /// What the provider has printed.
-    pub fn provider_log(&self) -> String {
-        self.provider.log()
+    /// What it has printed.
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 }

@@ -2,6 +2,8 @@
 //! or `dist/` is missing.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Trial` runs them.
 
+#[path = "bootstraps/application.rs"]
+mod application;
 #[path = "bootstraps/by_claims.rs"]
 mod by_claims;
 #[path = "bootstraps/by_policy.rs"]
@@ -210,6 +212,28 @@ fn main() -> ExitCode {
             Box::new(move || is_valid(&envoy, by_claims::SIGN_ON, &by_claims::text(by_claims::SIGN_ON))) as _
         }),
     );
+    for name in application::FILES {
+        add(
+            format!("{name}_is_valid::1.40"),
+            newest
+                .cloned()
+                .map(|envoy| Box::new(move || is_valid(&envoy, name, &application::text(name))) as _),
+        );
+        add(
+            format!("{name}_answers::1.40"),
+            newest.cloned().map(|envoy| Box::new(move || application::answers_as_it_says(&envoy, name)) as _),
+        );
+        add(
+            format!("{name}_runs_under_func_e::1.40"),
+            under_func_e().map(|(func_e, envoy)| {
+                Box::new(move || {
+                    let upstreams = application::Upstreams::start();
+                    let config = |ports| upstreams.bootstrap(name, ports);
+                    runs_under_func_e(func_e, &envoy, name, config, application::asks_to_log_in);
+                }) as _
+            }),
+        );
+    }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -221,7 +245,8 @@ fn every_bootstrap_is_tested() {
     let tested = tested
         .chain(two_groups::FILES.map(|(name, _)| name))
         .chain(by_claims::FILES)
-        .chain([by_claims::SIGN_ON]);
+        .chain([by_claims::SIGN_ON])
+        .chain(application::FILES);
     assert_eq!(there, tested.map(str::to_owned).collect());
 }
 

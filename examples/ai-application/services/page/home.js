@@ -143,6 +143,7 @@ async function paint() {
   chosen.busy = true;
   ready();
   show("working");
+  $("stage").scrollIntoView({ block: "nearest" });
   const began = performance.now();
   const clock = setInterval(() => { $("seconds").textContent = `${((performance.now() - began) / 1000).toFixed(1)} s`; }, 100);
   try {
@@ -210,6 +211,7 @@ async function result(request, milliseconds) {
   $("f-endpoint").textContent = header("x-model-endpoint") || "unknown";
   legs(header("server-timing"), milliseconds);
   show("result");
+  $("stage").scrollIntoView({ block: "nearest" });
 }
 
 // Each part of the way by itself: of what a caller has measured, what it called for is taken off.
@@ -222,7 +224,8 @@ function legs(timing, total) {
     ["ai-backend", of("backend") - of("call"), 2],
     ["Waypoint", of("call") - of("style-transfer"), 3],
     ["Workload: picture to tensor, tensor to picture", of("prepare") + of("encode") + of("decode") + of("finish"), 4],
-    ["Gateway (JSON to gRPC and back), and the model", of("model"), 5],
+    ["Gateway: JSON to gRPC and back", of("model") - of("server"), 5],
+    ["Model server", of("server"), 6],
   ];
   $("total").textContent = `${Math.round(total)} ms`;
   $("legs").replaceChildren(...all.map(([name, milliseconds, colour]) => {

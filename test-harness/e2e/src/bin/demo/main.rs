@@ -1,15 +1,18 @@
 //! `cargo xtask demo`: what each filter does, shown with real requests through stock Envoy to real model servers, once
-//! through the wasm modules and once through the native one; and users who log in, through the wasm module.
+//! through the wasm modules and once through the native one; users who log in, through the wasm module; and the AI
+//! application, in which all of it comes together.
 //!
 //! `--once` checks the answers against numbers computed here and ends; otherwise everything keeps running.
 
 mod affine;
+mod application;
 mod checks;
 mod sign_on;
 mod subsets;
 mod transcoder;
 
 use checks::Checks;
+use e2e::application::{Parts, application_models};
 use e2e::{Envoy, Error, identity_provider, models_python};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,7 +58,20 @@ fn run(once: bool) -> Result<usize, Error> {
             None
         }
     };
-    let skipped = if sign_on.is_none() { "; single sign-on skipped" } else { "" };
+    let application = match identity_provider() {
+        Some(provider) => {
+            let models = application_models().ok_or_else(|| need("APPLICATION_MODELS"))?;
+            let parts = Parts { envoy: binary, provider, python, models };
+            let mut application = application::Demo::start(&parts)?;
+            application.run(&mut checks)?;
+            Some(application)
+        }
+        None => {
+            application::Demo::print_skipped();
+            None
+        }
+    };
+    let skipped = if sign_on.is_none() { "; single sign-on and the AI application skipped" } else { "" };
     println!("\n{} passed, {} failed{skipped}", checks.passed, checks.failed);
     if !once && checks.failed == 0 {
         println!("\nRunning until Ctrl-C. To try:");
@@ -63,6 +79,9 @@ fn run(once: bool) -> Result<usize, Error> {
         subsets.print_what_to_try()?;
         if let Some(sign_on) = &sign_on {
             sign_on.print_what_to_try()?;
+        }
+        if let Some(application) = &application {
+            application.print_what_to_try()?;
         }
         wait_for_interrupt()?;
     }
