@@ -63,10 +63,12 @@ pub struct Application {
     pub envoy: Envoy,
     /// Where users log in.
     pub provider: Provider,
-    /// The model servers by [`GROUPS`]; `None` where one was stopped.
+    /// The model servers by [`GROUPS`]; `None` where one was killed.
     servers: [Vec<Option<MlServer>>; GROUPS.len()],
-    /// What each group had been asked when a server of it was stopped.
+    /// What the servers of each group that were killed had been asked.
     asked_before: [usize; GROUPS.len()],
+    /// The endpoints that were killed, and their groups.
+    killed: Vec<(String, &'static str)>,
     services: Vec<Service>,
 }
 
@@ -154,7 +156,14 @@ impl Application {
         let mut envoy = Envoy::start(envoy, &shipped_on(form.bootstrap, &ports)?, &Options::default())?;
         let all = (GROUPS.len() * ENDPOINTS) as u64;
         envoy.wait_for_stat("cluster.model-server.membership_healthy", READY_WITHIN, |count| count == all)?;
-        Ok(Self { envoy, provider: provider?, servers, asked_before: [0; GROUPS.len()], services: services? })
+        Ok(Self {
+            envoy,
+            provider: provider?,
+            servers,
+            asked_before: [0; GROUPS.len()],
+            killed: Vec::new(),
+            services: services?,
+        })
     }
 
     /// A URL of the gateway, as users open it. Its host must be `localhost`: cookies and the provider go by that name.
@@ -200,7 +209,7 @@ impl Application {
         }
     }
 
-    /// What the application answers to a picture of the agent's user. Name the header's forgeries, if any.
+    /// What the application answers to a request of the agent's, such as a [`form`] with a picture.
     ///
     /// # Errors
     /// If there is no complete answer.
@@ -214,13 +223,9 @@ impl Application {
     pub fn answered(&self, answer: &Answer) -> Answered {
         let text = |name| answer.header_text(name).unwrap_or_default();
         let endpoint = text("x-model-endpoint");
-        let of_group = |group: &&[Option<MlServer>]| {
-            group.iter().flatten().any(|server| server.grpc().to_string() == endpoint)
-        };
-        let group = self.servers.iter().map(Vec::as_slice).position(|group| of_group(&group));
         Answered {
             workload: text("x-workload"),
-            group: group.map_or("", |group| GROUPS[group]),
+            group: self.group_of(&endpoint),
             endpoint,
             runtime: text("x-model-runtime"),
         }
@@ -235,13 +240,23 @@ impl Application {
         asked
     }
 
-    /// Ends an endpoint of a group, in the middle of whatever it does.
-    pub fn stop_endpoint(&mut self, group: usize, endpoint: usize) {
-        let stopped =
-            self.servers.get_mut(group).and_then(|group| group.get_mut(endpoint)).and_then(Option::take);
-        if let Some(server) = stopped {
+    /// Kills an endpoint of a group, in the middle of whatever it does.
+    pub fn kill_endpoint(&mut self, group: usize, endpoint: usize) {
+        let found = self.servers.get_mut(group).and_then(|group| group.get_mut(endpoint));
+        if let Some(mut server) = found.and_then(Option::take) {
+            server.process().kill();
             self.asked_before[group] += server.seen().len();
+            self.killed.push((server.grpc().to_string(), GROUPS[group]));
         }
+    }
+
+    /// The group of an endpoint, whether it still runs or not; empty if it is of none.
+    pub fn group_of(&self, endpoint: &str) -> &'static str {
+        let running = self.servers.iter().zip(GROUPS).flat_map(|(servers, group)| {
+            servers.iter().flatten().map(move |server| (server.grpc().to_string(), group))
+        });
+        let mut all = running.chain(self.killed.iter().cloned());
+        all.find(|(address, _)| address == endpoint).map_or("", |(_, group)| group)
     }
 
     /// What the services have logged, for an error.

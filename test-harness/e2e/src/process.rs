@@ -161,6 +161,13 @@ impl Process {
         self.kept.end().map_err(Error::io(format!("wait for {}", self.name)))
     }
 
+    /// Ends it at once and without notice: SIGKILL.
+    pub fn kill(&mut self) {
+        // Both fail only if the process has ended and been waited for, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// The end of its log, for an error.
     pub fn last_lines(&self) -> String {
         let log = self.log();

@@ -132,6 +132,20 @@ impl Suite {
         self
     }
 
+    /// A test that needs what may not be here.
+    #[must_use]
+    pub fn given<T: Send + 'static>(
+        mut self,
+        name: &str,
+        here: Option<T>,
+        body: impl FnOnce(T) + Send + 'static,
+    ) -> Self {
+        let ignored = here.is_none();
+        let run = move || here.map_or(Ok(()), |here| passed(|| body(here)));
+        self.trials.push(Trial::test(name, run).with_ignored_flag(ignored));
+        self
+    }
+
     /// Runs the tests that the command line asks for.
     pub fn run(self) -> ExitCode {
         let mut arguments = Arguments::from_args();
