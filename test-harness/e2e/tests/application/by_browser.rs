@@ -77,9 +77,12 @@ fn paint(browser: &Browser) {
     assert_eq!(shown(browser, "#error"), "");
 }
 
+/// The text of an element as users read it; empty if it is hidden.
 fn shown(browser: &Browser, selector: &str) -> String {
-    let script =
-        format!("return document.querySelector('{selector}').innerText.replace(/\\s+/g, ' ').trim()");
+    let script = format!(
+        "const found = document.querySelector('{selector}');\
+         return found.offsetParent ? found.innerText.replace(/\\s+/g, ' ').trim() : ''"
+    );
     browser.script(&script).unwrap().as_str().unwrap().to_owned()
 }
 
@@ -129,7 +132,7 @@ fn refused_in_words(browser: &Browser, pictures: &Pictures) {
         ),
         (
             "bomb.png",
-            "The picture is too large This file has 20000 x 20000 pixels; at most 40 million are accepted.",
+            "The picture is too large This file has too many pixels; at most 40 million are accepted.",
         ),
     ] {
         choose(browser, &pictures.path(file));
