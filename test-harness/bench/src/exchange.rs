@@ -53,6 +53,11 @@ impl Exchange {
                 let form = form_for(column, form);
                 Ok(Self::json(column, &tiny(), &Tensor::image(side, digits), form))
             }
+            Row::Application => {
+                let (colours, styled) =
+                    (Tensor::image(side, Digits::Three), Tensor::image(side, Digits::Nine));
+                Ok(Self::json(column, &colours, &styled, form_for(column, Form::Raw)))
+            }
             Row::GrowingRequest(size) => {
                 let large = Tensor::of_length(size.number() * megabyte);
                 Ok(Self::json(column, &large, &tiny(), form_for(column, Form::Raw)))

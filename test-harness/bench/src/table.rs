@@ -106,6 +106,9 @@ fn block(out: &mut String, measured: &Measured) {
             }
         }
     }
+    if let Some(note) = measured.row.note() {
+        let _ = writeln!(out, "  {note}");
+    }
 }
 
 fn large(row: Row, column: Column, numbers: &Numbers, compared: Compared) -> [String; 8] {
