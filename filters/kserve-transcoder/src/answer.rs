@@ -103,7 +103,7 @@ impl Answering {
         }
         let failure = match Status::read(cx.view, Map::ResponseHeaders) {
             Some(status) if !status.is_ok() => Some(status.problem()),
-            _ if http_status != 200 => Some(http_problem(http_status, "")),
+            _ if http_status != 200 => Some(without_grpc_status(http_status)),
             _ if end => Some(Problem::bad_answer("the model server ended the call without a message")),
             _ => None,
         };
@@ -172,15 +172,15 @@ impl Answering {
         match status {
             // A redirect is meant for the client, and so is an error that is JSON already.
             300..=399 => OnHeaders::Continue,
-            400.. if !end && content_type.starts_with(b"application/json") => OnHeaders::Continue,
-            400.. if !end && (content_type.is_empty() || content_type.starts_with(b"text/plain")) => {
+            400..=599 if !end && content_type.starts_with(b"application/json") => OnHeaders::Continue,
+            400..=599 if !end && (content_type.is_empty() || content_type.starts_with(b"text/plain")) => {
                 cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
                 cx.ops.set_header(Map::ResponseHeaders, "content-type", b"application/json");
                 cx.ops.remove_header(Map::ResponseHeaders, "content-length");
                 *self = Self::Text(Vec::new());
                 OnHeaders::Continue
             }
-            400.. => reply_on_headers(http_problem(status, ""), cx),
+            400..=599 => reply_on_headers(http_problem(status, ""), cx),
             _ => {
                 let content_type = match content_type {
                     b"" => "no content-type".into(),
@@ -332,10 +332,10 @@ fn answer_of_call(mut codec: Response, response: &CallResponse, max_bytes: usize
         response.headers.iter().find(|(name, _)| name == wanted).map_or(&b""[..], |(_, value)| value)
     };
     let http_status = http_status(Some(header(b":status")));
-    if !is_grpc(header(b"content-type")) || http_status != 200 {
+    if !is_grpc(header(b"content-type")) {
         let text = &response.body[..response.body.len().min(TEXT_BYTES)];
         return Err(match http_status {
-            400.. => http_problem(http_status, String::from_utf8_lossy(text).trim()),
+            400..=599 => http_problem(http_status, String::from_utf8_lossy(text).trim()),
             _ => Problem::bad_answer(format!(
                 "the model server answered HTTP {http_status}, which is not gRPC"
             )),
@@ -344,6 +344,9 @@ fn answer_of_call(mut codec: Response, response: &CallResponse, max_bytes: usize
     let status = Status::find(&response.trailers).or_else(|| Status::find(&response.headers));
     if let Some(status) = status.filter(|status| !status.is_ok()) {
         return Err(status.problem());
+    }
+    if http_status != 200 {
+        return Err(without_grpc_status(http_status));
     }
     let mut reader = Reader::default();
     let bytes = reader.take(&response.body)?;
@@ -400,6 +403,17 @@ fn is_grpc(content_type: &[u8]) -> bool {
 /// A status that cannot be read stands for a broken server.
 fn http_status(value: Option<&[u8]>) -> u16 {
     value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok()).unwrap_or(502)
+}
+
+/// What an answer says that is gRPC by its content type but has another HTTP status than 200, the only one that gRPC
+/// knows, and no error of gRPC's own (which would count: gRPC's "HTTP to gRPC Status Code Mapping").
+fn without_grpc_status(http_status: u16) -> Problem {
+    match http_status {
+        400..=599 => http_problem(http_status, ""),
+        _ => Problem::bad_answer(format!(
+            "the model server answered a gRPC call with HTTP status {http_status} instead of 200"
+        )),
+    }
 }
 
 fn http_problem(status: u16, text: &str) -> Problem {
