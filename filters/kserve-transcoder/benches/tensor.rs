@@ -9,6 +9,8 @@
 
 #[path = "../src/problem.rs"]
 mod problem;
+#[path = "../src/progress.rs"]
+mod progress;
 #[path = "../src/tensor/mod.rs"]
 mod tensor;
 
@@ -16,7 +18,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use filter_api::{Charge, Memory, Sink};
 use std::hint::black_box;
 use std::time::Duration;
-use tensor::{AnswerForm, Options, Request, Response, Target, TensorEncoding};
+use tensor::{AnswerForm, BodyModelName, NonFinite, Options, Request, Response, Target, TensorEncoding};
 
 /// The values of a 1x3x128x128 image.
 const ELEMENTS: usize = 3 * 128 * 128;
@@ -27,6 +29,8 @@ const CHUNK_BYTES: usize = 16 * 1024;
 const OPTIONS: Options = Options {
     encoding: TensorEncoding::Raw,
     answer_form: AnswerForm::Kserve,
+    non_finite: NonFinite::Bare,
+    body_model_name: BodyModelName::Refuse,
     max_request_bytes: usize::MAX,
     max_response_bytes: usize::MAX,
 };

@@ -3,7 +3,9 @@
 //! Two codecs exist: [`tensor`](crate::tensor) for inference, which streams tensor data, and
 //! [`generic`](crate::generic) for everything else, which goes by descriptors.
 
-use crate::{generic, problem::Problem, tensor};
+use crate::problem::Problem;
+use crate::progress::Progress;
+use crate::{generic, tensor};
 use filter_api::{Rope, Sink};
 
 /// Reads a request's JSON body and makes the gRPC message of it.
@@ -42,20 +44,11 @@ pub(crate) enum Answer {
 }
 
 impl Request {
-    /// Takes the next bytes of the body, cut anywhere.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+    /// Takes the next bytes of the body, cut anywhere. After an error the codec may only be dropped.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
         match self {
             Self::Tensor(codec) => codec.write(bytes),
             Self::Generic(codec) => codec.write(bytes),
-        }
-    }
-
-    /// The body is complete as it stands (its JSON document has been closed, its binary tails have come), so
-    /// that the message can be sent although the stream has not ended.
-    pub(crate) fn is_complete(&self) -> bool {
-        match self {
-            Self::Tensor(codec) => codec.is_complete(),
-            Self::Generic(codec) => codec.is_complete(),
         }
     }
 

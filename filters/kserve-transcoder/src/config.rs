@@ -1,6 +1,6 @@
 //! The filter's configuration.
 
-use crate::tensor::{self, AnswerForm, TensorEncoding};
+use crate::tensor::{self, AnswerForm, BodyModelName, NonFinite, TensorEncoding};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use filter_api::{Caps, ConfigError, Dir};
@@ -44,6 +44,13 @@ pub struct Config {
     /// How answers look: `kserve` as the protocol's REST interface has them, or `proto` as protobuf's JSON has
     /// them, for applications that were written for Envoy's own transcoder.
     pub answer_form: AnswerForm,
+    /// How NaN and the infinities are written in the tensors and parameters of an answer: `bare` as the words `NaN`,
+    /// `Infinity` and `-Infinity`, which Triton writes and which are not JSON; `null` as MLServer writes all three; or
+    /// `string` as protobuf's JSON has them. In requests all of these are read.
+    pub non_finite: NonFinite,
+    /// What becomes of a `model_name` in an inference's body that is not the one in the URL: `refuse` answers 400, and
+    /// with `ignore` the URL's name counts, as in MLServer.
+    pub body_model_name: BodyModelName,
     /// The length of the JSON part of a binary answer, in bytes, where the headers have gone out before it is
     /// known (proxy-wasm without held headers): it is padded with spaces, and an answer whose JSON part is longer
     /// is reset.
@@ -78,6 +85,8 @@ impl Default for Config {
             memory_budget_bytes: 512 * MIB,
             tensor_encoding: TensorEncoding::Raw,
             answer_form: AnswerForm::Kserve,
+            non_finite: NonFinite::Bare,
+            body_model_name: BodyModelName::Refuse,
             binary_header_bytes: 4096,
             descriptor_sets: Vec::new(),
         }
@@ -115,6 +124,8 @@ impl Config {
         tensor::Options {
             encoding: self.tensor_encoding,
             answer_form: self.answer_form,
+            non_finite: self.non_finite,
+            body_model_name: self.body_model_name,
             max_request_bytes: self.max_request_bytes,
             max_response_bytes: self.max_response_bytes,
         }

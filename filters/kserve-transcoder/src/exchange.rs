@@ -10,6 +10,8 @@ use crate::codec::{Request, Rest, is_blank};
 use crate::config::{Config, PathMode};
 use crate::frame;
 use crate::problem::Problem;
+use crate::progress::Progress;
+use crate::request_headers::{RequestHeaders, is_about_the_http_message};
 use crate::rows::{Found, Row, RowKind, Rows, Variables};
 use crate::{generic, tensor};
 use filter_api::{
@@ -23,26 +25,9 @@ use std::time::Duration;
 /// a route.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Request headers that describe the client's body or its connection, and so say nothing true of the gRPC
-/// request.
-const BODY_HEADERS: [&str; 3] = ["content-length", "content-encoding", "inference-header-content-length"];
-
-/// Connection headers, which a call beside the route leaves out (RFC 9110 section 7.6.1), and those that the call
-/// sets itself.
-const NOT_FORWARDED: [&str; 12] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "transfer-encoding",
-    "upgrade",
-    "te",
-    "host",
-    "expect",
-    "content-type",
-    "accept",
-    "accept-encoding",
-    "x-envoy-original-path",
-];
+/// Request headers that a call beside the route sets itself or has no use for.
+const NOT_FORWARDED: [&str; 6] =
+    ["te", "host", "content-type", "accept", "accept-encoding", "x-envoy-original-path"];
 
 /// The filter: KServe v2 JSON over HTTP in, gRPC out, and back.
 #[derive(Debug)]
@@ -54,9 +39,9 @@ pub struct KserveTranscoder {
 }
 
 impl KserveTranscoder {
-    /// Requests that were transcoded.
+    /// Requests whose message went to a model server.
     pub const TRANSCODED: usize = 0;
-    /// Requests that the filter itself answered with an error.
+    /// Requests that the filter itself answered with an error, and that went to no model server.
     pub const REFUSED: usize = 1;
     /// Answers of a model server that were errors, or were no valid answers.
     pub const FAILED_ANSWERS: usize = 2;
@@ -86,7 +71,13 @@ impl Plugin for KserveTranscoder {
     }
 
     fn open(self: &Arc<Self>) -> Exchange {
-        Exchange { plugin: self.clone(), reading: Reading::Nothing, taken: 0, answering: Answering::Done }
+        Exchange {
+            plugin: self.clone(),
+            reading: Reading::Nothing,
+            taken: 0,
+            sent: false,
+            answering: Answering::Done,
+        }
     }
 }
 
@@ -97,6 +88,8 @@ pub struct Exchange {
     reading: Reading,
     /// How much of the request's body has been read, in bytes.
     taken: usize,
+    /// The message has gone out, and is counted as transcoded.
+    sent: bool,
     answering: Answering,
 }
 
@@ -177,13 +170,13 @@ impl Exchange {
             self.answering = Answering::Expected(None);
             return OnHeaders::Continue;
         }
-        let message = match self.finish(body, cx) {
+        let message = match self.finish(body) {
             Ok(message) => message,
             Err(problem) => return self.refuse(problem, cx),
         };
         if plugin.caps.body_on_header_only {
             self.rewrite_headers(row, &path, cx);
-            emit(message, cx);
+            self.send(message, cx);
             OnHeaders::Continue
         } else {
             self.call(row, &path, message, cx)
@@ -210,23 +203,29 @@ impl Exchange {
     }
 
     fn request_data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
-        let mut emitted = false;
+        match self.read_chunk(chunk) {
+            Ok(Some(message)) => self.send(message, cx),
+            Ok(None) => {}
+            Err(problem) => return self.fail(problem, chunk.end, cx),
+        }
+        match &self.reading {
+            Reading::Nothing => OnData::Pass,
+            Reading::Sent(_) | Reading::Ignored => OnData::Emit,
+            Reading::Body(_) | Reading::Failed { .. } => OnData::Keep,
+        }
+    }
+
+    /// Reads a chunk to its end; gives the message if the body is complete with it. Nothing is sent of a message while
+    /// a byte of its chunk may still be wrong.
+    fn read_chunk(&mut self, chunk: Chunk<'_>) -> Result<Option<Framed>, Problem> {
+        let mut message = None;
         for slice in chunk.slices {
-            match self.read(slice, cx) {
-                Ok(now) => emitted |= now,
-                Err(problem) => return self.fail(problem, chunk.end, cx),
-            }
+            let now = self.read(slice)?;
+            message = message.or(now);
         }
-        if chunk.end && !emitted {
-            match self.end_of_body(cx) {
-                Ok(now) => emitted |= now,
-                Err(problem) => return self.fail(problem, true, cx),
-            }
-        }
-        match (&self.reading, emitted) {
-            (Reading::Nothing, _) => OnData::Pass,
-            (Reading::Sent(_) | Reading::Ignored, _) => OnData::Emit,
-            (Reading::Body(_) | Reading::Failed { .. }, _) => OnData::Keep,
+        match message {
+            None if chunk.end => self.end_of_body(),
+            message => Ok(message),
         }
     }
 
@@ -237,9 +236,9 @@ impl Exchange {
             // A body that was known to be complete has been sent already. This one is not, and its end says why; or it
             // is compressed, and complete only now.
             Reading::Body(body) => {
-                let refused = match self.finish(body, cx) {
+                let refused = match self.finish(body) {
                     Ok(message) if self.plugin.caps.emit_in_trailers => {
-                        emit(message, cx);
+                        self.send(message, cx);
                         remove_all(Map::RequestTrailers, cx);
                         return OnTrailers::Emit;
                     }
@@ -258,53 +257,61 @@ impl Exchange {
         OnTrailers::Continue
     }
 
-    /// Reads the next bytes of the body; returns whether the message was emitted.
-    fn read(&mut self, bytes: &[u8], cx: &mut Cx<'_>) -> Result<bool, Problem> {
+    /// Reads the next bytes of the body; gives the message if the body is complete with them.
+    fn read(&mut self, bytes: &[u8]) -> Result<Option<Framed>, Problem> {
         let before = self.taken;
         self.taken = before.saturating_add(bytes.len());
         match &mut self.reading {
-            Reading::Nothing | Reading::Ignored => Ok(false),
-            Reading::Sent(Rest::Nothing) if bytes.is_empty() => Ok(false),
+            Reading::Nothing | Reading::Ignored => Ok(None),
+            Reading::Sent(Rest::Nothing) if bytes.is_empty() => Ok(None),
             Reading::Sent(Rest::Nothing) => Err(tensor::goes_on()),
             Reading::Sent(Rest::Blanks) => match bytes.iter().position(|byte| !is_blank(byte)) {
-                None => Ok(false),
+                None => Ok(None),
                 Some(at) => Err(goes_on(before + at, bytes[at])),
             },
-            Reading::Body(body) => {
-                body.write(bytes)?;
-                if body.is_complete() { self.end_of_body(cx) } else { Ok(false) }
-            }
+            Reading::Body(body) => match body.write(bytes)? {
+                Progress::More => Ok(None),
+                Progress::Complete => self.end_of_body(),
+            },
             Reading::Failed { problem, still_accepted } => {
                 *still_accepted = still_accepted.saturating_sub(bytes.len());
-                if *still_accepted == 0 { Err(problem.clone()) } else { Ok(false) }
+                if *still_accepted == 0 { Err(problem.clone()) } else { Ok(None) }
             }
         }
     }
 
-    /// The body is complete or has ended; returns whether the message was emitted.
-    fn end_of_body(&mut self, cx: &mut Cx<'_>) -> Result<bool, Problem> {
+    /// The body is complete or has ended; gives the message if there is one.
+    fn end_of_body(&mut self) -> Result<Option<Framed>, Problem> {
         match std::mem::replace(&mut self.reading, Reading::Ignored) {
             Reading::Body(body) => {
                 self.reading = Reading::Sent(body.rest());
-                let message = self.finish(body, cx)?;
-                emit(message, cx);
-                Ok(true)
+                self.finish(body).map(Some)
             }
             Reading::Failed { problem, .. } => Err(problem),
             before @ (Reading::Nothing | Reading::Sent(_) | Reading::Ignored) => {
                 self.reading = before;
-                Ok(false)
+                Ok(None)
             }
         }
     }
 
     /// Turns a complete body into a framed message, and expects its answer.
-    fn finish(&mut self, body: Body, cx: &mut Cx<'_>) -> Result<Framed, Problem> {
+    fn finish(&mut self, body: Body) -> Result<Framed, Problem> {
         let (message, answer) = body.finish()?;
         let prefix = frame::prefix(message.len())?;
         self.answering = Answering::Expected(Some(answer));
-        cx.ops.count(KserveTranscoder::TRANSCODED, 1);
         Ok(Framed { prefix, message })
+    }
+
+    /// Sends the message in place of what was read.
+    fn send(&mut self, message: Framed, cx: &mut Cx<'_>) {
+        self.count_sent(cx);
+        message.write(cx.out);
+    }
+
+    fn count_sent(&mut self, cx: &mut Cx<'_>) {
+        self.sent = true;
+        cx.ops.count(KserveTranscoder::TRANSCODED, 1);
     }
 
     /// Remembers what is wrong with the body, or tells the client at once when nothing of it is left to come.
@@ -321,8 +328,9 @@ impl Exchange {
         OnData::Keep
     }
 
-    fn body(&self, row: &Arc<Row>, variables: Variables, cx: &Cx<'_>) -> Result<Body, Problem> {
+    fn body(&self, row: &Arc<Row>, variables: Variables, cx: &mut Cx<'_>) -> Result<Body, Problem> {
         let config = &self.plugin.config;
+        let headers = RequestHeaders::take(cx)?;
         let charge = self.plugin.account.charge();
         let held = charge.sibling();
         let codec = match row.kind() {
@@ -332,7 +340,7 @@ impl Exchange {
                     model: text("model_name").unwrap_or_default(),
                     version: text("model_version"),
                 };
-                let json_length = json_length(cx)?;
+                let json_length = headers.json_length()?;
                 Request::Tensor(Box::new(tensor::Request::new(
                     target,
                     config.tensor_options(),
@@ -344,17 +352,13 @@ impl Exchange {
                 Request::Generic(generic::Request::new(row, variables, config.max_request_bytes, charge))
             }
         };
-        let encoding = cx.view.header(Map::RequestHeaders, "content-encoding");
-        Body::new(codec, encoding.as_deref(), held)
+        Body::new(codec, headers.encoding.as_deref(), config.max_request_bytes, held)
     }
 
-    /// Makes the headers those of the gRPC request.
+    /// Makes the headers those of the gRPC request; the others have been taken off.
     fn rewrite_headers(&self, row: &Row, path: &[u8], cx: &mut Cx<'_>) {
         let ops = &mut *cx.ops;
         let map = Map::RequestHeaders;
-        for name in BODY_HEADERS {
-            ops.remove_header(map, name);
-        }
         ops.set_header(map, ":method", b"POST");
         ops.set_header(map, "content-type", b"application/grpc");
         ops.set_header(map, "te", b"trailers");
@@ -391,14 +395,16 @@ impl Exchange {
             ("x-envoy-original-path".to_owned(), path.to_vec()),
         ];
         cx.view.each_header(Map::RequestHeaders, &mut |name, value| {
-            let Ok(name) = std::str::from_utf8(name) else { return };
-            let own = name.starts_with(':') || NOT_FORWARDED.contains(&name) || BODY_HEADERS.contains(&name);
-            if !own {
-                headers.push((name.to_owned(), value.to_vec()));
+            let Ok(text) = std::str::from_utf8(name) else { return };
+            let stays =
+                text.starts_with(':') || NOT_FORWARDED.contains(&text) || is_about_the_http_message(name);
+            if !stays {
+                headers.push((text.to_owned(), value.to_vec()));
             }
         });
         let mut body = Vec::with_capacity(frame::PREFIX_BYTES + message.message.len());
         message.write(&mut body);
+        self.count_sent(cx);
         cx.ops.call(Call { id: CallId(0), cluster, headers, body, timeout: CALL_TIMEOUT });
         OnHeaders::Wait
     }
@@ -422,11 +428,14 @@ impl Exchange {
         OnHeaders::Reply(problem.reply())
     }
 
-    /// The filter answers itself: what still comes, the answer's own way out included, passes.
+    /// The filter answers itself: what still comes, the answer's own way out included, passes. A request whose message
+    /// had gone out before its end turned out to be bad has been counted.
     fn refused(&mut self, cx: &mut Cx<'_>) {
         self.reading = Reading::Nothing;
         self.answering = Answering::Done;
-        cx.ops.count(KserveTranscoder::REFUSED, 1);
+        if !self.sent {
+            cx.ops.count(KserveTranscoder::REFUSED, 1);
+        }
     }
 }
 
@@ -444,10 +453,6 @@ impl Framed {
     }
 }
 
-fn emit(message: Framed, cx: &mut Cx<'_>) {
-    message.write(cx.out);
-}
-
 /// Whether a request is a CORS preflight (Fetch standard, "CORS-preflight request").
 fn is_preflight(method: &[u8], cx: &Cx<'_>) -> bool {
     method == b"OPTIONS" && cx.view.header(Map::RequestHeaders, "access-control-request-method").is_some()
@@ -460,18 +465,6 @@ fn goes_on(at: usize, byte: u8) -> Problem {
     Problem::bad_request(format!(
         "invalid JSON at byte {at}: expected nothing after the end of the document, found {found}"
     ))
-}
-
-/// The length of the JSON part of a body that has binary tensor data behind it, as the client declares it.
-fn json_length(cx: &Cx<'_>) -> Result<Option<usize>, Problem> {
-    let Some(value) = cx.view.header(Map::RequestHeaders, "inference-header-content-length") else {
-        return Ok(None);
-    };
-    let length = std::str::from_utf8(&value).ok().and_then(|text| text.trim().parse().ok());
-    length.map(Some).ok_or_else(|| {
-        let value = String::from_utf8_lossy(&value).into_owned();
-        Problem::bad_request(format!("inference-header-content-length: {value:?} is no length in bytes"))
-    })
 }
 
 /// Removes every entry of a map.

@@ -12,6 +12,8 @@ mod exchange;
 mod frame;
 mod generic;
 mod problem;
+mod progress;
+mod request_headers;
 mod rows;
 mod status;
 mod tensor;

@@ -33,7 +33,11 @@ impl View for Headers {
         found.map(|(_, _, value)| value.clone().into_bytes())
     }
 
-    fn each_header(&self, _map: Map, _f: &mut dyn FnMut(&[u8], &[u8])) {}
+    fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
+        for (_, name, value) in self.0.iter().filter(|(of, ..)| *of == map) {
+            f(name.as_bytes(), value.as_bytes());
+        }
+    }
 
     fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {
         None

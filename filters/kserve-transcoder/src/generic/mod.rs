@@ -16,6 +16,7 @@ mod weight;
 
 use crate::codec::is_blank;
 use crate::problem::Problem;
+use crate::progress::Progress;
 use crate::rows::{self, Body, Form, Row, Variables};
 use buffer::{Buffer, RopeWriter};
 use filter_api::{Charge, Rope, Sink};
@@ -73,11 +74,11 @@ impl Request {
         Self { row: row.clone(), variables, body, scanner: Scanner::default(), max_bytes, charge }
     }
 
-    /// Takes the next bytes of the body.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+    /// Takes the next bytes of the body. It is complete if there is none, or once its JSON document has been closed.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
         if self.row.body == Body::None {
             return match bytes.iter().all(is_blank) {
-                true => Ok(()),
+                true => Ok(Progress::Complete),
                 false => Err(Problem::bad_request("this path takes no body")),
             };
         }
@@ -87,12 +88,7 @@ impl Request {
         }
         self.scanner.write(bytes)?;
         self.body.push(bytes)?;
-        Ok(())
-    }
-
-    /// There is no body, or its JSON document has been closed.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.row.body == Body::None || self.scanner.is_closed()
+        Ok(Progress::complete_if(self.scanner.is_closed()))
     }
 
     /// Ends the body and makes the message.

@@ -82,8 +82,8 @@ fn a_get_is_complete_without_a_body_and_carries_what_its_path_says() {
         ("/v2/models/ident/versions/1", b"\x0a\x05ident\x12\x011"),
         ("/v2/models/a%2Fb/versions/1/ready", b"\x0a\x03a/b\x12\x011"),
     ] {
-        let request = open(&OURS, "GET", path);
-        assert!(request.is_complete(), "{path}");
+        let mut request = open(&OURS, "GET", path);
+        assert_eq!(request.write(b""), Ok(Progress::Complete), "{path}");
         assert_eq!(bytes(request.finish().unwrap().0), expected, "{path}");
     }
     let mut request = open(&OURS, "GET", "/v2");
@@ -166,10 +166,9 @@ fn a_body_cut_anywhere_makes_the_same_message_and_is_complete_when_it_closes() {
     let whole = sent(&rows, "POST", "/v1/n", std::str::from_utf8(body).unwrap()).unwrap();
     for cut in 0..=body.len() {
         let mut request = open(&rows, "POST", "/v1/n");
-        request.write(&body[..cut]).unwrap();
-        assert_eq!(request.is_complete(), cut == body.len(), "{cut}");
-        request.write(&body[cut..]).unwrap();
-        assert!(request.is_complete());
+        let progress = request.write(&body[..cut]);
+        assert_eq!(progress == Ok(Progress::Complete), cut == body.len(), "{cut}");
+        assert_eq!(request.write(&body[cut..]), Ok(Progress::Complete));
         let (message, _) = request.finish().unwrap();
         assert_eq!(DynamicMessage::decode(whole.descriptor(), &bytes(message)[..]).unwrap(), whole, "{cut}");
     }
@@ -342,7 +341,7 @@ proptest! {
         static ROWS: LazyLock<Rows> = LazyLock::new(|| user_rows("post: '/v1/{name}' body: '*'"));
         for body in [&bytes[..], json.as_bytes(), &[b"{", json.as_bytes()].concat()] {
             let mut request = open(&ROWS, "POST", "/v1/n");
-            let result = request.write(body).and_then(|()| request.finish());
+            let result = request.write(body).and_then(|_| request.finish());
             if let Err(problem) = result {
                 prop_assert_eq!(problem.status, 400);
             }

@@ -1,12 +1,12 @@
 //! Checking an answer, and writing it.
 
-use super::AnswerForm;
 use super::datatype::{Datatype, elements};
 use super::held::Held;
 use super::print::Printer;
 use super::render;
 use super::response::{Message, Output, Wanted};
 use super::untyped::{BytesCheck, narrow};
+use super::{AnswerForm, Options};
 use crate::problem::Problem;
 use filter_api::{Charge, Rope, SEGMENT_BYTES, Sink};
 
@@ -25,7 +25,7 @@ pub(crate) struct Answer {
 
 #[derive(Debug)]
 struct Document {
-    form: AnswerForm,
+    options: Options,
     /// Everything up to the outputs.
     head: Held,
     outputs: Vec<Tensor>,
@@ -58,11 +58,13 @@ pub(super) enum Form {
 
 /// Checks the message, and makes ready what it takes to write it.
 pub(super) fn check(
-    message: Message,
+    mut message: Message,
     wanted: &Wanted,
-    form: AnswerForm,
+    options: Options,
     mut charge: Charge,
 ) -> Result<Answer, Problem> {
+    let form = options.answer_form;
+    message.parameters.settle()?;
     let head = head(&message, form, &charge)?;
     let (outputs, outputs_held) = message.outputs.into_items();
     let shared = outputs.iter().filter(|output| output.shared_memory).count();
@@ -98,7 +100,7 @@ pub(super) fn check(
         .try_reserve_exact(buffer_len)
         .map_err(|_| filter_api::OverBudget::allocation_failed(buffer_len))?;
     buffer.resize(buffer_len, 0);
-    let mut document = Document { form, head, outputs: tensors };
+    let mut document = Document { options, head, outputs: tensors };
     let written = if wanted.any() {
         let mut sink = Collect { rope: Rope::new(charge.sibling()), result: Ok(()) };
         document.write(&mut sink, &mut buffer);
@@ -163,7 +165,7 @@ fn head(message: &Message, form: AnswerForm, charge: &Charge) -> Result<Held, Pr
         result?;
         head.push(b"\"")?;
     }
-    if message.parameters.len() > 0 {
+    if !message.parameters.as_slice().is_empty() {
         head.push(b",\"parameters\":{")?;
         head.push(without_comma(message.parameters.as_slice()))?;
         head.push(b"}")?;
@@ -183,6 +185,8 @@ fn tensor(
     form: AnswerForm,
     charge: &Charge,
 ) -> Result<Tensor, Problem> {
+    output.parameters.settle()?;
+    output.content_type.settle()?;
     let problem = |what: String| {
         let name = String::from_utf8_lossy(output.name.as_slice());
         Problem::bad_answer(format!("the server's answer is wrong for output {name}: {what}"))
@@ -292,7 +296,7 @@ impl Document {
             if index > 0 {
                 printer.text(b",");
             }
-            render::tensor(tensor, self.form, &mut printer);
+            render::tensor(tensor, &self.options, &mut printer);
         }
         printer.text(b"]");
         if self.outputs.iter().any(|tensor| tensor.data == Form::Raw) {

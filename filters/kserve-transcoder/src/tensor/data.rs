@@ -4,7 +4,7 @@
 //! whole tokens; only a token that a chunk's end cuts is copied, and finished with the next chunk.
 
 use super::datatype::Datatype;
-use super::decimal::{MAX_NUMBER_BYTES, NumberError, WINDOW, ends_number};
+use super::decimal::{MAX_NUMBER_BYTES, NumberError, WINDOW, ends_number, special};
 use super::element::{Bf16, Bool, Element, Fp16, Fp32, Fp64, Integer};
 use super::held::HeldList;
 use super::json::MAX_DEPTH;
@@ -134,7 +134,7 @@ impl Data {
             at += 1;
             match *byte {
                 b' ' | b'\n' | b'\r' | b'\t' => {}
-                b'"' if self.quoted && self.expect != Expect::CommaOrEnd => {
+                b'"' if (self.quoted || E::FLOAT) && self.expect != Expect::CommaOrEnd => {
                     self.expect = Expect::String;
                     at += self.continue_quoted::<E>(&input[at..], &mut batch)?;
                 }
@@ -236,18 +236,18 @@ impl Data {
         if end.is_none() {
             self.token.extend_from_slice(part);
         } else if self.token.is_empty() {
-            self.element::<E>(part, batch)?;
+            self.element::<E>(part, false, batch)?;
         } else {
             let mut token = std::mem::take(&mut self.token);
             token.extend_from_slice(part);
-            self.element::<E>(&token, batch)?;
+            self.element::<E>(&token, false, batch)?;
             token.clear();
             self.token = token;
         }
         Ok(part.len())
     }
 
-    /// Goes on with a quoted number, without its opening quote.
+    /// Goes on with a quoted element, without its opening quote.
     fn continue_quoted<E: Element>(&mut self, input: &[u8], batch: &mut Batch) -> Result<usize, Problem> {
         let end = input.iter().position(|byte| *byte == b'"');
         let part = &input[..end.unwrap_or(input.len())];
@@ -257,16 +257,32 @@ impl Data {
         self.token.extend_from_slice(part);
         if end.is_some() {
             let token = std::mem::take(&mut self.token);
-            self.element::<E>(&token, batch)?;
+            self.element::<E>(&token, true, batch)?;
         }
         Ok(part.len() + usize::from(end.is_some()))
     }
 
-    fn element<E: Element>(&mut self, token: &[u8], batch: &mut Batch) -> Result<(), Problem> {
-        let raw = E::slow(token).map_err(|error| {
+    fn element<E: Element>(
+        &mut self,
+        token: &[u8],
+        in_quotes: bool,
+        batch: &mut Batch,
+    ) -> Result<(), Problem> {
+        let raw = match token {
+            // What writers of JSON that have no NaN put in its place (MLServer among them).
+            b"null" if E::FLOAT && !in_quotes => E::slow(b"NaN"),
+            // Outside protobuf's JSON a string is a number only where JSON has no other form for it.
+            _ if in_quotes && !self.quoted && special(token).is_none() => Err(NumberError::NotANumber),
+            token => E::slow(token),
+        };
+        let raw = raw.map_err(|error| {
             let shown = String::from_utf8_lossy(&token[..token.len().min(40)]);
+            let shown = if in_quotes { format!("{shown:?}").into() } else { shown };
             let name = self.datatype.name();
             match error {
+                NumberError::NotANumber if token == b"null" && !in_quotes => self.problem(format_args!(
+                    "null is not a value of {name}: only floating-point tensors may have it, as NaN"
+                )),
                 NumberError::NotANumber => self.problem(format_args!("{shown} is no value of {name}")),
                 NumberError::OutOfRange => self.problem(format_args!("{shown} is out of range for {name}")),
                 NumberError::NotWhole => {
@@ -297,6 +313,9 @@ impl Data {
                 b' ' | b'\n' | b'\r' | b'\t' => {}
                 b'"' if self.expect != Expect::CommaOrEnd => self.expect = Expect::String,
                 byte if self.punctuation(byte)? => {}
+                b'n' => {
+                    return Err(self.problem(format_args!("expected a string for BYTES, found null")));
+                }
                 byte => {
                     let found = char::from(byte).escape_default();
                     return Err(self.problem(format_args!("expected a string for BYTES, found {found}")));

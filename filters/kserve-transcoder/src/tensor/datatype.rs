@@ -69,15 +69,16 @@ const NAMES: [(Datatype, &str); 14] = [
     (Datatype::Bytes, "BYTES"),
 ];
 
-const FIELDS: [(Typed, &str); 8] = [
-    (Typed::Bool, "bool_contents"),
-    (Typed::Int, "int_contents"),
-    (Typed::Int64, "int64_contents"),
-    (Typed::Uint, "uint_contents"),
-    (Typed::Uint64, "uint64_contents"),
-    (Typed::Fp32, "fp32_contents"),
-    (Typed::Fp64, "fp64_contents"),
-    (Typed::Bytes, "bytes_contents"),
+/// The fields by their names in the proto definition and in protobuf's JSON, which both may be used there.
+const FIELDS: [(Typed, &str, &str); 8] = [
+    (Typed::Bool, "bool_contents", "boolContents"),
+    (Typed::Int, "int_contents", "intContents"),
+    (Typed::Int64, "int64_contents", "int64Contents"),
+    (Typed::Uint, "uint_contents", "uintContents"),
+    (Typed::Uint64, "uint64_contents", "uint64Contents"),
+    (Typed::Fp32, "fp32_contents", "fp32Contents"),
+    (Typed::Fp64, "fp64_contents", "fp64Contents"),
+    (Typed::Bytes, "bytes_contents", "bytesContents"),
 ];
 
 impl Datatype {
@@ -121,17 +122,19 @@ impl Datatype {
 impl Typed {
     /// The field of a number.
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        FIELDS.iter().map(|(field, _)| *field).find(|field| *field as u32 == number)
+        FIELDS.iter().map(|(field, ..)| *field).find(|field| *field as u32 == number)
     }
 
-    /// The field of a name.
+    /// The field of a name, in either spelling.
     pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
-        FIELDS.iter().find(|(_, known)| known.as_bytes() == name).map(|(field, _)| *field)
+        let known =
+            |(_, proto, json): &&(Self, &str, &str)| [proto, json].iter().any(|own| own.as_bytes() == name);
+        FIELDS.iter().find(known).map(|(field, ..)| *field)
     }
 
     /// Its name in the proto definition.
     pub(crate) fn name(self) -> &'static str {
-        FIELDS.iter().find(|(field, _)| *field == self).map_or("", |(_, name)| name)
+        FIELDS.iter().find(|(field, ..)| *field == self).map_or("", |(_, name, _)| name)
     }
 }
 
@@ -158,8 +161,9 @@ mod tests {
             assert_eq!(datatype.size().is_none(), datatype == Datatype::Bytes);
         }
         assert_eq!(Datatype::from_name(b"fp32"), None);
-        for (field, name) in FIELDS {
+        for (field, name, json_name) in FIELDS {
             assert_eq!(Typed::from_name(name.as_bytes()), Some(field));
+            assert_eq!(Typed::from_name(json_name.as_bytes()), Some(field));
             assert_eq!(Typed::from_number(field as u32), Some(field));
         }
     }

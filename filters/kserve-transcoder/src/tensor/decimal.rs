@@ -321,7 +321,8 @@ pub(super) fn integer_of(token: &[u8], low: i128, high: i128) -> Result<i128, Nu
     if (low..=high).contains(&value) { Ok(value) } else { Err(NumberError::OutOfRange) }
 }
 
-fn special(token: &[u8]) -> Option<f64> {
+/// What is not a number: in JSON tensor data a bare word, or a string as protobuf's JSON has it.
+pub(super) fn special(token: &[u8]) -> Option<f64> {
     match token {
         b"NaN" => Some(f64::NAN),
         b"Infinity" => Some(f64::INFINITY),

@@ -175,7 +175,13 @@ impl Document {
                     Ok(list.set_name(text)?)
                 })
             }
-            (Place::Parameters(level), Event::ObjectStart) => self.enter(Place::Parameter(level)),
+            (Place::Parameters(level), Event::ObjectStart) => {
+                self.of_level(level, |list| {
+                    list.begin_object();
+                    Ok(())
+                })?;
+                self.enter(Place::Parameter(level))
+            }
             (Place::Parameters(level), event) => self.parameter(level, event, false),
             (Place::Parameter(level), Event::Key) => self.parameter_field(level),
             (Place::Parameter(level), event) => self.parameter(level, event, true),
@@ -199,6 +205,10 @@ impl Document {
                 }
             }
             Place::Output => self.close_output()?,
+            Place::Parameters(level) => {
+                let path = parameter_path(level, self.inputs.len(), self.output_count);
+                self.of_level(level, |list| list.close(&path))?;
+            }
             _ => {}
         }
         Ok(())
@@ -350,15 +360,18 @@ impl Document {
         let path = || parameter_path(level, self.inputs.len(), self.output_count);
         let text = self.lexer.text();
         parameters(&mut self.parameters, &mut self.open, &mut self.open_output, level, |list| {
-            if list.set_field(text) {
-                return Ok(());
-            }
-            let name = String::from_utf8_lossy(list.name());
-            Err(Problem::bad_request(format!(
-                "{}.{name}: a parameter is a string, a number or a boolean, not an object",
-                path()
-            )))
+            let path = format!("{}.{}", path(), String::from_utf8_lossy(list.name()));
+            list.set_field(text, &path)
         })
+    }
+
+    /// Calls `take` with the parameters of a level that are open.
+    fn of_level(
+        &mut self,
+        level: Level,
+        take: impl FnOnce(&mut Parameters) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        parameters(&mut self.parameters, &mut self.open, &mut self.open_output, level, take)
     }
 
     /// The path of the value that is being read.
@@ -385,7 +398,7 @@ impl Document {
     }
 }
 
-/// Calls `take` with the parameters of a level that are open.
+/// As [`Document::of_level`], beside a borrow of the document's text.
 fn parameters(
     request: &mut Parameters,
     input: &mut Option<OpenInput>,

@@ -9,6 +9,9 @@ pub(super) trait Element {
     /// The size in raw contents, in bytes.
     const SIZE: usize;
 
+    /// Whether there are elements that are not numbers: NaN and the infinities.
+    const FLOAT: bool = false;
+
     /// The element at the front of `window`, if it is a simple one: its raw bytes as the low bytes of an integer,
     /// the length of its text and the byte behind that.
     fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)>;
@@ -30,6 +33,7 @@ fn low(bits: impl Into<u64>) -> u64 {
 
 impl Element for Fp32 {
     const SIZE: usize = 4;
+    const FLOAT: bool = true;
 
     #[inline(always)]
     fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
@@ -44,6 +48,7 @@ impl Element for Fp32 {
 
 impl Element for Fp64 {
     const SIZE: usize = 8;
+    const FLOAT: bool = true;
 
     #[inline(always)]
     fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
@@ -62,6 +67,7 @@ impl Element for Fp64 {
 
 impl Element for Fp16 {
     const SIZE: usize = 2;
+    const FLOAT: bool = true;
 
     #[inline]
     fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
@@ -76,6 +82,7 @@ impl Element for Fp16 {
 
 impl Element for Bf16 {
     const SIZE: usize = 2;
+    const FLOAT: bool = true;
 
     #[inline]
     fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {

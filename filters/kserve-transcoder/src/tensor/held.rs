@@ -25,6 +25,22 @@ impl Held {
         self.bytes.clear();
     }
 
+    /// Copies a range down to `to`, which is not behind its start; says where the copy ends.
+    pub(super) fn move_down(&mut self, range: std::ops::Range<usize>, to: usize) -> usize {
+        let end = to + range.len();
+        self.bytes.copy_within(range, to);
+        end
+    }
+
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    /// Takes bytes out of the middle.
+    pub(super) fn cut(&mut self, range: std::ops::Range<usize>) {
+        self.bytes.drain(range);
+    }
+
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes
     }
@@ -74,6 +90,10 @@ impl<T> HeldList<T> {
         }
         self.items.push(item);
         Ok(())
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.items.clear();
     }
 
     /// Gives the items away, and what their room is charged, to be kept until they are gone.

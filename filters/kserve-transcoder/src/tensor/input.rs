@@ -6,6 +6,7 @@ use super::encode::{Varint, head, string};
 use super::held::Held;
 use super::kept::Kept;
 use super::parameters::{Level, Parameters};
+use super::strings;
 use crate::problem::Problem;
 use filter_api::{Charge, OverBudget, Rope};
 
@@ -162,7 +163,8 @@ impl OpenInput {
     }
 
     /// The object has been closed: checks it, and gives the input.
-    pub(super) fn close(self) -> Result<Input, Problem> {
+    pub(super) fn close(mut self) -> Result<Input, Problem> {
+        self.decode_base64()?;
         let name = self.name.as_ref().ok_or_else(|| self.problem("name is missing"))?;
         let datatype = self.datatype.ok_or_else(|| self.problem("datatype is missing"))?;
         let shape = self.shape.as_ref().ok_or_else(|| self.problem("shape is missing"))?;
@@ -185,6 +187,25 @@ impl OpenInput {
             _ => Contents::Missing,
         };
         Ok(Input { head, datatype, elements: expected, contents })
+    }
+
+    /// Elements of BYTES whose `content_type` says base64 stand for the bytes in it, as in answers.
+    fn decode_base64(&mut self) -> Result<(), Problem> {
+        let (Some(Datatype::Bytes), Some((Source::Plain, State::Read { raw, .. }))) =
+            (self.datatype, &mut self.data)
+        else {
+            return Ok(());
+        };
+        if self.parameters.take_base64() {
+            let text = std::mem::replace(raw, Rope::new(self.charge.sibling()));
+            *raw = strings::from_base64(text, &self.charge)?.map_err(|element| {
+                Problem::bad_request(format!(
+                    "inputs[{}].data[{element}]: the string is not valid base64",
+                    self.index
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     fn problem(&self, what: &str) -> Problem {

@@ -42,16 +42,17 @@ pub(super) enum Key {
 }
 
 impl Key {
-    /// The key of a name at a place, and the number of the object in which it may come only once.
+    /// The key of a name at a place, and the number of the object in which it may come only once. Fields have the name
+    /// of the proto definition or that of protobuf's JSON; each is the other's double.
     pub(super) fn of(place: Place, name: &[u8]) -> (Option<usize>, Self) {
         let (object, key) = match (place, name) {
-            (Place::Top, b"model_name") => (0, Self::ModelName),
-            (Place::Top, b"model_version") => (0, Self::ModelVersion),
+            (Place::Top, b"model_name" | b"modelName") => (0, Self::ModelName),
+            (Place::Top, b"model_version" | b"modelVersion") => (0, Self::ModelVersion),
             (Place::Top, b"id") => (0, Self::Id),
             (Place::Top, b"parameters") => (0, Self::Parameters(Level::Request)),
             (Place::Top, b"inputs") => (0, Self::Inputs),
             (Place::Top, b"outputs") => (0, Self::Outputs),
-            (Place::Top, b"raw_input_contents") => (0, Self::RawInputContents),
+            (Place::Top, b"raw_input_contents" | b"rawInputContents") => (0, Self::RawInputContents),
             (Place::Input, b"name") => (1, Self::Name),
             (Place::Input, b"datatype") => (1, Self::Datatype),
             (Place::Input, b"shape") => (1, Self::Shape),
@@ -61,9 +62,10 @@ impl Key {
             (Place::Output, b"name") => (2, Self::OutputName),
             (Place::Output, b"parameters") => (2, Self::Parameters(Level::Output)),
             // Of these only one may have elements, which is checked where they are taken.
-            (Place::Contents, field) => {
-                return (None, Typed::from_name(field).map_or(Self::Skipped, Self::Typed));
-            }
+            (Place::Contents, field) => match Typed::from_name(field) {
+                Some(field) => (1, Self::Typed(field)),
+                None => return (None, Self::Skipped),
+            },
             _ => return (None, Self::Skipped),
         };
         (Some(object), key)
@@ -89,7 +91,7 @@ impl Key {
         }
     }
 
-    /// Its bit among the keys of its object.
+    /// Its bit among the keys of its object; those of an input's contents are among the input's.
     pub(super) fn bit(self) -> u32 {
         match self {
             Self::ModelName | Self::Name | Self::OutputName => 0,
@@ -99,7 +101,8 @@ impl Key {
             Self::Inputs | Self::Data => 4,
             Self::Outputs | Self::Contents => 5,
             Self::RawInputContents => 6,
-            Self::None | Self::Skipped | Self::Typed(_) => 7,
+            Self::None | Self::Skipped => 7,
+            Self::Typed(field) => 7 + field as u32,
         }
     }
 

@@ -7,17 +7,18 @@
 //!
 //! # Requests
 //! - The document is read strictly by RFC 8259, but for bare `NaN`, `Infinity` and `-Infinity` in tensor
-//!   data, which real clients send. Unknown keys are skipped; a key that matters may not come twice. Arrays
-//!   and objects may be nested 64 deep, a tensor may have 64 dimensions, a number 2,048 bytes.
+//!   data, which real clients send. Floating-point data may also have them as strings, and `null` for NaN. Unknown
+//!   keys are skipped; a key that matters may not come twice, nor may a parameter. Arrays and objects may be nested 64
+//!   deep, a tensor may have 64 dimensions, a number 2,048 bytes.
 //! - Tensor data may be flat or nested in any way; the number of elements must be what the shape says, as in
 //!   Triton. Floats are rounded correctly, and what would round to infinity is refused. Integers are checked
 //!   against their range, and may be written as floats (`1.0`, `1e3`) if they are whole.
-//! - A BYTES element is the UTF-8 of its string. It is not decoded if a `content_type` parameter says
-//!   base64: MLServer's codecs send that text as it is and the server expects it so.
+//! - A BYTES element is the UTF-8 of its string. If the input's parameter `content_type` says base64, it is the bytes
+//!   in it, and the parameter is not passed on: the same as in answers, the other way round.
 //! - The binary tensor data extension: inputs with `binary_data_size` take their bytes from behind the
 //!   document, in order. `binary_data`, `binary_data_output` and `binary_data_size` are not passed on.
-//! - Protobuf's JSON is accepted for the same message: `contents.fp32_contents` and the like with quoted
-//!   numbers, base64 in `bytes_contents` and `raw_input_contents`, `{"int64_param": "7"}`.
+//! - Protobuf's JSON is accepted for the same message, with the names of its fields in either spelling:
+//!   `contents.fp32_contents` or `contents.fp32Contents` and the like with quoted numbers, base64 in `bytes_contents` and `raw_input_contents`, `{"int64_param": "7"}`.
 //! - Messages carry `raw_input_contents`. With [`TensorEncoding::Contents`] they carry typed contents instead;
 //!   but one FP16 or BF16 input, which typed contents cannot hold, makes the whole message raw, since servers
 //!   refuse a mixture.
@@ -26,8 +27,9 @@
 //! - Raw or typed contents, packed or not, fields in any order. Everything is checked before the first byte
 //!   of the body is written.
 //! - Floats are written with the fewest digits that read back as the same value of their datatype (`0.1` and
-//!   not `0.10000000149011612` for an FP32; FP16 and BF16 as the FP32 of the same value); NaN and infinities bare,
-//!   as Triton writes them.
+//!   not `0.10000000149011612` for an FP32; FP16 and BF16 as the FP32 of the same value); NaN and infinities
+//!   as [`NonFinite`] says.
+//! - Of parameters of the same name the last one counts.
 //! - BYTES elements are strings. If one of a tensor is not UTF-8, all of that tensor are base64 and it gets
 //!   the parameter `"content_type": "base64"`, by which MLServer's codecs know it.
 //! - With [`AnswerForm::Proto`] an answer is protobuf's JSON as Envoy's own transcoder writes it: `contents` or base64
@@ -43,6 +45,7 @@ mod decimal;
 mod document;
 mod element;
 mod encode;
+mod entries;
 mod float32;
 mod half;
 mod held;
@@ -103,6 +106,32 @@ pub enum AnswerForm {
     Proto,
 }
 
+/// How NaN and the infinities, for which JSON has no form, are written in answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum NonFinite {
+    /// As the bare words `NaN`, `Infinity` and `-Infinity`, as Triton writes them.
+    #[default]
+    Bare,
+    /// As `null`, as MLServer writes all three.
+    Null,
+    /// As the strings `"NaN"`, `"Infinity"` and `"-Infinity"`, as protobuf's JSON has them.
+    String,
+}
+
+/// What becomes of a `model_name` in a request's body that is not the one in the URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum BodyModelName {
+    /// The request is answered 400.
+    #[default]
+    Refuse,
+    /// The URL's name counts.
+    Ignore,
+}
+
 /// What an operator configures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -110,6 +139,10 @@ pub(crate) struct Options {
     pub(crate) encoding: TensorEncoding,
     /// How answers look.
     pub(crate) answer_form: AnswerForm,
+    /// How NaN and the infinities are written.
+    pub(crate) non_finite: NonFinite,
+    /// What becomes of another model's name in a body.
+    pub(crate) body_model_name: BodyModelName,
     /// The longest body of a request, in bytes.
     pub(crate) max_request_bytes: usize,
     /// The longest message of an answer, in bytes.

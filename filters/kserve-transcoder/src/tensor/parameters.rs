@@ -10,13 +10,16 @@
 //! | `null` | left out: servers refuse or misread an empty `InferParameter` |
 //! | `{"int64_param": "7"}` and the like | that field, as protobuf's JSON writes it |
 //! | an array, any other object | refused |
+//!
+//! A name may come only once, also with `null`, and an object of protobuf's JSON may have one value.
 
 use super::decimal::{f64_of, integer_of};
 use super::encode::{Varint, field_len, head, string};
-use super::held::Held;
+use super::held::{Held, HeldList};
 use super::json::Event;
 use crate::problem::Problem;
 use filter_api::{Charge, OverBudget};
+use std::ops::Range;
 
 /// The three levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +62,19 @@ pub(super) enum Value<'a> {
 #[derive(Debug)]
 pub(super) struct Parameters {
     level: Level,
-    /// The name whose value comes next.
-    name: Held,
+    /// The names, one behind the other; of the last one the value comes next.
+    names: Held,
+    /// Where in `names` each of them is.
+    places: HeldList<Range<usize>>,
     /// The field of a proto-shaped value that comes next.
     field: Option<Field>,
+    /// The fields of that value that have come, as bits.
+    fields: u8,
+    /// One of them has a value.
+    has_value: bool,
     encoded: Held,
+    /// Where in `encoded` an input's `content_type` is that says base64.
+    base64: Option<Range<usize>>,
     /// `binary_data_size`.
     pub(super) binary_size: Option<u64>,
     /// `binary_data` or `binary_data_output`.
@@ -86,9 +97,13 @@ impl Parameters {
     pub(super) fn new(level: Level, charge: &Charge) -> Self {
         Self {
             level,
-            name: Held::new(charge.sibling()),
+            names: Held::new(charge.sibling()),
+            places: HeldList::new(charge.sibling()),
             field: None,
+            fields: 0,
+            has_value: false,
             encoded: Held::new(charge.sibling()),
+            base64: None,
             binary_size: None,
             binary: None,
             shared_memory: false,
@@ -101,25 +116,57 @@ impl Parameters {
     }
 
     pub(super) fn name(&self) -> &[u8] {
-        self.name.as_slice()
+        self.places.last().map_or(b"", |place| &self.names.as_slice()[place.clone()])
     }
 
     pub(super) fn set_name(&mut self, name: &[u8]) -> Result<(), OverBudget> {
-        self.name.clear();
-        self.name.push(name)
+        let start = self.names.len();
+        self.names.push(name)?;
+        self.places.push(start..self.names.len())
     }
 
-    /// Sets the field of a proto-shaped value; says whether there is such a field.
-    pub(super) fn set_field(&mut self, name: &[u8]) -> bool {
-        self.field = match name {
-            b"bool_param" | b"boolParam" => Some(Field::Bool),
-            b"int64_param" | b"int64Param" => Some(Field::Int64),
-            b"string_param" | b"stringParam" => Some(Field::String),
-            b"double_param" | b"doubleParam" => Some(Field::Double),
-            b"uint64_param" | b"uint64Param" => Some(Field::Uint64),
-            _ => None,
-        };
-        self.field.is_some()
+    /// The object has been closed: checks that no name came twice. `path` is the object's.
+    pub(super) fn close(&mut self, path: &str) -> Result<(), Problem> {
+        let names = self.names.as_slice();
+        let name = |place: &Range<usize>| &names[place.clone()];
+        self.places.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        if let Some(twice) = self.places.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
+            let name = String::from_utf8_lossy(name(&twice[0]));
+            return Err(Problem::bad_request(format!("{path}.{name} is given twice")));
+        }
+        self.names.clear();
+        self.places.clear();
+        Ok(())
+    }
+
+    /// The name's value is an object, as protobuf's JSON has it.
+    pub(super) fn begin_object(&mut self) {
+        (self.field, self.fields, self.has_value) = (None, 0, false);
+    }
+
+    /// Sets the field of a proto-shaped value. `path` is for errors.
+    pub(super) fn set_field(&mut self, name: &[u8], path: &str) -> Result<(), Problem> {
+        let field = Field::from_name(name).ok_or_else(|| {
+            Problem::bad_request(format!(
+                "{path}: a parameter is a string, a number or a boolean, not an object"
+            ))
+        })?;
+        let bit = 1 << field as u8;
+        if self.fields & bit != 0 {
+            let name = String::from_utf8_lossy(name);
+            return Err(Problem::bad_request(format!("{path}.{name} is given twice")));
+        }
+        self.fields |= bit;
+        self.field = Some(field);
+        Ok(())
+    }
+
+    /// Takes off an input's `content_type` that says base64, if there is one: what it says is true no more once its
+    /// elements have been decoded.
+    pub(super) fn take_base64(&mut self) -> bool {
+        let Some(entry) = self.base64.take() else { return false };
+        self.encoded.cut(entry);
+        true
     }
 
     /// Takes the value of the name, as plain JSON. `path` is for errors.
@@ -158,11 +205,14 @@ impl Parameters {
         let value = value.ok_or_else(|| {
             Problem::bad_request(format!("{path}: the value does not fit the parameter's field"))
         })?;
+        if std::mem::replace(&mut self.has_value, true) {
+            return Err(Problem::bad_request(format!("{path}: a parameter has only one value")));
+        }
         self.take(value, path)
     }
 
     fn take(&mut self, value: Value<'_>, path: &str) -> Result<(), Problem> {
-        if self.name.as_slice() == self.level.binary() {
+        if self.name() == self.level.binary() {
             let size = match value {
                 Value::Int64(size) => u64::try_from(size).ok(),
                 _ => None,
@@ -177,8 +227,12 @@ impl Parameters {
             }
             return Ok(());
         }
-        self.shared_memory |= self.name.as_slice() == b"shared_memory_region";
+        self.shared_memory |= self.name() == b"shared_memory_region";
+        let start = self.encoded.len();
         self.encode(value)?;
+        if self.level == Level::Input && self.name() == b"content_type" && value == Value::String(b"base64") {
+            self.base64 = Some(start..self.encoded.len());
+        }
         Ok(())
     }
 
@@ -200,13 +254,28 @@ impl Parameters {
             _ => (number.as_slice(), &[][..]),
         };
         let value_len = 1 + number.len() + tail.len();
-        let name_len = if self.name.len() == 0 { 0 } else { field_len(1, self.name.len()) };
+        let name = self.places.last().map_or(&b""[..], |place| &self.names.as_slice()[place.clone()]);
+        let name_len = if name.is_empty() { 0 } else { field_len(1, name.len()) };
         head(&mut self.encoded, self.level.field(), name_len + field_len(2, value_len))?;
-        string(&mut self.encoded, 1, self.name.as_slice())?;
+        string(&mut self.encoded, 1, name)?;
         head(&mut self.encoded, 2, value_len)?;
         self.encoded.push(&[key])?;
         self.encoded.push(number)?;
         self.encoded.push(tail)
+    }
+}
+
+impl Field {
+    /// The field of a name, in either of protobuf's spellings.
+    fn from_name(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"bool_param" | b"boolParam" => Self::Bool,
+            b"int64_param" | b"int64Param" => Self::Int64,
+            b"string_param" | b"stringParam" => Self::String,
+            b"double_param" | b"doubleParam" => Self::Double,
+            b"uint64_param" | b"uint64Param" => Self::Uint64,
+            _ => return None,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Numbers and strings as JSON text.
 
+use super::NonFinite;
 use super::float32;
 use super::half::Half;
 use super::text::plain_prefix;
@@ -164,31 +165,44 @@ impl<P: Print<SIZE>, const SIZE: usize> Print<SIZE> for Quoted<P> {
     }
 }
 
-/// A float, in quotes if it is not finite, as protobuf's JSON has it.
+/// A float whose NaN and infinities are not bare words.
 #[derive(Clone, Copy)]
-pub(super) struct QuotedSpecial;
+pub(super) struct Special<P> {
+    print: P,
+    form: NonFinite,
+}
 
-impl Print<4> for QuotedSpecial {
-    fn print(self, raw: [u8; 4], slot: &mut [u8; SLOT]) -> usize {
-        if f32::from_le_bytes(raw).is_finite() {
-            Float.print(raw, slot)
-        } else {
-            Quoted(Float).print(raw, slot)
+impl<P> Special<P> {
+    pub(super) fn new(print: P, form: NonFinite) -> Self {
+        Self { print, form }
+    }
+
+    /// Gives the float of `len` bytes in `slot` its form; says how long that is.
+    fn adjust(&self, len: usize, slot: &mut [u8; SLOT]) -> usize {
+        // Every finite number ends in a digit.
+        let finite = slot[..len].last().is_some_and(u8::is_ascii_digit);
+        match self.form {
+            NonFinite::Null if !finite => put(slot, b"null"),
+            NonFinite::String if !finite => {
+                let len = len.min(SLOT - 3);
+                slot.copy_within(..len, 1);
+                (slot[0], slot[len + 1]) = (b'"', b'"');
+                len + 2
+            }
+            _ => len,
         }
     }
 }
 
-impl Print<8> for QuotedSpecial {
-    fn print(self, raw: [u8; 8], slot: &mut [u8; SLOT]) -> usize {
-        if f64::from_le_bytes(raw).is_finite() {
-            Float.print(raw, slot)
-        } else {
-            Quoted(Float).print(raw, slot)
-        }
+impl<P: Print<SIZE>, const SIZE: usize> Print<SIZE> for Special<P> {
+    fn print(self, raw: [u8; SIZE], slot: &mut [u8; SLOT]) -> usize {
+        let len = self.print.print(raw, slot);
+        self.adjust(len, slot)
     }
 }
 
-fn put(slot: &mut [u8; SLOT], text: &[u8]) -> usize {
+/// Writes text to the front of a slot; says how long it is.
+pub(super) fn put(slot: &mut [u8; SLOT], text: &[u8]) -> usize {
     slot[..text.len()].copy_from_slice(text);
     text.len()
 }
@@ -210,7 +224,7 @@ fn float(value: f32, slot: &mut [u8; SLOT]) -> usize {
 }
 
 /// An FP64; the shortest text that reads back as the same.
-pub(super) fn float64(value: f64, slot: &mut [u8; SLOT]) -> usize {
+fn float64(value: f64, slot: &mut [u8; SLOT]) -> usize {
     if !value.is_finite() {
         return special(value, slot);
     }

@@ -1,16 +1,16 @@
 //! One output of an answer as JSON.
 
-use super::AnswerForm;
 use super::answer::{Form, Tensor};
 use super::base64::Encoder;
 use super::datatype::Datatype;
 use super::half;
-use super::print::{Bool, Elements, Float, Print, Printer, Quoted, QuotedSpecial, Signed, Unsigned};
+use super::print::{Bool, Elements, Float, Print, Printer, Quoted, Signed, Special, Unsigned};
 use super::untyped::Strings;
+use super::{AnswerForm, NonFinite, Options};
 use filter_api::{Rope, Sink};
 
 /// Writes the output, and frees its data as it goes.
-pub(super) fn tensor(tensor: &mut Tensor, form: AnswerForm, printer: &mut Printer<'_>) {
+pub(super) fn tensor(tensor: &mut Tensor, options: &Options, printer: &mut Printer<'_>) {
     printer.text(b"{\"name\":\"");
     printer.escaped(tensor.output.name.as_slice());
     printer.text(b"\",\"datatype\":\"");
@@ -18,7 +18,7 @@ pub(super) fn tensor(tensor: &mut Tensor, form: AnswerForm, printer: &mut Printe
     printer.text(b"\",\"shape\":[");
     for dimension in tensor.output.shape.iter() {
         let raw = dimension.to_le_bytes();
-        match form {
+        match options.answer_form {
             AnswerForm::Kserve => printer.number(|slot| Unsigned.print(raw, slot)),
             AnswerForm::Proto => printer.number(|slot| Quoted(Unsigned).print(raw, slot)),
         }
@@ -29,7 +29,7 @@ pub(super) fn tensor(tensor: &mut Tensor, form: AnswerForm, printer: &mut Printe
     match tensor.data {
         Form::Json | Form::Base64 => {
             printer.text(b",\"data\":[");
-            data(tensor, printer);
+            data(tensor, options.non_finite, printer);
             printer.drop_comma();
             printer.text(b"]");
         }
@@ -69,9 +69,14 @@ fn parameters(tensor: &Tensor, printer: &mut Printer<'_>) {
 }
 
 /// The elements as the protocol has them in `data`.
-fn data(tensor: &mut Tensor, printer: &mut Printer<'_>) {
+fn data(tensor: &mut Tensor, non_finite: NonFinite, printer: &mut Printer<'_>) {
     let raw = &mut tensor.raw;
     match tensor.datatype {
+        Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64
+            if non_finite != NonFinite::Bare =>
+        {
+            floats(tensor, non_finite, printer);
+        }
         Datatype::Bool => raw.drain_to(&mut Elements::new(printer, Bool)),
         Datatype::Int8 => raw.drain_to(&mut Elements::<_, 1>::new(printer, Signed)),
         Datatype::Int16 => raw.drain_to(&mut Elements::<_, 2>::new(printer, Signed)),
@@ -89,6 +94,18 @@ fn data(tensor: &mut Tensor, printer: &mut Printer<'_>) {
     }
 }
 
+/// Floats whose NaN and infinities are not bare words: functions of their own, so that the usual ones stay as quick as
+/// they are.
+fn floats(tensor: &mut Tensor, form: NonFinite, printer: &mut Printer<'_>) {
+    let raw = &mut tensor.raw;
+    match tensor.datatype {
+        Datatype::Fp16 => raw.drain_to(&mut Elements::<_, 2>::new(printer, Special::new(half::FP16, form))),
+        Datatype::Bf16 => raw.drain_to(&mut Elements::<_, 2>::new(printer, Special::new(half::BF16, form))),
+        Datatype::Fp32 => raw.drain_to(&mut Elements::<_, 4>::new(printer, Special::new(Float, form))),
+        _ => raw.drain_to(&mut Elements::<_, 8>::new(printer, Special::new(Float, form))),
+    }
+}
+
 /// The elements as protobuf's JSON has them: 64-bit integers and floats that are no numbers are quoted, bytes
 /// are base64.
 fn contents(tensor: &mut Tensor, printer: &mut Printer<'_>) {
@@ -96,10 +113,9 @@ fn contents(tensor: &mut Tensor, printer: &mut Printer<'_>) {
     match tensor.datatype {
         Datatype::Int64 => raw.drain_to(&mut Elements::<_, 8>::new(printer, Quoted(Signed))),
         Datatype::Uint64 => raw.drain_to(&mut Elements::<_, 8>::new(printer, Quoted(Unsigned))),
-        Datatype::Fp32 => raw.drain_to(&mut Elements::<_, 4>::new(printer, QuotedSpecial)),
-        Datatype::Fp64 => raw.drain_to(&mut Elements::<_, 8>::new(printer, QuotedSpecial)),
+        Datatype::Fp32 | Datatype::Fp64 => floats(tensor, NonFinite::String, printer),
         Datatype::Bytes => raw.drain_to(&mut Strings::new(printer, true)),
-        _ => data(tensor, printer),
+        _ => data(tensor, NonFinite::String, printer),
     }
 }
 

@@ -5,8 +5,9 @@ use super::held::HeldList;
 use super::input::{Contents, Input};
 use super::message;
 use super::response::{Response, Wanted};
-use super::{AnswerForm, Options, Target};
+use super::{AnswerForm, BodyModelName, Options, Target};
 use crate::problem::Problem;
+use crate::progress::Progress;
 use filter_api::{Charge, Rope};
 
 /// Reads the body of an inference request.
@@ -49,25 +50,20 @@ impl Request {
     }
 
     /// Takes the next bytes of the body, cut anywhere.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
         self.taken = self.taken.saturating_add(bytes.len());
         if self.taken > self.options.max_request_bytes {
             let limit = self.options.max_request_bytes;
             return Err(Problem::too_large(format!("the body is larger than {limit} bytes")));
         }
-        let Some(left) = self.json_left else { return self.document.read(bytes) };
+        let Some(left) = self.json_left else {
+            self.document.read(bytes)?;
+            return Ok(Progress::complete_if(self.document.is_done()));
+        };
         let (json, tail) = bytes.split_at(left.min(bytes.len()));
         self.document.read(json)?;
         self.json_left = Some(left - json.len());
-        if left > json.len() { Ok(()) } else { self.write_tail(tail) }
-    }
-
-    /// Whether the body is complete as it stands.
-    pub(crate) fn is_complete(&self) -> bool {
-        match self.json_left {
-            None => self.document.is_done(),
-            Some(left) => left == 0 && self.tails.begun && self.tails.next >= self.document.inputs.len(),
-        }
+        if left > json.len() { Ok(Progress::More) } else { self.write_tail(tail) }
     }
 
     /// Whether the body ends in bytes that are no JSON, so that not even white space may follow it.
@@ -75,7 +71,7 @@ impl Request {
         self.json_left.is_some()
     }
 
-    fn write_tail(&mut self, mut bytes: &[u8]) -> Result<(), Problem> {
+    fn write_tail(&mut self, mut bytes: &[u8]) -> Result<Progress, Problem> {
         if !self.tails.begun {
             self.document.end()?;
             self.tails.begun = true;
@@ -88,7 +84,7 @@ impl Request {
                 rope.push(&bytes[..now])?;
                 bytes = &bytes[now..];
                 if left > now as u64 {
-                    return Ok(());
+                    return Ok(Progress::More);
                 }
                 if let Some(rope) = self.tails.open.take() {
                     *contents = Contents::Raw(rope);
@@ -96,7 +92,7 @@ impl Request {
             }
             self.tails.next += 1;
         }
-        if bytes.is_empty() { Ok(()) } else { Err(goes_on()) }
+        if bytes.is_empty() { Ok(Progress::Complete) } else { Err(goes_on()) }
     }
 
     /// Ends the body and gives the message, a `ModelInferRequest` without its gRPC frame, and the reader of
@@ -104,7 +100,9 @@ impl Request {
     pub(crate) fn finish(mut self) -> Result<(Rope, Response), Problem> {
         match self.json_left {
             None => self.document.end()?,
-            Some(0) => self.write_tail(&[])?,
+            Some(0) => {
+                let _complete = self.write_tail(&[])?;
+            }
             Some(left) => {
                 return Err(Problem::bad_request(format!(
                     "the body ends {left} bytes before the JSON length in Inference-Header-Content-Length"
@@ -132,7 +130,7 @@ impl Request {
         Ok((message, Response::new(self.options, wanted, self.charge)))
     }
 
-    /// The URL names the model; the body may only say the same.
+    /// The URL names the model; the body may only say the same, unless it is not heard.
     fn check_target(&self) -> Result<(), Problem> {
         let pairs = [
             ("model_name", Some(&self.target.model), &self.document.model_name),
@@ -141,7 +139,8 @@ impl Request {
         for (key, url, body) in pairs {
             if let (Some(url), Some(body)) = (url, body) {
                 let same = url.as_bytes() == body.as_slice() || body.len() == 0;
-                if !same {
+                let ignored = key == "model_name" && self.options.body_model_name == BodyModelName::Ignore;
+                if !same && !ignored {
                     let body = String::from_utf8_lossy(body.as_slice());
                     return Err(Problem::bad_request(format!(
                         "{key} is {body} in the body, but {url} in the URL"

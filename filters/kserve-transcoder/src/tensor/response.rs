@@ -1,12 +1,12 @@
 //! Reading a `ModelInferResponse`.
 
+use super::Options;
 use super::answer::{self, Answer};
 use super::datatype::Typed;
+use super::entries::{Entries, Value};
 use super::held::{Held, HeldList};
 use super::input::MAX_RANK;
-use super::print::{SLOT, escape, float64};
 use super::wire::{Item, Wire};
-use super::{AnswerForm, Options};
 use crate::problem::Problem;
 use filter_api::{Charge, Rope};
 
@@ -41,8 +41,7 @@ pub(super) struct Message {
     pub(super) model_name: Held,
     pub(super) model_version: Held,
     pub(super) id: Held,
-    /// As JSON, each with a comma behind it.
-    pub(super) parameters: Held,
+    pub(super) parameters: Entries,
     pub(super) outputs: HeldList<Output>,
     pub(super) raw: HeldList<Rope>,
 }
@@ -53,10 +52,9 @@ pub(super) struct Output {
     pub(super) name: Held,
     pub(super) datatype: Held,
     pub(super) shape: HeldList<u64>,
-    /// As JSON, each with a comma behind it.
-    pub(super) parameters: Held,
-    /// The parameter `content_type`, as JSON with a comma behind it.
-    pub(super) content_type: Held,
+    pub(super) parameters: Entries,
+    /// The parameter `content_type`, by itself.
+    pub(super) content_type: Entries,
     pub(super) shared_memory: bool,
     /// The field that was filled, its elements, and their number. Integers of up to 32 bits take four bytes
     /// here, BYTES have their lengths in front.
@@ -93,16 +91,6 @@ struct Parameter {
     value: Value,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Value {
-    None,
-    Bool(bool),
-    Int64(i64),
-    Text,
-    Double(f64),
-    Uint64(u64),
-}
-
 impl Response {
     pub(super) fn new(options: Options, wanted: Wanted, charge: Charge) -> Self {
         let held = || Held::new(charge.sibling());
@@ -117,7 +105,7 @@ impl Response {
                 model_name: held(),
                 model_version: held(),
                 id: held(),
-                parameters: held(),
+                parameters: Entries::new(&charge),
                 outputs: HeldList::new(charge.sibling()),
                 raw: HeldList::new(charge.sibling()),
             },
@@ -159,7 +147,7 @@ impl Response {
         if !self.wire.is_whole() {
             return Err(malformed("it is cut"));
         }
-        answer::check(self.message, &self.wanted, self.options.answer_form, self.charge)
+        answer::check(self.message, &self.wanted, self.options, self.charge)
     }
 
     fn place(&self) -> Option<Place> {
@@ -347,76 +335,24 @@ impl Response {
     fn end_parameter(&mut self) -> Result<(), Problem> {
         let Parameter { name, text, value } = &self.parameter;
         let name = name.as_slice();
-        let parameters = match (self.places.last(), self.message.outputs.last_mut()) {
+        let entries = match (self.places.last(), self.message.outputs.last_mut()) {
             (Some(Place::Output), Some(output)) => {
                 // A server's own; a client would look for as many bytes behind the document.
                 if name == b"binary_data_size" {
                     return Ok(());
                 }
                 output.shared_memory |= name == b"shared_memory_region";
-                if name == b"content_type" { &mut output.content_type } else { &mut output.parameters }
+                if name == b"content_type" {
+                    output.content_type.clear();
+                    &mut output.content_type
+                } else {
+                    &mut output.parameters
+                }
             }
             _ => &mut self.message.parameters,
         };
-        let proto = self.options.answer_form == AnswerForm::Proto;
-        let (field, value) = match *value {
-            Value::None => return Ok(()),
-            Value::Bool(true) => ("bool_param", Printed::new(b"true", false)),
-            Value::Bool(false) => ("bool_param", Printed::new(b"false", false)),
-            Value::Int64(value) => ("int64_param", Printed::new(value.to_string().as_bytes(), proto)),
-            Value::Uint64(value) => ("uint64_param", Printed::new(value.to_string().as_bytes(), proto)),
-            Value::Double(value) => {
-                let mut slot = [0; SLOT];
-                let len = float64(value, &mut slot);
-                ("double_param", Printed::new(&slot[..len], proto && !value.is_finite()))
-            }
-            Value::Text => ("string_param", Printed { text: text.as_slice(), ..Printed::default() }),
-        };
-        parameters.push(b"\"")?;
-        let mut result = Ok(());
-        let mut push = |list: &mut Held, text: &[u8]| {
-            escape(text, |piece| {
-                if result.is_ok() {
-                    result = list.push(piece);
-                }
-            });
-        };
-        push(parameters, name);
-        parameters.push(b"\":")?;
-        if proto {
-            parameters.push(b"{\"")?;
-            parameters.push(field.as_bytes())?;
-            parameters.push(b"\":")?;
-        }
-        let quoted = value.quoted || value.len == 0;
-        if quoted {
-            parameters.push(b"\"")?;
-        }
-        parameters.push(&value.number[..value.len])?;
-        push(parameters, value.text);
-        if quoted {
-            parameters.push(b"\"")?;
-        }
-        result?;
-        parameters.push(if proto { b"}," } else { b"," })?;
+        entries.push(name, *value, text.as_slice(), &self.options)?;
         Ok(())
-    }
-}
-
-/// A parameter's value as JSON: a short text as it is, or a string to escape.
-#[derive(Debug, Default)]
-struct Printed<'a> {
-    number: [u8; SLOT],
-    len: usize,
-    quoted: bool,
-    text: &'a [u8],
-}
-
-impl Printed<'_> {
-    fn new(text: &[u8], quoted: bool) -> Self {
-        let mut printed = Self { len: text.len().min(SLOT), quoted, ..Self::default() };
-        printed.number[..printed.len].copy_from_slice(&text[..printed.len]);
-        printed
     }
 }
 
@@ -426,8 +362,8 @@ impl Output {
             name: Held::new(charge.sibling()),
             datatype: Held::new(charge.sibling()),
             shape: HeldList::new(charge.sibling()),
-            parameters: Held::new(charge.sibling()),
-            content_type: Held::new(charge.sibling()),
+            parameters: Entries::new(charge),
+            content_type: Entries::new(charge),
             shared_memory: false,
             typed: None,
         }

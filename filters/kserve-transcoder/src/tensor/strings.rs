@@ -3,7 +3,8 @@
 use super::base64::Decoder;
 use super::held::Held;
 use super::text::StringReader;
-use filter_api::{Charge, OverBudget, Rope};
+use super::untyped::{Step, Walk};
+use filter_api::{Charge, OverBudget, Rope, Sink};
 
 /// Collects one string after the other; each goes out with its length in front.
 #[derive(Debug)]
@@ -103,4 +104,56 @@ fn keep(start: &mut Held, long: &mut Option<Rope>, charge: &Charge, bytes: &[u8]
     rope.push(bytes)?;
     *long = Some(rope);
     Ok(())
+}
+
+/// Decodes elements that are base64, with their lengths in front; the inner error is the number of one that is none.
+pub(super) fn from_base64(mut text: Rope, charge: &Charge) -> Result<Result<Rope, u64>, OverBudget> {
+    let mut decode = Decode {
+        walk: Walk::default(),
+        strings: Strings::new(true, charge),
+        out: Rope::new(charge.sibling()),
+        count: 0,
+        result: Ok(Ok(())),
+    };
+    text.drain_to(&mut decode);
+    let Decode { out, result, .. } = decode;
+    Ok(result?.map(|()| out))
+}
+
+struct Decode {
+    walk: Walk,
+    strings: Strings,
+    out: Rope,
+    /// How many elements have been decoded.
+    count: u64,
+    result: Result<Result<(), u64>, OverBudget>,
+}
+
+impl Decode {
+    fn take(&mut self, mut bytes: &[u8]) -> Result<Result<(), u64>, OverBudget> {
+        while let Some(step) = self.walk.next(&mut bytes) {
+            let ends = match step {
+                Step::Start => self.walk.at_end(),
+                Step::Piece(piece, last) => {
+                    self.strings.push(piece)?;
+                    last
+                }
+            };
+            if ends {
+                if self.strings.end(&mut self.out)?.is_err() {
+                    return Ok(Err(self.count));
+                }
+                self.count += 1;
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+impl Sink for Decode {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Ok(Ok(())) = self.result {
+            self.result = self.take(bytes);
+        }
+    }
 }

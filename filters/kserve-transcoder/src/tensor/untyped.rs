@@ -59,7 +59,7 @@ impl Sink for Narrow {
 
 /// Walks over elements with lengths in front.
 #[derive(Debug, Default)]
-struct Walk {
+pub(super) struct Walk {
     /// How many bytes of the current element are still to come.
     left: usize,
     length: [u8; 4],
@@ -67,7 +67,7 @@ struct Walk {
 }
 
 /// A step of a walk.
-enum Step<'a> {
+pub(super) enum Step<'a> {
     /// An element begins; of an empty one nothing else comes.
     Start,
     /// A piece of it, and whether that is the last.
@@ -75,7 +75,8 @@ enum Step<'a> {
 }
 
 impl Walk {
-    fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Step<'a>> {
+    /// Takes a step from the front of `bytes`; `None` says that all are taken.
+    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Step<'a>> {
         if self.left > 0 {
             let (now, later) = bytes.split_at(self.left.min(bytes.len()));
             *bytes = later;
@@ -91,6 +92,11 @@ impl Walk {
         self.have = 0;
         self.left = u32::from_le_bytes(self.length) as usize;
         Some(Step::Start)
+    }
+
+    /// Whether the current element has no more bytes.
+    pub(super) fn at_end(&self) -> bool {
+        self.left == 0
     }
 }
 
@@ -158,7 +164,7 @@ impl Sink for Strings<'_, '_> {
             let ends = match step {
                 Step::Start => {
                     self.printer.text(b"\"");
-                    self.walk.left == 0
+                    self.walk.at_end()
                 }
                 Step::Piece(piece, last) => {
                     match &mut self.base64 {

@@ -323,3 +323,84 @@ fn an_answer_over_a_limit_is_refused() {
     let problem = answer_in(response, &message, 7).unwrap_err();
     assert_eq!((problem.status, &*problem.message), (502, "the server's answer is larger than 50 bytes"));
 }
+
+/// The answer in JSON with NaN and the infinities in a form.
+fn answer_with(message: &ModelInferResponse, non_finite: NonFinite, answer_form: AnswerForm) -> String {
+    let options = Options { non_finite, answer_form, ..OPTIONS };
+    let (_, response) = transcode(options, None, br#"{"inputs":[]}"#, usize::MAX).unwrap();
+    let mut body = Vec::new();
+    answer_in(response, &message.encode_to_vec(), 7).unwrap().render(&mut body);
+    String::from_utf8(body).unwrap()
+}
+
+#[test]
+fn nan_and_the_infinities_are_written_as_the_operator_says_and_other_numbers_as_always() {
+    let numbers = [f64::NAN, 1.5, f64::INFINITY, 1e300, f64::NEG_INFINITY, -0.0];
+    let raw_of = |datatype: &str| match datatype {
+        "FP64" => numbers.map(f64::to_le_bytes).concat(),
+        "FP32" => numbers.map(|number| (number as f32).to_le_bytes()).concat(),
+        "FP16" => [0x7e00_u16, 0x3e00, 0x7c00, 0x7c00, 0xfc00, 0x8000].map(u16::to_le_bytes).concat(),
+        _ => [0x7fc0_u16, 0x3fc0, 0x7f80, 0x7f80, 0xff80, 0x8000].map(u16::to_le_bytes).concat(),
+    };
+    for datatype in ["FP16", "BF16", "FP32", "FP64"] {
+        let large = if datatype == "FP64" { "1e+300" } else { "Infinity" };
+        let bare = format!("[NaN,1.5,Infinity,{large},-Infinity,-0.0]");
+        let message = raw(datatype, &[6], &raw_of(datatype));
+        let written = |non_finite| answer_with(&message, non_finite, AnswerForm::Kserve);
+        assert!(written(NonFinite::Bare).ends_with(&format!(r#""data":{bare}}}]}}"#)));
+        let null = bare.replace("-Infinity", "null").replace("Infinity", "null").replace("NaN", "null");
+        assert!(written(NonFinite::Null).ends_with(&format!(r#""data":{null}}}]}}"#)));
+        let string = bare.replace("-Infinity", "\"-I\"").replace("Infinity", "\"Infinity\"");
+        let string = string.replace("\"-I\"", "\"-Infinity\"").replace("NaN", "\"NaN\"");
+        assert!(written(NonFinite::String).ends_with(&format!(r#""data":{string}}}]}}"#)), "{string}");
+    }
+}
+
+#[test]
+fn a_parameter_that_is_not_finite_is_written_in_the_same_way() {
+    let mut message = raw("INT8", &[1], &[5]);
+    message.parameters = parameters([("p", Choice::Double(f64::NEG_INFINITY))]);
+    for (non_finite, form, expected) in [
+        (NonFinite::Bare, AnswerForm::Kserve, r#""parameters":{"p":-Infinity}"#),
+        (NonFinite::Null, AnswerForm::Kserve, r#""parameters":{"p":null}"#),
+        (NonFinite::String, AnswerForm::Kserve, r#""parameters":{"p":"-Infinity"}"#),
+        // Protobuf's JSON has one form for it.
+        (NonFinite::Null, AnswerForm::Proto, r#""parameters":{"p":{"double_param":"-Infinity"}}"#),
+    ] {
+        let answer = answer_with(&message, non_finite, form);
+        assert!(answer.contains(expected), "{answer}");
+    }
+}
+
+#[test]
+fn of_parameters_of_one_name_the_last_one_counts() {
+    // Entries of a map as `key`, with an INT64 or without a value.
+    let entry = |key: &str, value: Option<u8>| {
+        let value = value.map_or_else(Vec::new, |value| vec![0x10, value]);
+        let entry = [&[0x0a, key.len() as u8], key.as_bytes(), &[0x12, value.len() as u8], &value].concat();
+        [&[0x22, entry.len() as u8], &entry[..]].concat()
+    };
+    let answer = |entries: &[Vec<u8>]| answer_of_bytes(&entries.concat()).unwrap();
+    let parameters = |list: &str| format!(r#"{{"model_name":"","parameters":{{{list}}},"outputs":[]}}"#);
+    let (a, b) = (|value| entry("a", Some(value)), |value| entry("b\"", Some(value)));
+    assert_eq!(answer(&[a(1), b(2), a(3)]), parameters(r#""b\"":2,"a":3"#));
+    assert_eq!(answer(&[a(1), a(1), a(1)]), parameters(r#""a":1"#));
+    assert_eq!(answer(&[b(1), a(2), b(3), entry("", Some(4)), a(5)]), parameters(r#""b\"":3,"":4,"a":5"#));
+    // The last one has no value, and so there is none.
+    assert_eq!(answer(&[a(1), b(2), entry("a", None)]), parameters(r#""b\"":2"#));
+    assert_eq!(answer(&[a(1), entry("a", None)]), r#"{"model_name":"","outputs":[]}"#);
+    assert_eq!(answer(&[entry("a", None), a(1)]), parameters(r#""a":1"#));
+
+    let output = |entries: &[Vec<u8>]| {
+        let output = [&b"\x0a\x01y\x12\x04INT8\x1a\x01\0"[..], &entries.concat()].concat();
+        let message = [&[0x2a, output.len() as u8], &output[..]].concat();
+        answer_of_bytes(&message).unwrap()
+    };
+    assert!(output(&[a(1), a(2)]).contains(r#""parameters":{"a":2},"#));
+    let content_type = |value| entry("content_type", value);
+    assert!(
+        output(&[content_type(Some(1)), content_type(Some(2))])
+            .contains(r#""parameters":{"content_type":2},"#)
+    );
+    assert!(!output(&[content_type(Some(1)), content_type(None)]).contains("parameters"));
+}

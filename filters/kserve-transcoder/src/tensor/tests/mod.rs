@@ -5,6 +5,7 @@ mod answers;
 mod message;
 mod numbers;
 mod requests;
+mod spellings;
 mod splits;
 
 use super::*;
@@ -16,6 +17,8 @@ use prost::Message;
 const OPTIONS: Options = Options {
     encoding: TensorEncoding::Raw,
     answer_form: AnswerForm::Kserve,
+    non_finite: NonFinite::Bare,
+    body_model_name: BodyModelName::Refuse,
     max_request_bytes: 100 << 20,
     max_response_bytes: 100 << 20,
 };

@@ -2,6 +2,7 @@
 
 use super::message::{Choice, Contents, Requested, parameters, tensor};
 use super::*;
+use crate::progress::Progress;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -149,8 +150,9 @@ fn a_number_that_does_not_fit_is_refused_with_its_place_and_its_text() {
         ("INT64", "1.5", "inputs[0].data[0]: 1.5 is not a whole number, as INT64 needs"),
         ("INT32", "true", "inputs[0].data[0]: true is no value of INT32"),
         ("FP32", "01", "inputs[0].data[0]: 01 is no value of FP32"),
-        ("FP32", "null", "inputs[0].data[0]: null is no value of FP32"),
-        ("FP32", "\"1\"", "inputs[0].data[0]: expected a value of FP32, found \""),
+        ("FP32", "nul", "inputs[0].data[0]: nul is no value of FP32"),
+        ("FP32", "\"1\"", "inputs[0].data[0]: \"1\" is no value of FP32"),
+        ("INT32", "\"1\"", "inputs[0].data[0]: expected a value of INT32, found \""),
         ("BOOL", "2", "inputs[0].data[0]: 2 is out of range for BOOL"),
         ("BYTES", "1", "inputs[0].data[0]: expected a string for BYTES, found 1"),
         ("BYTES", "\"\\ud800\"", "inputs[0].data[0]: a string has half a surrogate pair"),
@@ -279,10 +281,7 @@ fn binary_tensors_come_from_behind_the_document_in_order() {
 fn a_body_is_complete_as_soon_as_nothing_more_can_come() {
     let complete_at = |body: &[u8], json_length: Option<usize>| {
         let mut request = Request::new(target(), OPTIONS, json_length, charge());
-        body.iter().position(|byte| {
-            request.write(&[*byte]).unwrap();
-            request.is_complete()
-        })
+        body.iter().position(|byte| request.write(&[*byte]).unwrap() == Progress::Complete)
     };
     assert_eq!(complete_at(br#"{"inputs":[]}  "#, None), Some(12));
     assert_eq!(complete_at(br#"{"inputs":[]}  "#, Some(15)), Some(14));
