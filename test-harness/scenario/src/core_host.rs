@@ -3,6 +3,7 @@
 use crate::case::{Case, Column, Pairs};
 use crate::check::{Got, Headers, Outcome, Seen, to_headers};
 use crate::chunking::Chunking;
+use crate::local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
 use filter_api::{
     Call, CallEnd, CallResponse, Caps, Charge, Chunk, Cx, Dir, Map, Memory, OnData, OnHeaders, OnTrailers,
     Op, Ops, PARK_LIMIT_BYTES, Plugin, Reply, Stream, View,
@@ -322,7 +323,15 @@ impl<'a, S: Stream> Host<'a, S> {
                 return Err("the core changes its own reply on the way out".into());
             }
         }
-        self.outcome.got = Got { status: reply.status, headers, body: reply.body, ..Got::default() };
+        let content_type = self.case.request.headers.iter().find(|(name, _)| name == "content-type");
+        self.outcome.got = match content_type {
+            Some((_, value)) if is_grpc(value.as_bytes()) => Got {
+                status: 200,
+                headers: grpc_local_reply(headers, &reply.body, grpc_status_of(reply.status)),
+                ..Got::default()
+            },
+            _ => Got { status: reply.status, headers, body: reply.body, ..Got::default() },
+        };
         Ok(())
     }
 

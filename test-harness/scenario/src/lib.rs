@@ -10,6 +10,7 @@ mod case;
 mod check;
 mod chunking;
 mod core_host;
+mod local_reply;
 mod message;
 
 pub use case::{
@@ -18,4 +19,5 @@ pub use case::{
 pub use check::{Got, Headers, Outcome, Seen};
 pub use chunking::Chunking;
 pub use core_host::{Core, MEMORY_BYTES, run_on_core};
+pub use local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
 pub use message::{frame, unframe};

@@ -22,6 +22,8 @@ pub(crate) struct Exchange {
     ended: Cell<bool>,
     /// The last hook, in whichever direction, let things go on.
     went_on: Cell<bool>,
+    /// The client sent a gRPC request, as far as Envoy knows: the filter may have changed its headers since.
+    from_grpc: Cell<bool>,
     sides: [Side; 2],
 }
 
@@ -98,6 +100,7 @@ impl Exchange {
             core: Cell::new(Some(core)),
             ended: Cell::new(false),
             went_on: Cell::new(false),
+            from_grpc: Cell::new(false),
             sides: Default::default(),
         }
     }
@@ -109,6 +112,7 @@ impl Exchange {
             core: Cell::new(None),
             ended: Cell::new(true),
             went_on: Cell::new(false),
+            from_grpc: Cell::new(false),
             sides: Default::default(),
         }
     }
@@ -181,6 +185,9 @@ impl Exchange {
     fn on_headers(&self, envoy: Envoy<'_>, dir: Dir, end: bool) -> HeadersStatus {
         let side = self.side(dir);
         side.headers_only.set(end);
+        if dir == Dir::Request {
+            self.from_grpc.set(envoy.is_grpc_request());
+        }
         let Some(mut core) = self.core.take() else {
             if self.must_stop(dir) {
                 self.fail(envoy, "it could not be opened");
@@ -440,7 +447,7 @@ impl Exchange {
             self.reset(envoy);
         } else {
             self.ended.set(true);
-            envoy.send_response(reply);
+            envoy.send_response(reply, self.from_grpc.get());
         }
     }
 

@@ -175,10 +175,27 @@ impl<'hook> Envoy<'hook> {
         unsafe { abi::record_histogram_value(self.stream, id, std::ptr::null(), 0, value) };
     }
 
+    /// Whether the request that came is a gRPC request (Envoy's `Grpc::Common::isGrpcRequestHeaders`).
+    pub(crate) fn is_grpc_request(self) -> bool {
+        let (mut value, mut count) = (EnvoyBuffer::EMPTY, 0);
+        let (map, name) = (map_type(Map::RequestHeaders), "content-type".as_bytes().into());
+        // SAFETY: the stream is valid during the hook; Envoy writes both results before it returns.
+        let found = unsafe { abi::get_header(self.stream, map, name, &mut value, 0, &mut count) };
+        // SAFETY: the value stays valid while the header map is not changed, and is not kept.
+        let value = if found && count > 0 { unsafe { value.bytes() } } else { b"" };
+        matches!(value.strip_prefix(b"application/grpc"), Some([] | [b'+', ..]))
+    }
+
     /// Answers the client. Nothing may be done with the stream after it but to stop.
-    pub(crate) fn send_response(self, reply: &Reply) {
-        let headers: Vec<ModuleHeader> =
+    ///
+    /// To a gRPC request Envoy says 200 and puts the error into trailers. It would find `grpc-status` by the HTTP status
+    /// if the ABI let it: this call hands it an OK, which only a header of the reply's own comes before.
+    pub(crate) fn send_response(self, reply: &Reply, to_grpc: bool) {
+        let mut headers: Vec<ModuleHeader> =
             reply.headers.iter().map(|(name, value)| lend(name.as_bytes(), value.as_bytes())).collect();
+        if to_grpc && !reply.headers.iter().any(|(name, _)| name == "grpc-status") {
+            headers.push(lend(b"grpc-status", grpc_status_of(reply.status).as_bytes()));
+        }
         let (body, details) = (reply.body.as_slice().into(), reply.details.as_bytes().into());
         let status = u32::from(reply.status);
         // SAFETY: the stream is valid during the hook; Envoy has copied all buffers when this returns.
@@ -222,6 +239,20 @@ impl<'hook> Envoy<'hook> {
             unsafe { abi::get_body_chunks(self.stream, body, pieces.as_mut_ptr()) };
         }
         pieces
+    }
+}
+
+/// The gRPC status of an HTTP one, as Envoy and all of gRPC have it
+/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
+fn grpc_status_of(status: u16) -> &'static str {
+    match status {
+        200 => "0",
+        400 => "13",
+        401 => "16",
+        403 => "7",
+        404 => "12",
+        429 | 502 | 503 | 504 => "14",
+        _ => "2",
     }
 }
 

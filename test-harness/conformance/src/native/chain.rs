@@ -28,6 +28,9 @@ pub(crate) fn headers(hooks: &impl Hooks, direction: Direction, headers: HeaderM
         if state.over {
             return;
         }
+        if direction == Direction::Request {
+            state.from_grpc = headers.get("content-type").is_some_and(scenario::is_grpc);
+        }
         let half = state.half(direction);
         half.headers = Some(headers);
         half.complete = end;

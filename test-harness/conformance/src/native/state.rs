@@ -68,6 +68,8 @@ pub(crate) struct State {
     /// Dynamic metadata: namespace and key, and the value.
     pub(crate) metadata: BTreeMap<(String, String), String>,
     pub(crate) filter_state: BTreeMap<String, Vec<u8>>,
+    /// The client sent a gRPC request.
+    pub(crate) from_grpc: bool,
     /// The filter has answered itself: its response hooks are not called any more.
     pub(crate) replied: bool,
     /// Answered, or reset.
@@ -102,7 +104,11 @@ impl State {
             self.reset(details);
             return;
         }
-        let map = local_reply(status, headers, body);
+        // The ABI's call says OK for the gRPC status, whatever the HTTP status is.
+        let (map, body) = match self.from_grpc {
+            true => (to_grpc(headers, body, 0), &b""[..]),
+            false => (local_reply(status, headers, body), body),
+        };
         let out = &mut self.halves[1].out;
         out.headers = Some(map);
         out.chunks = if body.is_empty() { Vec::new() } else { vec![body.to_vec()] };
@@ -142,6 +148,12 @@ pub(crate) fn local_reply(status: u32, headers: HeaderMap, body: &[u8]) -> Heade
     }
     map.set("content-length", body.len().to_string());
     map
+}
+
+/// The same to a gRPC request; `status` is the gRPC status if the headers have none.
+fn to_grpc(headers: HeaderMap, body: &[u8], status: u16) -> HeaderMap {
+    let headers = headers.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    scenario::grpc_local_reply(headers, body, status).into_iter().collect()
 }
 
 pub(crate) fn index(direction: Direction) -> usize {
