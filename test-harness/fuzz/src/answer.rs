@@ -233,7 +233,10 @@ fn special(value: f64) -> Json {
 fn parameters(entries: Vec<&Entry>) -> Option<Json> {
     let fields: Vec<(String, Json)> = entries
         .iter()
-        .filter_map(|entry| {
+        .enumerate()
+        // Of entries of one name the last one counts.
+        .filter(|(at, entry)| entries[at + 1..].iter().all(|later| later.name != entry.name))
+        .filter_map(|(_, entry)| {
             let value = match entry.choice()? {
                 Choice::Bool(value) => Json::Bool(*value),
                 Choice::Int64(value) => Json::Number(value.to_string()),

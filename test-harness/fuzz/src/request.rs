@@ -2,8 +2,8 @@
 //! `prost`. It follows the filter's documentation and shares no code with it.
 //!
 //! What the filter reads otherwise than `serde_json` on purpose: bare `NaN` and infinities in tensor data, numbers of
-//! any size by their text, keys that come twice (refused where they matter, the last counts among parameters), at most
-//! 64 levels of nesting and 2,048 bytes for a number, and quoted numbers, whose quotes may hold no escape.
+//! any size by their text, keys that come twice (refused where they matter), at most 64 levels of nesting and 2,048 bytes
+//! for a number, and quoted numbers, whose quotes may hold no escape.
 
 use crate::json::{Json, NoTree};
 use crate::message::{Choice, Contents, Entry, ModelInferRequest, Requested, Tensor};
@@ -11,6 +11,7 @@ use crate::number::{Read, fp32, fp64, half, integer, is_number, value_of_bf16, v
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use std::collections::BTreeSet;
 
 /// What should come of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,16 +38,47 @@ const MAX_RANK: usize = 64;
 pub(crate) fn expected(body: &[u8], json_length: Option<usize>, typed: bool) -> Expected {
     let json = json_length.unwrap_or(body.len());
     let Some((json, tails)) = body.split_at_checked(json) else { return Expected::Refused };
-    let document = match Json::read(json) {
+    let mut document = match Json::read(json) {
         Ok(document) => document,
         Err(NoTree::Invalid) => return Expected::Refused,
         Err(NoTree::Unknown) => return Expected::Unknown,
     };
+    in_proto_names(&mut document);
     match message(&document, json_length.map(|_| tails), typed) {
         Ok(message) => Expected::Message(Box::new(message)),
         Err(Stop::Refused) => Expected::Refused,
         Err(Stop::Unknown) => Expected::Unknown,
     }
+}
+
+/// Gives fields that have protobuf's JSON names the names of the proto definition.
+fn in_proto_names(document: &mut Json) {
+    let rename = |fields: &mut Vec<(String, Json)>, names: &[&str]| {
+        for (key, _) in fields {
+            if let Some(name) = names.iter().find(|name| camel_case(name) == *key) {
+                *key = (*name).to_owned();
+            }
+        }
+    };
+    let Json::Object(fields) = document else { return };
+    rename(fields, &["model_name", "model_version", "raw_input_contents"]);
+    for (_, inputs) in fields.iter_mut().filter(|(key, _)| key == "inputs") {
+        let Json::Array(inputs) = inputs else { continue };
+        for input in inputs {
+            let Json::Object(fields) = input else { continue };
+            for (_, contents) in fields.iter_mut().filter(|(key, _)| key == "contents") {
+                if let Json::Object(fields) = contents {
+                    rename(fields, &TYPED.map(|(field, _)| field));
+                }
+            }
+        }
+    }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
 }
 
 /// Where an input's elements are.
@@ -134,10 +166,18 @@ fn input(value: &Json) -> Result<Input> {
     }
     let shape = shape.iter().map(dimension).collect::<Result<Vec<i64>>>()?;
     let elements = elements(&shape).ok_or(Stop::Refused)?;
-    let parameters = parameters(value.get("parameters"), "binary_data_size", 3)?;
+    let mut parameters = parameters(value.get("parameters"), "binary_data_size", 3)?;
+    let base64 = Entry::new("content_type", Choice::String("base64".to_owned()));
+    let is_base64 = datatype == "BYTES"
+        && matches!(value.get("data"), Some(Json::Array(_)))
+        && parameters.entries.contains(&base64);
+    if is_base64 {
+        parameters.entries.retain(|entry| *entry != base64);
+    }
 
     let mut data = match value.get("data") {
         None | Some(Json::Null) => None,
+        Some(Json::Array(items)) if is_base64 => Some(bytes(&strings(items, true)?)?),
         Some(Json::Array(items)) => Some(tensor_data(items, &datatype, false)?),
         Some(_) => return Err(Stop::Refused),
     };
@@ -146,6 +186,7 @@ fn input(value: &Json) -> Result<Input> {
         None | Some(Json::Null) => {}
         Some(Json::Object(fields)) => {
             contents_seen = true;
+            once(fields, &TYPED.map(|(field, _)| field))?;
             for (key, value) in fields {
                 if !TYPED.iter().any(|(field, _)| field == key) {
                     plain(value, 4)?;
@@ -234,10 +275,12 @@ fn parameters(value: Option<&Json>, binary: &str, depth: usize) -> Result<Parame
         Some(Json::Object(fields)) => fields,
         Some(_) => return Err(Stop::Refused),
     };
+    let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+    once(fields, &names)?;
     let mut found = Parameters::default();
     for (name, value) in fields {
         plain(value, depth + 1)?;
-        for choice in choices(value)? {
+        if let Some(choice) = choice(value)? {
             if name != binary {
                 found.entries.push(Entry::new(name, choice));
                 continue;
@@ -255,19 +298,25 @@ fn parameters(value: Option<&Json>, binary: &str, depth: usize) -> Result<Parame
     Ok(found)
 }
 
-/// What a parameter's value sets; protobuf's form may set several fields, of which the last counts.
-fn choices(value: &Json) -> Result<Vec<Choice>> {
-    Ok(vec![match value {
-        Json::Null => return Ok(Vec::new()),
+/// What a parameter's value sets, if it is not null. Protobuf's form may name each field once and set one.
+fn choice(value: &Json) -> Result<Option<Choice>> {
+    Ok(Some(match value {
+        Json::Null => return Ok(None),
         Json::Bool(value) => Choice::Bool(*value),
         Json::Text(text, _) => Choice::String(text.clone()),
         Json::Number(text) => number(text).ok_or(Stop::Refused)?,
         Json::Object(fields) => {
+            let own = |(name, _): &(String, Json)| name.replace("Param", "_param");
+            let names: BTreeSet<String> = fields.iter().map(own).collect();
+            if names.len() < fields.len() {
+                return Err(Stop::Refused);
+            }
             let set = |(field, value): &(String, Json)| proto_choice(field, value).transpose();
-            return fields.iter().filter_map(set).collect();
+            let set = fields.iter().filter_map(set).collect::<Result<Vec<Choice>>>()?;
+            return if set.len() > 1 { Err(Stop::Refused) } else { Ok(set.into_iter().next()) };
         }
         Json::Array(_) | Json::Bare(_) => return Err(Stop::Refused),
-    }])
+    }))
 }
 
 fn number(text: &str) -> Option<Choice> {
@@ -399,23 +448,33 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
     BARE.decode(bare.replace('-', "+").replace('_', "/")).ok()
 }
 
+/// The number of elements of BYTES, and their raw form.
+fn bytes(strings: &[Vec<u8>]) -> Result<(u64, Vec<u8>)> {
+    let mut raw = Vec::new();
+    for string in strings {
+        raw.extend(u32::try_from(string.len()).map_err(|_| Stop::Refused)?.to_le_bytes());
+        raw.extend(string);
+    }
+    Ok((strings.len() as u64, raw))
+}
+
 /// The number of elements and their raw form. `quoted` is protobuf's JSON.
 fn tensor_data(items: &[Json], datatype: &str, quoted: bool) -> Result<(u64, Vec<u8>)> {
     let mut raw = Vec::new();
     if datatype == "BYTES" {
-        let strings = strings(items, quoted)?;
-        for string in &strings {
-            raw.extend(u32::try_from(string.len()).map_err(|_| Stop::Refused)?.to_le_bytes());
-            raw.extend(string);
-        }
-        return Ok((strings.len() as u64, raw));
+        return bytes(&strings(items, quoted)?);
     }
+    let float = matches!(datatype, "FP16" | "BF16" | "FP32" | "FP64");
     let mut found = Vec::new();
     leaves(items, 1, &mut found)?;
     for leaf in &found {
         let token = match leaf {
             Json::Number(text) | Json::Bare(text) => text.as_str(),
             Json::Text(text, false) if quoted => text.as_str(),
+            Json::Text(text, false) if float && matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => {
+                text.as_str()
+            }
+            Json::Null if float => "NaN",
             Json::Bool(true) => "true",
             Json::Bool(false) => "false",
             _ => return Err(Stop::Refused),

@@ -57,6 +57,10 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         r#"{"inputs":[{"name":"x","shape":[1],"contents":{"bytes_contents":["-_8="]},"datatype":"BYTES"}]}"#,
         r#"{"inputs":[{"name":"x","shape":[2],"datatype":"UINT16"}],"raw_input_contents":["AQACAA=="]}"#,
         r#"{"inputs":[{"name":"x","shape":[9],"datatype":"FP32","parameters":{"shared_memory_region":"r","shared_memory_byte_size":{"int64_param":"36"}}}],"outputs":[{"name":"y","parameters":{"classification":3,"binary_data":false}}],"parameters":{"p":null,"d":0.5,"b":true,"u":18446744073709551615}}"#,
+        r#"{"modelName":"m","modelVersion":"2","inputs":[{"name":"x","shape":[2],"datatype":"FP32","contents":{"fp32Contents":["NaN",null]}}]}"#,
+        r#"{"inputs":[{"name":"x","shape":[4],"datatype":"FP64","data":[null,"NaN","Infinity","-Infinity"]}]}"#,
+        r#"{"inputs":[{"name":"x","shape":[1],"data":["3q2+7w=="],"datatype":"BYTES","parameters":{"a":1,"content_type":"base64","b":1}}]}"#,
+        r#"{"inputs":[],"parameters":{"a":1,"b":{"int64Param":"1"},"a":{"bool_param":true,"string_param":null}},"rawInputContents":[]}"#,
     ] {
         add(0, 0, body.as_bytes());
     }

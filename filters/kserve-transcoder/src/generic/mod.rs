@@ -103,6 +103,10 @@ impl Request {
         for (name, path, value) in self.variables.iter() {
             assign::assign(&mut message, name, path, value)?;
         }
+        if weight::depth(&message) > weight::MAX_DEPTH {
+            let limit = weight::MAX_DEPTH;
+            return Err(Problem::bad_request(format!("body: its messages are nested deeper than {limit}")));
+        }
         charge.grow(message.encoded_len())?;
         let mut rope = Rope::new(self.charge.sibling());
         rope.push(&message.encode_to_vec())?;

@@ -361,3 +361,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_no_server_would_decode_is_the_clients_fault() {
+    let rows = user_rows("post: '/v1/{name}' body: '*'");
+    let nested =
+        |depth: usize| format!(r#"{}{{"number":1}}{}"#, r#"{"inner":"#.repeat(depth), "}".repeat(depth));
+    assert!(sent(&rows, "POST", "/v1/n", &nested(100)).is_ok());
+    let too_deep = "body: its messages are nested deeper than 100";
+    assert_eq!(refused(&rows, "/v1/n", &nested(101)), too_deep);
+    assert_eq!(refused(&rows, "/v1/n", &nested(105)), too_deep);
+    // Beyond that the reader of JSON gives up.
+    for depth in [127, 128, 900] {
+        let told = refused(&rows, "/v1/n", &nested(depth));
+        assert!(told == too_deep || told.contains("recursion limit exceeded"), "{told}");
+    }
+}

@@ -9,8 +9,8 @@ const VALUE_BYTES: usize = 3 * size_of::<Value>();
 /// What a message takes, in bytes: itself, and a node of the tree that holds its fields.
 pub(super) const MESSAGE_BYTES: usize = size_of::<DynamicMessage>() + 12 * (size_of::<Value>() + 8);
 
-/// As deep as messages nest before the decoder refuses them.
-const MAX_DEPTH: usize = 100;
+/// As deep as messages nest before decoders refuse them: protobuf's own limit, in prost as in C++, Java and Python.
+pub(super) const MAX_DEPTH: usize = 100;
 
 /// A bound on what a message takes once it is decoded, in bytes. It can be hundreds of times the encoded length:
 /// a packed flag is one byte on the wire and a whole [`Value`] after it.
@@ -18,6 +18,19 @@ const MAX_DEPTH: usize = 100;
 /// What cannot be decoded is weighed as far as it is understood; the decoder stops there too.
 pub(super) fn of_message(message: &MessageDescriptor, bytes: &[u8]) -> usize {
     weigh(message, bytes, MAX_DEPTH)
+}
+
+/// How many messages are nested in a message, the entries of maps included, which are messages where they are encoded.
+pub(super) fn depth(message: &DynamicMessage) -> usize {
+    fn of(value: &Value) -> usize {
+        match value {
+            Value::Message(message) => 1 + depth(message),
+            Value::List(items) => items.iter().map(of).max().unwrap_or(0),
+            Value::Map(entries) => entries.values().map(|value| 1 + of(value)).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    message.fields().map(|(_, value)| of(value)).max().unwrap_or(0)
 }
 
 fn weigh(message: &MessageDescriptor, mut bytes: &[u8], depth: usize) -> usize {
