@@ -212,3 +212,140 @@ impl Write for Feed {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor;
+    use filter_api::Vm;
+    use flate2::Compression;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    use std::sync::Arc;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const DOCUMENT: &[u8] = br#"{"inputs":[{"name":"x","shape":[2],"datatype":"INT8","data":[7,8]}]}"#;
+
+    fn body(encoding: &str, max_bytes: usize, vm: &Arc<Vm>) -> Result<Body, Problem> {
+        let charge = Charge::new(vm.clone(), usize::MAX);
+        let target = tensor::Target { model: "m".to_owned(), version: None };
+        let options =
+            tensor::Options { max_request_bytes: max_bytes, ..crate::Config::default().tensor_options() };
+        let codec = tensor::Request::new(target, options, None, charge.sibling());
+        Body::new(Request::Tensor(Box::new(codec)), Some(encoding.as_bytes()), max_bytes, charge)
+    }
+
+    /// The message of a body in pieces of `step` bytes.
+    fn read(encoding: &str, bytes: &[u8], step: usize, max_bytes: usize) -> Result<Vec<u8>, Problem> {
+        let mut body = body(encoding, max_bytes, &Vm::new(1 << 24))?;
+        for piece in bytes.chunks(step) {
+            assert_eq!(body.write(piece)?, Progress::More);
+        }
+        let mut message = Vec::new();
+        body.finish()?.0.drain_to(&mut message);
+        Ok(message)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_gzip_body_of_several_members_is_one_body_however_it_is_cut() {
+        let expected = read("gzip", &gzip(DOCUMENT), usize::MAX, 1 << 20).unwrap();
+        let (first, rest) = DOCUMENT.split_at(20);
+        for members in [
+            [gzip(first), gzip(rest), Vec::new()],
+            [gzip(DOCUMENT), gzip(b""), Vec::new()],
+            [gzip(b""), gzip(b""), gzip(DOCUMENT)],
+            [gzip(first), gzip(b""), gzip(rest)],
+            [gzip(DOCUMENT), gzip(b" \n"), gzip(b"")],
+        ] {
+            let bytes = members.concat();
+            for step in 1..=bytes.len() {
+                assert_eq!(read("gzip", &bytes, step, 1 << 20).unwrap(), expected, "in pieces of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_compressed_data_and_is_none_is_refused_however_it_is_cut() {
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
+        zlib.write_all(DOCUMENT).unwrap();
+        let zlib = zlib.finish().unwrap();
+        let whole = gzip(DOCUMENT);
+        let mut damaged = whole.clone();
+        let crc = damaged.len() - 8;
+        damaged[crc] ^= 1;
+        for (encoding, bytes) in [
+            ("gzip", [&whole[..], b"x"].concat()),
+            ("gzip", [&whole[..], b"trailing garbage"].concat()),
+            ("gzip", [&whole[..], b"\0\0\0\0\0\0\0\0\0\0\0\0"].concat()),
+            ("gzip", [&whole[..], b"\x1f\x8b"].concat()),
+            ("gzip", [&whole[..], &whole[..8]].concat()),
+            ("gzip", [&whole[..], &gzip(b"")[..19]].concat()),
+            ("gzip", [&whole[..], &gzip(b"{}")].concat()),
+            ("gzip", [&damaged[..], &gzip(b"")].concat()),
+            ("gzip", damaged),
+            ("gzip", whole[..whole.len() - 1].to_vec()),
+            ("deflate", [&zlib[..], b"x"].concat()),
+            ("deflate", [&zlib[..], &zlib[..]].concat()),
+            ("deflate", zlib[..zlib.len() - 1].to_vec()),
+        ] {
+            for step in 1..=bytes.len() {
+                let problem = read(encoding, &bytes, step, 1 << 20).unwrap_err();
+                assert_eq!(problem.status, 400, "{problem} in pieces of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn limits_hold_across_members_before_and_after_decompression() {
+        // Blanks in front of the document, which compress well: 100 kB in each member.
+        let blanks = gzip(&[b' '; 100_000]);
+        let body = [blanks.repeat(10), gzip(DOCUMENT)].concat();
+        assert!(read("gzip", &body, 500, 1_000_100).is_ok());
+        for step in [1, 500, usize::MAX] {
+            let problem = read("gzip", &body, step, 1_000_000).unwrap_err();
+            assert_eq!((problem.status, &*problem.message), (413, "the body is larger than 1000000 bytes"));
+        }
+        // Members of nothing: nothing comes out, but they are bytes and work all the same.
+        let empty = gzip(b"").repeat(MAX_MEMBERS);
+        let problem = read("gzip", &empty, 1000, 10_000).unwrap_err();
+        assert_eq!(
+            (problem.status, &*problem.message),
+            (413, "the compressed body is larger than 10000 bytes")
+        );
+        assert!(read("gzip", &[&empty[20..], &gzip(DOCUMENT)].concat(), 1000, 1 << 20).is_ok());
+        let problem = read("gzip", &[empty, gzip(DOCUMENT)].concat(), 1000, 1 << 20).unwrap_err();
+        assert!(problem.message.ends_with("it has more than 4096 members"), "{problem}");
+    }
+
+    #[test]
+    fn a_codec_reads_nothing_after_its_first_error() {
+        // The budget runs out at the closing bracket of text that is kept, and the decompressor is dropped with that
+        // bracket still to be written: it would close an array that is closed.
+        let mut refused = 0;
+        for filler in 0..1200 {
+            let text = [br#"{"inputs":[{"data":["#, &b" ".repeat(filler)[..], b"1"].concat();
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&text).unwrap();
+            encoder.flush().unwrap();
+            let cut = encoder.get_ref().len();
+            encoder.write_all(br#"]}]}"#).unwrap();
+            let bytes = encoder.finish().unwrap();
+            for budget in [300, 600, 1200, 2400] {
+                let Ok(mut body) = body("gzip", 1 << 20, &Vm::new(DECOMPRESSOR_BYTES + budget)) else {
+                    continue;
+                };
+                if body.write(&bytes[..cut]).is_ok() {
+                    let result = body.write(&bytes[cut..]);
+                    refused += usize::from(result.is_err_and(|problem| problem.status == 503));
+                }
+            }
+        }
+        assert!(refused > 0, "the budget never ran out at the bracket");
+    }
+}

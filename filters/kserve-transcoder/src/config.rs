@@ -28,7 +28,7 @@ pub struct Config {
     /// status. By default `true` in a dynamic module and `false` in proxy-wasm, where it needs
     /// `allow_on_headers_stop_iteration: true` beside it: without that flag every answer would hang.
     pub hold_response_headers: Option<bool>,
-    /// The largest request body, in bytes after decompression. A larger one is answered 413.
+    /// The largest request body, in bytes, both before and after decompression. A larger one is answered 413.
     #[cfg_attr(test, schemars(range(min = 1)))]
     pub max_request_bytes: usize,
     /// The largest gRPC message that a model server may answer with, in bytes. A larger one is answered 503.
@@ -44,12 +44,12 @@ pub struct Config {
     /// How answers look: `kserve` as the protocol's REST interface has them, or `proto` as protobuf's JSON has
     /// them, for applications that were written for Envoy's own transcoder.
     pub answer_form: AnswerForm,
-    /// How NaN and the infinities are written in the tensors and parameters of an answer: `bare` as the words `NaN`,
-    /// `Infinity` and `-Infinity`, which Triton writes and which are not JSON; `null` as MLServer writes all three; or
-    /// `string` as protobuf's JSON has them. In requests all of these are read.
+    /// How NaN and the infinities, which JSON cannot express, are written in the tensors and parameters of an answer:
+    /// `bare` as the words `NaN`, `Infinity` and `-Infinity`, as Triton does (`JSON.parse` refuses them); `null` for all
+    /// three, as MLServer does; or `string` as protobuf's JSON does. Requests may use any of these.
     pub non_finite: NonFinite,
-    /// What becomes of a `model_name` in an inference's body that is not the one in the URL: `refuse` answers 400, and
-    /// with `ignore` the URL's name counts, as in MLServer.
+    /// How a `model_name` in an inference's body is treated if it differs from the one in the URL: `refuse` answers 400,
+    /// `ignore` uses the name in the URL, as MLServer does.
     pub body_model_name: BodyModelName,
     /// The length of the JSON part of a binary answer, in bytes, where the headers have gone out before it is
     /// known (proxy-wasm without held headers): it is padded with spaces, and an answer whose JSON part is longer

@@ -120,7 +120,7 @@ pub enum NonFinite {
     String,
 }
 
-/// What becomes of a `model_name` in a request's body that is not the one in the URL.
+/// How a `model_name` in a request's body is treated if it differs from the one in the URL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -128,7 +128,7 @@ pub enum BodyModelName {
     /// The request is answered 400.
     #[default]
     Refuse,
-    /// The URL's name counts.
+    /// The name in the URL is used.
     Ignore,
 }
 
@@ -141,7 +141,7 @@ pub(crate) struct Options {
     pub(crate) answer_form: AnswerForm,
     /// How NaN and the infinities are written.
     pub(crate) non_finite: NonFinite,
-    /// What becomes of another model's name in a body.
+    /// How another model's name in a body is treated.
     pub(crate) body_model_name: BodyModelName,
     /// The longest body of a request, in bytes.
     pub(crate) max_request_bytes: usize,
