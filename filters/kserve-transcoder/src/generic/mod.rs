@@ -12,6 +12,7 @@ mod scan;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod twice;
 mod weight;
 
 use crate::codec::is_blank;
@@ -259,6 +260,7 @@ fn parse(
     forms: &[(FieldDescriptor, Form)],
     json: &[u8],
 ) -> Result<DynamicMessage, Problem> {
+    twice::check(input, json)?;
     let mut reader = serde_json::Deserializer::from_slice(json);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);

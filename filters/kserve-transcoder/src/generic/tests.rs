@@ -212,11 +212,8 @@ fn a_body_that_disagrees_with_the_url_is_refused_and_one_that_agrees_is_not() {
         refused(&rows, path, r#"{"inner":{"number":8}}"#),
         "inner.number is '7' in the URL but '8' in the body"
     );
-    // The last one of two wins in JSON, and is the one that is compared.
-    assert_eq!(
-        refused(&rows, path, r#"{"name":"public","name":"secret"}"#),
-        "name is 'public' in the URL but 'secret' in the body"
-    );
+    // Which one of two would count is not left to the reader.
+    assert_eq!(refused(&rows, path, r#"{"name":"public","name":"secret"}"#), "body: name is given twice");
     // This field knows the difference between empty and absent.
     assert_eq!(refused(&rows, path, r#"{"note":""}"#), "note is 'n' in the URL but '' in the body");
     let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(5000));
@@ -375,5 +372,29 @@ fn what_no_server_would_decode_is_the_clients_fault() {
     for depth in [127, 128, 900] {
         let told = refused(&rows, "/v1/n", &nested(depth));
         assert!(told == too_deep || told.contains("recursion limit exceeded"), "{told}");
+    }
+}
+
+#[test]
+fn what_is_given_twice_is_refused_in_either_spelling_and_at_any_depth() {
+    let rows = user_rows("post: '/v1/{name}' body: '*'");
+    for (body, name) in [
+        (r#"{"number":1,"number":1}"#, "number"),
+        (r#"{"number":1,"number":null}"#, "number"),
+        (r#"{"inner":{"list":[],"list":[]}}"#, "list"),
+        (r#"{"many":[{},{"note":"a","note":"b"}]}"#, "note"),
+        (r#"{"counts":{"a_b":1,"aB":2,"a_b":3}}"#, "a_b"),
+        (r#"{"inner":{"counts":{"a":1,"\u0061":2}}}"#, "a"),
+    ] {
+        assert_eq!(refused(&rows, "/v1/n", body), format!("body: {name} is given twice"), "{body}");
+    }
+    assert!(
+        sent(&rows, "POST", "/v1/n", r#"{"counts":{"a_b":1,"aB":2},"many":[{"flag":true},{"flag":true}]}"#)
+            .is_ok()
+    );
+    let load = r#"{"parameters":{"config":"a","config":"b"}}"#;
+    assert_eq!(refused(&OURS, "/v2/repository/models/m/load", load), "body: config is given twice");
+    for both in [r#"{"modelName":"m","model_name":"m"}"#, r#"{"repository_name":"r","repositoryName":"r"}"#] {
+        assert!(refused(&OURS, "/v2/repository/models/m/load", both).contains("is given twice"), "{both}");
     }
 }
