@@ -217,7 +217,7 @@ impl Write for Feed {
 mod tests {
     use super::*;
     use crate::tensor;
-    use filter_api::Vm;
+    use filter_api::Memory;
     use flate2::Compression;
     use flate2::write::{GzEncoder, ZlibEncoder};
     use std::sync::Arc;
@@ -226,8 +226,8 @@ mod tests {
 
     const DOCUMENT: &[u8] = br#"{"inputs":[{"name":"x","shape":[2],"datatype":"INT8","data":[7,8]}]}"#;
 
-    fn body(encoding: &str, max_bytes: usize, vm: &Arc<Vm>) -> Result<Body, Problem> {
-        let charge = Charge::new(vm.clone(), usize::MAX);
+    fn body(encoding: &str, max_bytes: usize, memory: &Arc<Memory>) -> Result<Body, Problem> {
+        let charge = memory.account(usize::MAX).charge();
         let target = tensor::Target { model: "m".to_owned(), version: None };
         let options =
             tensor::Options { max_request_bytes: max_bytes, ..crate::Config::default().tensor_options() };
@@ -237,7 +237,7 @@ mod tests {
 
     /// The message of a body in pieces of `step` bytes.
     fn read(encoding: &str, bytes: &[u8], step: usize, max_bytes: usize) -> Result<Vec<u8>, Problem> {
-        let mut body = body(encoding, max_bytes, &Vm::new(1 << 24))?;
+        let mut body = body(encoding, max_bytes, &Memory::new(1 << 24))?;
         for piece in bytes.chunks(step) {
             assert_eq!(body.write(piece)?, Progress::More);
         }
@@ -337,7 +337,7 @@ mod tests {
             encoder.write_all(br#"]}]}"#).unwrap();
             let bytes = encoder.finish().unwrap();
             for budget in [300, 600, 1200, 2400] {
-                let Ok(mut body) = body("gzip", 1 << 20, &Vm::new(DECOMPRESSOR_BYTES + budget)) else {
+                let Ok(mut body) = body("gzip", 1 << 20, &Memory::new(DECOMPRESSOR_BYTES + budget)) else {
                     continue;
                 };
                 if body.write(&bytes[..cut]).is_ok() {

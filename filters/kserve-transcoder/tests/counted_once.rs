@@ -1,7 +1,7 @@
 //! A request is either sent or refused, and is counted as one of the two.
 #![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
-use filter_api::{Caps, Chunk, Cx, Dir, Map, OnData, OnHeaders, Op, Ops, Plugin, Stream, View, Vm};
+use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, OnData, OnHeaders, Op, Ops, Plugin, Stream, View};
 use kserve_transcoder::{Exchange, KserveTranscoder};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -44,7 +44,7 @@ struct Watched {
 
 impl Watched {
     fn begun(caps: Caps) -> Self {
-        let plugin = KserveTranscoder::configure(b"", caps, Vm::new(1 << 20)).unwrap();
+        let plugin = KserveTranscoder::configure(b"", caps, Memory::new(1 << 20)).unwrap();
         let mut watched =
             Self { exchange: Arc::new(plugin).open(), sent: Vec::new(), transcoded: 0, refused: 0 };
         let verdict = watched.call(|exchange, cx| exchange.headers(Dir::Request, false, cx));
