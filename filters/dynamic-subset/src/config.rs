@@ -2,7 +2,7 @@
 
 use crate::rules::Rules;
 use crate::text::{header_problem, key_problem};
-use filter_api::{Caps, ConfigError, Dir};
+use filter_api::{Caps, ConfigError, Dir, PathPrefixes};
 use serde::Deserialize;
 
 /// The configuration of `dynamic-subset`. It must have a rule; every other key is optional, and an unknown one is an
@@ -40,6 +40,10 @@ pub struct Config {
     /// among them goes on without it, however its body arrives.
     #[cfg_attr(test, schemars(range(min = 64, max = 1_048_576)))]
     pub max_held_bytes: usize,
+    /// What may stand in front of a path in which a model's name is looked for, such as `/serving/{namespace}/{service}`:
+    /// whole segments, of which a name in braces stands for any one. Give the transcoder's key of this name the same
+    /// value.
+    pub path_prefixes: Vec<String>,
 }
 
 /// A rule: one of `header`, `header_prefix` and `model`, and what it sets.
@@ -99,6 +103,7 @@ impl Default for Config {
             model_from: None,
             hold_request_headers: None,
             max_held_bytes: 16 * 1024,
+            path_prefixes: Vec::new(),
         }
     }
 }
@@ -112,6 +117,7 @@ pub(crate) struct Settings {
     pub(crate) property: Option<String>,
     pub(crate) model_from: Vec<ModelSource>,
     pub(crate) max_held_bytes: usize,
+    pub(crate) path_prefixes: PathPrefixes,
 }
 
 impl Config {
@@ -144,6 +150,7 @@ impl Config {
             emit_headers: config.emit_headers,
             model_from,
             max_held_bytes: config.max_held_bytes,
+            path_prefixes: PathPrefixes::parse("path_prefixes", &config.path_prefixes)?,
         })
     }
 

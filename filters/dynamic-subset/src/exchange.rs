@@ -127,7 +127,7 @@ impl Stream for Exchange {
                         if !end && model::is_in_message(&head.method, &head.path, &head.content_type) =>
                     {
                         let limit = plugin.settings.max_held_bytes;
-                        let otherwise = head.first(sources, cx).unwrap_or_default();
+                        let otherwise = head.first(sources, &plugin.settings, cx).unwrap_or_default();
                         *reading = Reading::Held(Box::new(Unnamed {
                             found,
                             reader: Reader::new(limit, otherwise),
@@ -136,7 +136,7 @@ impl Stream for Exchange {
                         }));
                         return OnHeaders::Hold;
                     }
-                    source => match head.says(source, cx) {
+                    source => match head.says(source, &plugin.settings, cx) {
                         Says::Nothing => {}
                         Says::Model(name) => {
                             model = Some(name);
@@ -338,9 +338,9 @@ impl Head {
     }
 
     /// What a place says about the model.
-    fn says(&self, source: ModelSource, cx: &mut Cx<'_>) -> Says {
+    fn says(&self, source: ModelSource, settings: &Settings, cx: &mut Cx<'_>) -> Says {
         let says = match source {
-            ModelSource::Path => match model::in_path(&self.path) {
+            ModelSource::Path => match model::in_path(&self.path, &settings.path_prefixes) {
                 Ok(name) => name.map_or(Says::Nothing, Says::Model),
                 Err(why) => {
                     cx.ops.log(Level::Debug, &format!("a request's path does not name its model: {why}"));
@@ -364,9 +364,14 @@ impl Head {
     }
 
     /// The model by the first of these places that has a name.
-    fn first(&self, sources: impl Iterator<Item = ModelSource>, cx: &mut Cx<'_>) -> Option<Vec<u8>> {
+    fn first(
+        &self,
+        sources: impl Iterator<Item = ModelSource>,
+        settings: &Settings,
+        cx: &mut Cx<'_>,
+    ) -> Option<Vec<u8>> {
         for source in sources {
-            match self.says(source, cx) {
+            match self.says(source, settings, cx) {
                 Says::Model(name) => return Some(name),
                 Says::Unclear if source == ModelSource::Path => return None,
                 Says::Nothing | Says::Unclear => {}

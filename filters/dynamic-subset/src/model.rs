@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use filter_api::{BadSegment, EscapedSlash, decode_segment};
+use filter_api::{BadSegment, EscapedSlash, PathPrefixes, decode_segment};
 
 /// The headers (gRPC metadata) by which ModelMesh knows a model, in the order in which it asks for them; `true` for
 /// those whose values are base64, as gRPC sends binary metadata.
@@ -22,15 +22,17 @@ const BINARY: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The model's name in the path of a REST call, `/v2/models/NAME[/versions/VERSION][/...]`, with percent escapes
-/// decoded. `None` where the path has none.
+/// The model's name in the path of a REST call, `/v2/models/NAME[/versions/VERSION][/...]`, behind one of the prefixes or
+/// none, with percent escapes decoded. `None` where the path has none.
 ///
 /// # Errors
 /// A part of the path that the server may read otherwise, so that it could serve another model than the one which is
 /// named here.
-pub(crate) fn in_path(path: &[u8]) -> Result<Option<Vec<u8>>, BadSegment> {
+pub(crate) fn in_path(path: &[u8], prefixes: &PathPrefixes) -> Result<Option<Vec<u8>>, BadSegment> {
     let path = path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
-    let Some(path) = path.strip_prefix(b"/v2/models/") else { return Ok(None) };
+    let Some(path) = prefixes.forms(path).find_map(|form| form.strip_prefix(b"/v2/models/")) else {
+        return Ok(None);
+    };
     let mut segments = path.split(|byte| *byte == b'/').peekable();
     let name = segments.next().unwrap_or_default();
     if name.is_empty() {
@@ -105,19 +107,30 @@ mod tests {
 
     #[test]
     fn a_rest_path_names_its_model_whatever_follows() {
-        let name =
-            |path: &str| in_path(path.as_bytes()).unwrap().map(|name| String::from_utf8(name).unwrap());
+        let prefixes = PathPrefixes::parse("path_prefixes", &["/serving/{ns}/{isvc}".into()]).unwrap();
+        let name = |path: &str| {
+            in_path(path.as_bytes(), &prefixes).unwrap().map(|name| String::from_utf8(name).unwrap())
+        };
         for path in [
             "/v2/models/tf-1/infer",
             "/v2/models/tf-1/versions/3/infer?trace=1",
             "/v2/models/tf-1",
             "/v2/models/tf-1?x=/v2/models/b;c/../%41",
+            "/serving/ns/isvc/v2/models/tf-1/infer",
         ] {
             assert_eq!(name(path).as_deref(), Some("tf-1"), "{path}");
         }
         assert_eq!(name("/v2/models/a%2Fb/infer").as_deref(), Some("a/b"));
         assert_eq!(name("/v2/models/caf%C3%A9/infer").as_deref(), Some("caf\u{e9}"));
-        for path in ["/v2/models", "/v2/models/", "/v3/models/a;b", "*", ""] {
+        for path in [
+            "/v2/models",
+            "/v2/models/",
+            "/v3/models/a;b",
+            "/serving/ns/v2/models/a",
+            "/serving/n;s/i/v2/models/a",
+            "*",
+            "",
+        ] {
             assert_eq!(name(path), None, "{path}");
         }
     }

@@ -1,6 +1,6 @@
 //! What stands in front of the paths of a protocol where one gateway serves many of its servers.
 
-use crate::ConfigError;
+use crate::{ConfigError, EscapedSlash, decode_segment};
 
 /// How many prefixes a configuration may name. Each is tried on every request that begins otherwise.
 const MAX_PREFIXES: usize = 16;
@@ -86,7 +86,8 @@ fn strip<'p>(prefix: &[Segment], path: &'p [u8]) -> Option<&'p [u8]> {
         let (found, after) = inside.split_at(end);
         let fits = match segment {
             Segment::Literal(literal) => **literal == *found,
-            Segment::Any => !matches!(found, b"" | b"." | b".."),
+            // One that an access rule on the path would read otherwise is not taken for it.
+            Segment::Any => !found.is_empty() && decode_segment(found, EscapedSlash::Keep).is_ok(),
         };
         if !fits {
             return None;
@@ -120,7 +121,13 @@ mod tests {
             assert_eq!(forms(path), [path], "{path}");
         }
         // A variable part is one segment that says something.
-        for path in ["/serving//isvc/v2", "/serving/../isvc/v2", "/serving/ns/isvc"] {
+        for path in [
+            "/serving//isvc/v2",
+            "/serving/../isvc/v2",
+            "/serving/ns/isvc",
+            "/serving/n;s/isvc/v2",
+            "/serving/%6es/isvc/v2",
+        ] {
             assert!(!forms(path).contains(&"/v2"), "{path}");
         }
     }
