@@ -154,7 +154,7 @@ mod tests {
             "/v2/models//secret/infer",
             "/v2/models/secret%00/infer",
         ] {
-            assert!(in_path(path.as_bytes()).is_err(), "{path}");
+            assert!(in_path(path.as_bytes(), &PathPrefixes::default()).is_err(), "{path}");
         }
     }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 /// At most this many bytes may be emitted after an [`OnData::Park`], in bytes.
 ///
 /// A proxy-wasm host can add bytes in front of trailers only to a body that it has paused, and there the
-/// connection's buffer limit applies; Envoy's smallest sensible limit leaves room for this.
-pub const PARK_LIMIT_BYTES: usize = 1024;
+/// connection's buffer limit applies; the smallest sensible one (32 KiB) leaves room for this.
+pub const PARK_LIMIT_BYTES: usize = 16 * 1024;
 
 /// The verdict on headers.
 #[derive(Debug)]

@@ -5,20 +5,28 @@
 //! out, an error in the body where a body can still be made, and a cut stream otherwise, but never a clean
 //! answer that is none.
 
+//! A client must also see what the filters in front of this one add to an answer, such as CORS headers. A host's own reply
+//! to an answer goes past all of them. So an error becomes an answer like any other wherever the host can give it a body:
+//! the headers of the server's answer are changed and let go, and the error stands in place of the message.
+
+mod call;
+mod headers;
+
+pub(crate) use call::of_call;
+
 use crate::KserveTranscoder;
-use crate::codec::{Answer, Response};
+use crate::codec::Response;
 use crate::frame::Reader;
 use crate::problem::Problem;
 use crate::status::Status;
-use filter_api::{
-    CallEnd, CallFailure, CallResponse, Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers,
-    PARK_LIMIT_BYTES, Reply,
-};
+use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, PARK_LIMIT_BYTES, Sink};
 
-/// How large a message may be for its headers to be held where the host buffers what it holds
-/// ([`Holding::Small`]): its JSON, at most about six times as long, stays below the smallest sensible buffer limit
-/// (32 KiB), beyond which Envoy would answer 500 by itself.
+/// How large a message may be for its headers to be held until its trailers, where the host buffers what it holds
+/// ([`Holding::Small`]), and for its trailers to become headers.
 const HELD_MESSAGE_BYTES: usize = 4 * 1024;
+
+/// How long an error object may be that is given under headers which have gone out, in bytes.
+const LATE_ERROR_BYTES: usize = 1024;
 
 /// How much of the text of an answer that is no gRPC is kept, in bytes.
 const TEXT_BYTES: usize = 512;
@@ -34,9 +42,12 @@ pub(crate) enum Answering {
     /// An answer is to come; with a codec once the request has gone out in full.
     Expected(Option<Response>),
     /// Somebody's plain-text error (Envoy's own 503, say) is getting the protocol's shape.
-    Text(Vec<u8>),
+    Text { text: Vec<u8>, head: bool },
     /// A message is being read.
     Message(Message),
+    /// The headers of an error have gone out. Its body, if it is still to come, goes out in place of the answer's, as soon
+    /// as there is a place for it; what the server still sends is dropped.
+    Error { body: Option<Vec<u8>>, in_trailers: bool },
 }
 
 /// Whether the answer's headers are held back until its message has come.
@@ -44,7 +55,7 @@ pub(crate) enum Answering {
 pub(crate) enum Holding {
     /// They go out at once.
     No,
-    /// While the message is small, in a host that cannot emit in trailers what it has not parked.
+    /// While the message is small, in a host that can emit in trailers only what it has parked.
     Small,
     /// Until the trailers, whatever the size.
     Full,
@@ -60,35 +71,46 @@ impl Holding {
     }
 }
 
+/// What the configuration, the host and the request allow an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Whether the headers are held back.
+    pub(crate) holding: Holding,
+    /// The host gives a body to headers without one, and in trailers.
+    pub(crate) gives_bodies: bool,
+    /// The request was a HEAD: the client gets headers only (RFC 9110, section 9.3.2).
+    pub(crate) head: bool,
+    /// The largest message, in bytes.
+    pub(crate) message: usize,
+    /// The JSON part of a binary answer whose headers go out first, in bytes.
+    pub(crate) binary_header: usize,
+}
+
 /// A message on its way.
 #[derive(Debug)]
 pub(crate) struct Message {
     reader: Reader,
-    /// `None` once the answer has been emitted.
+    /// `None` once the answer has been made.
     codec: Option<Response>,
-    holding: Holding,
+    /// An answer that waits for its trailers.
+    parked: Option<Parked>,
+    /// An error has gone out in the answer's place; what still comes is dropped.
+    refused: bool,
     /// The length of the JSON part of a binary answer, where it has been promised in headers that have gone out.
     promised_json_bytes: Option<usize>,
-    limits: Limits,
+    terms: Terms,
 }
 
-/// What the configuration says about answers, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// The largest message.
-    pub(crate) message: usize,
-    /// The JSON part of a binary answer whose headers go out first.
-    pub(crate) binary_header: usize,
+/// A small answer that has been printed while its headers are held.
+#[derive(Debug)]
+struct Parked {
+    status: u16,
+    json_bytes: Option<usize>,
+    body: Vec<u8>,
 }
 
 impl Answering {
-    pub(crate) fn headers(
-        &mut self,
-        end: bool,
-        holding: Holding,
-        limits: Limits,
-        cx: &mut Cx<'_>,
-    ) -> OnHeaders {
+    pub(crate) fn headers(&mut self, end: bool, terms: Terms, cx: &mut Cx<'_>) -> OnHeaders {
         let codec = match std::mem::replace(self, Self::Done) {
             Self::Expected(codec) => codec,
             before => {
@@ -99,7 +121,7 @@ impl Answering {
         let content_type = cx.view.header(Map::ResponseHeaders, "content-type").unwrap_or_default();
         let http_status = http_status(cx.view.header(Map::ResponseHeaders, ":status").as_deref());
         if !is_grpc(&content_type) {
-            return self.foreign_headers(http_status, &content_type, end, cx);
+            return self.foreign_headers(http_status, &content_type, end, terms, cx);
         }
         let failure = match Status::read(cx.view, Map::ResponseHeaders) {
             Some(status) if !status.is_ok() => Some(status.problem()),
@@ -112,20 +134,22 @@ impl Answering {
                 let mut message = Message {
                     reader: Reader::default(),
                     codec: Some(codec),
-                    holding,
+                    parked: None,
+                    refused: false,
                     promised_json_bytes: None,
-                    limits,
+                    terms,
                 };
-                if holding == Holding::No {
+                let held = terms.holding != Holding::No;
+                if !held {
                     message.release_headers(cx);
                 }
                 *self = Self::Message(message);
-                if holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
+                if held { OnHeaders::Hold } else { OnHeaders::Continue }
             }
-            (Some(problem), _) => reply_on_headers(problem, cx),
+            (Some(problem), _) => self.refuse(&problem, end, terms.gives_bodies, terms, cx),
             (None, None) => {
                 let early = "the model server answered before it had the whole request";
-                reply_on_headers(Problem::bad_answer(early), cx)
+                self.refuse(&Problem::bad_answer(early), end, false, terms, cx)
             }
         }
     }
@@ -133,7 +157,7 @@ impl Answering {
     pub(crate) fn data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
         match self {
             Self::Done | Self::Expected(_) => OnData::Pass,
-            Self::Text(text) => {
+            Self::Text { text, head } => {
                 for slice in chunk.slices {
                     let room = TEXT_BYTES - text.len();
                     text.extend_from_slice(&slice[..slice.len().min(room)]);
@@ -141,16 +165,24 @@ impl Answering {
                 if !chunk.end {
                     return OnData::Park;
                 }
-                cx.out.write(&short_error_body(text));
+                if !*head {
+                    cx.out.write(&short_error_body(text));
+                }
                 *self = Self::Done;
                 OnData::Emit
             }
             Self::Message(message) => {
                 let verdict = message.data(chunk, cx);
-                if matches!(verdict, OnData::Reply(_) | OnData::Reset) {
+                if matches!(verdict, OnData::Reset) {
                     *self = Self::Done;
                 }
                 verdict
+            }
+            Self::Error { body, .. } => {
+                if let Some(body) = body.take() {
+                    cx.out.write(&body);
+                }
+                OnData::Emit
             }
         }
     }
@@ -158,29 +190,51 @@ impl Answering {
     pub(crate) fn trailers(&mut self, cx: &mut Cx<'_>) -> OnTrailers {
         match std::mem::replace(self, Self::Done) {
             Self::Done | Self::Expected(_) => OnTrailers::Continue,
-            Self::Text(text) => {
-                cx.out.write(&short_error_body(&text));
+            Self::Text { text, head } => {
+                if !head {
+                    cx.out.write(&short_error_body(&text));
+                }
                 OnTrailers::Emit
             }
             Self::Message(message) => message.trailers(cx),
+            Self::Error { body: None, .. } => {
+                remove_grpc_trailers(cx);
+                OnTrailers::Continue
+            }
+            Self::Error { body: Some(body), in_trailers: true } => {
+                remove_grpc_trailers(cx);
+                cx.out.write(&body);
+                OnTrailers::Emit
+            }
+            Self::Error { .. } => {
+                cx.ops.count(KserveTranscoder::RESETS, 1);
+                OnTrailers::Reset
+            }
         }
     }
 
     /// Headers of an answer that is no gRPC: an error of Envoy's own or of another filter, or a server that
     /// speaks something else.
-    fn foreign_headers(&mut self, status: u16, content_type: &[u8], end: bool, cx: &mut Cx<'_>) -> OnHeaders {
+    fn foreign_headers(
+        &mut self,
+        status: u16,
+        content_type: &[u8],
+        end: bool,
+        terms: Terms,
+        cx: &mut Cx<'_>,
+    ) -> OnHeaders {
         match status {
             // A redirect is meant for the client, and so is an error that is JSON already.
-            300..=399 => OnHeaders::Continue,
-            400..=599 if !end && content_type.starts_with(b"application/json") => OnHeaders::Continue,
+            300..=399 => self.pass(terms),
+            400..=599 if !end && content_type.starts_with(b"application/json") => self.pass(terms),
             400..=599 if !end && (content_type.is_empty() || content_type.starts_with(b"text/plain")) => {
                 cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
                 cx.ops.set_header(Map::ResponseHeaders, "content-type", b"application/json");
                 cx.ops.remove_header(Map::ResponseHeaders, "content-length");
-                *self = Self::Text(Vec::new());
+                *self = Self::Text { text: Vec::new(), head: terms.head };
                 OnHeaders::Continue
             }
-            400..=599 => reply_on_headers(http_problem(status, ""), cx),
+            400..=599 => self.refuse(&http_problem(status, ""), end, true, terms, cx),
             _ => {
                 let content_type = match content_type {
                     b"" => "no content-type".into(),
@@ -188,69 +242,142 @@ impl Answering {
                 };
                 let message =
                     format!("the model server answered HTTP {status} with {content_type} instead of gRPC");
-                reply_on_headers(Problem::bad_answer(message), cx)
+                self.refuse(&Problem::bad_answer(message), end, true, terms, cx)
             }
         }
+    }
+
+    /// Lets an answer through as it is, but for the body of an answer to a HEAD.
+    fn pass(&mut self, terms: Terms) -> OnHeaders {
+        if terms.head {
+            *self = Self::Error { body: None, in_trailers: false };
+        }
+        OnHeaders::Continue
+    }
+
+    /// There will be no answer, and its headers are here.
+    fn refuse(
+        &mut self,
+        problem: &Problem,
+        end: bool,
+        data_follows: bool,
+        terms: Terms,
+        cx: &mut Cx<'_>,
+    ) -> OnHeaders {
+        cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
+        self.replace(problem, end, data_follows, terms, cx)
+    }
+
+    /// Has an error take the place of an answer whose headers are here. `data_follows` says that, if they do not end the
+    /// message, there will be a place for a body: not so where a server sends trailers at once, in a host that cannot add a
+    /// body to them, or where it waits for the rest of a request that will not come.
+    pub(crate) fn replace(
+        &mut self,
+        problem: &Problem,
+        end: bool,
+        data_follows: bool,
+        terms: Terms,
+        cx: &mut Cx<'_>,
+    ) -> OnHeaders {
+        *self = Self::Done;
+        let possible = if end { terms.gives_bodies } else { data_follows };
+        if !possible {
+            return OnHeaders::Reply(headers::error_reply(problem, cx.view));
+        }
+        let body = problem.body();
+        headers::of_error(problem, body.len(), cx);
+        let mut body = (!terms.head).then_some(body);
+        if end && let Some(body) = body.take() {
+            cx.out.write(&body);
+        }
+        *self = Self::Error { body, in_trailers: terms.gives_bodies };
+        OnHeaders::Continue
     }
 }
 
 impl Message {
     fn data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        if self.refused {
+            return OnData::Emit;
+        }
         if let Err(problem) = self.read(&chunk) {
-            return self.abandon(problem, cx);
+            return self.abandon(&problem, cx);
+        }
+        if self.parked.is_some() {
+            return if chunk.end { self.emit_parked(cx) } else { OnData::Park };
         }
         if self.codec.is_none() {
             return OnData::Emit;
         }
         let is_empty = self.reader.length() == Some(0);
-        match self.holding {
+        match self.terms.holding {
             _ if chunk.end => match self.reader.problem_at_end() {
-                Some(problem) => self.abandon(problem, cx),
+                Some(problem) => self.abandon(&problem, cx),
                 None => self.emit(cx),
             },
             Holding::Full => OnData::Keep,
             // An empty message may be an empty answer, or what a server sends ahead of an error. Where an answer of a
             // promised length is more than can be given later, it is given now.
-            Holding::No | Holding::Small if is_empty && self.can_wait() => OnData::Park,
-            Holding::No | Holding::Small if self.reader.is_complete() => self.emit(cx),
-            Holding::Small if self.reader.length().is_some_and(|length| length > HELD_MESSAGE_BYTES) => {
+            Holding::No if is_empty && self.can_wait() => OnData::Park,
+            Holding::No if self.reader.is_complete() => self.emit(cx),
+            Holding::No => OnData::Keep,
+            Holding::Small if self.reader.is_complete() => self.park(cx),
+            Holding::Small if self.is_small() => OnData::Park,
+            Holding::Small => {
                 self.release_headers(cx);
                 OnData::Emit
             }
-            Holding::No | Holding::Small => OnData::Keep,
         }
     }
 
     /// Whether the answer to an empty message can also be given in the trailers.
     fn can_wait(&self) -> bool {
-        self.promised_json_bytes.is_none_or(|bytes| bytes <= PARK_LIMIT_BYTES)
+        self.promised_json_bytes.is_none_or(|bytes| bytes <= LATE_ERROR_BYTES)
+    }
+
+    /// Whether the message, as far as its length is known, is one whose headers are held until its trailers.
+    fn is_small(&self) -> bool {
+        self.reader.length().is_none_or(|length| length <= HELD_MESSAGE_BYTES)
     }
 
     fn trailers(mut self, cx: &mut Cx<'_>) -> OnTrailers {
-        let failure = match Status::read(cx.view, Map::ResponseTrailers) {
+        let status = Status::read(cx.view, Map::ResponseTrailers);
+        remove_grpc_trailers(cx);
+        if self.refused {
+            return OnTrailers::Continue;
+        }
+        let failure = match status {
             Some(status) if !status.is_ok() => Some(status.problem()),
             _ => self.reader.problem_at_end(),
         };
-        for name in GRPC_TRAILERS {
-            cx.ops.remove_header(Map::ResponseTrailers, name);
+        let held = self.terms.holding != Holding::No;
+        if held && self.is_small() {
+            headers::from_trailers(cx);
         }
         let Some(problem) = failure else {
-            return match (self.codec.is_some(), self.emit(cx)) {
-                (false, _) => OnTrailers::Continue,
-                (true, OnData::Reply(reply)) => OnTrailers::Reply(reply),
-                (true, OnData::Emit) => OnTrailers::Emit,
-                (true, _) => OnTrailers::Reset,
+            let answered = self.codec.is_none() && self.parked.is_none();
+            return match if self.parked.is_some() { self.emit_parked(cx) } else { self.emit(cx) } {
+                _ if answered => OnTrailers::Continue,
+                OnData::Emit => OnTrailers::Emit,
+                _ => OnTrailers::Reset,
             };
         };
         let parked = self.codec.is_some() && self.reader.length() == Some(0);
-        if self.holding == Holding::No && parked {
+        if !held && parked {
             cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
             cx.ops.count(KserveTranscoder::ERRORS_UNDER_200, 1);
-            cx.out.write(&short_error_body(problem.message.as_bytes()));
+            if !self.terms.head {
+                cx.out.write(&short_error_body(problem.message.as_bytes()));
+            }
             return OnTrailers::Emit;
         }
-        match self.abandon(problem, cx) {
-            OnData::Reply(reply) => OnTrailers::Reply(reply),
+        // Without a single chunk nothing is parked, and there is no place for a body.
+        if held && !self.terms.gives_bodies && !self.reader.has_begun() {
+            cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
+            return OnTrailers::Reply(headers::error_reply(&problem, cx.view));
+        }
+        match self.abandon(&problem, cx) {
+            OnData::Emit => OnTrailers::Emit,
             _ => OnTrailers::Reset,
         }
     }
@@ -258,7 +385,7 @@ impl Message {
     fn read(&mut self, chunk: &Chunk<'_>) -> Result<(), Problem> {
         for slice in chunk.slices {
             let bytes = self.reader.take(slice)?;
-            check_length(&self.reader, self.limits.message)?;
+            check_length(&self.reader, self.terms.message)?;
             if let Some(codec) = &mut self.codec {
                 codec.write(bytes)?;
             }
@@ -266,21 +393,55 @@ impl Message {
         Ok(())
     }
 
+    /// Makes the answer, which is complete, and keeps it for the trailers if it is small enough for a host to buffer.
+    fn park(&mut self, cx: &mut Cx<'_>) -> OnData {
+        if !self.is_small() {
+            return self.emit(cx);
+        }
+        let Some(codec) = self.codec.take() else { return OnData::Emit };
+        let answer = match codec.finish() {
+            Ok(answer) => answer,
+            Err(problem) => return self.abandon(&problem, cx),
+        };
+        let (status, json_bytes) = (answer.status(), answer.inference_header_length());
+        let mut body = Vec::new();
+        answer.render(&mut body);
+        let small = body.len() <= PARK_LIMIT_BYTES;
+        self.parked = Some(Parked { status, json_bytes, body });
+        if small { OnData::Park } else { self.emit_parked(cx) }
+    }
+
+    fn emit_parked(&mut self, cx: &mut Cx<'_>) -> OnData {
+        if let Some(Parked { status, json_bytes, body }) = self.parked.take() {
+            self.terms.holding = Holding::No;
+            headers::of_answer(status, json_bytes, cx);
+            self.give(body.len(), |out| out.write(&body), cx);
+        }
+        OnData::Emit
+    }
+
     /// Writes the answer, which is complete.
     fn emit(&mut self, cx: &mut Cx<'_>) -> OnData {
         let Some(codec) = self.codec.take() else { return OnData::Emit };
         let answer = match codec.finish() {
             Ok(answer) => answer,
-            Err(problem) => return self.abandon(problem, cx),
+            Err(problem) => return self.abandon(&problem, cx),
         };
         let status = answer.status();
-        if self.holding != Holding::No {
-            self.holding = Holding::No;
-            make_headers(status, answer.inference_header_length(), cx);
-            answer.render(cx.out);
+        if self.terms.holding != Holding::No {
+            self.terms.holding = Holding::No;
+            headers::of_answer(status, answer.inference_header_length(), cx);
+            if self.terms.head {
+                let mut length = Length(0);
+                answer.render(&mut length);
+                self.give(length.0, |_| {}, cx);
+            } else {
+                answer.render(cx.out);
+            }
             return OnData::Emit;
         }
         let written = match (status, self.promised_json_bytes) {
+            (200, _) if self.terms.head => true,
             (200, None) => {
                 answer.render(cx.out);
                 true
@@ -295,91 +456,54 @@ impl Message {
         if written { OnData::Emit } else { OnData::Reset }
     }
 
+    /// Writes a body of `bytes`, or only says its length in answer to a HEAD.
+    fn give(&self, bytes: usize, write: impl FnOnce(&mut dyn Sink), cx: &mut Cx<'_>) {
+        match self.terms.head {
+            true => {
+                cx.ops.set_header(Map::ResponseHeaders, "content-length", bytes.to_string().as_bytes());
+            }
+            false => write(cx.out),
+        }
+    }
+
     /// Lets the headers of a good answer go before the answer is known.
     fn release_headers(&mut self, cx: &mut Cx<'_>) {
-        self.holding = Holding::No;
+        self.terms.holding = Holding::No;
         let binary = self.codec.as_ref().is_some_and(Response::wants_binary_answer);
-        self.promised_json_bytes = binary.then_some(self.limits.binary_header);
-        make_headers(200, self.promised_json_bytes, cx);
+        self.promised_json_bytes = binary.then_some(self.terms.binary_header);
+        headers::of_answer(200, self.promised_json_bytes, cx);
     }
 
     /// There will be no answer: says so in the best way that is left.
-    fn abandon(&mut self, problem: Problem, cx: &mut Cx<'_>) -> OnData {
+    fn abandon(&mut self, problem: &Problem, cx: &mut Cx<'_>) -> OnData {
         cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
-        if self.holding == Holding::No {
+        if self.terms.holding == Holding::No {
             cx.ops.count(KserveTranscoder::RESETS, 1);
             return OnData::Reset;
         }
-        OnData::Reply(problem.reply())
+        // Gives back what they hold.
+        (self.codec, self.parked) = (None, None);
+        self.refused = true;
+        let body = problem.body();
+        headers::of_error(problem, body.len(), cx);
+        self.give(body.len(), |out| out.write(&body), cx);
+        OnData::Emit
     }
 }
 
-/// Makes the reply to a GET that was sent beside the route.
-pub(crate) fn of_call(codec: Response, end: CallEnd, max_bytes: usize) -> Result<Reply, Problem> {
-    let response = match end {
-        CallEnd::Answered(response) => response,
-        CallEnd::Failed(failure) => return Err(call_problem(failure)),
-    };
-    let answer = answer_of_call(codec, &response, max_bytes)?;
-    let mut body = Vec::new();
-    let reply = Reply::new(answer.status(), "kserve_answer").header("content-type", "application/json");
-    answer.render(&mut body);
-    Ok(reply.body(body))
-}
+/// Counts what is written to it.
+struct Length(usize);
 
-fn answer_of_call(mut codec: Response, response: &CallResponse, max_bytes: usize) -> Result<Answer, Problem> {
-    let header = |wanted: &[u8]| {
-        response.headers.iter().find(|(name, _)| name == wanted).map_or(&b""[..], |(_, value)| value)
-    };
-    let http_status = http_status(Some(header(b":status")));
-    if !is_grpc(header(b"content-type")) {
-        let text = &response.body[..response.body.len().min(TEXT_BYTES)];
-        return Err(match http_status {
-            400..=599 => http_problem(http_status, String::from_utf8_lossy(text).trim()),
-            _ => Problem::bad_answer(format!(
-                "the model server answered HTTP {http_status}, which is not gRPC"
-            )),
-        });
-    }
-    let status = Status::find(&response.trailers).or_else(|| Status::find(&response.headers));
-    if let Some(status) = status.filter(|status| !status.is_ok()) {
-        return Err(status.problem());
-    }
-    if http_status != 200 {
-        return Err(without_grpc_status(http_status));
-    }
-    let mut reader = Reader::default();
-    let bytes = reader.take(&response.body)?;
-    check_length(&reader, max_bytes)?;
-    if let Some(problem) = reader.problem_at_end() {
-        return Err(problem);
-    }
-    codec.write(bytes)?;
-    codec.finish()
-}
-
-/// Makes the headers those of the client's answer. `json_bytes` is the length of the JSON part of a body that has
-/// binary tensor data behind it.
-fn make_headers(status: u16, json_bytes: Option<usize>, cx: &mut Cx<'_>) {
-    let map = Map::ResponseHeaders;
-    if status != 200 {
-        cx.ops.set_header(map, ":status", status.to_string().as_bytes());
-    }
-    match json_bytes {
-        None => cx.ops.set_header(map, "content-type", b"application/json"),
-        Some(bytes) => {
-            cx.ops.set_header(map, "content-type", b"application/octet-stream");
-            cx.ops.set_header(map, "inference-header-content-length", bytes.to_string().as_bytes());
-        }
-    }
-    for name in ["content-length", "grpc-encoding", "grpc-accept-encoding"] {
-        cx.ops.remove_header(map, name);
+impl Sink for Length {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
     }
 }
 
-fn reply_on_headers(problem: Problem, cx: &mut Cx<'_>) -> OnHeaders {
-    cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
-    OnHeaders::Reply(problem.reply())
+fn remove_grpc_trailers(cx: &mut Cx<'_>) {
+    for name in GRPC_TRAILERS {
+        cx.ops.remove_header(Map::ResponseTrailers, name);
+    }
 }
 
 fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {
@@ -424,25 +548,17 @@ fn http_problem(status: u16, text: &str) -> Problem {
     Problem { status, message: message.into(), details: "kserve_http_error" }
 }
 
-fn call_problem(failure: CallFailure) -> Problem {
-    let message = match failure {
-        CallFailure::Refused => "the model server's cluster is not known, or does not accept calls",
-        CallFailure::Reset => "the model server could not be reached, or did not answer in time",
-    };
-    Problem { status: 503, message: message.into(), details: "kserve_call_failed" }
-}
-
-/// An error object of at most [`PARK_LIMIT_BYTES`]: a longer text is cut at a character.
+/// An error object of at most [`LATE_ERROR_BYTES`]: a longer text is cut at a character.
 fn short_error_body(text: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let mut kept = text.trim();
     loop {
         let body = http_problem(500, kept).body();
-        if body.len() <= PARK_LIMIT_BYTES {
+        if body.len() <= LATE_ERROR_BYTES {
             return body;
         }
         // An escape takes up to six bytes, so a sixth of the excess is always safe to cut.
-        let cut = (body.len() - PARK_LIMIT_BYTES).div_ceil(6);
+        let cut = (body.len() - LATE_ERROR_BYTES).div_ceil(6);
         let mut end = kept.len() - cut.min(kept.len());
         while !kept.is_char_boundary(end) {
             end -= 1;
@@ -461,7 +577,7 @@ mod tests {
     fn a_long_text_is_cut_until_its_error_object_can_be_parked() {
         for text in ["x".repeat(3000), "\u{1}".repeat(3000), "\u{e9}".repeat(3000), "\"".repeat(900)] {
             let body = short_error_body(text.as_bytes());
-            assert!(body.len() <= PARK_LIMIT_BYTES && body.len() > PARK_LIMIT_BYTES - 20, "{}", body.len());
+            assert!(body.len() <= LATE_ERROR_BYTES && body.len() > LATE_ERROR_BYTES - 20, "{}", body.len());
             let error: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert!(text.starts_with(error["error"].as_str().unwrap()));
         }

@@ -1,9 +1,10 @@
 //! The filter's configuration.
 
+use crate::rows;
 use crate::tensor::{self, AnswerForm, BodyModelName, NonFinite, TensorEncoding};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use filter_api::{Caps, ConfigError, Dir};
+use filter_api::{Caps, ConfigError, Dir, PathPrefixes};
 use serde::Deserialize;
 
 /// One mebibyte, in bytes.
@@ -59,6 +60,20 @@ pub struct Config {
     /// More services: base64 of serialised `google.protobuf.FileDescriptorSet`s whose methods carry
     /// `google.api.http` rules.
     pub descriptor_sets: Vec<String>,
+    /// The services of `descriptor_sets` that are meant, as `package.Service`. By default all of them.
+    pub services: Vec<String>,
+    /// Query parameters that a path of `descriptor_sets` leaves out. Any other that sets no field of the request message
+    /// is a 400.
+    pub ignored_query_parameters: Vec<String>,
+    /// Leave out every query parameter that names no field of the request message.
+    pub ignore_unknown_query_parameters: bool,
+    /// What may stand in front of every path that the filter serves, such as `/serving/{namespace}/{service}`: whole
+    /// segments, of which a name in braces stands for any one. It is taken off before the path is read; with `path:
+    /// route` it stays in `:path`, for the route to see.
+    pub path_prefixes: Vec<String>,
+    /// Serve `GET /v2/models`: the names of the models that the server's repository index calls ready, as
+    /// `{"models": [...]}`. Policies for the repository must cover this path, too.
+    pub list_models: bool,
 }
 
 /// What becomes of `:path` of a request that is transcoded.
@@ -89,6 +104,11 @@ impl Default for Config {
             body_model_name: BodyModelName::Refuse,
             binary_header_bytes: 4096,
             descriptor_sets: Vec::new(),
+            services: Vec::new(),
+            ignored_query_parameters: Vec::new(),
+            ignore_unknown_query_parameters: false,
+            path_prefixes: Vec::new(),
+            list_models: false,
         }
     }
 }
@@ -116,7 +136,24 @@ impl Config {
                 "a proxy-wasm filter cannot keep the route: Envoy selects it again after every change";
             return Err(ConfigError::at("reselect_route", reason));
         }
+        if config.descriptor_sets.is_empty() && !config.services.is_empty() {
+            return Err(ConfigError::at("services", "it chooses from descriptor_sets, and there are none"));
+        }
         Ok(config)
+    }
+
+    /// What of the configuration concerns the rows.
+    pub(crate) fn row_options(&self) -> Result<rows::Options, ConfigError> {
+        Ok(rows::Options {
+            sets: self.decoded_descriptor_sets()?,
+            services: self.services.clone(),
+            prefixes: PathPrefixes::parse("path_prefixes", &self.path_prefixes)?,
+            ignored: rows::Ignored {
+                names: self.ignored_query_parameters.clone(),
+                unknown: self.ignore_unknown_query_parameters,
+            },
+            list_models: self.list_models,
+        })
     }
 
     /// What of the configuration concerns the tensor codec.
@@ -132,7 +169,7 @@ impl Config {
     }
 
     /// The descriptor sets as bytes.
-    pub(crate) fn decoded_descriptor_sets(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
+    fn decoded_descriptor_sets(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
         let decode = |(index, text): (usize, &String)| {
             STANDARD.decode(text).map_err(|error| {
                 ConfigError::at(format!("descriptor_sets[{index}]"), format!("not base64: {error}"))
@@ -182,7 +219,21 @@ mod tests {
         );
         assert!(error(r#"{"descriptor_sets":["a",3]}"#).contains("descriptor_sets[1]: invalid type"));
         assert!(error(r#"{"unary_cluster":""}"#).contains("unary_cluster: a cluster's name cannot be empty"));
+        assert_eq!(
+            error(r#"{"services":["user.S"]}"#),
+            "configuration key services: it chooses from descriptor_sets, and there are none"
+        );
         assert!(error("[]").contains("configuration key .: "));
+    }
+
+    #[test]
+    fn a_prefix_that_no_path_can_begin_with_is_named() {
+        let config =
+            Config::read(br#"{"path_prefixes":["/serving/{a}/{b}","serving"]}"#, Caps::PROXY_WASM).unwrap();
+        assert_eq!(
+            config.row_options().unwrap_err().to_string(),
+            "configuration key path_prefixes[1]: \"serving\": it must begin with a slash"
+        );
     }
 
     #[test]

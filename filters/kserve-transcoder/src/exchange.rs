@@ -4,7 +4,7 @@
 //! body is complete (never later: a proxy-wasm host cannot add a body once the request has trailers). The
 //! response half ([`answer`](crate::answer)) reads one gRPC message and its status and makes the answer.
 
-use crate::answer::{self, Answering, Holding, Limits};
+use crate::answer::{self, Answering, Holding, Terms};
 use crate::body::Body;
 use crate::codec::{Request, Rest, is_blank};
 use crate::config::{Config, PathMode};
@@ -12,7 +12,7 @@ use crate::frame;
 use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::request_headers::{RequestHeaders, is_about_the_http_message};
-use crate::rows::{Found, Row, RowKind, Rows, Variables};
+use crate::rows::{Found, Row, RowKind, Rows, Variables, split_query};
 use crate::{generic, tensor};
 use filter_api::{
     Account, Call, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Map, Memory, Metric, MetricKind,
@@ -66,7 +66,7 @@ impl Plugin for KserveTranscoder {
 
     fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let config = Config::read(json, caps)?;
-        let rows = Rows::load(&config.decoded_descriptor_sets()?)?;
+        let rows = Rows::load(config.row_options()?)?;
         Ok(Self { account: memory.account(config.memory_budget_bytes), config, caps, rows })
     }
 
@@ -76,6 +76,7 @@ impl Plugin for KserveTranscoder {
             reading: Reading::Nothing,
             taken: 0,
             sent: false,
+            head: false,
             answering: Answering::Done,
         }
     }
@@ -90,6 +91,8 @@ pub struct Exchange {
     taken: usize,
     /// The message has gone out, and is counted as transcoded.
     sent: bool,
+    /// The request is a HEAD, which is answered without a body.
+    head: bool,
     answering: Answering,
 }
 
@@ -135,14 +138,11 @@ impl Stream for Exchange {
         let Answering::Expected(Some(codec)) = std::mem::replace(&mut self.answering, Answering::Done) else {
             return OnHeaders::Continue;
         };
-        let reply = match answer::of_call(codec, end, self.plugin.config.max_response_bytes) {
-            Ok(reply) => reply,
-            Err(problem) => {
-                cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
-                problem.reply()
-            }
-        };
-        OnHeaders::Reply(reply)
+        let answer = answer::of_call(codec, end, self.plugin.config.max_response_bytes);
+        if answer.is_err() {
+            cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
+        }
+        OnHeaders::Reply(answer.unwrap_or_else(|error| error))
     }
 }
 
@@ -151,6 +151,7 @@ impl Exchange {
         let plugin = self.plugin.clone();
         let method = cx.view.header(Map::RequestHeaders, ":method").unwrap_or_default();
         let path = cx.view.header(Map::RequestHeaders, ":path").unwrap_or_default();
+        self.head = method == b"HEAD";
         let (row, variables) = match plugin.rows.find(&method, &path) {
             Ok(Found::Row { row, variables }) => (row, variables),
             Ok(Found::NotOurs) => return OnHeaders::Detach,
@@ -184,22 +185,25 @@ impl Exchange {
     }
 
     fn response_headers(&mut self, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
+        let (config, caps) = (&self.plugin.config, self.plugin.caps);
+        let terms = Terms {
+            holding: Holding::of(config.holds_response_headers(caps), caps),
+            gives_bodies: caps.body_on_header_only && caps.emit_in_trailers,
+            head: self.head,
+            message: config.max_response_bytes,
+            binary_header: config.binary_header_bytes,
+        };
         match std::mem::replace(&mut self.reading, Reading::Ignored) {
             // What the server says to a request that was never sent in full is not what the client has to mend.
             Reading::Failed { problem, .. } if matches!(self.answering, Answering::Expected(_)) => {
-                return self.refuse(problem, cx);
+                cx.ops.count(KserveTranscoder::REFUSED, 1);
+                return self.answering.replace(&problem, end, false, terms, cx);
             }
             // The server has answered without waiting for the rest of the body, which no longer matters.
             Reading::Failed { .. } | Reading::Body(_) => {}
             before => self.reading = before,
         }
-        let plugin = &self.plugin;
-        let holding = Holding::of(plugin.config.holds_response_headers(plugin.caps), plugin.caps);
-        let limits = Limits {
-            message: plugin.config.max_response_bytes,
-            binary_header: plugin.config.binary_header_bytes,
-        };
-        self.answering.headers(end, holding, limits, cx)
+        self.answering.headers(end, terms, cx)
     }
 
     fn request_data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
@@ -349,7 +353,8 @@ impl Exchange {
                 )))
             }
             RowKind::Generic => {
-                Request::Generic(generic::Request::new(row, variables, config.max_request_bytes, charge))
+                let (form, max_bytes) = (config.answer_form, config.max_request_bytes);
+                Request::Generic(generic::Request::new(row, variables, form, max_bytes, charge))
             }
         };
         Body::new(codec, headers.encoding.as_deref(), config.max_request_bytes, held)
@@ -363,8 +368,15 @@ impl Exchange {
         ops.set_header(map, "content-type", b"application/grpc");
         ops.set_header(map, "te", b"trailers");
         ops.set_header(map, "x-envoy-original-path", path);
-        if self.plugin.config.path == PathMode::Rewrite {
-            ops.set_header(map, ":path", row.rpc_path().as_bytes());
+        match self.plugin.config.path {
+            PathMode::Rewrite => ops.set_header(map, ":path", row.rpc_path().as_bytes()),
+            // Envoy keeps a query when a route rewrites the path, and gRPC servers would look for it in the method.
+            PathMode::Route => match split_query(path).0 {
+                without_query if without_query.len() < path.len() => {
+                    ops.set_header(map, ":path", without_query);
+                }
+                _ => {}
+            },
         }
         ops.route(if self.plugin.config.reselect_route { Route::Reselect } else { Route::Keep });
     }

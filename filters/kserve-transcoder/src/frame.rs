@@ -49,6 +49,11 @@ impl Reader {
         (self.prefix_read == PREFIX_BYTES).then(|| u32::from_be_bytes([a, b, c, d]) as usize)
     }
 
+    /// Whether any byte has been read.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.prefix_read > 0
+    }
+
     /// Whether the whole message has been read.
     pub(crate) fn is_complete(&self) -> bool {
         self.length() == Some(self.message_read)

@@ -323,6 +323,10 @@ impl<'a, S: Stream> Host<'a, S> {
                 return Err("the core changes its own reply on the way out".into());
             }
         }
+        // As every host does it, and Envoy with the answer to a HEAD.
+        if !reply.body.is_empty() {
+            headers.push((b"content-length".to_vec(), reply.body.len().to_string().into_bytes()));
+        }
         let content_type = self.case.request.headers.iter().find(|(name, _)| name == "content-type");
         self.outcome.got = match content_type {
             Some((_, value)) if is_grpc(value.as_bytes()) => Got {
@@ -330,7 +334,10 @@ impl<'a, S: Stream> Host<'a, S> {
                 headers: grpc_local_reply(headers, &reply.body, grpc_status_of(reply.status)),
                 ..Got::default()
             },
-            _ => Got { status: reply.status, headers, body: reply.body, ..Got::default() },
+            _ => {
+                let body = if self.case.request.method == "HEAD" { Vec::new() } else { reply.body };
+                Got { status: reply.status, headers, body, ..Got::default() }
+            }
         };
         Ok(())
     }

@@ -1,8 +1,19 @@
-//! What the path says, put into the message that the body made.
+//! What the path and the query say, put into the message that the body made.
 
 use super::quoted;
 use crate::problem::Problem;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, Value};
+use crate::rows::Parameter;
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as TextError;
+use std::collections::HashSet;
+
+/// Base64 with or without padding, as protobuf's JSON takes it.
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
 /// Sets the field at `path` (`name` is the same, dotted) to what the URL says.
 ///
@@ -32,15 +43,105 @@ pub(super) fn assign(
         let (url, body) = (quoted(text), quoted(&body));
         return Err(Problem::bad_request(format!("{name} is '{url}' in the URL but '{body}' in the body")));
     }
-    let others = field.containing_oneof().into_iter().flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
-    for other in others.filter(|other| other != field) {
-        if holder.has_field(&other) {
-            let reason = format!("{name} in the URL and {} in the body exclude each other", other.name());
-            return Err(Problem::bad_request(reason));
-        }
+    if let Some(other) = rival(holder, field) {
+        let reason = format!("{name} in the URL and {} in the body exclude each other", other.name());
+        return Err(Problem::bad_request(reason));
     }
     holder.set_field(field, value);
     Ok(())
+}
+
+/// Sets the fields that query parameters name, in their order. A list's parameter may be repeated.
+///
+/// # Errors
+/// A value that its field cannot have, a parameter that is there twice, and two that exclude each other: 400.
+pub(super) fn bind(message: &mut DynamicMessage, parameters: &[Parameter]) -> Result<(), Problem> {
+    let mut seen = HashSet::new();
+    for parameter in parameters {
+        let refused = |why: String| {
+            Problem::bad_request(format!("query parameter '{}': {}", quoted(&parameter.name), quoted(&why)))
+        };
+        let excluded =
+            |other: FieldDescriptor| refused(format!("it and {} exclude each other", other.name()));
+        let Some((field, through)) = parameter.path.split_last() else { continue };
+        let numbers: Vec<u32> = parameter.path.iter().map(FieldDescriptor::number).collect();
+        if !field.is_list() && !seen.insert(numbers) {
+            return Err(refused("it is there twice".into()));
+        }
+        let mut holder = &mut *message;
+        for step in through {
+            if let Some(other) = rival(holder, step) {
+                return Err(excluded(other));
+            }
+            // Parameters are bound so that each step is one message.
+            let Some(inner) = holder.get_field_mut(step).as_message_mut() else { return Ok(()) };
+            holder = inner;
+        }
+        if let Some(other) = rival(holder, field) {
+            return Err(excluded(other));
+        }
+        let text = &parameter.value;
+        let value = match field.kind() {
+            Kind::Message(kind) => read_message(kind, text),
+            kind => read(&kind, text),
+        };
+        let value = value.ok_or_else(|| refused(format!("'{text}' is not a valid {}", kind_name(field))))?;
+        match holder.get_field_mut(field) {
+            Value::List(values) => values.push(value),
+            single => *single = value,
+        }
+    }
+    Ok(())
+}
+
+/// The member of a field's `oneof` that is set in its place.
+fn rival(holder: &DynamicMessage, field: &FieldDescriptor) -> Option<FieldDescriptor> {
+    let oneof = field.containing_oneof()?;
+    oneof.fields().find(|other| other != field && holder.has_field(other))
+}
+
+/// Reads a message that protobuf's JSON writes as one value. `None` if the text is not one.
+fn read_message(kind: MessageDescriptor, text: &str) -> Option<Value> {
+    match kind.full_name() {
+        "google.protobuf.Timestamp" | "google.protobuf.Duration" => {
+            let text = IntoDeserializer::<TextError>::into_deserializer(text);
+            DynamicMessage::deserialize(kind, text).ok().map(Value::Message)
+        }
+        "google.protobuf.FieldMask" => {
+            let paths = kind.get_field_by_name("paths")?;
+            let written = text.split(',').map(str::trim).filter(|path| !path.is_empty());
+            let values = written.map(|path| Value::String(snake_case(path))).collect();
+            let mut message = DynamicMessage::new(kind);
+            message.set_field(&paths, Value::List(values));
+            Some(Value::Message(message))
+        }
+        // A wrapper: its one field has the value.
+        _ => {
+            let field = kind.get_field_by_name("value")?;
+            let value = read(&field.kind(), text)?;
+            let mut message = DynamicMessage::new(kind);
+            message.set_field(&field, value);
+            Some(Value::Message(message))
+        }
+    }
+}
+
+/// A path of a field mask, whose names may be in either of protobuf's spellings, with those of the `.proto` file.
+fn snake_case(path: &str) -> String {
+    let mut out = String::with_capacity(path.len() + 4);
+    for char in path.chars() {
+        if char.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(char.to_ascii_lowercase());
+    }
+    out
+}
+
+/// Base64 in either alphabet (RFC 4648, sections 4 and 5).
+fn read_bytes(text: &str) -> Option<Vec<u8>> {
+    let decode = |alphabet| GeneralPurpose::new(alphabet, LENIENT).decode(text).ok();
+    decode(&STANDARD).or_else(|| decode(&URL_SAFE))
 }
 
 /// Reads a scalar as a URL has it.
@@ -58,13 +159,15 @@ fn read(kind: &Kind, text: &str) -> Option<Value> {
             let named = values.get_value_by_name(text).map(|value| value.number());
             named.or_else(|| text.parse().ok()).map(Value::EnumNumber)
         }
-        Kind::Bytes | Kind::Message(_) => None,
+        Kind::Bytes => read_bytes(text).map(|bytes| Value::Bytes(bytes.into())),
+        Kind::Message(_) => None,
     }
 }
 
 fn kind_name(field: &FieldDescriptor) -> String {
     match field.kind() {
         Kind::Enum(values) => values.full_name().to_owned(),
+        Kind::Message(message) => message.full_name().to_owned(),
         kind => format!("{kind:?}").to_ascii_lowercase(),
     }
 }

@@ -4,7 +4,8 @@
 //! protobuf (field names in either spelling, bytes as base64, enums by name), with unknown fields refused. An
 //! answer is printed with the names of the `.proto` file, 64-bit integers as numbers, and every field without
 //! presence, as the REST interface of the Open Inference Protocol has it. Where a definition says that its JSON looks
-//! different ([`shape`]), it does.
+//! different ([`shape`]), it does. With [`AnswerForm::Proto`] an answer is protobuf's own JSON instead: 64-bit integers
+//! as text, and no field that has its default.
 
 mod assign;
 mod buffer;
@@ -18,7 +19,8 @@ mod weight;
 use crate::codec::is_blank;
 use crate::problem::Problem;
 use crate::progress::Progress;
-use crate::rows::{self, Body, Form, Row, Variables};
+use crate::rows::{self, Body, Form, Parameter, Row, Variables};
+use crate::tensor::AnswerForm;
 use buffer::{Buffer, RopeWriter};
 use filter_api::{Charge, Rope, Sink};
 use prost_reflect::prost::Message as _;
@@ -29,13 +31,21 @@ use scan::Scanner;
 use serde::de::IgnoredAny;
 use serde::ser::{Serialize, Serializer};
 use shape::{PrintedMap, Shaped};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-/// How answers are printed.
-const PRINTED: SerializeOptions = SerializeOptions::new()
+/// How answers are printed where they look as the protocol's REST interface has them.
+const REST: SerializeOptions = SerializeOptions::new()
     .stringify_64_bit_integers(false)
     .use_proto_field_name(true)
     .skip_default_fields(false);
+
+/// How answers are printed where they are protobuf's JSON, as Envoy's own transcoder writes it with the names of the
+/// `.proto` file.
+const PROTO: SerializeOptions = SerializeOptions::new()
+    .stringify_64_bit_integers(true)
+    .use_proto_field_name(true)
+    .skip_default_fields(true);
 
 /// At most so many bytes of a client's text come back in an error.
 const QUOTED_BYTES: usize = 300;
@@ -48,6 +58,7 @@ pub(crate) struct Request {
     body: Buffer,
     scanner: Scanner,
     max_bytes: usize,
+    answer_form: AnswerForm,
     charge: Charge,
 }
 
@@ -56,6 +67,7 @@ pub(crate) struct Request {
 pub(crate) struct Response {
     row: Arc<Row>,
     variables: Variables,
+    form: AnswerForm,
     message: Buffer,
     charge: Charge,
 }
@@ -68,11 +80,18 @@ pub(crate) struct Answer {
 }
 
 impl Request {
-    /// A request for a row, with what its path says. The body may have at most `max_bytes`; whatever is held is
-    /// charged as `charge` is.
-    pub(crate) fn new(row: &Arc<Row>, variables: Variables, max_bytes: usize, charge: Charge) -> Self {
+    /// A request for a row, with what its path and its query say. The body may have at most `max_bytes`; whatever is
+    /// held is charged as `charge` is.
+    pub(crate) fn new(
+        row: &Arc<Row>,
+        variables: Variables,
+        answer_form: AnswerForm,
+        max_bytes: usize,
+        charge: Charge,
+    ) -> Self {
         let body = Buffer::new(charge.sibling());
-        Self { row: row.clone(), variables, body, scanner: Scanner::default(), max_bytes, charge }
+        let scanner = Scanner::default();
+        Self { row: row.clone(), variables, body, scanner, max_bytes, answer_form, charge }
     }
 
     /// Takes the next bytes of the body. It is complete if there is none, or once its JSON document has been closed.
@@ -104,6 +123,13 @@ impl Request {
         for (name, path, value) in self.variables.iter() {
             assign::assign(&mut message, name, path, value)?;
         }
+        let weigh =
+            |parameter: &Parameter| parameter.path.len() * weight::MESSAGE_BYTES + parameter.value.len();
+        charge.grow(self.variables.parameters.iter().map(weigh).sum())?;
+        assign::bind(&mut message, &self.variables.parameters)?;
+        for (field, value) in &self.row.preset {
+            message.set_field(field, value.clone());
+        }
         if weight::depth(&message) > weight::MAX_DEPTH {
             let limit = weight::MAX_DEPTH;
             return Err(Problem::bad_request(format!("body: its messages are nested deeper than {limit}")));
@@ -112,8 +138,8 @@ impl Request {
         let mut rope = Rope::new(self.charge.sibling());
         rope.push(&message.encode_to_vec())?;
         let answer = Buffer::new(self.charge.sibling());
-        let Self { row, variables, charge, .. } = self;
-        Ok((rope, Response { row, variables, message: answer, charge }))
+        let Self { row, variables, answer_form, charge, .. } = self;
+        Ok((rope, Response { row, variables, form: answer_form, message: answer, charge }))
     }
 
     fn read_body(&mut self) -> Result<DynamicMessage, Problem> {
@@ -160,24 +186,34 @@ impl Response {
             DynamicMessage::decode(output.clone(), self.message.bytes()).map_err(|why| bad(&why))?;
         let mut body = RopeWriter::new(Rope::new(self.charge.sibling()));
         let mut status = 200;
-        let printed = match Readiness::of(self.row.rpc_path()) {
-            Some(Readiness { flag, of_model }) => {
-                if message.get_field_by_name(flag).as_deref() == Some(&Value::Bool(false)) {
-                    status = 503;
-                }
+        let readiness = Readiness::of(self.row.rpc_path());
+        if let Some(Readiness { flag, .. }) = readiness
+            && message.get_field_by_name(flag).as_deref() == Some(&Value::Bool(false))
+        {
+            status = 503;
+        }
+        let options = match self.form {
+            AnswerForm::Kserve => &REST,
+            AnswerForm::Proto => &PROTO,
+        };
+        let whole = Printed(&message, options);
+        let printed = match (&self.row.answer, readiness, self.form) {
+            (rows::Answer::Names { list, name }, ..) => {
+                serde_json::to_writer(&mut body, &PrintedNames { message: &message, list, name })
+            }
+            (rows::Answer::Field(field, form), ..) => {
+                let form = form.as_ref().filter(|_| self.form == AnswerForm::Kserve);
+                let value = &*message.get_field(field);
+                serde_json::to_writer(&mut body, &PrintedField { value, form, options })
+            }
+            (_, _, AnswerForm::Proto) => serde_json::to_writer(&mut body, &whole),
+            (_, Some(Readiness { of_model, .. }), AnswerForm::Kserve) => {
                 let says = |field| self.variables.get(field).filter(|_| of_model);
-                let named =
-                    Named { name: says("name"), version: says("version"), message: Printed(&message) };
+                let named = Named { name: says("name"), version: says("version"), message: whole };
                 serde_json::to_writer(&mut body, &named)
             }
-            None => match &self.row.answer {
-                rows::Answer::Empty => Ok(()),
-                rows::Answer::Whole => serde_json::to_writer(&mut body, &Printed(&message)),
-                rows::Answer::Field(field, form) => {
-                    let (value, form) = (&*message.get_field(field), form.as_ref());
-                    serde_json::to_writer(&mut body, &PrintedField { value, form })
-                }
-            },
+            (rows::Answer::Empty, None, AnswerForm::Kserve) => Ok(()),
+            (rows::Answer::Whole, None, AnswerForm::Kserve) => serde_json::to_writer(&mut body, &whole),
         };
         let body = body.finish()?;
         printed.map_err(|why| bad(&why))?;
@@ -198,6 +234,7 @@ impl Answer {
 }
 
 /// A call whose answer is a flag, which REST clients read from the status.
+#[derive(Clone, Copy)]
 struct Readiness {
     /// The answer's field.
     flag: &'static str,
@@ -226,31 +263,66 @@ struct Named<'a> {
     message: Printed<'a>,
 }
 
-struct Printed<'a>(&'a DynamicMessage);
+struct Printed<'a>(&'a DynamicMessage, &'a SerializeOptions);
 
 impl Serialize for Printed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize_with_options(serializer, &PRINTED)
+        self.0.serialize_with_options(serializer, self.1)
     }
 }
 
-/// A field that holds a message, a list of them, or a map of them that has a form.
+/// A field that holds a message, a list of them, or a map of them.
 struct PrintedField<'a> {
     value: &'a Value,
     form: Option<&'a Form>,
+    options: &'a SerializeOptions,
 }
 
 impl Serialize for PrintedField<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let options = self.options;
         match (self.value, self.form) {
             (Value::List(items), _) => {
-                serializer.collect_seq(items.iter().filter_map(Value::as_message).map(Printed))
+                let messages = items.iter().filter_map(Value::as_message);
+                serializer.collect_seq(messages.map(|message| Printed(message, options)))
             }
-            (Value::Message(message), _) => Printed(message).serialize(serializer),
+            (Value::Message(message), _) => Printed(message, options).serialize(serializer),
             (Value::Map(entries), Some(form)) => PrintedMap { entries, form }.serialize(serializer),
+            (Value::Map(entries), None) => {
+                let mut entries: Vec<_> = entries.iter().collect();
+                entries.sort_unstable_by_key(|(key, _)| *key);
+                let messages =
+                    entries.into_iter().filter_map(|(key, value)| Some((key, value.as_message()?)));
+                serializer.collect_map(
+                    messages.map(|(key, message)| (shape::key_text(key), Printed(message, options))),
+                )
+            }
             // Rows are read so that there is nothing else.
             _ => serializer.serialize_none(),
         }
+    }
+}
+
+/// The names in a list of messages, each once, as the one member of an object.
+struct PrintedNames<'a> {
+    message: &'a DynamicMessage,
+    list: &'a FieldDescriptor,
+    name: &'a FieldDescriptor,
+}
+
+impl Serialize for PrintedNames<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let list = self.message.get_field(self.list);
+        let messages = list.as_list().unwrap_or_default().iter().filter_map(Value::as_message);
+        let mut seen = HashSet::new();
+        let mut names = Vec::new();
+        for message in messages {
+            let name = message.get_field(self.name).as_str().unwrap_or_default().to_owned();
+            if seen.insert(name.clone()) {
+                names.push(name);
+            }
+        }
+        serializer.collect_map([(self.list.name(), names)])
     }
 }
 

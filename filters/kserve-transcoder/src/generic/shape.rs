@@ -1,6 +1,6 @@
 //! The JSON of a message whose definition says that it differs from protobuf's own ([`Form`]).
 
-use super::Printed;
+use super::{Printed, REST};
 use crate::rows::{Form, Plain};
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, Value};
 use serde::Serialize;
@@ -127,7 +127,7 @@ impl Plain {
 
     /// The plain value that a message stands for.
     fn value(&self, key: &str, message: &DynamicMessage) -> Result<Json, serde_json::Error> {
-        let value = match Printed(message).serialize(serde_json::value::Serializer)? {
+        let value = match Printed(message, &REST).serialize(serde_json::value::Serializer)? {
             Json::Object(members) => members.into_iter().next().map_or(Json::Null, |(_, value)| value),
             other => other,
         };
@@ -154,8 +154,22 @@ impl Serialize for PrintedMap<'_> {
                 });
                 serializer.collect_map(printed.collect::<Result<Vec<_>, _>>()?)
             }
-            Form::List | Form::B64 => serializer.collect_seq(messages.map(|(_, message)| Printed(message))),
+            Form::List | Form::B64 => {
+                serializer.collect_seq(messages.map(|(_, message)| Printed(message, &REST)))
+            }
         }
+    }
+}
+
+/// A map's key as JSON has it.
+pub(super) fn key_text(key: &MapKey) -> String {
+    match key {
+        MapKey::Bool(key) => key.to_string(),
+        MapKey::I32(key) => key.to_string(),
+        MapKey::I64(key) => key.to_string(),
+        MapKey::U32(key) => key.to_string(),
+        MapKey::U64(key) => key.to_string(),
+        MapKey::String(key) => key.clone(),
     }
 }
 

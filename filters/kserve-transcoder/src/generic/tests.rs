@@ -1,10 +1,11 @@
 //! Calls as a REST client and a gRPC server see them.
 
 mod forms;
+mod queries;
 
 use super::*;
-use crate::rows::tests::{descriptor_set, method};
-use crate::rows::{Found, Rows};
+use crate::rows::tests::{descriptor_set, load, method};
+use crate::rows::{Found, Options, Rows};
 use filter_api::Memory;
 use proptest::prelude::*;
 use prost_reflect::ReflectMessage;
@@ -12,13 +13,17 @@ use std::sync::LazyLock;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
-static OURS: LazyLock<Rows> = LazyLock::new(|| Rows::load(&[]).unwrap());
+static OURS: LazyLock<Rows> = LazyLock::new(|| Rows::load(Options::default()).unwrap());
 
-fn open_on(memory: &Arc<Memory>, rows: &Rows, method: &str, path: &str) -> Request {
+fn open_in(form: AnswerForm, memory: &Arc<Memory>, rows: &Rows, method: &str, path: &str) -> Request {
     let Ok(Found::Row { row, variables }) = rows.find(method.as_bytes(), path.as_bytes()) else {
         panic!("no row for {method} {path}");
     };
-    Request::new(row, variables, 10_000, memory.account(usize::MAX).charge())
+    Request::new(row, variables, form, 10_000, memory.account(usize::MAX).charge())
+}
+
+fn open_on(memory: &Arc<Memory>, rows: &Rows, method: &str, path: &str) -> Request {
+    open_in(AnswerForm::Kserve, memory, rows, method, path)
 }
 
 fn open(rows: &Rows, method: &str, path: &str) -> Request {
@@ -48,7 +53,11 @@ fn refused(rows: &Rows, path: &str, body: &str) -> String {
 
 /// Status and body that the client gets.
 fn answered(rows: &Rows, path: &str, message: &[u8]) -> Result<(u16, String), Problem> {
-    let (_, mut response) = open(rows, "GET", path).finish()?;
+    answered_in(AnswerForm::Kserve, rows, path, message)
+}
+
+fn answered_in(form: AnswerForm, rows: &Rows, path: &str, message: &[u8]) -> Result<(u16, String), Problem> {
+    let (_, mut response) = open_in(form, &Vm::new(1 << 24), rows, "GET", path).finish()?;
     // As it comes from a network.
     for piece in message.chunks(3) {
         response.write(piece)?;
@@ -68,7 +77,7 @@ fn message(name: &str, json: &str) -> Vec<u8> {
 }
 
 fn user_rows(rule: &str) -> Rows {
-    Rows::load(&[method(rule)]).unwrap()
+    load(&[method(rule)]).unwrap()
 }
 
 #[test]
@@ -176,7 +185,7 @@ fn a_body_cut_anywhere_makes_the_same_message_and_is_complete_when_it_closes() {
 
 #[test]
 fn every_kind_of_field_survives_both_ways() {
-    let rows = Rows::load(&[descriptor_set(
+    let rows = load(&[descriptor_set(
         r#"rpc In(M) returns (M) { option (google.api.http) = { post: "/v1/in" body: "*" }; }
            rpc Out(M) returns (M) { option (google.api.http) = { get: "/v1/out" }; }"#,
     )])

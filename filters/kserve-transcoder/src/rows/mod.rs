@@ -1,21 +1,24 @@
 //! Which gRPC method an HTTP request means: rows read from the HTTP rules of descriptor sets.
 //!
-//! Method and path alone decide, never the content type, which real clients leave out or get wrong. Query
-//! parameters are cut off and set nothing.
+//! Method and path alone decide, never the content type, which real clients leave out or get wrong. Query parameters
+//! are cut off; they set fields in a user's rows and nothing in ours.
 
 mod form;
+mod query;
 mod rule;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub(crate) use form::{Form, Plain};
+pub(crate) use query::{Ignored, Parameter};
 
 use crate::problem::Problem;
-use filter_api::ConfigError;
+use filter_api::{ConfigError, PathPrefixes};
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorSet;
-use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value};
+use std::collections::HashSet;
 use std::sync::Arc;
 use template::{MAX_SEGMENTS, Template, Variable};
 
@@ -23,9 +26,26 @@ use template::{MAX_SEGMENTS, Template, Variable};
 const OURS: &[u8] = b"/v2";
 
 /// All rows of a configuration, most specific template first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Rows {
     rows: Vec<Arc<Row>>,
+    prefixes: PathPrefixes,
+    ignored: Ignored,
+}
+
+/// What a configuration says about rows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// The user's descriptor sets.
+    pub(crate) sets: Vec<Vec<u8>>,
+    /// The services of these sets that are meant; all of them if it is empty.
+    pub(crate) services: Vec<String>,
+    /// What may stand in front of every row's path.
+    pub(crate) prefixes: PathPrefixes,
+    /// Query parameters that set no field.
+    pub(crate) ignored: Ignored,
+    /// Whether `GET /v2/models` lists the models that are ready.
+    pub(crate) list_models: bool,
 }
 
 /// One HTTP method and path template, and the gRPC method behind it.
@@ -47,6 +67,10 @@ pub(crate) struct Row {
     text: String,
     template: Template,
     variables: Arc<[(Variable, FieldPath)]>,
+    /// Its query parameters set fields.
+    binds_query: bool,
+    /// Fields of every request message, whatever the client says.
+    pub(crate) preset: Vec<(FieldDescriptor, Value)>,
 }
 
 /// A field of a message, or of a message in it: every field but the last holds one message.
@@ -72,6 +96,8 @@ pub(crate) enum Answer {
     Field(FieldDescriptor, Option<Form>),
     /// Nothing: the body is empty.
     Empty,
+    /// An object with one member, as KServe's own server lists its models: the names in a list of messages, each once.
+    Names { list: FieldDescriptor, name: FieldDescriptor },
 }
 
 /// The codec of a row.
@@ -86,7 +112,7 @@ pub(crate) enum RowKind {
 /// What a request is to this filter.
 #[derive(Debug)]
 pub(crate) enum Found<'r> {
-    /// A row's, with what its path says.
+    /// A row's, with what its path and its query say.
     Row { row: &'r Arc<Row>, variables: Variables },
     /// A row's path with another method. `allow` is the value of the `allow` header (RFC 9110, section 10.2.1).
     MethodNotAllowed { allow: String },
@@ -96,11 +122,13 @@ pub(crate) enum Found<'r> {
     NotOurs,
 }
 
-/// What a request's path says about fields of the message.
+/// What a request's path and query say about fields of the message.
 #[derive(Clone, Debug)]
 pub(crate) struct Variables {
     of: Arc<[(Variable, FieldPath)]>,
     values: Vec<String>,
+    /// What the query says, in its order.
+    pub(crate) parameters: Vec<Parameter>,
 }
 
 impl Rows {
@@ -108,30 +136,58 @@ impl Rows {
     /// define methods of a service that another one defines too.
     ///
     /// # Errors
-    /// A set that cannot be read or has no rules, a rule that cannot be served, and two rows for the same method
-    /// and path.
-    pub(crate) fn load(user_sets: &[Vec<u8>]) -> Result<Self, ConfigError> {
-        let mut rows = Self { rows: Vec::new() };
-        rows.add(kserve_proto::DESCRIPTOR_SET, ".")?;
-        rows.add(kserve_proto::TRITON_DESCRIPTOR_SET, ".")?;
-        for (index, set) in user_sets.iter().enumerate() {
-            rows.add(set, &format!("descriptor_sets[{index}]"))?;
+    /// A set that cannot be read or has no rules, a rule that cannot be served, a service that no set has, and two rows
+    /// for the same method and path.
+    pub(crate) fn load(options: Options) -> Result<Self, ConfigError> {
+        let Options { sets, services, prefixes, ignored, list_models } = options;
+        let mut rows = Self { prefixes, ignored, ..Self::default() };
+        rows.add(kserve_proto::DESCRIPTOR_SET, ".", |_| true)?;
+        rows.add(kserve_proto::TRITON_DESCRIPTOR_SET, ".", |_| true)?;
+        if list_models {
+            rows.add_list_of_models()?;
+        }
+        let ours = rows.rows.len();
+        let mut found = HashSet::new();
+        for (index, set) in sets.iter().enumerate() {
+            rows.add(set, &format!("descriptor_sets[{index}]"), |service| {
+                found.insert(service.to_owned());
+                services.is_empty() || services.iter().any(|wanted| wanted == service)
+            })?;
+        }
+        if let Some(index) = services.iter().position(|service| !found.contains(service)) {
+            let reason = format!("no descriptor set has the service {:?}", services[index]);
+            return Err(ConfigError::at(format!("services[{index}]"), reason));
+        }
+        for row in &mut rows.rows[ours..] {
+            if let Some(row) = Arc::get_mut(row) {
+                row.binds_query = true;
+            }
         }
         rows.rows.sort_by(|a, b| a.template.cmp(&b.template));
         Ok(rows)
     }
 
-    /// Finds what a request's `:method` and `:path` mean.
+    /// Finds what a request's `:method` and `:path` mean. A HEAD is its path's GET, unless a row has it.
     ///
     /// Literals are compared as they are, without decoding. An empty segment matches nothing, so a trailing
     /// slash makes another path, except that `/v2/` is `/v2`: rules that allow or deny a path by its exact text
     /// in front of this filter must not be by-passed by a slash.
     ///
     /// # Errors
-    /// A row's path whose variables are badly escaped or not UTF-8: 400. A row of a streaming method, which has no
-    /// form as one JSON request and one JSON answer: 501.
+    /// A row's path whose variables are badly escaped or not UTF-8, or a query that a user's row cannot take: 400. A row
+    /// of a streaming method, which has no form as one JSON request and one JSON answer: 501.
     pub(crate) fn find(&self, method: &[u8], path: &[u8]) -> Result<Found<'_>, Problem> {
-        let path = path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+        let (path, query) = split_query(path);
+        for form in self.prefixes.forms(path) {
+            match self.find_unprefixed(method, form, query)? {
+                Found::NotOurs => {}
+                found => return Ok(found),
+            }
+        }
+        Ok(Found::NotOurs)
+    }
+
+    fn find_unprefixed(&self, method: &[u8], path: &[u8], query: &[u8]) -> Result<Found<'_>, Problem> {
         let elsewhere = match path.strip_prefix(OURS) {
             Some([] | [b'/', ..]) => Found::Unknown,
             _ => Found::NotOurs,
@@ -142,7 +198,9 @@ impl Rows {
         if matching.peek().is_none() {
             return Ok(elsewhere);
         }
-        if let Some(row) = matching.clone().find(|row| row.method.as_bytes() == method) {
+        let of = |method: &[u8]| matching.clone().find(|row| row.method.as_bytes() == method);
+        let row = of(method).or_else(|| if method == b"HEAD" { of(b"GET") } else { None });
+        if let Some(row) = row {
             if row.streaming {
                 return Err(Problem {
                     status: 501,
@@ -154,9 +212,15 @@ impl Rows {
                     details: "kserve_streaming_method",
                 });
             }
-            let values = row.variables.iter().map(|(variable, _)| variable.value(segments));
-            let values = values.collect::<Result<_, _>>()?;
-            return Ok(Found::Row { row, variables: Variables { of: row.variables.clone(), values } });
+            let values = row.template.values(row.variables.iter().map(|(variable, _)| variable), segments)?;
+            let parameters = match row.binds_query {
+                true => row.parameters(query, &self.ignored)?,
+                false => Vec::new(),
+            };
+            return Ok(Found::Row {
+                row,
+                variables: Variables { of: row.variables.clone(), values, parameters },
+            });
         }
         let mut methods: Vec<&str> = matching.map(|row| row.method.as_str()).collect();
         methods.sort_unstable();
@@ -164,7 +228,13 @@ impl Rows {
         Ok(Found::MethodNotAllowed { allow: methods.join(", ") })
     }
 
-    fn add(&mut self, set: &[u8], key: &str) -> Result<(), ConfigError> {
+    /// Adds the rows of those services of a set that are wanted.
+    fn add(
+        &mut self,
+        set: &[u8],
+        key: &str,
+        mut wanted: impl FnMut(&str) -> bool,
+    ) -> Result<(), ConfigError> {
         let error = |reason: String| ConfigError::at(key, reason);
         let pool = pool(set).map_err(error)?;
         let options = pool.get_message_by_name("google.protobuf.MethodOptions");
@@ -172,7 +242,11 @@ impl Rows {
         let http = http.ok_or_else(|| error("it does not define google.api.http".into()))?;
         let form_options = form::Options::of(&pool);
         let mut any = false;
-        for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+        let services: Vec<_> = pool.services().filter(|service| wanted(service.full_name())).collect();
+        if services.is_empty() && pool.services().len() > 0 {
+            return Err(error("none of its services is among the configuration's services".into()));
+        }
+        for method in services.iter().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let rpc = format!("/{}/{}", method.parent_service().full_name(), method.name());
             let bindings = rule::bindings(&method, &http).map_err(|why| error(format!("{rpc}: {why}")))?;
             any |= !bindings.is_empty();
@@ -188,6 +262,38 @@ impl Rows {
             }
         }
         if any { Ok(()) } else { Err(error("none of its methods has a google.api.http rule".into())) }
+    }
+
+    /// Adds `GET /v2/models`: the names of the models that the repository's index calls ready.
+    fn add_list_of_models(&mut self) -> Result<(), ConfigError> {
+        let error = |reason: String| ConfigError::at("list_models", reason);
+        let pool = pool(kserve_proto::TRITON_DESCRIPTOR_SET).map_err(error)?;
+        let service = pool.get_service_by_name(kserve_proto::SERVICE);
+        let method =
+            service.and_then(|service| service.methods().find(|method| method.name() == "RepositoryIndex"));
+        let method = method.ok_or_else(|| error("there is no RepositoryIndex".into()))?;
+        let field = |message: &MessageDescriptor, name: &str| {
+            message
+                .get_field_by_name(name)
+                .ok_or_else(|| error(format!("{} has no {name}", message.full_name())))
+        };
+        let ready = field(&method.input(), "ready")?;
+        let list = field(&method.output(), "models")?;
+        let model = list.kind().as_message().cloned().ok_or_else(|| error("it lists no models".into()))?;
+        let name = field(&model, "name")?;
+        let binding = rule::Binding {
+            method: "GET".into(),
+            template: format!("{}/models", String::from_utf8_lossy(OURS)),
+            body: String::new(),
+            response_body: String::new(),
+        };
+        let rpc = format!("/{}/{}", kserve_proto::SERVICE, method.name());
+        let row = Row::new(&method, &rpc, binding, &form::Options::of(&pool));
+        let mut row = row.map_err(|(template, why)| error(format!("{template}: {why}")))?;
+        row.answer = Answer::Names { list, name };
+        row.preset = vec![(ready, Value::Bool(true))];
+        self.rows.push(Arc::new(row));
+        Ok(())
     }
 }
 
@@ -237,6 +343,8 @@ impl Row {
             text,
             template,
             variables: variables.into(),
+            binds_query: false,
+            preset: Vec::new(),
         })
     }
 
@@ -292,6 +400,15 @@ fn pool(set: &[u8]) -> Result<DescriptorPool, String> {
         return Err(format!("{name} has syntax '{syntax}'; only proto2 and proto3 are supported"));
     }
     DescriptorPool::decode(set).map_err(|cause| refused(&cause))
+}
+
+/// Cuts `:path` into its path and its query, without the question mark; a fragment is dropped.
+pub(crate) fn split_query(path: &[u8]) -> (&[u8], &[u8]) {
+    let path = path.split(|byte| *byte == b'#').next().unwrap_or_default();
+    match path.iter().position(|byte| *byte == b'?') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (path, b""),
+    }
 }
 
 /// Splits a path into its segments; `None` for a path that no template can match.

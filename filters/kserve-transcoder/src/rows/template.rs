@@ -8,11 +8,20 @@ pub(crate) const MAX_SEGMENTS: usize = 32;
 
 /// A path template such as `/v2/models/{name}/ready`.
 ///
-/// Templates order as they must be tried: whatever is more specific at the first segment that differs comes
-/// first.
+/// Templates order as they must be tried: those with a verb first, and then whatever is more specific at the first
+/// segment that differs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Template {
+    verb: Verb,
     segments: Vec<Segment>,
+}
+
+/// What stands behind the last segment, after a colon.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verb {
+    Named(Box<[u8]>),
+    /// Nothing: a colon in the last segment is part of it.
+    None,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +52,7 @@ pub(crate) enum TemplateError {
     EmptySegment,
     #[error("it has more than {MAX_SEGMENTS} segments")]
     TooLong,
-    #[error("custom verbs (':' after the last segment) are not supported")]
+    #[error("a ':' can only stand after the last segment, with a verb behind it")]
     Verb,
     #[error("'**' is not the last segment")]
     RestNotLast,
@@ -62,10 +71,11 @@ impl Template {
     pub(crate) fn parse(text: &str) -> Result<(Self, Vec<Variable>), TemplateError> {
         let mut segments = Vec::new();
         let mut variables: Vec<Variable> = Vec::new();
-        let mut rest = text;
+        let (mut rest, verb) = Verb::split(text)?;
         while !rest.is_empty() {
-            rest = rest.strip_prefix('/').ok_or(match segments.is_empty() {
-                true => TemplateError::NotAbsolute,
+            rest = rest.strip_prefix('/').ok_or(match rest.starts_with(':') {
+                _ if segments.is_empty() => TemplateError::NotAbsolute,
+                true => TemplateError::Verb,
                 false => TemplateError::Braces,
             })?;
             let start = segments.len();
@@ -81,9 +91,6 @@ impl Template {
                 }
                 let end = (segments.last() != Some(&Segment::Rest)).then_some(segments.len());
                 variables.push(Variable { field: field.into(), start, end });
-                if after.starts_with(':') {
-                    return Err(TemplateError::Verb);
-                }
                 rest = after;
             } else {
                 let (segment, after) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -98,11 +105,45 @@ impl Template {
         if segments[..last].contains(&Segment::Rest) {
             return Err(TemplateError::RestNotLast);
         }
-        Ok((Self { segments }, variables))
+        Ok((Self { verb, segments }, variables))
     }
 
     /// Whether the segments of a path fit. None of them may be empty.
     pub(crate) fn matches(&self, path: &[&[u8]]) -> bool {
+        match &self.verb {
+            Verb::None => self.fits(path),
+            Verb::Named(_) => self.without_verb(path, |path| self.fits(path)).unwrap_or(false),
+        }
+    }
+
+    /// The values of variables in a path that the template matches, in their order.
+    ///
+    /// # Errors
+    /// As for [`Variable::value`].
+    pub(crate) fn values<'v>(
+        &self,
+        variables: impl Iterator<Item = &'v Variable>,
+        path: &[&[u8]],
+    ) -> Result<Vec<String>, Problem> {
+        let values = |path: &[&[u8]]| variables.map(|variable| variable.value(path)).collect();
+        match &self.verb {
+            Verb::None => values(path),
+            Verb::Named(_) => self.without_verb(path, values).unwrap_or_else(|| Ok(Vec::new())),
+        }
+    }
+
+    /// Hands the path without its verb to `f`; `None` where it does not end in it.
+    fn without_verb<R>(&self, path: &[&[u8]], f: impl FnOnce(&[&[u8]]) -> R) -> Option<R> {
+        let Verb::Named(verb) = &self.verb else { return None };
+        let (last, before) = path.split_last()?;
+        let last = last.strip_suffix(&**verb)?.strip_suffix(b":").filter(|last| !last.is_empty())?;
+        let mut shortened = [&b""[..]; MAX_SEGMENTS];
+        shortened.get_mut(..before.len())?.copy_from_slice(before);
+        *shortened.get_mut(before.len())? = last;
+        Some(f(shortened.get(..path.len())?))
+    }
+
+    fn fits(&self, path: &[&[u8]]) -> bool {
         let fits = |(segment, found): (&Segment, &&[u8])| match segment {
             Segment::Literal(literal) => **literal == **found,
             Segment::One | Segment::Rest => true,
@@ -115,18 +156,33 @@ impl Template {
     }
 }
 
+impl Verb {
+    /// Cuts the verb off a template.
+    fn split(text: &str) -> Result<(&str, Self), TemplateError> {
+        let last = text.rfind(['/', '}']).map_or(0, |at| at + 1);
+        let Some((_, verb)) = text[last..].split_once(':') else { return Ok((text, Self::None)) };
+        match !verb.is_empty() && verb.bytes().all(is_plain) {
+            true => Ok((&text[..text.len() - verb.len() - 1], Self::Named(verb.as_bytes().into()))),
+            false => Err(TemplateError::Verb),
+        }
+    }
+}
+
+/// Unreserved characters and sub-delimiters of RFC 3986, and '@'. Nothing escaped: paths are compared as they are, as
+/// the access rules in front of us compare them.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()+,;=@".contains(&byte)
+}
+
 impl Segment {
     fn parse(text: &str) -> Result<Self, TemplateError> {
-        // Unreserved characters and sub-delimiters of RFC 3986, and '@'. Nothing escaped: paths are compared as
-        // they are, as the access rules in front of us compare them.
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,;=@".contains(&byte);
         match text {
             "" => Err(TemplateError::EmptySegment),
             "*" => Ok(Self::One),
             "**" => Ok(Self::Rest),
             _ if text.contains(['{', '}']) => Err(TemplateError::Braces),
             _ if text.contains(':') => Err(TemplateError::Verb),
-            _ if text.bytes().all(plain) => Ok(Self::Literal(text.as_bytes().into())),
+            _ if text.bytes().all(is_plain) => Ok(Self::Literal(text.as_bytes().into())),
             _ => Err(TemplateError::Literal(text.into())),
         }
     }
@@ -142,7 +198,7 @@ impl Variable {
     /// # Errors
     /// A segment that access rules in front of this filter may read otherwise ([`filter_api::BadSegment`]), or bytes
     /// that are not UTF-8: 400.
-    pub(crate) fn value(&self, path: &[&[u8]]) -> Result<String, Problem> {
+    fn value(&self, path: &[&[u8]]) -> Result<String, Problem> {
         let segments = path.get(self.start..self.end.unwrap_or(path.len())).unwrap_or_default();
         let slashes = match self.end == Some(self.start + 1) {
             true => EscapedSlash::Decode,
@@ -190,7 +246,10 @@ mod tests {
         let (template, variables) = Template::parse(template).unwrap();
         let path = segments(path);
         template.matches(&path).then(|| {
-            let value = |v: &Variable| (v.field.clone(), v.value(&path).map_err(|p| p.message.into_owned()));
+            let value = |v: &Variable| {
+                let value = template.values(std::iter::once(v), &path).map(|mut values| values.remove(0));
+                (v.field.clone(), value.map_err(|problem| problem.message.into_owned()))
+            };
             variables.iter().map(value).collect()
         })
     }
@@ -256,6 +315,21 @@ mod tests {
     }
 
     #[test]
+    fn a_verb_stands_behind_the_last_segment_and_is_part_of_no_variable() {
+        assert_eq!(value("/v1/{name}:archive", "/v1/a:archive").unwrap(), "a");
+        assert_eq!(value("/v1/{name}:archive", "/v1/a:b:archive").unwrap(), "a:b");
+        assert_eq!(value("/v1/{name=files/**}:undo", "/v1/files/a/b:undo").unwrap(), "files/a/b");
+        assert_eq!(values("/v1/x:verb", "/v1/x:verb"), Some(vec![]));
+        for path in
+            ["/v1/a", "/v1/:archive", "/v1/a:Archive", "/v1/a%3Aarchive", "/v1/a:archive/b", "/v1/archive"]
+        {
+            assert_eq!(values("/v1/{name}:archive", path), None, "{path}");
+        }
+        // Where a template has no verb, a colon is a character like any other.
+        assert_eq!(value("/v1/{name}", "/v1/a:archive").unwrap(), "a:archive");
+    }
+
+    #[test]
     fn templates_that_cannot_be_served_are_refused_with_the_reason() {
         let long = "/a".repeat(MAX_SEGMENTS + 1);
         for (text, error) in [
@@ -263,8 +337,11 @@ mod tests {
             ("v2", TemplateError::NotAbsolute),
             ("/v2/", TemplateError::EmptySegment),
             ("/v2//x", TemplateError::EmptySegment),
-            ("/v2/models/{name}:predict", TemplateError::Verb),
-            ("/v2/models:list", TemplateError::Verb),
+            ("/v2/models/{name}:", TemplateError::Verb),
+            ("/v2/models/{name}:a:b", TemplateError::Verb),
+            ("/v2:list/models", TemplateError::Verb),
+            ("/v2/{name}:list/models", TemplateError::Verb),
+            ("/:list", TemplateError::EmptySegment),
             ("/v2/**/x", TemplateError::RestNotLast),
             ("/v2/{a=**}/x", TemplateError::RestNotLast),
             ("/v2/{name", TemplateError::Braces),
@@ -285,6 +362,7 @@ mod tests {
     #[test]
     fn the_more_specific_template_comes_first() {
         let sorted = [
+            "/v2/models/{name}:x",
             "/v2",
             "/v2/models/stats",
             "/v2/models/{name}",

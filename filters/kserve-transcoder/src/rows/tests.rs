@@ -2,13 +2,13 @@
 
 use super::*;
 use proptest::prelude::*;
-use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver};
+use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver, GoogleFileResolver};
 use std::sync::LazyLock;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn rows() -> Rows {
-    Rows::load(&[]).unwrap()
+    Rows::load(Options::default()).unwrap()
 }
 
 /// The row of a request, as gRPC method and values; or what else the request is.
@@ -31,6 +31,10 @@ pub(crate) fn descriptor_set(methods: &str) -> Vec<u8> {
         r#"syntax = "proto3";
         package user;
         import "google/api/annotations.proto";
+        import "google/protobuf/duration.proto";
+        import "google/protobuf/field_mask.proto";
+        import "google/protobuf/timestamp.proto";
+        import "google/protobuf/wrappers.proto";
         enum Colour {{ RED = 0; BLUE = 1; }}
         message M {{
             string name = 1;
@@ -59,6 +63,7 @@ pub(crate) fn descriptor_set(methods: &str) -> Vec<u8> {
     }
     let mut files = ChainFileResolver::new();
     files.add(Source(source));
+    files.add(GoogleFileResolver::new());
     files.add(DescriptorSetFileResolver::decode(kserve_proto::DESCRIPTOR_SET).unwrap());
     let mut compiler = protox::Compiler::with_file_resolver(files);
     compiler.include_imports(true).open_file("user.proto").unwrap();
@@ -70,8 +75,17 @@ pub(crate) fn method(rule: &str) -> Vec<u8> {
     descriptor_set(&format!("rpc C(M) returns (M) {{ option (google.api.http) = {{ {rule} }}; }}"))
 }
 
+fn of_sets(sets: &[Vec<u8>]) -> Options {
+    Options { sets: sets.to_vec(), ..Options::default() }
+}
+
+/// The rows of these sets, and ours.
+pub(crate) fn load(sets: &[Vec<u8>]) -> Result<Rows, ConfigError> {
+    Rows::load(of_sets(sets))
+}
+
 fn refused(sets: &[Vec<u8>]) -> String {
-    Rows::load(sets).unwrap_err().to_string()
+    load(sets).map(drop).unwrap_err().to_string()
 }
 
 #[test]
@@ -195,7 +209,7 @@ fn what_lies_under_v2_without_a_row_is_unknown_and_the_rest_is_not_ours() {
 
 #[test]
 fn a_users_rows_join_ours_and_the_more_specific_one_wins() {
-    let rows = Rows::load(&[descriptor_set(
+    let rows = load(&[descriptor_set(
         r#"rpc Stats(M) returns (M) { option (google.api.http) = {
                get: "/v2/models/all"
                additional_bindings { post: "/v1/{inner.name}/{name=files/**}" body: "inner" }
@@ -223,8 +237,8 @@ fn a_rule_that_cannot_be_served_is_named_with_its_method_and_template() {
         error.strip_prefix("configuration key descriptor_sets[1]: /user.S/C: ").unwrap_or(&error).to_owned()
     };
     assert_eq!(
-        of("get: '/v1/{name}:run'"),
-        "/v1/{name}:run: custom verbs (':' after the last segment) are not supported"
+        of("get: '/v1/{name}:'"),
+        "/v1/{name}:: a ':' can only stand after the last segment, with a verb behind it"
     );
     assert_eq!(of("get: '/v1/{nome}'"), "/v1/{nome}: 'nome' is no field of user.M");
     assert_eq!(of("get: '/v1/{list}'"), "/v1/{list}: 'list' leads through a repeated field");
@@ -248,6 +262,149 @@ fn a_rule_that_cannot_be_served_is_named_with_its_method_and_template() {
     assert_eq!(
         of("get: '/v2/models/{inner.name}'"),
         "GET /v2/models/{inner.name} is already a path of /inference.GRPCInferenceService/ModelMetadata"
+    );
+}
+
+#[test]
+fn a_verb_tells_methods_of_one_path_apart() {
+    let rows = load(&[descriptor_set(
+        r#"rpc Get(M) returns (M) { option (google.api.http) = { get: "/v1/{name}" }; }
+           rpc Archive(M) returns (M) { option (google.api.http) = { post: "/v1/{name}:archive" body: "*" }; }
+           rpc Undo(M) returns (M) { option (google.api.http) = { post: "/v1/{name=**}:undo" }; }
+           rpc All(M) returns (M) { option (google.api.http) = { post: "/v1/all:archive" }; }"#,
+    )])
+    .unwrap();
+    assert_eq!(find(&rows, "POST", "/v1/a:archive"), "Archive name=a");
+    assert_eq!(find(&rows, "POST", "/v1/all:archive"), "All");
+    assert_eq!(find(&rows, "POST", "/v1/a/b:undo"), "Undo name=a/b");
+    assert_eq!(find(&rows, "GET", "/v1/a"), "Get name=a");
+    assert_eq!(find(&rows, "POST", "/v1/a:other"), "allow: GET");
+    // The protocol's own paths have no verbs, and a model's name may have a colon.
+    assert_eq!(find(&rows, "GET", "/v2/models/a:archive"), "ModelMetadata name=a:archive");
+}
+
+#[test]
+fn a_service_that_is_not_meant_need_not_be_served() {
+    let set = |services: &[&str]| Options {
+        services: services.iter().map(|service| (*service).to_owned()).collect(),
+        ..of_sets(&[descriptor_set(
+            r#"rpc C(M) returns (M) { option (google.api.http) = { get: "/v1/c" }; } }
+               service Plain { rpc D(M) returns (M); }
+               service Taken { rpc E(M) returns (M) { option (google.api.http) = { get: "/v2/models/stats" }; }"#,
+        )])
+    };
+    let refused = |services: &[&str]| Rows::load(set(services)).map(drop).unwrap_err().to_string();
+    assert!(refused(&[]).contains("/v2/models/stats is already a path"));
+    assert_eq!(find(&Rows::load(set(&["user.S"])).unwrap(), "GET", "/v1/c"), "C");
+    assert_eq!(find(&Rows::load(set(&["user.S", "user.Plain"])).unwrap(), "GET", "/v1/c"), "C");
+    assert!(refused(&["user.Plain"]).contains("none of its methods has a google.api.http rule"));
+    assert_eq!(
+        refused(&["user.S", "user.s"]),
+        "configuration key services[1]: no descriptor set has the service \"user.s\""
+    );
+    assert_eq!(
+        refused(&["other.S"]),
+        "configuration key descriptor_sets[0]: none of its services is among the configuration's services"
+    );
+}
+
+#[test]
+fn a_query_sets_the_fields_that_neither_path_nor_body_has() {
+    let rows = load(&[descriptor_set(
+        r#"rpc Get(M) returns (M) { option (google.api.http) = { get: "/v1/{name}" }; }
+           rpc Put(M) returns (M) { option (google.api.http) = { post: "/v1/put/{inner.name}" body: "many" }; }
+           rpc All(M) returns (M) { option (google.api.http) = { post: "/v1/all" body: "*" }; }"#,
+    )])
+    .unwrap();
+    let bound = |method: &str, path: &str| match rows.find(method.as_bytes(), path.as_bytes()) {
+        Ok(Found::Row { variables, .. }) => {
+            let of = |parameter: &Parameter| {
+                let fields: Vec<_> = parameter.path.iter().map(|field| field.name().to_owned()).collect();
+                format!("{}={}", fields.join("."), parameter.value)
+            };
+            variables.parameters.iter().map(of).collect::<Vec<_>>().join(" ")
+        }
+        Err(problem) => format!("{}: {}", problem.status, problem.message),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(bound("GET", "/v1/n?"), "");
+    assert_eq!(bound("GET", "/v1/n?number=7&&list=a+b&list=%63#part"), "number=7 list=a b list=c");
+    assert_eq!(bound("GET", "/v1/n?inner.inner.note=x%26y&flag"), "inner.inner.note=x&y flag=");
+    assert_eq!(bound("GET", "/v1/n?n%75mber=7"), "number=7");
+    assert_eq!(bound("POST", "/v1/put/x?name=top&inner.number=3"), "name=top inner.number=3");
+    for (method, path, error) in [
+        ("GET", "/v1/n?nope=1", "'nope': user.M has no such field"),
+        ("GET", "/v1/n?inner.nope=1", "'inner.nope': user.M has no such field"),
+        ("GET", "/v1/n?=1", "'': user.M has no such field"),
+        ("GET", "/v1/n?name=x", "'name': the path says what this field is"),
+        ("GET", "/v1/n?name.x=1", "'name.x': it leads through a field that holds no single message"),
+        ("GET", "/v1/n?many.name=x", "'many.name': it leads through a field that holds no single message"),
+        ("GET", "/v1/n?counts=1", "'counts': a map cannot be given in a query"),
+        ("GET", "/v1/n?inner=1", "'inner': a user.M cannot be given in a query; name one of its fields"),
+        ("GET", "/v1/n?list=%zz", "'list': its value is badly encoded"),
+        ("GET", "/v1/n?%ff=1", "'%ff': its name is badly encoded"),
+        ("POST", "/v1/put/x?inner.name=y", "'inner.name': the path says what this field is"),
+        ("POST", "/v1/all?number=1", "'number': this field belongs in the body"),
+    ] {
+        assert_eq!(bound(method, path), format!("400: query parameter {error}"), "{path}");
+    }
+    let deep = format!("/v1/n?{}note=x", "inner.".repeat(20_000));
+    assert!(bound("GET", &deep).ends_with("': it reaches more than 16 messages deep"));
+}
+
+#[test]
+fn parameters_can_be_ignored_by_name_or_because_no_field_has_theirs() {
+    let found = |ignored: Ignored, query: &str| {
+        let rows = Rows::load(Options { ignored, ..of_sets(&[method("get: '/v1/{name}'")]) }).unwrap();
+        find(&rows, "GET", &format!("/v1/n?{query}"))
+    };
+    let named = Ignored { names: vec!["key".into(), "number".into()], unknown: false };
+    assert_eq!(found(named.clone(), "key=%zz&number=x"), "C name=n");
+    assert_eq!(found(named, "other=1"), "400: query parameter 'other': user.M has no such field");
+    let unknown = Ignored { names: Vec::new(), unknown: true };
+    assert_eq!(found(unknown.clone(), "other=1&inner.other=2"), "C name=n");
+    assert_eq!(found(unknown, "name=x"), "400: query parameter 'name': the path says what this field is");
+}
+
+#[test]
+fn a_prefix_stands_in_front_of_every_path() {
+    let prefixes = PathPrefixes::parse("path_prefixes", &["/serving/{namespace}/{service}".into()]).unwrap();
+    let rows = Rows::load(Options { prefixes, ..of_sets(&[method("get: '/v1/{name}'")]) }).unwrap();
+    for (method, path, expected) in [
+        ("POST", "/serving/ns/isvc/v2/models/m/infer?x=/v2", "ModelInfer model_name=m"),
+        ("POST", "/serving/ns/isvc/v2/repository/models/m/unload", "RepositoryModelUnload model_name=m"),
+        ("GET", "/serving/ns/isvc/v2/", "ServerMetadata"),
+        ("GET", "/serving/ns/isvc/v1/n?number=1", "C name=n"),
+        ("GET", "/v2/models/m", "ModelMetadata name=m"),
+        ("GET", "/serving/ns/isvc/v2/nothing", "unknown"),
+        ("PUT", "/serving/ns/isvc/v2/health/live", "allow: GET"),
+        ("GET", "/serving/ns/v2/models/m", "not ours"),
+        ("GET", "/serving/ns/isvc/other", "not ours"),
+        ("GET", "/serving/ns/isvc/serving/ns/isvc/v2", "not ours"),
+    ] {
+        assert_eq!(find(&rows, method, path), expected, "{method} {path}");
+    }
+}
+
+#[test]
+fn a_head_is_the_get_of_its_path() {
+    let rows = rows();
+    assert_eq!(find(&rows, "HEAD", "/v2/models/m"), "ModelMetadata name=m");
+    assert_eq!(find(&rows, "HEAD", "/v2/models/m/infer"), "allow: POST");
+    assert_eq!(find(&rows, "HEAD", "/v2/nothing"), "unknown");
+}
+
+#[test]
+fn the_list_of_models_is_there_where_it_is_asked_for() {
+    assert_eq!(find(&rows(), "GET", "/v2/models"), "unknown");
+    let rows = Rows::load(Options { list_models: true, ..Options::default() }).unwrap();
+    assert_eq!(find(&rows, "GET", "/v2/models?x=1"), "RepositoryIndex");
+    assert_eq!(find(&rows, "POST", "/v2/models"), "allow: GET");
+    let taken = Options { list_models: true, ..of_sets(&[method("get: '/v2/models'")]) };
+    let error = Rows::load(taken).map(drop).unwrap_err().to_string();
+    assert!(
+        error
+            .ends_with("GET /v2/models is already a path of /inference.GRPCInferenceService/RepositoryIndex")
     );
 }
 
@@ -286,7 +443,7 @@ proptest! {
         if cut {
             set.truncate(at);
         }
-        if let Err(error) = Rows::load(&[set]) {
+        if let Err(error) = load(&[set]) {
             prop_assert_eq!(error.path, "descriptor_sets[0]");
         }
     }

@@ -1,0 +1,87 @@
+//! The answer to a request without a body that was sent beside the route, where the host cannot give it one.
+
+use super::headers::{self, is_of_model};
+use super::{TEXT_BYTES, check_length, http_problem, http_status, is_grpc, without_grpc_status};
+use crate::codec::{Answer, Response};
+use crate::frame::Reader;
+use crate::problem::Problem;
+use crate::status::Status;
+use filter_api::{CallEnd, CallFailure, CallResponse, Reply};
+
+/// What Envoy's router answers where its load balancer picks no endpoint.
+const NO_ENDPOINT: &str = "no healthy upstream";
+
+/// Makes the reply of a call's end; an error is the reply that says why there is no answer.
+pub(crate) fn of_call(codec: Response, end: CallEnd, max_bytes: usize) -> Result<Reply, Reply> {
+    let response = match end {
+        CallEnd::Answered(response) => response,
+        CallEnd::Failed(failure) => return Err(call_problem(failure).reply()),
+    };
+    let answer = answer(codec, &response, max_bytes);
+    let (mut reply, failed) = match answer {
+        Ok(answer) => {
+            let mut body = Vec::new();
+            let reply =
+                Reply::new(answer.status(), "kserve_answer").header("content-type", "application/json");
+            answer.render(&mut body);
+            (reply.body(body), false)
+        }
+        Err(problem) => (problem.reply(), true),
+    };
+    for (name, value) in response.headers.iter().chain(&response.trailers) {
+        if is_of_model(name) {
+            headers::add(&mut reply, name, value);
+        }
+    }
+    if failed { Err(reply) } else { Ok(reply) }
+}
+
+fn answer(mut codec: Response, response: &CallResponse, max_bytes: usize) -> Result<Answer, Problem> {
+    let header = |wanted: &[u8]| {
+        response.headers.iter().find(|(name, _)| name == wanted).map_or(&b""[..], |(_, value)| value)
+    };
+    let http_status = http_status(Some(header(b":status")));
+    if !is_grpc(header(b"content-type")) {
+        let text = &response.body[..response.body.len().min(TEXT_BYTES)];
+        return Err(match (http_status, String::from_utf8_lossy(text).trim()) {
+            (503, text) if text.starts_with(NO_ENDPOINT) => no_endpoint(),
+            (400..=599, text) => http_problem(http_status, text),
+            _ => Problem::bad_answer(format!(
+                "the model server answered HTTP {http_status}, which is not gRPC"
+            )),
+        });
+    }
+    let status = Status::find(&response.trailers).or_else(|| Status::find(&response.headers));
+    if let Some(status) = status.filter(|status| !status.is_ok()) {
+        return Err(status.problem());
+    }
+    if http_status != 200 {
+        return Err(without_grpc_status(http_status));
+    }
+    let mut reader = Reader::default();
+    let bytes = reader.take(&response.body)?;
+    check_length(&reader, max_bytes)?;
+    if let Some(problem) = reader.problem_at_end() {
+        return Err(problem);
+    }
+    codec.write(bytes)?;
+    codec.finish()
+}
+
+/// The cluster may well have healthy endpoints: a call has none of the route's metadata, so a cluster that picks a
+/// subset by it, and falls back to none, finds no endpoint for the call.
+fn no_endpoint() -> Problem {
+    let message = "no healthy upstream. A request without a body is sent by a call beside its route, and such a call \
+                   finds no subset: if the route's cluster picks endpoints by subset, either give these requests a \
+                   body in front of this filter, with the Lua filter of envoy/kserve-transcoder.lua-get.yaml, or use \
+                   the native module";
+    Problem { status: 503, message: message.into(), details: "kserve_call_without_subset" }
+}
+
+fn call_problem(failure: CallFailure) -> Problem {
+    let message = match failure {
+        CallFailure::Refused => "the model server's cluster is not known, or does not accept calls",
+        CallFailure::Reset => "the model server could not be reached, or did not answer in time",
+    };
+    Problem { status: 503, message: message.into(), details: "kserve_call_failed" }
+}

@@ -1,0 +1,109 @@
+//! The headers of answers.
+
+use crate::problem::Problem;
+use filter_api::{Cx, Map, Reply, View};
+use std::borrow::Cow;
+
+/// Headers that speak of the message or of the connection that they came with (RFC 9110, sections 7.6.1 and 8), or that
+/// Envoy writes itself: they belong to no other message.
+const OF_ONE_MESSAGE: [&[u8]; 14] = [
+    b"connection",
+    b"content-encoding",
+    b"content-length",
+    b"content-range",
+    b"content-type",
+    b"date",
+    b"inference-header-content-length",
+    b"keep-alive",
+    b"proxy-connection",
+    b"server",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+];
+
+/// Whether a header, or metadata of a gRPC call, is meant for the client, whatever becomes of the message that it came
+/// with.
+pub(super) fn is_for_client(name: &[u8]) -> bool {
+    !name.starts_with(b":") && !name.starts_with(b"grpc-") && !OF_ONE_MESSAGE.contains(&name)
+}
+
+/// Whether metadata of a gRPC call is something that a model says to the client. Values of `-bin` are bytes, which no
+/// HTTP header has.
+pub(super) fn is_of_model(name: &[u8]) -> bool {
+    is_for_client(name) && !name.ends_with(b"-bin") && !name.starts_with(b"x-envoy-")
+}
+
+/// Makes the headers those of an answer. `json_bytes` is the length of the JSON part of a body that has binary tensor data
+/// behind it.
+pub(super) fn of_answer(status: u16, json_bytes: Option<usize>, cx: &mut Cx<'_>) {
+    let map = Map::ResponseHeaders;
+    if status != 200 {
+        cx.ops.set_header(map, ":status", status.to_string().as_bytes());
+    }
+    match json_bytes {
+        None => cx.ops.set_header(map, "content-type", b"application/json"),
+        Some(bytes) => {
+            cx.ops.set_header(map, "content-type", b"application/octet-stream");
+            cx.ops.set_header(map, "inference-header-content-length", bytes.to_string().as_bytes());
+        }
+    }
+    for name in ["content-length", "grpc-encoding", "grpc-accept-encoding"] {
+        cx.ops.remove_header(map, name);
+    }
+}
+
+/// Makes the headers those of an error whose body has `bytes`, and leaves those that are meant for the client.
+pub(super) fn of_error(problem: &Problem, bytes: usize, cx: &mut Cx<'_>) {
+    let map = Map::ResponseHeaders;
+    let mut gone = Vec::new();
+    cx.view.each_header(map, &mut |name, _| {
+        if !name.starts_with(b":") && !is_for_client(name) && !matches!(name, b"date" | b"server") {
+            gone.extend(std::str::from_utf8(name).ok().map(str::to_owned));
+        }
+    });
+    for name in gone {
+        cx.ops.remove_header(map, &name);
+    }
+    cx.ops.set_header(map, ":status", problem.status.to_string().as_bytes());
+    cx.ops.set_header(map, "content-type", b"application/json");
+    cx.ops.set_header(map, "content-length", bytes.to_string().as_bytes());
+}
+
+/// The reply for an error, with those headers of the answer in its place that are meant for the client. A host's reply to
+/// an answer passes no other filter, so what other filters have said so far must be in it.
+pub(super) fn error_reply(problem: &Problem, view: &dyn View) -> Reply {
+    let mut reply = problem.reply();
+    view.each_header(Map::ResponseHeaders, &mut |name, value| {
+        if is_for_client(name) {
+            add(&mut reply, name, value);
+        }
+    });
+    reply
+}
+
+/// Adds a header to a reply, unless it is not text.
+pub(super) fn add(reply: &mut Reply, name: &[u8], value: &[u8]) {
+    if let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) {
+        reply.headers.push((Cow::Owned(name.to_owned()), Cow::Owned(value.to_owned())));
+    }
+}
+
+/// Turns trailers of the server's own into headers: what a model sets as a header travels as trailing metadata, as
+/// MLServer's `parameters.headers` do. A header that is there already stays as it is, and so do trailers with binary
+/// values (`-bin`).
+pub(super) fn from_trailers(cx: &mut Cx<'_>) {
+    let mut found = Vec::new();
+    cx.view.each_header(Map::ResponseTrailers, &mut |name, value| {
+        if let (true, Ok(name)) = (is_of_model(name), std::str::from_utf8(name)) {
+            found.push((name.to_owned(), value.to_vec()));
+        }
+    });
+    for (name, value) in &found {
+        if cx.view.header(Map::ResponseHeaders, name).is_none() {
+            cx.ops.add_header(Map::ResponseHeaders, name, value);
+            cx.ops.remove_header(Map::ResponseTrailers, name);
+        }
+    }
+}
