@@ -340,6 +340,15 @@ fn refused_requests_reach_nobody(protocol: Protocol, address: SocketAddr, server
         Request::post("/v2/logging", "{}"),
         Request::post("/v2/systemsharedmemory/unregister", ""),
         Request::get("/v2/cudasharedmemory/region/r/status"),
+        Request::get("/v2/models"),
+        // Whatever stands in front of them.
+        Request::post("/serving/ns/isvc/v2/repository/models/m/unload", ""),
+        Request::post("/serving/ns/isvc/v2/repository/index?x=1", "{}"),
+        Request::get("/serving/ns/isvc/v2/models"),
+        Request::get("/a/v2/trace/setting"),
+        Request::post("/a/b/c/v2/logging", "{}"),
+        Request::post("/serving/ns/isvc/v2/systemsharedmemory/unregister", ""),
+        Request::get("/serving/ns/isvc/v2/cudasharedmemory/region/r/status"),
         Request::grpc(&load, b""),
         Request::grpc(&format!("{SERVICE}/LogSettings"), b""),
     ] {

@@ -305,6 +305,29 @@ fn rows() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
 }
 
 #[test]
+fn a_policy_that_a_prefix_goes_past_is_seen() {
+    let prefixes = json!(["/serving/{namespace}/{service}"]);
+    let mut overlay = broken("gateway-wasm", "WasmPlugin", "/spec/pluginConfig/path_prefixes", prefixes);
+    assert_eq!(rules::check(&overlay).iter().map(ToString::to_string).collect::<Vec<_>>(), [""; 0]);
+    for (paths, gone_past) in [
+        (json!(["/v2/repository/*"]), Some("/serving/word/word/v2/repository/models/m/unload")),
+        (json!(["/v2/models/secret/*"]), Some("/serving/word/word/v2/models/secret/word")),
+        (json!(["/v2/logging", "*/v2/logging"]), None),
+        (json!(["/v2/models/secret/*", "/serving/{*}/{*}/v2/models/secret/{**}"]), None),
+    ] {
+        let policy = overlay.iter_mut().find(|r| r.kind() == "AuthorizationPolicy").unwrap();
+        *policy.value.pointer_mut("/spec/rules/0/to/0/operation/paths").unwrap() = paths.clone();
+        let reasons: Vec<_> = rules::check(&overlay).iter().map(ToString::to_string).collect();
+        match gone_past {
+            Some(path) => {
+                assert!(reasons.iter().any(|reason| reason.contains(path)), "{paths}: {reasons:#?}")
+            }
+            None => assert_eq!(reasons, [""; 0], "{paths}"),
+        }
+    }
+}
+
+#[test]
 fn each_mistake_is_seen_and_said() {
     for (overlay, kind, pointer, value, reason) in rows() {
         let broken = broken(overlay, kind, &pointer, value.clone());

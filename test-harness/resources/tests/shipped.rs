@@ -127,6 +127,49 @@ fn no_example_serves_without_its_filter() {
     }
 }
 
+/// Calls that change the server, or that say what its repository has, by the paths of the transcoder.
+const MANAGEMENT: [&str; 18] = [
+    "/v2/models",
+    "/v2/repository/index",
+    "/v2/repository/r/index",
+    "/v2/repository/models/m/load",
+    "/v2/repository/r/models/m/load",
+    "/v2/repository/models/m/unload",
+    "/v2/repository/r/models/m/unload",
+    "/v2/trace/setting",
+    "/v2/models/m/trace/setting",
+    "/v2/logging",
+    "/v2/systemsharedmemory/status",
+    "/v2/systemsharedmemory/region/r/status",
+    "/v2/systemsharedmemory/region/r/register",
+    "/v2/systemsharedmemory/unregister",
+    "/v2/cudasharedmemory/status",
+    "/v2/cudasharedmemory/region/r/register",
+    "/v2/cudasharedmemory/region/r/unregister",
+    "/v2/cudasharedmemory/unregister",
+];
+
+#[test]
+fn models_are_managed_elsewhere_whatever_stands_in_front_of_the_path() {
+    let mut found = 0;
+    for (overlay, resources) in built() {
+        for policy in resources.iter().filter(|r| r.name() == "models-are-managed-elsewhere") {
+            found += 1;
+            for prefix in ["", "/serving/ns/isvc", "/a", "/a/b/c/d/e/f/g"] {
+                for path in MANAGEMENT {
+                    assert!(rules::denies(policy, &format!("{prefix}{path}")), "{overlay}: {prefix}{path}");
+                }
+                for path in
+                    ["/v2", "/v2/health/ready", "/v2/models/m", "/v2/models/m/infer", "/v2/models/m/config"]
+                {
+                    assert!(!rules::denies(policy, &format!("{prefix}{path}")), "{overlay}: {prefix}{path}");
+                }
+            }
+        }
+    }
+    assert_eq!(found, 8);
+}
+
 /// Values for the chart of istiod, and so in no overlay.
 fn mesh_configuration() -> PathBuf {
     resources::directory().join("claim-headers/sign-on.meshconfig.yaml")

@@ -8,6 +8,7 @@ mod envoy_filter;
 mod loading;
 mod native;
 mod plugin;
+mod prefixes;
 mod routes;
 mod sign_on;
 mod subsets;
@@ -19,6 +20,7 @@ use crate::{Problem, embedded};
 use serde_json::Value;
 
 pub use loading::loading;
+pub use prefixes::denies;
 pub use sign_on::sign_on;
 
 const NETWORKING: &str = "networking.istio.io";
@@ -48,6 +50,7 @@ pub fn check(resources: &[Resource]) -> Vec<Problem> {
     problems.extend(subsets::check(&overlay));
     problems.extend(claims::check(&overlay));
     problems.extend(workloads::check(&overlay));
+    problems.extend(prefixes::check(&overlay));
     problems
 }
 
