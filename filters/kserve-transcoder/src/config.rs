@@ -15,7 +15,7 @@ const MIB: usize = 1024 * 1024;
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What becomes of `:path` of a request that is transcoded. The client's path goes upstream as
+    /// What becomes of `:path` of a request that is transcoded. The client's path goes upstream with its query as
     /// `x-envoy-original-path` in both modes.
     pub path: PathMode,
     /// Whether the route is selected again once the request is a gRPC request, so that a route for
@@ -83,8 +83,8 @@ pub struct Config {
 pub enum PathMode {
     /// The filter rewrites it to the gRPC method's path.
     Rewrite,
-    /// The filter leaves it alone and the route rewrites it (`regex_rewrite`, or a VirtualService's `rewrite`),
-    /// so that routes for single models keep working.
+    /// The filter takes the query off and leaves the rest alone, and the route rewrites it (`regex_rewrite`, or a
+    /// VirtualService's `rewrite`), so that routes for single models keep working.
     Route,
 }
 

@@ -167,7 +167,8 @@ fn models_are_managed_elsewhere_whatever_stands_in_front_of_the_path() {
             }
         }
     }
-    assert_eq!(found, 8);
+    // The overlays of the transcoder, and of dynamic-subset in front of it.
+    assert_eq!(found, 16);
 }
 
 /// Values for the chart of istiod, and so in no overlay.
