@@ -57,7 +57,7 @@ fn answered(rows: &Rows, path: &str, message: &[u8]) -> Result<(u16, String), Pr
 }
 
 fn answered_in(form: AnswerForm, rows: &Rows, path: &str, message: &[u8]) -> Result<(u16, String), Problem> {
-    let (_, mut response) = open_in(form, &Vm::new(1 << 24), rows, "GET", path).finish()?;
+    let (_, mut response) = open_in(form, &Memory::new(1 << 24), rows, "GET", path).finish()?;
     // As it comes from a network.
     for piece in message.chunks(3) {
         response.write(piece)?;

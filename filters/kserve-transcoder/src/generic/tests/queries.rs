@@ -88,11 +88,11 @@ fn a_value_that_its_field_cannot_have_is_named_with_its_parameter() {
 
 #[test]
 fn what_a_query_becomes_is_charged() {
-    let vm = Vm::new(200_000);
+    let memory = Memory::new(200_000);
     let query = "inner.inner.list=x&".repeat(200);
-    let request = open_on(&vm, &KINDS, "GET", &format!("/v1?{query}"));
+    let request = open_on(&memory, &KINDS, "GET", &format!("/v1?{query}"));
     assert_eq!(request.finish().unwrap_err().status, 503);
-    assert_eq!(vm.used(), 0);
+    assert_eq!(memory.used(), 0);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn in_protobufs_form_an_answer_is_its_message_and_nothing_else() {
 #[test]
 fn in_protobufs_form_the_options_of_tritons_definitions_do_not_count() {
     let of = |method: &str, path: &str, message: &[u8]| {
-        let request = open_in(AnswerForm::Proto, &Vm::new(1 << 24), &OURS, method, path);
+        let request = open_in(AnswerForm::Proto, &Memory::new(1 << 24), &OURS, method, path);
         let (_, mut response) = request.finish().unwrap();
         response.write(message).unwrap();
         let mut body = Vec::new();
@@ -147,7 +147,7 @@ fn in_protobufs_form_the_options_of_tritons_definitions_do_not_count() {
 fn the_list_of_models_has_each_name_once_and_asks_for_those_that_are_ready() {
     let rows = Rows::load(Options { list_models: true, ..Options::default() }).unwrap();
     for form in [AnswerForm::Kserve, AnswerForm::Proto] {
-        let request = open_in(form, &Vm::new(1 << 24), &rows, "GET", "/v2/models");
+        let request = open_in(form, &Memory::new(1 << 24), &rows, "GET", "/v2/models");
         let (message, mut answer) = request.finish().unwrap();
         // RepositoryIndexRequest.ready
         assert_eq!(bytes(message), b"\x10\x01");
