@@ -4,8 +4,8 @@
 //! last, and of signatures only so many in a second. So a flood of forged tokens costs little.
 
 use crate::cache::{Cache, Entry};
-use crate::config::{self, Config, Rule, TokenPlaces};
-use crate::keys::{KeySet, Remote, Want};
+use crate::config::{self, Config, KeyId, Rule, TokenPlaces};
+use crate::keys::{Key, KeyRules, KeySet, Remote, Want};
 use crate::mapping::{Claim, Mapped};
 use crate::place;
 use crate::signature;
@@ -31,6 +31,10 @@ struct Issuer {
     name: String,
     rules: ClaimRules,
     algorithms: Option<Vec<Algorithm>>,
+    /// A token must name its key.
+    id_required: bool,
+    /// Its tokens may be padded.
+    padded: bool,
     keys: Keys,
 }
 
@@ -76,6 +80,7 @@ impl Builtin {
             audiences: issuer.audiences.clone(),
             skew: Duration::from_secs(config.clock_skew_seconds),
             max_age: config.max_age_seconds.map(Duration::from_secs),
+            require: issuer.require.clone(),
         };
         let refresh = Duration::from_secs(config.jwks_refresh_seconds);
         let keys = |number: usize, issuer: &config::Issuer| match (&issuer.jwks, &issuer.cluster) {
@@ -99,6 +104,8 @@ impl Builtin {
             name: issuer.issuer.clone(),
             rules: rules(issuer),
             algorithms: issuer.algorithms.clone(),
+            id_required: issuer.kid == KeyId::Required,
+            padded: issuer.padded_tokens,
             keys: keys(number, issuer),
         };
         Self {
@@ -127,20 +134,26 @@ impl Builtin {
         let name = issuer(&claims)?;
         let number = self.issuers.iter().position(|issuer| issuer.name == name).ok_or(Refusal::Issuer)?;
         let issuer = &self.issuers[number];
+        if jws.padded && !issuer.padded {
+            return Err(Refusal::Malformed.into());
+        }
         issuer.allows(header.algorithm)?;
-        let lifetime = issuer.rules.check(&claims, now)?;
+        let lifetime = issuer.rules.check(&jws.header, &claims, now)?;
         let (keys, keys_number) = issuer.keys().map_err(|ended| without_keys(number, ended))?;
-        let key = match keys.select(&header, issuer.algorithms.as_deref()) {
+        let rules = KeyRules { algorithms: issuer.algorithms.as_deref(), id_required: issuer.id_required };
+        let candidates = match keys.select(&header, rules) {
             Err(Refusal::UnknownKey) => return Err(issuer.without_key(number, now)),
             selected => selected?,
         };
-        if !lock(&self.meter).allows(now) {
-            return Err(Refusal::Busy.into());
-        }
         let host = |check: &filter_api::SignatureCheck<'_>| view.verify(check);
-        if !signature::is_right(header.algorithm, key, jws.signed, &jws.signature, &host) {
-            return Err(Refusal::Signature.into());
-        }
+        let is_right = |key: &&Arc<Key>| {
+            // Each key that is tried costs a check.
+            if !lock(&self.meter).allows(now) {
+                return Some(Err(Refusal::Busy));
+            }
+            signature::is_right(header.algorithm, key, jws.signed, &jws.signature, &host).then_some(Ok(()))
+        };
+        candidates.iter().find_map(is_right).unwrap_or(Err(Refusal::Signature))?;
         let mapped = map.iter().map(|rule| rule.apply(Claim::in_payload(&claims, rule)));
         let mapped = Arc::new(mapped.collect::<Vec<_>>());
         let entry = Entry { value: mapped.clone(), end: lifetime.end, keys: keys_number };

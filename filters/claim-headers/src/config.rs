@@ -1,5 +1,6 @@
 //! The filter's configuration.
 
+use crate::keys::KeySet;
 use crate::token::Algorithm;
 use filter_api::{Caps, ConfigError};
 use serde::Deserialize;
@@ -95,14 +96,25 @@ pub struct Metadata {
 pub struct Issuer {
     /// The exact value of `iss`.
     pub issuer: String,
-    /// The values of `aud` that mean this proxy: a token must have one of them, exactly. Without any, a token for
-    /// anyone is believed.
+    /// The values of `aud` that mean this proxy: a token must have one of them, exactly. It may be left out only where
+    /// `require` names a claim that says so instead.
     #[serde(default)]
     pub audiences: Vec<String>,
+    /// What else a token must say, all of it: `client_id` of an access token of Cognito, which has no `aud`, or the
+    /// tenant (`tid`) where an issuer has many.
+    #[serde(default)]
+    pub require: Vec<Require>,
     /// The algorithms that are allowed. By default all but `HS256`, each with keys that are for it; an RSA key whose
-    /// issuer names no `alg` is for `RS256` then.
+    /// issuer names no `alg` is for `RS256` then. `EdDSA` is also what is called `Ed25519`.
     #[serde(default)]
     pub algorithms: Option<Vec<Algorithm>>,
+    /// Whether a token must name its key. With `optional`, of a token without `kid`, or whose `kid` no key of a set
+    /// has that has keys without one, up to four keys that fit its `alg` are tried.
+    #[serde(default)]
+    pub kid: KeyId,
+    /// Tokens may be in padded base64url, as AWS's application load balancer makes them.
+    #[serde(default)]
+    pub padded_tokens: bool,
     /// The issuer's keys: a JSON Web Key set. Without it they are fetched through `cluster`.
     #[serde(default)]
     pub jwks: Option<serde_json::Value>,
@@ -113,6 +125,46 @@ pub struct Issuer {
     /// `/.well-known/openid-configuration` after it. Both are fetched from `cluster`, whatever host the URL names.
     #[serde(default)]
     pub jwks_uri: Option<String>,
+}
+
+/// A value that a token must have.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Require {
+    /// The path to the claim, each step a member's name. Names are never split at dots.
+    pub claim: Vec<String>,
+    /// The values of which it must have one, exactly; a list must have one of them among its items. Numbers and
+    /// booleans are compared as they are written: `"3"`, `"true"`.
+    pub any_of: Vec<String>,
+    /// The part of the token that the claim is in. AWS's application load balancer says in the `header` who `signer`
+    /// and `client` are.
+    #[serde(default)]
+    pub part: Part,
+}
+
+/// A part of a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The claims.
+    #[default]
+    Payload,
+    /// The header, which is signed like the claims.
+    Header,
+}
+
+/// Whether a token must name its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum KeyId {
+    /// Where names are missing, keys that fit are tried.
+    #[default]
+    Optional,
+    /// A key is used only for tokens that name it.
+    Required,
 }
 
 /// Where a token may be.
@@ -156,6 +208,29 @@ pub struct Rule {
     /// With `list`: what is put between items. By default `,`.
     #[serde(default)]
     pub join: Option<String>,
+    /// How the value is written, so that text of any language, commas and spaces can pass: the claim's (each item's of
+    /// a list), and also that of `table` and `default`.
+    #[serde(default)]
+    pub encode: Option<Encoding>,
+    /// The longest value, in bytes, as it is in the header. A longer one is a bad value.
+    #[serde(default = "max_bytes")]
+    #[cfg_attr(test, schemars(range(min = 1, max = 32_768)))]
+    pub max_bytes: usize,
+}
+
+fn max_bytes() -> usize {
+    4096
+}
+
+/// How a header's value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Every byte of its UTF-8 but letters, digits and `-._~` as `%` and two digits (RFC 3986, section 2.1): `Zo%C3%AB`.
+    Percent,
+    /// Its UTF-8 in base64url without padding (RFC 4648, section 5).
+    Base64url,
 }
 
 /// What a claim must be.
@@ -165,11 +240,11 @@ pub struct Rule {
 pub enum Kind {
     /// A string.
     String,
-    /// `true` or `false`.
+    /// `true` or `false`, also as text.
     Bool,
     /// A whole number, which keeps its digits.
     Integer,
-    /// A list of strings; a single string is a list of one.
+    /// A list of strings or of whole numbers; a single string is a list of one.
     List,
 }
 
@@ -248,13 +323,16 @@ impl Config {
                 rule.header.replace('_', "-")
             )
         });
-        let anyone = self.issuers.iter().filter(|issuer| issuer.audiences.is_empty()).map(|issuer| {
-            format!(
-                "tokens of the issuer {:?} are believed whoever they are for: set `audiences`",
-                issuer.issuer
+        let keys = self.issuers.iter().enumerate().filter_map(|(index, issuer)| {
+            let keys = KeySet::read(issuer.jwks.as_ref()?.to_string().as_bytes()).ok()?;
+            Some(
+                keys.remarks()
+                    .iter()
+                    .map(|remark| format!("issuers[{index}].jwks: {remark}"))
+                    .collect::<Vec<_>>(),
             )
         });
-        underscores.chain(anyone).collect()
+        underscores.chain(keys.flatten()).collect()
     }
 }
 

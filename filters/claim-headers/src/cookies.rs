@@ -1,5 +1,6 @@
 //! Cookies of a request (RFC 6265, section 4.2), also those that were too large for one and came in numbered pieces.
 
+use crate::place::is_blank;
 use crate::token::Refusal;
 
 /// Cookies as pairs, from the values of all `cookie` headers.
@@ -14,14 +15,14 @@ pub(crate) fn pairs(headers: &[Vec<u8>]) -> impl Iterator<Item = (&[u8], &[u8])>
     })
 }
 
-/// The value of a cookie, or of its pieces together.
+/// The value of a cookie, or of its pieces together. What is empty was cleared, and is as good as not there.
 ///
 /// # Errors
 /// The cookie, or a piece of it, is there twice with different values; or it is there both whole and in other pieces.
 pub(crate) fn value(headers: &[Vec<u8>], name: &str) -> Result<Option<Vec<u8>>, Refusal> {
     let mut whole: Option<&[u8]> = None;
     let mut pieces: Vec<((u8, usize), &[u8])> = Vec::new();
-    for (found, value) in pairs(headers) {
+    for (found, value) in pairs(headers).filter(|(_, value)| !is_blank(value)) {
         let place = match found.strip_prefix(name.as_bytes()) {
             Some(b"") => &mut whole,
             Some(rest) => match piece(rest) {
@@ -118,6 +119,16 @@ mod tests {
         assert_eq!(of("id_0=a; id_2=c"), Err(Refusal::Malformed));
         assert_eq!(of("id_2=a; id_3=c"), Err(Refusal::Malformed));
         assert_eq!(of("id_0=a; id.1=c"), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn a_cookie_that_was_cleared_is_not_there() {
+        for cleared in ["id=", "id=\"\"", "id=; id_0=", "id=\" \""] {
+            assert_eq!(of(cleared).unwrap(), None, "{cleared}");
+            assert_eq!(of(&format!("{cleared}; id=a")).unwrap().as_deref(), Some("a"), "{cleared}");
+        }
+        assert_eq!(of("id=; id_0=a; id_1=b; id_2=").unwrap().as_deref(), Some("ab"));
+        assert_eq!(of("id=a; id_0=; id_1=").unwrap().as_deref(), Some("a"));
     }
 
     #[test]

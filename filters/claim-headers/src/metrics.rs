@@ -36,6 +36,7 @@ pub(crate) const ALL: &[Metric] = &[
     counter("kid_unknown"),
     counter("unverified_busy"),
     counter("unverified_signature"),
+    counter("unverified_required"),
 ];
 
 const fn counter(name: &'static str) -> Metric {
@@ -61,5 +62,6 @@ pub(crate) fn refusal(why: Refusal) -> usize {
             Refusal::UnknownKey => 12,
             Refusal::Busy => 13,
             Refusal::Signature => 14,
+            Refusal::Required => 15,
         }
 }

@@ -12,7 +12,7 @@ use filter_api::{Map, View};
 /// believed by somebody else.
 pub(crate) fn token(places: &TokenPlaces, view: &dyn View) -> Result<Vec<u8>, Refusal> {
     let mut found = None;
-    let mut note = |token: Option<Vec<u8>>| match (token, &found) {
+    let mut note = |token: Option<Vec<u8>>| match (token.filter(|token| !is_blank(token)), &found) {
         (None, _) => Ok(()),
         (Some(token), Some(other)) if token == *other => Ok(()),
         (Some(_), Some(_)) => Err(Refusal::Ambiguous),
@@ -33,7 +33,7 @@ pub(crate) fn token(places: &TokenPlaces, view: &dyn View) -> Result<Vec<u8>, Re
     if let Some(name) = &places.query {
         note(parameter(&view.header(Map::RequestHeaders, ":path").unwrap_or_default(), name)?)?;
     }
-    found.filter(|token| !token.is_empty()).ok_or(Refusal::Missing)
+    found.ok_or(Refusal::Missing)
 }
 
 /// All values of a request header.
@@ -47,37 +47,156 @@ pub(crate) fn values(view: &dyn View, name: &str) -> Vec<Vec<u8>> {
     values
 }
 
+/// Whether a place has nothing in it, as a cookie has that was cleared: that is no token.
+pub(crate) fn is_blank(text: &[u8]) -> bool {
+    text.trim_ascii().is_empty()
+}
+
 /// The token of `authorization: Bearer TOKEN` (RFC 6750, section 2.1). Other schemes are somebody else's.
 fn bearer(values: &[Vec<u8>]) -> Result<Option<Vec<u8>>, Refusal> {
-    let [value] = values else { return if values.is_empty() { Ok(None) } else { Err(Refusal::Ambiguous) } };
-    let (scheme, rest) = value.split_at(value.iter().position(|byte| *byte == b' ').unwrap_or(value.len()));
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return Ok(None);
-    }
+    let mut values = values.iter().map(Vec::as_slice).filter(|value| !is_blank_bearer(value));
+    let (value, None) = (values.next(), values.next()) else { return Err(Refusal::Ambiguous) };
+    let Some(value) = value else { return Ok(None) };
     // Envoy joins two headers of this name by a comma, which no token has.
-    let is_another = |part: &[u8]| part.trim_ascii().to_ascii_lowercase().starts_with(b"bearer ");
-    if rest.split(|byte| *byte == b',').skip(1).any(is_another) {
-        return Err(Refusal::Ambiguous);
+    let mut parts =
+        value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|part| !is_blank_bearer(part));
+    let Some(token) = parts.next().and_then(bearer_token) else { return Ok(None) };
+    match parts.next() {
+        None => Ok(Some(token.to_vec())),
+        Some(part) if parts.chain([part]).any(|part| bearer_token(part).is_some()) => Err(Refusal::Ambiguous),
+        Some(_) => Err(Refusal::Malformed),
     }
-    Ok(Some(rest.get(1..).unwrap_or_default().to_vec()))
+}
+
+/// What follows the scheme and one or more spaces.
+fn bearer_token(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at(value.iter().position(|byte| *byte == b' ').unwrap_or(value.len()));
+    let start = rest.iter().position(|byte| *byte != b' ').unwrap_or(rest.len());
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| &rest[start..])
+}
+
+fn is_blank_bearer(value: &[u8]) -> bool {
+    is_blank(bearer_token(value.trim_ascii()).unwrap_or(value))
 }
 
 fn only(values: Vec<Vec<u8>>) -> Result<Option<Vec<u8>>, Refusal> {
-    if values.len() > 1 { Err(Refusal::Ambiguous) } else { Ok(values.into_iter().next()) }
+    let mut values = values.into_iter().filter(|value| !is_blank(value));
+    let (value, None) = (values.next(), values.next()) else { return Err(Refusal::Ambiguous) };
+    Ok(value)
 }
 
-/// A parameter of the query. A token has no character that needs an escape, so one with escapes is none.
+/// A parameter of the query, whose name is compared without its escapes, as servers do. A token has no character that
+/// needs an escape, so a value with escapes is taken as it stands and is none.
 fn parameter(path: &[u8], name: &str) -> Result<Option<Vec<u8>>, Refusal> {
     let path = path.split(|byte| *byte == b'#').next().unwrap_or_default();
     let Some(start) = path.iter().position(|byte| *byte == b'?') else { return Ok(None) };
     let mut found: Option<&[u8]> = None;
     for pair in path[start + 1..].split(|byte| *byte == b'&') {
-        let Some(value) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) else {
+        let Some(at) = pair.iter().position(|byte| *byte == b'=') else { continue };
+        let (found_name, value) = (&pair[..at], &pair[at + 1..]);
+        if !unescaped(found_name).eq(name.bytes()) || is_blank(&unescaped(value).collect::<Vec<_>>()) {
             continue;
-        };
+        }
         if found.replace(value).is_some_and(|before| before != value) {
             return Err(Refusal::Ambiguous);
         }
     }
     Ok(found.map(<[u8]>::to_vec))
+}
+
+/// A part of a query without its escapes (`application/x-www-form-urlencoded`); what only looks like one stays.
+fn unescaped(text: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (byte, after) = rest.split_first()?;
+        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        let (byte, taken) = match (byte, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => ((high * 16 + low) as u8, 2),
+            (b'+', ..) => (b' ', 0),
+            (byte, ..) => (*byte, 0),
+        };
+        rest = &after[taken..];
+        Some(byte)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn of(values: &[&str]) -> Result<Option<String>, Refusal> {
+        let values: Vec<Vec<u8>> = values.iter().map(|value| value.as_bytes().to_vec()).collect();
+        Ok(bearer(&values)?.map(|token| String::from_utf8(token).unwrap()))
+    }
+
+    #[test]
+    fn a_bearer_token_follows_one_or_more_spaces() {
+        for value in ["Bearer a.b.c", "bearer  a.b.c", "BEARER     a.b.c"] {
+            assert_eq!(of(&[value]).unwrap().as_deref(), Some("a.b.c"), "{value:?}");
+        }
+        for value in ["Bearera.b.c", "Bearer\ta.b.c", "x Bearer a.b.c", "a.b.c", "Basic a.b.c"] {
+            assert_eq!(of(&[value]).unwrap(), None, "{value:?}");
+        }
+        assert_eq!(of(&["Bearer \ta"]).unwrap().as_deref(), Some("\ta"), "it is malformed, and not nothing");
+    }
+
+    #[test]
+    fn an_empty_bearer_is_no_token_and_two_are_too_many() {
+        for values in [
+            &["Bearer", "Bearer a"][..],
+            &["Bearer  ", "Bearer a"],
+            &["", "Bearer a"],
+            &["Bearer,Bearer a"],
+            &["Bearer a,Bearer"],
+            &["Bearer a, bearer "],
+            &[",Bearer a"],
+        ] {
+            assert_eq!(of(values).unwrap().as_deref(), Some("a"), "{values:?}");
+        }
+        for values in [&["Bearer"][..], &["Bearer ", "bearer"], &[" "], &["Bearer,Bearer"], &[]] {
+            assert_eq!(of(values).unwrap(), None, "{values:?}");
+        }
+        for values in [
+            &["Bearer a", "Bearer a"][..],
+            &["Bearer a,Bearer b"],
+            &["Bearer a,Bearer, bearer b"],
+            &["Basic a", "Bearer a"],
+        ] {
+            assert_eq!(of(values), Err(Refusal::Ambiguous), "{values:?}");
+        }
+        assert_eq!(of(&["Bearer a,b"]), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn parameters_are_the_same_however_their_names_are_written() {
+        let of = |path: &str| {
+            parameter(path.as_bytes(), "access_token")
+                .map(|value| value.map(|value| String::from_utf8(value).unwrap()))
+        };
+        for query in ["access%5ftoken", "access%5Ftoken", "%61%63cess_token", "%61ccess%5Ftoken"] {
+            assert_eq!(of(&format!("/?{query}=a")).unwrap().as_deref(), Some("a"), "{query}");
+            assert_eq!(of(&format!("/?access_token=a&{query}=b")), Err(Refusal::Ambiguous), "{query}");
+            assert_eq!(of(&format!("/?{query}=b&x=y&access_token=a")), Err(Refusal::Ambiguous), "{query}");
+        }
+        for query in [
+            "access%255ftoken=b",
+            "access%5token=b",
+            "access%token=b",
+            "access+token=b",
+            "access_token%20=b",
+            "ACCESS_TOKEN=b",
+            "access_token=",
+            "access_token",
+            "access_token=+",
+            "access_token=%20%09",
+            "=b",
+            "%=b",
+        ] {
+            assert_eq!(of(&format!("/?{query}&access_token=a")).unwrap().as_deref(), Some("a"), "{query}");
+        }
+        assert_eq!(of("/?access_token=a.b%2Ec").unwrap().as_deref(), Some("a.b%2Ec"));
+        assert_eq!(of("/access_token=a#?access_token=a").unwrap(), None);
+    }
 }

@@ -40,8 +40,25 @@ attacks! {
             Attempt::without_token("a header twice").header("x-id-token", good()).header("x-id-token", basic()).refused("unverified_ambiguous"),
             Attempt::without_token("a cookie twice").header("cookie", format!("__Host-id={}; __Host-id={}", good(), basic())).refused("unverified_ambiguous"),
             Attempt::without_token("a cookie in two headers").header("cookie", format!("__Host-id={}", good())).header("cookie", format!("__Host-id={}", basic())).refused("unverified_ambiguous"),
+            Attempt::without_token("a parameter twice, once with an escape in its name").path(format!("/?access_token={}&access%5ftoken={}", good(), basic())).refused("unverified_ambiguous"),
+            Attempt::without_token("a parameter twice, once with another escape").path(format!("/?%61ccess%5Ftoken={}&access_token={}", basic(), good())).refused("unverified_ambiguous"),
+            Attempt::with("a header's and that of a parameter with an escape in its name", good()).path(format!("/?access%5Ftoken={}", basic())).refused("unverified_ambiguous"),
             Attempt::without_token("a parameter twice").path(format!("/?access_token={}&access_token={}", good(), basic())).refused("unverified_ambiguous"),
             Attempt::with("one token in every place", good()).header("x-id-token", good()).header("cookie", format!("__Host-id={}", good())).accepted("premium"),
+        ]
+    }
+
+    an_empty_place_has_no_token {
+        vec![
+            Attempt::with("a cookie that was cleared", good()).header("cookie", "__Host-id=").accepted("premium"),
+            Attempt::with("a cookie that was cleared in pieces", good()).header("cookie", "__Host-id=; __Host-id_0=; __Host-id_1=\"\"").accepted("premium"),
+            Attempt::with("an empty header", good()).header("x-id-token", "").accepted("premium"),
+            Attempt::with("an empty parameter", good()).path("/?access_token=&a=b&access_token=+&access_token=%20").accepted("premium"),
+            Attempt::without_token("an empty bearer beside a cookie").header("authorization", "Bearer").header("cookie", format!("__Host-id={}", good())).accepted("premium"),
+            Attempt::without_token("an empty bearer beside a header").header("authorization", "Bearer ").header("x-id-token", good()).accepted("premium"),
+            Attempt::without_token("a cookie that was cleared, and set").header("cookie", format!("__Host-id=; __Host-id={}", good())).accepted("premium"),
+            Attempt::without_token("an empty parameter beside another").path(format!("/?access_token=&access_token={}", good())).accepted("premium"),
+            Attempt::without_token("nothing but empty places").path("/?access_token=").header("authorization", "Bearer").header("cookie", "__Host-id=").header("x-id-token", ""),
         ]
     }
 
@@ -62,6 +79,11 @@ attacks! {
             Attempt::without_token("no scheme").header("authorization", &token),
             Attempt::without_token("a scheme without a space").header("authorization", format!("Bearer{token}")),
             Attempt::without_token("a scheme without a token").header("authorization", "Bearer"),
+            Attempt::without_token("two spaces after the scheme").header("authorization", format!("Bearer  {token}")).accepted("premium"),
+            Attempt::without_token("many spaces after the scheme").header("authorization", format!("Bearer      {token}")).accepted("premium"),
+            Attempt::without_token("a tab after the scheme").header("authorization", format!("Bearer\t{token}")),
+            Attempt::without_token("a parameter with an escape in its name").path(format!("/?access%5Ftoken={token}")).accepted("premium"),
+            Attempt::without_token("a parameter whose name has its escape escaped").path(format!("/?access%255Ftoken={token}")),
             Attempt::without_token("a scheme in lower case").header("authorization", format!("bearer {token}")).accepted("premium"),
         ]
     }

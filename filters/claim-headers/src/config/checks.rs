@@ -77,10 +77,18 @@ fn check_rule(path: &str, rule: &Rule) -> Result<(), ConfigError> {
     if join.is_some() && rule.kind != Kind::List {
         return error("join", "only a list has items to put something between".to_owned());
     }
+    if !(1..=32_768).contains(&rule.max_bytes) {
+        return error("max_bytes", format!("{} is not within 1 and 32768", rule.max_bytes));
+    }
     let values = rule.table.iter().flatten().map(|(_, value)| ("table", value));
     for (key, value) in values.chain(rule.default.iter().map(|value| ("default", value))) {
-        if !header::is_value(value) {
-            return error(key, format!("{value:?} cannot be the value of a header"));
+        let written = rule.written(value).filter(|written| header::is_value(written));
+        match written {
+            None => return error(key, format!("{value:?} cannot be the value of a header")),
+            Some(written) if written.len() > rule.max_bytes => {
+                return error(key, format!("{value:?} takes {} bytes, more than max_bytes", written.len()));
+            }
+            Some(_) => {}
         }
     }
     Ok(())
@@ -160,6 +168,19 @@ fn check_issuer(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
     }
     if issuer.audiences.iter().any(String::is_empty) {
         return error("audiences", "an audience cannot be empty");
+    }
+    if issuer.audiences.is_empty() && issuer.require.is_empty() {
+        let reason = "tokens that the issuer made for others would be believed: name the values of `aud` that mean \
+                      this proxy, or, if its tokens have no `aud`, the claim that says whom they are for in `require`";
+        return error("audiences", reason);
+    }
+    for (index, require) in issuer.require.iter().enumerate() {
+        if require.claim.is_empty() || require.claim.iter().any(String::is_empty) {
+            return error(&format!("require[{index}].claim"), "must be a path of one or more names");
+        }
+        if require.any_of.is_empty() {
+            return error(&format!("require[{index}].any_of"), "no token could have one of no values");
+        }
     }
     if issuer.algorithms.as_ref().is_some_and(Vec::is_empty) {
         return error("algorithms", "no algorithm is allowed");

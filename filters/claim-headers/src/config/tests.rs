@@ -58,7 +58,8 @@ fn a_key_that_can_never_work_is_named_with_its_reason() {
 
 #[test]
 fn issuers_must_have_keys_that_can_be_used() {
-    let issuer = |members: &str| builtin(&format!(r#"{{"issuer":"https://idp.test",{members}}}"#));
+    let issuer =
+        |members: &str| builtin(&format!(r#"{{"issuer":"https://idp.test","audiences":["a"],{members}}}"#));
     assert!(Config::read(issuer(&format!(r#""jwks":{KEY}"#)).as_bytes(), Caps::PROXY_WASM).is_ok());
     assert!(error(&builtin("")).contains("issuers: nobody's tokens are believed"));
     assert!(
@@ -75,7 +76,7 @@ fn issuers_must_have_keys_that_can_be_used() {
         Config::read(issuer(&format!(r#"{secret},"algorithms":["HS256"]"#)).as_bytes(), Caps::PROXY_WASM)
             .is_ok()
     );
-    let one = format!(r#"{{"issuer":"a","jwks":{KEY}}}"#);
+    let one = format!(r#"{{"issuer":"a","audiences":["b"],"jwks":{KEY}}}"#);
     assert!(error(&builtin(&format!("{one},{one}"))).contains("issuers[1].issuer: \"a\" is there twice"));
 }
 
@@ -88,14 +89,48 @@ fn a_dynamic_module_needs_the_payload_in_a_header() {
 }
 
 #[test]
-fn underscores_and_missing_audiences_are_warned_of() {
+fn underscores_and_keys_that_are_not_used_are_warned_of() {
     let config = rule("").replace("x-user", "user_class");
     let warnings = |json: &str| Config::read(json.as_bytes(), Caps::PROXY_WASM).unwrap().warnings();
     assert!(
         warnings(&config)[0].contains("\"user_class\" has an underscore")
             && warnings(&config)[0].contains("\"user-class\"")
     );
-    let anyone = builtin(&format!(r#"{{"issuer":"a","jwks":{KEY}}}"#));
-    assert!(warnings(&anyone)[0].contains("whoever they are for"));
-    assert!(warnings(&anyone.replace(r#""issuer":"a""#, r#""issuer":"a","audiences":["b"]"#)).is_empty());
+    let keys = builtin(&format!(r#"{{"issuer":"a","audiences":["b"],"jwks":{KEY}}}"#));
+    assert!(warnings(&keys).is_empty());
+    let weak = keys.replace(r#""keys":["#, r#""keys":[{"kty":"RSA","kid":"old","n":"AQ","e":"AQAB"},"#);
+    let expected = "issuers[0].jwks: keys[0] (kid \"old\") is not used: its modulus has 1 bits; 2048 to 8192 are accepted";
+    assert_eq!(warnings(&weak), [expected]);
+}
+
+#[test]
+fn a_token_for_anyone_is_believed_only_where_another_claim_says_whom_it_is_for() {
+    let issuer = |members: &str| builtin(&format!(r#"{{"issuer":"a","jwks":{KEY}{members}}}"#));
+    assert!(error(&issuer("")).contains("issuers[0].audiences: tokens that the issuer made for others"));
+    let require = |require: &str| issuer(&format!(r#","require":[{require}]"#));
+    for right in [
+        r#"{"claim":["client_id"],"any_of":["a","b"]}"#,
+        r#"{"claim":["signer"],"any_of":["a"],"part":"header"}"#,
+    ] {
+        assert!(Config::read(require(right).as_bytes(), Caps::PROXY_WASM).is_ok(), "{right}");
+    }
+    assert!(error(&require("")).contains("issuers[0].audiences"));
+    assert!(error(&require(r#"{"claim":["a"],"any_of":[]}"#)).contains("issuers[0].require[0].any_of"));
+    assert!(error(&require(r#"{"claim":[],"any_of":["a"]}"#)).contains("issuers[0].require[0].claim"));
+    assert!(error(&require(r#"{"claim":["a"],"any_of":["a"],"in":"header"}"#)).contains("unknown field"));
+    assert!(error(&require(r#"{"claim":["a"]}"#)).contains("any_of"));
+}
+
+#[test]
+fn a_value_of_the_rules_own_must_fit_as_it_is_written() {
+    assert!(error(&rule(r#","default":"Zoë""#)).contains("map[0].default"));
+    let read = |members: &str| Config::read(rule(members).as_bytes(), Caps::PROXY_WASM);
+    assert!(read(r#","default":"Zoë","encode":"percent""#).is_ok());
+    assert!(
+        error(&rule(r#","default":"Zoë","encode":"percent","max_bytes":7"#))
+            .contains("takes 8 bytes, more than max_bytes")
+    );
+    assert!(error(&rule(r#","table":{"a":"b\n"},"encode":"base64url""#)).contains("map[0].table"));
+    assert!(error(&rule(r#","max_bytes":0"#)).contains("map[0].max_bytes: 0 is not within 1 and 32768"));
+    assert!(error(&rule(r#","encode":"hex""#)).contains("map[0].encode: unknown variant"));
 }

@@ -1,4 +1,6 @@
 //! One key (RFC 7517, section 4; RFC 7518, section 6; RFC 8037 for Ed25519).
+//!
+//! An optional member that is null is taken for one that is not there: some issuers write `"alg": null`.
 
 use super::roca;
 use crate::json::Value;
@@ -30,6 +32,7 @@ pub(crate) enum Material {
     Rsa { key: rsa::RsaPublicKey, spki: Vec<u8> },
     P256 { key: p256::ecdsa::VerifyingKey, spki: Vec<u8> },
     P384 { key: p384::ecdsa::VerifyingKey, spki: Vec<u8> },
+    P521 { key: p521::ecdsa::VerifyingKey, spki: Vec<u8> },
     Ed25519(ed25519_dalek::VerifyingKey),
     Secret(Vec<u8>),
 }
@@ -40,58 +43,71 @@ impl std::fmt::Debug for Material {
             Self::Rsa { .. } => "RSA",
             Self::P256 { .. } => "P-256",
             Self::P384 { .. } => "P-384",
+            Self::P521 { .. } => "P-521",
             Self::Ed25519(_) => "Ed25519",
             Self::Secret(_) => "a secret",
         })
     }
 }
 
-/// Why a key of a set is left out.
+impl Material {
+    /// Whether both are the same key.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Rsa { spki: one, .. }, Self::Rsa { spki: other, .. })
+            | (Self::P256 { spki: one, .. }, Self::P256 { spki: other, .. })
+            | (Self::P384 { spki: one, .. }, Self::P384 { spki: other, .. })
+            | (Self::P521 { spki: one, .. }, Self::P521 { spki: other, .. })
+            | (Self::Secret(one), Self::Secret(other)) => one == other,
+            (Self::Ed25519(one), Self::Ed25519(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+/// Why a key of a set is left out. No text of the key itself is in the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unusable {
-    #[error("it is of a kind, curve or algorithm that this filter does not use")]
-    Unknown,
-    #[error("it is not for checking signatures")]
+    #[error("its `{0}` is not supported")]
+    Unknown(&'static str),
+    #[error("its `use` or `key_ops` is not for checking signatures")]
     Use,
-    #[error("it is malformed")]
-    Malformed,
-    #[error("it has a private part")]
+    #[error("its `{0}` is missing or malformed")]
+    Malformed(&'static str),
+    #[error("it has a private part, so that everyone who can read the set can sign with it")]
     Private,
-    #[error("it is too weak")]
-    Weak,
-    #[error("its algorithm does not go with its kind or curve")]
+    #[error("its modulus has {0} bits; 2048 to 8192 are accepted")]
+    Size(usize),
+    #[error("it is too weak: {0}")]
+    Weak(&'static str),
+    #[error("its `alg` does not go with its `kty` or `crv`")]
     Mismatch,
 }
 
 impl Key {
     /// Reads a key.
     pub(crate) fn read(jwk: &Value) -> Result<Self, Unusable> {
-        let kind = jwk.get("kty").and_then(Value::text).ok_or(Unusable::Malformed)?;
+        let kind = optional_text(jwk, "kty")?.ok_or(Unusable::Malformed("kty"))?;
         check_use(jwk)?;
-        let algorithm = match jwk.get("alg") {
-            None => None,
-            Some(Value::String(name)) => Some(Algorithm::named(name).ok_or(Unusable::Unknown)?),
-            Some(_) => return Err(Unusable::Malformed),
-        };
-        let id = match jwk.get("kid") {
-            None => None,
-            Some(Value::String(id)) => Some(id.clone()),
-            Some(_) => return Err(Unusable::Malformed),
-        };
+        let algorithm = optional_text(jwk, "alg")?;
+        let algorithm =
+            algorithm.map(|name| Algorithm::named(name).ok_or(Unusable::Unknown("alg"))).transpose()?;
+        let id = optional_text(jwk, "kid")?.map(str::to_owned);
         // Whoever publishes the private part of a key has no key any more.
-        if kind != "oct"
-            && ["d", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| jwk.get(part).is_some())
-        {
+        if kind != "oct" && has_private_part(jwk) {
             return Err(Unusable::Private);
         }
-        let curve = jwk.get("crv").and_then(Value::text);
+        let curve = optional_text(jwk, "crv")?;
         let material = match (kind, curve) {
             ("RSA", _) => rsa(jwk)?,
             ("EC", Some("P-256")) => p256(jwk)?,
             ("EC", Some("P-384")) => p384(jwk)?,
+            ("EC", Some("P-521")) => p521(jwk)?,
             ("OKP", Some("Ed25519")) => ed25519(jwk)?,
             ("oct", _) => secret(jwk)?,
-            _ => return Err(Unusable::Unknown),
+            ("EC" | "OKP", Some(_)) => return Err(Unusable::Unknown("crv")),
+            ("EC" | "OKP", None) => return Err(Unusable::Malformed("crv")),
+            _ => return Err(Unusable::Unknown("kty")),
         };
         let key = Self { id, algorithm: None, material };
         match algorithm {
@@ -113,14 +129,20 @@ impl Key {
 
     /// Whether an algorithm goes with the key's kind and curve.
     fn suits(&self, algorithm: Algorithm) -> bool {
-        use Algorithm::{ES256, ES384, EdDsa, HS256, PS256, RS256, RS384, RS512};
+        use Algorithm::{ES256, ES384, ES512, EdDsa, HS256, PS256, PS384, PS512, RS256, RS384, RS512};
         match self.material {
-            Material::Rsa { .. } => matches!(algorithm, RS256 | RS384 | RS512 | PS256),
+            Material::Rsa { .. } => matches!(algorithm, RS256 | RS384 | RS512 | PS256 | PS384 | PS512),
             Material::P256 { .. } => algorithm == ES256,
             Material::P384 { .. } => algorithm == ES384,
+            Material::P521 { .. } => algorithm == ES512,
             Material::Ed25519(_) => algorithm == EdDsa,
             Material::Secret(_) => algorithm == HS256,
         }
+    }
+
+    /// Whether both are one key under one name and for one algorithm.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.algorithm == other.algorithm && self.material.is_same(&other.material)
     }
 
     /// Whether the key is a secret that both sides share.
@@ -129,71 +151,100 @@ impl Key {
     }
 }
 
+/// An optional member of a key; null is none.
+pub(super) fn optional<'v>(jwk: &'v Value, name: &str) -> Option<&'v Value> {
+    jwk.get(name).filter(|value| **value != Value::Null)
+}
+
+fn optional_text<'v>(jwk: &'v Value, name: &'static str) -> Result<Option<&'v str>, Unusable> {
+    optional(jwk, name).map(|value| value.text().ok_or(Unusable::Malformed(name))).transpose()
+}
+
+/// Whether a key, which is no secret, has members that only its owner may know.
+pub(super) fn has_private_part(jwk: &Value) -> bool {
+    ["d", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| optional(jwk, part).is_some())
+}
+
 /// `use` and `key_ops`, where they are there, must both mean signatures.
-fn check_use(jwk: &Value) -> Result<(), Unusable> {
-    match jwk.get("use") {
-        None => {}
-        Some(Value::String(purpose)) if purpose == "sig" => {}
-        Some(Value::String(_)) => return Err(Unusable::Use),
-        Some(_) => return Err(Unusable::Malformed),
+pub(super) fn check_use(jwk: &Value) -> Result<(), Unusable> {
+    if optional_text(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
+        return Err(Unusable::Use);
     }
-    match jwk.get("key_ops") {
+    match optional(jwk, "key_ops") {
         None => Ok(()),
         Some(Value::Array(operations)) if operations.iter().any(|item| item.text() == Some("verify")) => {
             Ok(())
         }
         Some(Value::Array(_)) => Err(Unusable::Use),
-        Some(_) => Err(Unusable::Malformed),
+        Some(_) => Err(Unusable::Malformed("key_ops")),
     }
 }
 
 fn rsa(jwk: &Value) -> Result<Material, Unusable> {
     let (modulus, exponent) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
     let (n, e) = (BigUint::from_bytes_be(&modulus), BigUint::from_bytes_be(&exponent));
+    if !RSA_BITS.contains(&n.bits()) {
+        return Err(Unusable::Size(n.bits()));
+    }
     // An exponent of 1 signs everything by itself; an even one is none.
-    if !RSA_BITS.contains(&n.bits()) || e < BigUint::from(3u8) || roca::is_weak(&n.to_bytes_be()) {
-        return Err(Unusable::Weak);
+    if e < BigUint::from(3u8) {
+        return Err(Unusable::Weak("its exponent is below 3"));
+    }
+    if roca::is_weak(&n.to_bytes_be()) {
+        return Err(Unusable::Weak("it was made by a broken generator (CVE-2017-15361)"));
     }
     let spki = der::rsa_key(&n.to_bytes_be(), &e.to_bytes_be());
-    let key = rsa::RsaPublicKey::new_with_max_size(n, e, *RSA_BITS.end()).map_err(|_| Unusable::Malformed)?;
+    let key = rsa::RsaPublicKey::new_with_max_size(n, e, *RSA_BITS.end());
+    let key = key.map_err(|_| Unusable::Malformed("e"))?;
     Ok(Material::Rsa { key, spki })
 }
 
 fn p256(jwk: &Value) -> Result<Material, Unusable> {
     let point = point(jwk, 32)?;
     // Also checks that the point is on the curve.
-    let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed)?;
+    let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed("x"))?;
     Ok(Material::P256 { key, spki: der::p256_key(&point) })
 }
 
 fn p384(jwk: &Value) -> Result<Material, Unusable> {
     let point = point(jwk, 48)?;
-    let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed)?;
+    let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed("x"))?;
     Ok(Material::P384 { key, spki: der::p384_key(&point) })
+}
+
+fn p521(jwk: &Value) -> Result<Material, Unusable> {
+    let point = point(jwk, 66)?;
+    let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed("x"))?;
+    Ok(Material::P521 { key, spki: der::p521_key(&point) })
 }
 
 /// An uncompressed point (SEC 1, section 2.3.3), whose coordinates have `length` bytes each.
 fn point(jwk: &Value, length: usize) -> Result<Vec<u8>, Unusable> {
     let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
-    if x.len() != length || y.len() != length {
-        return Err(Unusable::Malformed);
+    if x.len() != length {
+        return Err(Unusable::Malformed("x"));
+    }
+    if y.len() != length {
+        return Err(Unusable::Malformed("y"));
     }
     Ok([&[4], x.as_slice(), y.as_slice()].concat())
 }
 
 fn ed25519(jwk: &Value) -> Result<Material, Unusable> {
-    let point = <[u8; 32]>::try_from(bytes(jwk, "x")?).map_err(|_| Unusable::Malformed)?;
-    let key = ed25519_dalek::VerifyingKey::from_bytes(&point).map_err(|_| Unusable::Malformed)?;
+    let point = <[u8; 32]>::try_from(bytes(jwk, "x")?).map_err(|_| Unusable::Malformed("x"))?;
+    let key = ed25519_dalek::VerifyingKey::from_bytes(&point).map_err(|_| Unusable::Malformed("x"))?;
     // A signature by a point of small order holds for many messages.
-    if key.is_weak() { Err(Unusable::Weak) } else { Ok(Material::Ed25519(key)) }
+    let weak = Unusable::Weak("its point has a small order");
+    if key.is_weak() { Err(weak) } else { Ok(Material::Ed25519(key)) }
 }
 
 fn secret(jwk: &Value) -> Result<Material, Unusable> {
     let secret = bytes(jwk, "k")?;
-    if secret.len() < LEAST_SECRET_BYTES { Err(Unusable::Weak) } else { Ok(Material::Secret(secret)) }
+    let weak = Unusable::Weak("its secret has fewer than 32 bytes");
+    if secret.len() < LEAST_SECRET_BYTES { Err(weak) } else { Ok(Material::Secret(secret)) }
 }
 
-fn bytes(jwk: &Value, name: &str) -> Result<Vec<u8>, Unusable> {
-    let text = jwk.get(name).and_then(Value::text).ok_or(Unusable::Malformed)?;
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| Unusable::Malformed)
+fn bytes(jwk: &Value, name: &'static str) -> Result<Vec<u8>, Unusable> {
+    let text = optional_text(jwk, name)?.ok_or(Unusable::Malformed(name))?;
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| Unusable::Malformed(name))
 }

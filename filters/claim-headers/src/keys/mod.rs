@@ -8,7 +8,7 @@ mod url;
 
 pub(crate) use jwk::{Key, Material};
 pub(crate) use remote::{Remote, Want};
-pub(crate) use set::KeySet;
 #[cfg(test)]
 pub(crate) use set::SetError;
+pub(crate) use set::{KeyRules, KeySet};
 pub(crate) use url::Url;

@@ -8,6 +8,7 @@ use super::url::Url;
 use crate::json::{self, Value};
 use crate::token::MAX_DEPTH;
 use filter_api::{Call, CallEnd, CallId, EventCx, Level};
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -165,10 +166,10 @@ impl Remote {
         }
         let mut state = self.state();
         let step = std::mem::replace(&mut state.step, Step::Idle);
-        let outcome = body(end).and_then(|body| match step {
-            Step::Idle => Err("nothing was asked"),
-            Step::Discovery => keys_url(body, &self.issuer).map(Some),
-            Step::Keys => self.take(&mut state, body, cx.now).map(|()| None),
+        let outcome = body(end).map_err(Cow::from).and_then(|body| match step {
+            Step::Idle => Err("nothing was asked".into()),
+            Step::Discovery => keys_url(body, &self.issuer).map(Some).map_err(Cow::from),
+            Step::Keys => self.take(&mut state, body, cx).map(|()| None),
         });
         match outcome {
             Ok(Some(url)) => self.ask(&mut state, Step::Keys, &url, cx),
@@ -176,18 +177,22 @@ impl Remote {
                 state.ended += 1;
                 cx.leases.give_back(self.lease);
             }
-            Err(why) => self.fail(&mut state, why, cx),
+            Err(why) => self.fail(&mut state, &why, cx),
         }
         true
     }
 
-    fn take(&self, state: &mut State, body: &[u8], now: SystemTime) -> Result<(), &'static str> {
-        let keys = KeySet::read(body).map_err(|_| "the answer is no set of usable keys")?;
+    fn take(&self, state: &mut State, body: &[u8], cx: &mut EventCx<'_>) -> Result<(), Cow<'static, str>> {
+        let keys = KeySet::read(body).map_err(|why| why.to_string())?;
         if keys.has_secrets() {
-            return Err("the answer has a secret, which everybody can read");
+            return Err("the set has a secret, which everyone who can fetch it can read".into());
         }
+        let now = cx.now;
         let unchanged = state.keys.as_ref().is_some_and(|known| known.text == body);
         if !unchanged {
+            for remark in keys.remarks() {
+                cx.ops.log(Level::Warn, &format!("the keys of the issuer {:?}: {remark}", self.issuer));
+            }
             // Numbers of several issuers, whose calls differ, stay apart.
             let number = (u64::from(self.call) << 40) + state.ended + 1;
             state.keys = Some(Fetched { keys: Arc::new(keys), text: body.to_vec(), number });

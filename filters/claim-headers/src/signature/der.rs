@@ -10,6 +10,9 @@ const P256: &[u8] = &[
 /// `1.2.840.10045.2.1` and `1.3.132.0.34`: a key on P-384.
 const P384: &[u8] =
     &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
+/// `1.2.840.10045.2.1` and `1.3.132.0.35`: a key on P-521.
+const P521: &[u8] =
+    &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
 
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
@@ -29,6 +32,11 @@ pub(crate) fn p256_key(point: &[u8]) -> Vec<u8> {
 /// The same on P-384.
 pub(crate) fn p384_key(point: &[u8]) -> Vec<u8> {
     public_key(P384, point)
+}
+
+/// The same on P-521.
+pub(crate) fn p521_key(point: &[u8]) -> Vec<u8> {
+    public_key(P521, point)
 }
 
 /// An ECDSA signature (RFC 3279, section 2.2.3) from the two numbers of equal length that a token has.

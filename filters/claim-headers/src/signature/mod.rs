@@ -40,6 +40,9 @@ pub(crate) fn is_right(
         (Algorithm::ES384, Material::P384 { spki, .. }) => {
             asked(Hash::Sha384, spki, &der::ecdsa_signature(signature))
         }
+        (Algorithm::ES512, Material::P521 { spki, .. }) => {
+            asked(Hash::Sha512, spki, &der::ecdsa_signature(signature))
+        }
         _ => None,
     };
     #[cfg(not(target_family = "wasm"))]
@@ -54,6 +57,7 @@ fn has_right_length(material: &Material, signature: &[u8]) -> bool {
         Material::Rsa { key, .. } => key.size(),
         Material::P256 { .. } | Material::Ed25519(_) => 64,
         Material::P384 { .. } => 96,
+        Material::P521 { .. } => 132,
         Material::Secret(_) => 32,
     };
     signature.len() == length
@@ -77,9 +81,19 @@ pub(crate) fn is_right_in_rust(algorithm: Algorithm, key: &Key, signed: &[u8], s
             let padding = Pss::new_with_salt::<Sha256>(32);
             key.verify(padding, &Sha256::digest(signed), signature).is_ok()
         }
+        (Algorithm::PS384, Material::Rsa { key, .. }) => {
+            let padding = Pss::new_with_salt::<Sha384>(48);
+            key.verify(padding, &Sha384::digest(signed), signature).is_ok()
+        }
+        (Algorithm::PS512, Material::Rsa { key, .. }) => {
+            let padding = Pss::new_with_salt::<Sha512>(64);
+            key.verify(padding, &Sha512::digest(signed), signature).is_ok()
+        }
         (Algorithm::ES256, Material::P256 { key, .. }) => p256::ecdsa::Signature::from_slice(signature)
             .is_ok_and(|signature| key.verify(signed, &signature).is_ok()),
         (Algorithm::ES384, Material::P384 { key, .. }) => p384::ecdsa::Signature::from_slice(signature)
+            .is_ok_and(|signature| key.verify(signed, &signature).is_ok()),
+        (Algorithm::ES512, Material::P521 { key, .. }) => p521::ecdsa::Signature::from_slice(signature)
             .is_ok_and(|signature| key.verify(signed, &signature).is_ok()),
         (Algorithm::EdDsa, Material::Ed25519(key)) => ed25519_dalek::Signature::from_slice(signature)
             .is_ok_and(|signature| key.verify_strict(signed, &signature).is_ok()),

@@ -6,13 +6,14 @@ use crate::keys::Material;
 use crate::token::Algorithm;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RsaParameters,
-    RsaPublicKeyComponents, UnparsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
+    UnparsedPublicKey,
 };
 use rsa::traits::PublicKeyParts as _;
 
-/// Whether `signature` is that of `signed`; `None` for the algorithms that are left to plain Rust: `HS256`, and `EdDSA`,
-/// which is checked more strictly there.
+/// Whether `signature` is that of `signed`; `None` for the algorithms that are left to plain Rust: `HS256`, `ES512`,
+/// which ring does not have, and `EdDSA`, which is checked more strictly there.
 pub(super) fn is_right(
     algorithm: Algorithm,
     material: &Material,
@@ -31,6 +32,8 @@ pub(super) fn is_right(
         (Algorithm::RS384, Material::Rsa { key, .. }) => rsa(&RSA_PKCS1_2048_8192_SHA384, key),
         (Algorithm::RS512, Material::Rsa { key, .. }) => rsa(&RSA_PKCS1_2048_8192_SHA512, key),
         (Algorithm::PS256, Material::Rsa { key, .. }) => rsa(&RSA_PSS_2048_8192_SHA256, key),
+        (Algorithm::PS384, Material::Rsa { key, .. }) => rsa(&RSA_PSS_2048_8192_SHA384, key),
+        (Algorithm::PS512, Material::Rsa { key, .. }) => rsa(&RSA_PSS_2048_8192_SHA512, key),
         (Algorithm::ES256, Material::P256 { key, .. }) => {
             ecdsa(&ECDSA_P256_SHA256_FIXED, key.to_encoded_point(false).as_bytes())
         }

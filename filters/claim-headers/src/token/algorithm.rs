@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// A signature algorithm of a token (RFC 7518, section 3.1; RFC 8037 for `EdDSA`).
+/// A signature algorithm of a token (RFC 7518, section 3.1; RFC 8037 and RFC 9864 for `EdDSA`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 pub enum Algorithm {
@@ -14,12 +14,18 @@ pub enum Algorithm {
     RS512,
     /// RSASSA-PSS with SHA-256 and a salt of 32 bytes.
     PS256,
+    /// RSASSA-PSS with SHA-384 and a salt of 48 bytes.
+    PS384,
+    /// RSASSA-PSS with SHA-512 and a salt of 64 bytes.
+    PS512,
     /// ECDSA on P-256 with SHA-256.
     ES256,
     /// ECDSA on P-384 with SHA-384.
     ES384,
-    /// Ed25519.
-    #[serde(rename = "EdDSA")]
+    /// ECDSA on P-521 with SHA-512.
+    ES512,
+    /// Ed25519. Tokens and keys may also call it `Ed25519` (RFC 9864).
+    #[serde(rename = "EdDSA", alias = "Ed25519")]
     EdDsa,
     /// HMAC with SHA-256: whoever can check such a token can make one.
     HS256,
@@ -33,9 +39,12 @@ impl Algorithm {
             "RS384" => Self::RS384,
             "RS512" => Self::RS512,
             "PS256" => Self::PS256,
+            "PS384" => Self::PS384,
+            "PS512" => Self::PS512,
             "ES256" => Self::ES256,
             "ES384" => Self::ES384,
-            "EdDSA" => Self::EdDsa,
+            "ES512" => Self::ES512,
+            "EdDSA" | "Ed25519" => Self::EdDsa,
             "HS256" => Self::HS256,
             _ => return None,
         })

@@ -3,7 +3,7 @@
 use super::{MAX_DEPTH, Refusal};
 use crate::json::{self, Value};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 
 /// A token in its parts. Nothing in it is believed yet.
 #[derive(Debug)]
@@ -16,13 +16,15 @@ pub(crate) struct Jws<'t> {
     pub(crate) payload: Vec<u8>,
     /// The signature's bytes.
     pub(crate) signature: Vec<u8>,
+    /// One of the parts is padded, which only some issuers may do.
+    pub(crate) padded: bool,
 }
 
 impl<'t> Jws<'t> {
     /// Takes a token of at most `max_bytes` apart.
     ///
-    /// base64url is read canonically: without padding, and with no bit set that means nothing, so that no two texts are
-    /// the same token.
+    /// base64url is read canonically: with no bit set that means nothing, and without padding (RFC 7515, section 2) or
+    /// with all of it, which the caller refuses where it is not expected. So no two texts are the same token.
     pub(crate) fn parse(token: &'t [u8], max_bytes: usize) -> Result<Self, Refusal> {
         if token.len() > max_bytes {
             return Err(Refusal::TooLarge);
@@ -34,12 +36,13 @@ impl<'t> Jws<'t> {
             return Err(Refusal::Malformed);
         };
         let signed = &token[..header.len() + 1 + payload.len()];
+        let padded = [header, payload, signature].iter().any(|part| part.ends_with(b"="));
         let header = json::parse(&decode(header)?, MAX_DEPTH)?;
         if !matches!(header, Value::Object(_)) {
             return Err(Refusal::Malformed);
         }
         let (payload, signature) = (decode(payload)?, decode(signature)?);
-        Ok(Self { header, signed, payload, signature })
+        Ok(Self { header, signed, payload, signature, padded })
     }
 
     /// The payload as claims: a JSON object.
@@ -52,7 +55,8 @@ impl<'t> Jws<'t> {
 }
 
 fn decode(part: &[u8]) -> Result<Vec<u8>, Refusal> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Malformed)
+    let form = if part.ends_with(b"=") { URL_SAFE } else { URL_SAFE_NO_PAD };
+    form.decode(part).map_err(|_| Refusal::Malformed)
 }
 
 #[cfg(test)]
@@ -72,6 +76,15 @@ mod tests {
     }
 
     #[test]
+    fn a_padded_token_is_told_from_one_that_is_not() {
+        for (token, padded) in
+            [("e30.e30.AQ", false), ("e30=.e30=.AQ==", true), ("e30.e30.AQ==", true), ("e30=.e30.AQ", true)]
+        {
+            assert_eq!(Jws::parse(token.as_bytes(), 20).unwrap().padded, padded, "{token}");
+        }
+    }
+
+    #[test]
     fn a_text_that_is_not_canonical_is_no_token() {
         for token in [
             "",
@@ -80,8 +93,12 @@ mod tests {
             "e30.e30",
             "e30.e30.AQ.",
             ".e30.AQ",
-            "e30=.e30.AQ",
-            "e30.e30.AQ==",
+            "e30==.e30.AQ",
+            "e30.e30.AQ=",
+            "e30.e30.AQ===",
+            "e30.e30.AR==",
+            "e30.e30.A=Q=",
+            "e30.e30.====",
             "e30.e30.AR",
             "e31.e30.AQ",
             "e30.e30.AQ ",

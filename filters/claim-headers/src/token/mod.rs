@@ -42,6 +42,9 @@ pub(crate) enum Refusal {
     /// It is for somebody else.
     #[error("the token is for another audience")]
     Audience,
+    /// A claim that the configuration requires has another value, or is missing.
+    #[error("the token lacks a required claim or has another value for it")]
+    Required,
     /// Its times are missing or are no times.
     #[error("the token's times are missing or malformed")]
     Times,
