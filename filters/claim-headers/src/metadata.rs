@@ -9,6 +9,7 @@ use crate::token::{MAX_DEPTH, Refusal};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use filter_api::View;
+use std::cell::OnceCell;
 
 /// Maps the claims that were verified for a request.
 pub(crate) fn verified(
@@ -27,7 +28,8 @@ pub(crate) fn verified(
             Ok(map.iter().map(|rule| rule.apply(Claim::in_payload(&payload, rule))).collect())
         }
         None => {
-            let claims: Vec<Claim> = map.iter().map(|rule| in_property(from, view, rule)).collect();
+            let whole = OnceCell::new();
+            let claims: Vec<Claim> = map.iter().map(|rule| in_property(from, view, &whole, rule)).collect();
             // A claim that is there is below the key. To ask for the key itself has the host write all claims out.
             if claims.iter().all(|claim| *claim == Claim::Absent) {
                 verified()?;
@@ -52,69 +54,40 @@ fn payload(values: &[Vec<u8>]) -> Result<Value, Refusal> {
     }
 }
 
-/// A claim as proxy-wasm hands it out: bytes that do not say what they are. So the rule's type decides how they are
-/// read, and what cannot be of that type is refused.
-fn in_property(from: &config::Metadata, view: &dyn View, rule: &Rule) -> Claim {
-    let mut path = vec!["metadata", "filter_metadata", &from.filter, &from.key];
-    path.extend(rule.claim.iter().map(String::as_str));
-    let Some(bytes) = view.property(&path) else { return Claim::Absent };
-    match rule.kind {
-        Kind::String => text(bytes),
-        Kind::Bool => match bytes.as_slice() {
-            [0] => Claim::Text("false".to_owned()),
-            [1] => Claim::Text("true".to_owned()),
-            _ => Claim::Other,
-        },
-        Kind::Integer => match <[u8; 8]>::try_from(bytes) {
-            Ok(bytes) => integer(f64::from_le_bytes(bytes)),
-            Err(_) => Claim::Other,
-        },
-        Kind::List => match list(&bytes) {
-            Some(items) => items,
-            None => match text(bytes) {
-                Claim::Text(text) => Claim::Texts(vec![text]),
-                other => other,
-            },
-        },
-    }
-}
-
-fn text(bytes: Vec<u8>) -> Claim {
-    String::from_utf8(bytes).map_or(Claim::Other, Claim::Text)
-}
-
-/// Beyond 2^53 a number has lost digits on its way here.
-fn integer(number: f64) -> Claim {
-    const MAX: f64 = 9_007_199_254_740_991.0;
-    let exact = number.fract() == 0.0 && number.abs() <= MAX;
-    if exact { Claim::Text((number as i64).to_string()) } else { Claim::Other }
-}
-
-/// A list: the proxy-wasm form of pairs (a count, the sizes of all names and values, then each of them with a NUL after
-/// it), the items as names.
-fn list(bytes: &[u8]) -> Option<Claim> {
-    let word = |at: usize| {
-        let word = bytes.get(at..at.checked_add(4)?)?;
-        Some(u32::from_le_bytes(word.try_into().ok()?) as usize)
-    };
-    let count = word(0)?;
-    let mut at = count.checked_mul(8)?.checked_add(4)?;
-    if at > bytes.len() {
-        return None;
-    }
-    let mut items = Vec::with_capacity(count);
-    for index in 0..count {
-        let (name, value) = (word(4 + 8 * index)?, word(8 + 8 * index)?);
-        let item = bytes.get(at..at.checked_add(name)?)?;
-        at = at.checked_add(name)?.checked_add(value)?.checked_add(2)?;
-        if value > 0 || at > bytes.len() {
-            return Some(Claim::Other);
+/// A claim in the metadata that proxy-wasm hands out. By its path a claim is bytes that do not say what they are: the
+/// string `\u{1}` and `true` are the same, and so are a list of names and an object with these members. So only what can
+/// be nothing but a string is read that way; everything else is looked up in the metadata as a whole, which has types.
+fn in_property(
+    from: &config::Metadata,
+    view: &dyn View,
+    whole: &OnceCell<Option<Vec<u8>>>,
+    rule: &Rule,
+) -> Claim {
+    let steps = || rule.claim.iter().map(String::as_str);
+    if rule.kind == Kind::String {
+        let mut path = vec!["metadata", "filter_metadata", &from.filter, &from.key];
+        path.extend(steps());
+        match view.property(&path).map(String::from_utf8) {
+            None => return Claim::Absent,
+            Some(Ok(text)) if can_only_be_a_string(&text) => return Claim::Text(text),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => return Claim::Other,
         }
-        items.push(String::from_utf8(item.to_vec()).ok());
     }
-    let items: Option<Vec<String>> = items.into_iter().collect();
-    (at == bytes.len()).then(|| items.map_or(Claim::Other, Claim::Texts))
+    let Some(metadata) = whole.get_or_init(|| view.property(&["metadata"])) else { return Claim::Absent };
+    match typed::find(metadata, &from.filter, [from.key.as_str()].into_iter().chain(steps())) {
+        Some(value) => Claim::of(rule.kind, &value),
+        None => Claim::Absent,
+    }
 }
+
+/// Whether bytes that are text cannot be another type's: a number has eight bytes, a boolean is a control character, and
+/// lists and objects begin with a length, in which there are zeros.
+fn can_only_be_a_string(text: &str) -> bool {
+    text.len() != 8 && !text.bytes().any(|byte| byte.is_ascii_control())
+}
+
+mod typed;
 
 #[cfg(test)]
 mod tests {
@@ -122,42 +95,14 @@ mod tests {
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    fn pairs(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
-        let mut bytes = (pairs.len() as u32).to_le_bytes().to_vec();
-        for (name, value) in pairs {
-            bytes.extend((name.len() as u32).to_le_bytes());
-            bytes.extend((value.len() as u32).to_le_bytes());
-        }
-        for (name, value) in pairs {
-            bytes.extend([name, &b"\0"[..], value, b"\0"].concat());
-        }
-        bytes
-    }
-
     #[test]
-    fn a_list_is_read_from_pairs_and_a_struct_is_none() {
-        let texts =
-            |items: &[&str]| Some(Claim::Texts(items.iter().map(|item| (*item).to_owned()).collect()));
-        assert_eq!(list(&pairs(&[(b"a", b""), (b"b c", b"")])), texts(&["a", "b c"]));
-        assert_eq!(list(&pairs(&[])), texts(&[]));
-        assert_eq!(list(&pairs(&[(b"a", b"1")])), Some(Claim::Other));
-        assert_eq!(list(&pairs(&[(&[0xff], b"")])), Some(Claim::Other));
-        assert_eq!(list(b"admin"), None);
-        assert_eq!(list(b"abc"), None);
-        assert_eq!(list(&[0xff; 64]), None);
-        for cut in 0..20 {
-            assert_ne!(list(&pairs(&[(b"a", b""), (b"b", b"")])[..cut]), texts(&["a", "b"]));
+    fn what_could_be_a_number_a_boolean_or_a_list_is_not_taken_for_a_string() {
+        for text in ["premium", "premium plus", "Zoë", "x", "0"] {
+            assert!(can_only_be_a_string(text), "{text:?}");
         }
-    }
-
-    #[test]
-    fn numbers_that_lost_digits_are_no_integers() {
-        assert_eq!(integer(3.0), Claim::Text("3".to_owned()));
-        assert_eq!(integer(-3.0), Claim::Text("-3".to_owned()));
-        assert_eq!(integer(-0.0), Claim::Text("0".to_owned()));
-        assert_eq!(integer(9_007_199_254_740_991.0), Claim::Text("9007199254740991".to_owned()));
-        for number in [1.5, 9_007_199_254_740_992.0, 1e21, f64::NAN, f64::INFINITY] {
-            assert_eq!(integer(number), Claim::Other, "{number}");
+        for text in ["standard", "\0", "\u{1}", "\0\0\0\0", "\u{1}\0\0\0\u{1}\0\0\0\0\0\0\0a\0\0", "a\u{7f}"]
+        {
+            assert!(!can_only_be_a_string(text), "{text:?}");
         }
     }
 }

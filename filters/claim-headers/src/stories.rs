@@ -1,5 +1,6 @@
 //! What the filter does with requests, besides withstanding attacks.
 
+use crate::attacks::metadata::verified;
 use crate::attacks::mint::{Mint, RS256, good, payload, premium, premium_but};
 use crate::attacks::proxy::{NOW, Outcome, Proxy};
 use base64::Engine as _;
@@ -48,16 +49,10 @@ fn bearer(token: &str) -> String {
 #[test]
 fn claims_that_jwt_authn_left_in_metadata_become_headers() {
     let mut proxy = behind(Caps::PROXY_WASM, "{}");
-    set(&mut proxy, &[], b"\x01\0\0\0...");
-    set(&mut proxy, &["user_type"], b"premium");
-    // A list comes as pairs whose values are empty.
-    set(
+    verified(
         &mut proxy,
-        &["realm_access", "roles"],
-        b"\x02\0\0\0\x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0a\0\0b c\0\0",
+        r#"{"user_type":"premium","realm_access":{"roles":["a","b c"]},"is_admin":false,"level":3}"#,
     );
-    set(&mut proxy, &["is_admin"], &[0]);
-    set(&mut proxy, &["level"], &3f64.to_le_bytes());
     let outcome =
         send(&proxy, &[("x_user_class", "root"), ("x-roles", "root"), ("authorization", "Bearer x")]);
     for (name, value) in
@@ -75,15 +70,63 @@ fn claims_that_jwt_authn_left_in_metadata_become_headers() {
 #[test]
 fn claims_of_another_type_in_metadata_are_bad_values() {
     let mut proxy = behind(Caps::PROXY_WASM, "{}");
-    set(&mut proxy, &[], b"\0\0\0\0");
-    set(&mut proxy, &["user_type"], &[1]);
-    set(&mut proxy, &["is_admin"], b"true");
-    set(&mut proxy, &["level"], &1.5f64.to_le_bytes());
+    verified(&mut proxy, r#"{"user_type":true,"is_admin":"yes","level":1.5}"#);
     let outcome = send(&proxy, &[]);
     assert_eq!(
         (outcome.count("bad_value"), outcome.count("missing_claim"), outcome.count("mapped")),
         (3, 1, 0)
     );
+}
+
+#[test]
+fn a_claim_in_metadata_is_never_taken_for_one_of_another_type_whose_bytes_are_the_same() {
+    let mapped = |payload: &str| {
+        let mut proxy = behind(Caps::PROXY_WASM, "{}");
+        verified(&mut proxy, payload);
+        let outcome = send(&proxy, &[]);
+        let names = ["x-user-class", "x-roles", "x-admin", "x-level"];
+        let found =
+            names.iter().flat_map(|name| outcome.values_folded(name)).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(found.len() as u64, outcome.count("mapped"), "{payload}");
+        found.into_iter().next()
+    };
+    // The double that is eight letters, and the number 5 as a string.
+    let letters = format!("{:?}", f64::from_le_bytes(*b"standard"));
+    for (payload, value) in [
+        (r#"{"realm_access":{"roles":{"admin":""}}}"#.to_owned(), None),
+        (r#"{"realm_access":{"roles":{"admin":"","b":""}}}"#.to_owned(), None),
+        (format!(r#"{{"realm_access":{{"roles":[{letters}]}}}}"#), None),
+        (format!(r#"{{"realm_access":{{"roles":{letters}}}}}"#), None),
+        (r#"{"realm_access":{"roles":[true]}}"#.to_owned(), None),
+        (r#"{"realm_access":{"roles":[["a"]]}}"#.to_owned(), None),
+        (r#"{"realm_access":{"roles":[{"a":""}]}}"#.to_owned(), None),
+        (r#"{"realm_access":{"roles":"\u0001\u0000\u0000\u0000\u0001\u0000\u0000\u0000\u0000\u0000\u0000\u0000a\u0000\u0000"}}"#.to_owned(), None),
+        (r#"{"is_admin":"\u0001"}"#.to_owned(), None),
+        (r#"{"is_admin":"\u0000"}"#.to_owned(), None),
+        (r#"{"is_admin":1}"#.to_owned(), None),
+        (r#"{"level":"\u0000\u0000\u0000\u0000\u0000\u0000\u0014@"}"#.to_owned(), None),
+        (r#"{"level":"standard"}"#.to_owned(), None),
+        (r#"{"level":9007199254740993}"#.to_owned(), None),
+        (format!(r#"{{"user_type":{letters}}}"#), None),
+        (r#"{"user_type":true}"#.to_owned(), None),
+        (r#"{"user_type":["a"]}"#.to_owned(), None),
+        (r#"{"user_type":{"a":"b"}}"#.to_owned(), None),
+        (r#"{"user_type":null,"other":null}"#.to_owned(), None),
+        (r#"{"user_type":"standard"}"#.to_owned(), Some("standard")),
+        (r#"{"user_type":"a"}"#.to_owned(), Some("a")),
+        (r#"{"user_type":"1"}"#.to_owned(), Some("1")),
+        (r#"{"is_admin":true}"#.to_owned(), Some("true")),
+        (r#"{"is_admin":"true"}"#.to_owned(), Some("true")),
+        (r#"{"level":5}"#.to_owned(), Some("5")),
+        (r#"{"level":-9007199254740991}"#.to_owned(), Some("-9007199254740991")),
+        (r#"{"level":0}"#.to_owned(), Some("0")),
+        (r#"{"realm_access":{"roles":["admin"]}}"#.to_owned(), Some("admin")),
+        (r#"{"realm_access":{"roles":["standard","x"]}}"#.to_owned(), Some("standard,x")),
+        (r#"{"realm_access":{"roles":"standard"}}"#.to_owned(), Some("standard")),
+        (r#"{"realm_access":{"roles":[1,20],"other":null}}"#.to_owned(), Some("1,20")),
+    ] {
+        assert_eq!(mapped(&payload).as_deref(), value, "{payload}");
+    }
 }
 
 #[test]

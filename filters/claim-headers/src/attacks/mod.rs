@@ -3,6 +3,7 @@
 
 mod claims;
 mod envelope;
+pub(crate) mod metadata;
 pub(crate) mod mint;
 pub(crate) mod proxy;
 mod requests;

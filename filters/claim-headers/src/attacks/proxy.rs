@@ -18,6 +18,8 @@ pub(crate) struct Proxy {
     pub(crate) now: u64,
     /// The metadata that filters in front have set, by its path.
     pub(crate) metadata: BTreeMap<Vec<String>, Vec<u8>>,
+    /// The same as one message.
+    pub(crate) whole_metadata: Vec<u8>,
 }
 
 /// What became of a request.
@@ -37,7 +39,7 @@ impl Proxy {
 
     pub(crate) fn on(caps: Caps, config: &str) -> Self {
         let filter = ClaimHeaders::configure(config.as_bytes(), caps, Memory::new(1 << 30)).unwrap();
-        Self { filter: Arc::new(filter), now: NOW, metadata: BTreeMap::new() }
+        Self { filter: Arc::new(filter), now: NOW, metadata: BTreeMap::new(), whole_metadata: Vec::new() }
     }
 
     pub(crate) fn send(&self, path: &str, headers: &[(String, String)]) -> Outcome {
@@ -186,8 +188,12 @@ impl View for Request<'_> {
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        if path == ["metadata"] {
+            return Some(self.proxy.whole_metadata.clone());
+        }
         let path: Vec<String> = path.iter().skip(2).map(|step| (*step).to_owned()).collect();
-        self.proxy.metadata.get(&path).cloned()
+        // As the host does it: an empty value is none.
+        self.proxy.metadata.get(&path).filter(|value| !value.is_empty()).cloned()
     }
 
     fn now(&self) -> SystemTime {
