@@ -94,7 +94,7 @@ pub struct Metadata {
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Issuer {
-    /// The exact value of `iss`.
+    /// The exact value of `iss`. Empty: tokens that have no `iss`, as SPIFFE's JWT-SVIDs have none.
     pub issuer: String,
     /// The values of `aud` that mean this proxy: a token must have one of them, exactly. It may be left out only where
     /// `require` names a claim that says so instead.

@@ -23,6 +23,8 @@ mod mapping;
 mod metadata;
 mod metrics;
 mod place;
+#[cfg(test)]
+mod providers;
 mod signature;
 #[cfg(test)]
 mod stories;

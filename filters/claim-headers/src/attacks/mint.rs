@@ -1,12 +1,15 @@
 //! Makes tokens, with the private keys of the public vectors and one of its own.
 
 use crate::json::{self, Value};
+use crate::token::Algorithm;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use ed25519_dalek::Signer as _;
 use hmac::Mac as _;
-use rsa::{BigUint, Pkcs1v15Sign, RsaPrivateKey};
-use sha2::{Digest as _, Sha256};
+use p521::ecdsa::signature::RandomizedSigner as _;
+use rsa::rand_core::{CryptoRng, RngCore};
+use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPrivateKey};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use std::sync::OnceLock;
 
 /// An issuer's private keys.
@@ -55,13 +58,7 @@ impl Mint {
 
     /// Signs with the key that goes with the algorithm of the header's name; the header may say anything else.
     pub(crate) fn rs256(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
-        let key = jwk("rs256");
-        let number = |name: &str| BigUint::from_bytes_be(&bytes(&key, name));
-        let primes = vec![number("p"), number("q")];
-        let key = RsaPrivateKey::from_components(number("n"), number("e"), number("d"), primes).unwrap();
-        signed(header, payload, |text| {
-            key.sign(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(text)).unwrap()
-        })
+        Self::rsa(Algorithm::RS256, header, payload)
     }
 
     pub(crate) fn es256(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
@@ -70,6 +67,78 @@ impl Mint {
             let signature: p256::ecdsa::Signature = key.sign(text);
             signature.to_bytes().to_vec()
         })
+    }
+
+    /// Signs with the RSA key by any algorithm that it can be used with; PSS with a salt that is the same each time.
+    pub(crate) fn rsa(algorithm: Algorithm, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+        let sign = |text: &[u8]| {
+            let key = rsa_key();
+            match algorithm {
+                Algorithm::RS256 => key.sign(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(text)),
+                Algorithm::RS384 => key.sign(Pkcs1v15Sign::new::<Sha384>(), &Sha384::digest(text)),
+                Algorithm::RS512 => key.sign(Pkcs1v15Sign::new::<Sha512>(), &Sha512::digest(text)),
+                Algorithm::PS256 => {
+                    key.sign_with_rng(&mut Same, Pss::new_with_salt::<Sha256>(32), &Sha256::digest(text))
+                }
+                Algorithm::PS384 => {
+                    key.sign_with_rng(&mut Same, Pss::new_with_salt::<Sha384>(48), &Sha384::digest(text))
+                }
+                Algorithm::PS512 => {
+                    key.sign_with_rng(&mut Same, Pss::new_with_salt::<Sha512>(64), &Sha512::digest(text))
+                }
+                other => panic!("{other:?} is not RSA's"),
+            }
+        };
+        signed(header, payload, |text| sign(text).unwrap())
+    }
+
+    /// As the load balancer makes them: each part padded, and signed so.
+    pub(crate) fn padded_es256(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+        let key = p256::ecdsa::SigningKey::from_slice(&bytes(&jwk("es256"), "d")).unwrap();
+        let text = format!("{}.{}", URL_SAFE.encode(header), URL_SAFE.encode(payload));
+        let signature: p256::ecdsa::Signature = key.sign(text.as_bytes());
+        format!("{text}.{}", URL_SAFE.encode(signature.to_bytes()))
+    }
+
+    pub(crate) fn es384(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+        signed(header, payload, |text| {
+            let signature: p384::ecdsa::Signature = es384_key().sign(text);
+            signature.to_bytes().to_vec()
+        })
+    }
+
+    pub(crate) fn es512(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+        signed(header, payload, |text| {
+            let signature: p521::ecdsa::Signature = es512_key().sign_with_rng(&mut Same, text);
+            signature.to_bytes().to_vec()
+        })
+    }
+
+    /// The public key of an algorithm as the members of a JWK, without `kid`, `alg` and `use`.
+    pub(crate) fn public(algorithm: Algorithm) -> serde_json::Value {
+        use serde_json::json;
+        let coordinates = |curve: &str, point: &[u8]| {
+            let (x, y) = point[1..].split_at(point.len() / 2);
+            json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)})
+        };
+        match algorithm {
+            Algorithm::ES256 => {
+                let key = p256::ecdsa::SigningKey::from_slice(&bytes(&jwk("es256"), "d")).unwrap();
+                coordinates("P-256", key.verifying_key().to_encoded_point(false).as_bytes())
+            }
+            Algorithm::ES384 => {
+                coordinates("P-384", es384_key().verifying_key().to_encoded_point(false).as_bytes())
+            }
+            Algorithm::ES512 => {
+                let key = p521::ecdsa::VerifyingKey::from(&es512_key());
+                coordinates("P-521", key.to_encoded_point(false).as_bytes())
+            }
+            Algorithm::EdDsa => {
+                json!({"kty": "OKP", "crv": "Ed25519", "x": encode(ed25519().verifying_key().as_bytes())})
+            }
+            Algorithm::HS256 => panic!("it has no public key"),
+            _ => json!({"kty": "RSA", "n": member(&jwk("rs256"), "n"), "e": member(&jwk("rs256"), "e")}),
+        }
     }
 
     pub(crate) fn eddsa(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
@@ -129,6 +198,45 @@ fn signed(
     let signature = sign(text.as_bytes());
     format!("{text}.{}", encode(signature))
 }
+
+fn rsa_key() -> RsaPrivateKey {
+    let key = jwk("rs256");
+    let number = |name: &str| BigUint::from_bytes_be(&bytes(&key, name));
+    let primes = vec![number("p"), number("q")];
+    RsaPrivateKey::from_components(number("n"), number("e"), number("d"), primes).unwrap()
+}
+
+fn es384_key() -> p384::ecdsa::SigningKey {
+    p384::ecdsa::SigningKey::from_slice(&[5; 48]).unwrap()
+}
+
+fn es512_key() -> p521::ecdsa::SigningKey {
+    p521::ecdsa::SigningKey::from_slice(&[&[0; 2][..], &[5; 64]].concat()).unwrap()
+}
+
+/// Random numbers that are the same each time, so that tokens are.
+struct Same;
+
+impl RngCore for Same {
+    fn next_u32(&mut self) -> u32 {
+        1
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        1
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        bytes.fill(1);
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), rsa::rand_core::Error> {
+        self.fill_bytes(bytes);
+        Ok(())
+    }
+}
+
+impl CryptoRng for Same {}
 
 fn ed25519() -> ed25519_dalek::SigningKey {
     ed25519_dalek::SigningKey::from_bytes(&[7; 32])

@@ -163,9 +163,6 @@ fn check_builtin(config: &Config) -> Result<(), ConfigError> {
 
 fn check_issuer(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
     let error = |key: &str, reason: &str| Err(ConfigError::at(format!("{path}.{key}"), reason));
-    if issuer.issuer.is_empty() {
-        return error("issuer", "must be the exact value of `iss`");
-    }
     if issuer.audiences.iter().any(String::is_empty) {
         return error("audiences", "an audience cannot be empty");
     }

@@ -167,7 +167,8 @@ pub(super) fn has_private_part(jwk: &Value) -> bool {
 
 /// `use` and `key_ops`, where they are there, must both mean signatures.
 pub(super) fn check_use(jwk: &Value) -> Result<(), Unusable> {
-    if optional_text(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
+    // SPIFFE calls it by a name of its own (SPIFFE Trust Domain and Bundle, section 4.2.2).
+    if optional_text(jwk, "use")?.is_some_and(|purpose| !matches!(purpose, "sig" | "jwt-svid")) {
         return Err(Unusable::Use);
     }
     match optional(jwk, "key_ops") {

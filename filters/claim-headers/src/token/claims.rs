@@ -28,9 +28,13 @@ pub(crate) struct Lifetime {
     pub(crate) end: SystemTime,
 }
 
-/// The claim by which the rules for a token are found.
+/// The claim by which the rules for a token are found; empty for a token without one, as SPIFFE's are.
 pub(crate) fn issuer(claims: &Value) -> Result<&str, Refusal> {
-    claims.get("iss").and_then(Value::text).ok_or(Refusal::Issuer)
+    match claims.get("iss") {
+        None => Ok(""),
+        Some(Value::String(issuer)) if !issuer.is_empty() => Ok(issuer),
+        Some(_) => Err(Refusal::Issuer),
+    }
 }
 
 impl ClaimRules {
