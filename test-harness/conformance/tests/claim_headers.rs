@@ -26,9 +26,10 @@ fn main() -> ExitCode {
     let module = module.unwrap_or_else(|| repository().join("dist/claim_headers.wasm"));
     let ignored = !module.exists();
     type Story = fn(&[u8]);
-    let stories: [(&str, Story); 4] = [
+    let stories: [(&str, Story); 5] = [
         ("attackers_get_no_header_and_the_vm_lives", attacks_on_rust),
         ("attackers_get_no_header_where_the_host_checks_signatures", attacks_on_the_host),
+        ("a_signature_that_the_host_cannot_check_is_checked_by_the_filter", attacks_where_the_host_cannot),
         ("requests_wait_for_the_first_keys_and_go_on_with_them", waits),
         ("two_vms_take_turns_at_fetching_keys", take_turns),
     ];
@@ -65,6 +66,14 @@ fn attacks_on_the_host(wasm: &[u8]) {
         asked.iter().for_each(|&right| found[usize::from(right)] += 1);
     });
     assert!(found[0] >= 4 && found[1] >= 30, "{found:?} of the signatures were wrong and right to the host");
+}
+
+/// The host has the function, and can import no key: no signature is wrong because of that.
+fn attacks_where_the_host_cannot(wasm: &[u8]) {
+    let verifier = Verifier::that_imports_no_key();
+    let foreign_functions = [(Verifier::NAME.to_owned(), verifier.function())].into();
+    attacks(wasm, VmOptions { foreign_functions, ..VmOptions::default() }, |_, _, _| ());
+    assert!(verifier.take().is_empty());
 }
 
 /// The algorithm that a request's only token names.
