@@ -1,14 +1,18 @@
-//! What attackers send, to the module that ships, in wasm on the emulator; and how its VMs fetch keys.
+//! What attackers send and what providers issue, to the modules that ship: in wasm on the emulator, and natively; and how
+//! the VMs fetch keys.
 //!
-//! The module is `$CLAIM_HEADERS_WASM`, or `dist/claim_headers.wasm`; without it the tests are ignored.
+//! The modules are `$CLAIM_HEADERS_WASM`, or `dist/claim_headers.wasm`, and `$INFERENCE_FILTERS_SO`, or
+//! `dist/libinference_filters.so`; without one its tests are ignored.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use conformance::native::{self, Module};
 use conformance::verify_signature::Verifier;
 use libtest_mimic::{Arguments, Trial};
 use proxy_wasm_emulator::{
-    Engine, HeaderMap, HttpCall, HttpResponse, Plugin, PluginOptions, Stream, StreamOptions, Vm, VmOptions,
+    Engine, HeaderMap, HttpCall, HttpResponse, MetadataValue, Plugin, PluginOptions, Stream, StreamOptions,
+    Vm, VmOptions,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -22,14 +26,20 @@ const NOW: u64 = 1_800_000_000_000_000_000;
 const TICK: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    let module = std::env::var_os("CLAIM_HEADERS_WASM").map(PathBuf::from);
-    let module = module.unwrap_or_else(|| repository().join("dist/claim_headers.wasm"));
+    let named = |variable: &str, file: &str| {
+        let module = std::env::var_os(variable).map(PathBuf::from);
+        module.unwrap_or_else(|| repository().join(file))
+    };
+    let module = named("CLAIM_HEADERS_WASM", "dist/claim_headers.wasm");
+    let native = named("INFERENCE_FILTERS_SO", "dist/libinference_filters.so");
     let ignored = !module.exists();
     type Story = fn(&[u8]);
-    let stories: [(&str, Story); 5] = [
+    let stories: [(&str, Story); 7] = [
         ("attackers_get_no_header_and_the_vm_lives", attacks_on_rust),
         ("attackers_get_no_header_where_the_host_checks_signatures", attacks_on_the_host),
         ("a_signature_that_the_host_cannot_check_is_checked_by_the_filter", attacks_where_the_host_cannot),
+        ("tokens_of_every_provider_become_headers", providers),
+        ("claims_in_metadata_are_read_with_their_types", metadata_has_types),
         ("requests_wait_for_the_first_keys_and_go_on_with_them", waits),
         ("two_vms_take_turns_at_fetching_keys", take_turns),
     ];
@@ -41,7 +51,98 @@ fn main() -> ExitCode {
         };
         Trial::test(name, run).with_ignored_flag(ignored)
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    let natively = ATTACKS_AND_PROVIDERS.map(|file| {
+        let (name, module) = (format!("{file}_holds_natively"), native.clone());
+        Trial::test(name, move || {
+            holds_natively(file, &module);
+            Ok(())
+        })
+        .with_ignored_flag(!native.exists())
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into_iter().chain(natively).collect()).exit_code()
+}
+
+const ATTACKS_AND_PROVIDERS: [&str; 2] = ["attacks.json", "providers.json"];
+
+/// What providers issue, where the host checks signatures and where it does not.
+fn providers(wasm: &[u8]) {
+    let foreign_functions = [(Verifier::NAME.to_owned(), Verifier::default().function())].into();
+    for options in [VmOptions::default(), VmOptions { foreign_functions, ..VmOptions::default() }] {
+        let attempts = corpus(wasm, "providers.json", options, |_, _, _| ());
+        assert!(attempts > 25, "{attempts}");
+    }
+}
+
+fn holds_natively(file: &str, module: &Path) {
+    let corpus = read(file);
+    let module = Module::load(module).map_err(|error| error.log.join("\n")).unwrap();
+    let plugin = module.plugin("claim_headers", corpus["config"].to_string().as_bytes());
+    let plugin = plugin.map_err(|error| error.log.join("\n")).unwrap();
+    let mut attempts = 0;
+    for (what, attempt) in attempts_of(&corpus) {
+        attempts += 1;
+        let stream = plugin.open(native::StreamOptions::default());
+        stream.request_headers(request(&attempt), true);
+        check(&what, &attempt, &corpus["config"], &stream.upstream().headers.unwrap());
+    }
+    assert!(attempts > 25, "{attempts}");
+}
+
+/// Claims whose bytes are those of another type, in metadata as Envoy hands it out.
+fn metadata_has_types(wasm: &[u8]) {
+    let vm = vm(wasm, VmOptions::default());
+    let rule = |header: &str, kind: &str| json!({"header": header, "claim": ["realm", "c"], "type": kind});
+    let map = [
+        rule("x-string", "string"),
+        rule("x-list", "list"),
+        rule("x-bool", "bool"),
+        rule("x-integer", "integer"),
+    ];
+    let plugin = plugin(&vm, &json!({"map": map}));
+    let text = |text: &str| MetadataValue::String(text.to_owned());
+    let structure = |members: &[(&str, MetadataValue)]| {
+        MetadataValue::Struct(
+            members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        )
+    };
+    let letters = MetadataValue::Number(f64::from_le_bytes(*b"standard"));
+    for (claim, expected) in [
+        (text("premium"), [Some("premium"), Some("premium"), None, None]),
+        (text("standard"), [Some("standard"), Some("standard"), None, None]),
+        (text("true"), [Some("true"), Some("true"), Some("true"), None]),
+        (text("\u{1}"), [None; 4]),
+        (text("\0\0\0\0\0\0\u{14}@"), [None; 4]),
+        (letters.clone(), [None; 4]),
+        (MetadataValue::Number(5.0), [None, None, None, Some("5")]),
+        (MetadataValue::Bool(true), [None, None, Some("true"), None]),
+        (
+            MetadataValue::List(vec![text("admin"), text("standard")]),
+            [None, Some("admin,standard"), None, None],
+        ),
+        (
+            MetadataValue::List(vec![MetadataValue::Number(1.0), MetadataValue::Number(2.0)]),
+            [None, Some("1,2"), None, None],
+        ),
+        (MetadataValue::List(vec![letters]), [None; 4]),
+        (structure(&[("admin", text(""))]), [None; 4]),
+        (MetadataValue::Null, [None; 4]),
+    ] {
+        let payload =
+            structure(&[("realm", structure(&[("c", claim.clone()), ("other", MetadataValue::Null)]))]);
+        let members = [("payload".to_owned(), payload)].into();
+        let metadata = [("envoy.filters.http.jwt_authn".to_owned(), members)].into();
+        let stream = plugin.open(StreamOptions { metadata, ..StreamOptions::default() });
+        stream.request_headers(request(&json!({"path": "/", "headers": []})), true);
+        let headers = stream.upstream().headers.unwrap();
+        for (name, value) in ["x-string", "x-list", "x-bool", "x-integer"].into_iter().zip(expected) {
+            assert_eq!(
+                spellings(&headers, name),
+                value.into_iter().collect::<Vec<_>>(),
+                "{name} of {claim:?}"
+            );
+        }
+    }
+    assert_eq!((vm.failure(), vm.hazards()), (None, Vec::new()));
 }
 
 /// The host has no function for signatures: the filter checks them itself.
@@ -86,32 +187,54 @@ fn algorithm(attempt: &Value) -> Option<String> {
     tokens.next()
 }
 
-/// Sends every attempt; `after` is told which it was, the attempt, and the counter that went up.
-fn attacks(wasm: &[u8], options: VmOptions, mut after: impl FnMut(&str, &Value, &str)) {
-    let attacks = attacks_json();
-    let vm = vm(wasm, options);
-    let plugin = plugin(&vm, &attacks["config"]);
-    let mut attempts = 0;
-    for row in attacks["rows"].as_array().unwrap() {
-        for attempt in row["attempts"].as_array().unwrap() {
-            attempts += 1;
-            let what = format!("{}: {}", row["name"], attempt["what"]);
-            let counter = format!("claim_headers.{}", attempt["expect"]["counter"].as_str().unwrap());
-            let before = vm.shared().counter(&counter).unwrap();
-            let stream = send(&plugin, attempt);
-            assert_eq!(vm.shared().counter(&counter), Some(before + 1), "{what}");
-            let headers = stream.upstream().headers.unwrap();
-            let class = attempt["expect"]["class"].as_str();
-            assert_eq!(spellings(&headers, "user-class"), class.into_iter().collect::<Vec<_>>(), "{what}");
-            let level = attempt["expect"]["level"].as_str();
-            assert_eq!(spellings(&headers, "x-level"), level.into_iter().collect::<Vec<_>>(), "{what}");
-            after(&what, attempt, attempt["expect"]["counter"].as_str().unwrap());
-        }
-    }
+fn attacks(wasm: &[u8], options: VmOptions, after: impl FnMut(&str, &Value, &str)) {
+    let attempts = corpus(wasm, "attacks.json", options, after);
     assert!(attempts > 200, "{attempts}");
+}
+
+/// Sends every attempt of a file, and says how many there were; `after` is told which it was, the attempt, and the
+/// counter that went up.
+fn corpus(wasm: &[u8], file: &str, options: VmOptions, mut after: impl FnMut(&str, &Value, &str)) -> usize {
+    let corpus = read(file);
+    let vm = vm(wasm, options);
+    let plugin = plugin(&vm, &corpus["config"]);
+    let attempts = attempts_of(&corpus);
+    for (what, attempt) in &attempts {
+        let counter = format!("claim_headers.{}", attempt["expect"]["counter"].as_str().unwrap());
+        let before = vm.shared().counter(&counter).unwrap();
+        let stream = send(&plugin, attempt);
+        assert_eq!(vm.shared().counter(&counter), Some(before + 1), "{what}");
+        check(what, attempt, &corpus["config"], &stream.upstream().headers.unwrap());
+        after(what, attempt, attempt["expect"]["counter"].as_str().unwrap());
+    }
     assert_eq!((vm.failure(), vm.hazards()), (None, Vec::new()));
     let log: Vec<String> = vm.log().into_iter().map(|line| line.text).collect();
     assert!(log.iter().all(|line| !line.contains("premium") && !line.contains("eyJ")), "{log:?}");
+    attempts.len()
+}
+
+/// All attempts of a file, each with what it is.
+fn attempts_of(corpus: &Value) -> Vec<(String, Value)> {
+    let rows = corpus["rows"].as_array().unwrap().iter();
+    let attempts = rows.flat_map(|row| {
+        let attempts = row["attempts"].as_array().unwrap().iter();
+        attempts.map(|attempt| (format!("{}: {}", row["name"], attempt["what"]), attempt.clone()))
+    });
+    attempts.collect()
+}
+
+/// What goes upstream has the headers that are expected, and no other ones of those that claims are mapped to.
+fn check(what: &str, attempt: &Value, config: &Value, headers: &HeaderMap) {
+    let expect = &attempt["expect"];
+    for (name, expected) in [("user-class", &expect["class"]), ("x-level", &expect["level"])] {
+        assert_eq!(spellings(headers, name), expected.as_str().into_iter().collect::<Vec<_>>(), "{what}");
+    }
+    let Some(expected) = expect["headers"].as_object() else { return };
+    for rule in config["map"].as_array().unwrap() {
+        let name = rule["header"].as_str().unwrap();
+        let value = expected.get(name).and_then(Value::as_str);
+        assert_eq!(spellings(headers, name), value.into_iter().collect::<Vec<_>>(), "{what}: {name}");
+    }
 }
 
 fn waits(wasm: &[u8]) {
@@ -170,7 +293,7 @@ fn take_turns(wasm: &[u8]) {
 
 /// The configuration of the attacks with keys that are fetched, these keys, and a request that is right.
 fn fetching() -> (Value, String, Value) {
-    let attacks = attacks_json();
+    let attacks = read("attacks.json");
     let mut config = attacks["config"].clone();
     let issuer = config["issuers"][0].as_object_mut().unwrap();
     let keys = issuer.remove("jwks").unwrap().to_string();
@@ -197,6 +320,12 @@ fn only_call(vm: &Vm) -> HttpCall {
 }
 
 fn send(plugin: &Plugin, attempt: &Value) -> Stream {
+    let stream = plugin.open(StreamOptions::default());
+    stream.request_headers(request(attempt), true);
+    stream
+}
+
+fn request(attempt: &Value) -> HeaderMap {
     let pairs = attempt["headers"].as_array().unwrap().iter();
     let pairs: Vec<(&str, &str)> =
         pairs.map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap())).collect();
@@ -212,9 +341,7 @@ fn send(plugin: &Plugin, attempt: &Value) -> Stream {
     {
         map.add(*name, *value);
     }
-    let stream = plugin.open(StreamOptions::default());
-    stream.request_headers(map, true);
-    stream
+    map
 }
 
 /// The values of all headers that have this name but for case and dashes.
@@ -224,10 +351,9 @@ fn spellings(headers: &HeaderMap, name: &str) -> Vec<String> {
     found.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
-fn attacks_json() -> Value {
-    let text =
-        std::fs::read_to_string(repository().join("filters/claim-headers/tests/attacks.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
+fn read(file: &str) -> Value {
+    let path = repository().join("filters/claim-headers/tests").join(file);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 fn repository() -> PathBuf {

@@ -3,6 +3,7 @@
 use crate::abi::{Direction, Status};
 use crate::headers::HeaderMap;
 use crate::host::Host;
+use crate::metadata;
 use crate::stream_state::StreamState;
 
 /// Reads a property. `path` is its parts joined by zero bytes.
@@ -20,6 +21,9 @@ pub(crate) fn get(host: &Host, path: &[u8]) -> Result<Vec<u8>, Status> {
         [b"plugin_vm_id"] => Some(host.vm_id.clone().into_bytes()),
         [b"xds", b"cluster_name"] | [b"cluster_name"] => {
             stream.and_then(|s| s.selected_cluster.clone()).map(String::into_bytes)
+        }
+        [b"metadata", rest @ ..] => {
+            return stream.map_or(Err(Status::NotFound), |s| metadata::get(&s.metadata, rest));
         }
         [b"request", rest @ ..] => stream.and_then(|s| request(s, rest)),
         [b"response", rest @ ..] => stream.and_then(|s| response(s, rest)),

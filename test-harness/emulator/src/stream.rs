@@ -7,6 +7,7 @@ use crate::calls::HttpCall;
 use crate::chain;
 use crate::headers::HeaderMap;
 use crate::local_reply;
+use crate::metadata::Metadata;
 use crate::plugin::{FailPolicy, Plugin};
 use crate::stream_state::{Delivered, Half, Reply, Route, RouteTable, StreamState};
 use crate::vm::Vm;
@@ -22,6 +23,8 @@ pub struct StreamOptions {
     /// Properties by path, its parts joined by a dot: `xds.cluster_name`, `source.address`, ... They go before
     /// those that the emulator makes itself (`request.*`, `response.code`, `plugin_name`, ...).
     pub properties: BTreeMap<String, Vec<u8>>,
+    /// Dynamic metadata that filters in front have set, for `metadata` and what lies below it.
+    pub metadata: Metadata,
     /// Selects the cluster, for `xds.cluster_name`, [`Route::cluster`] and the 404 when no route matches.
     pub routes: Option<RouteTable>,
 }
@@ -70,6 +73,7 @@ impl Stream {
                     .into_iter()
                     .map(|(path, value)| (path.replace('.', "\0").into_bytes(), value))
                     .collect(),
+                metadata: options.metadata,
                 routes: options.routes,
                 ..StreamState::default()
             };

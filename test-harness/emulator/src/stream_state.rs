@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::abi::Direction;
 use crate::headers::HeaderMap;
+use crate::metadata::Metadata;
 
 /// What came out of the filter in one direction: what the next filter, or the client, has seen so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,6 +146,7 @@ pub(crate) struct StreamState {
     pub(crate) is_head: bool,
     pub(crate) details: Option<String>,
     pub(crate) properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) metadata: Metadata,
     pub(crate) filter_state: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) routes: Option<RouteTable>,
     pub(crate) selected_cluster: Option<String>,
