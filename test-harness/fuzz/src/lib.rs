@@ -1,11 +1,12 @@
 //! What the fuzz targets check, as a library: `cargo test` runs the same checks on every seed and on a bounded number
 //! of its mutations, so that a regression is seen without cargo-fuzz.
 //!
-//! Each [`Target`] takes bytes, runs an exchange of them through the transcoder's core in one piece and in
+//! Each [`Target`] takes bytes, runs an exchange of them through a filter's core, the transcoder's in one piece and in
 //! pseudo-random chunks, and panics if the two differ, if the core breaks a rule of its hosts, or if the outcome is not
 //! what an independent reader makes of the same bytes (`serde_json`, `prost`, the standard library's numbers).
 
 mod answer;
+mod claims;
 mod json;
 mod message;
 mod mutate;
@@ -34,11 +35,13 @@ pub enum Target {
     /// Whole exchanges after the golden cases. Bytes: which case, which host and configuration, a seed, the length of
     /// the request's body (2 bytes, little-endian), that body, the data of the answer.
     Exchange,
+    /// Tokens, key sets and requests for `claim-headers`. Bytes: which part of these, that part.
+    Claims,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Request, Self::Answer, Self::Exchange];
+    pub const ALL: [Self; 4] = [Self::Request, Self::Answer, Self::Exchange, Self::Claims];
 
     /// Its name among the fuzz targets.
     #[must_use]
@@ -47,16 +50,18 @@ impl Target {
             Self::Request => "request",
             Self::Answer => "answer",
             Self::Exchange => "exchange",
+            Self::Claims => "claims",
         }
     }
 
-    /// Inputs to begin with, made of the golden cases and of every datatype.
+    /// Inputs to begin with: of the transcoder made of the golden cases and of every datatype.
     #[must_use]
     pub fn seeds(self) -> Vec<Vec<u8>> {
         match self {
             Self::Request => seeds::requests(),
             Self::Answer => seeds::answers(),
             Self::Exchange => seeds::exchanges(),
+            Self::Claims => claims::seeds(),
         }
     }
 
@@ -69,6 +74,7 @@ impl Target {
             Self::Request => check_request(input),
             Self::Answer => check_answer(input),
             Self::Exchange => check_exchange(input),
+            Self::Claims => claims::check(input),
         }
     }
 }

@@ -21,6 +21,16 @@ fn every_golden_exchange_is_the_same_in_any_chunks() {
 }
 
 #[test]
+fn every_seed_of_claims_is_judged_as_others_judge_it() {
+    seeds(Target::Claims);
+}
+
+#[test]
+fn mutated_claims_are_judged_as_others_judge_them() {
+    mutations(Target::Claims);
+}
+
+#[test]
 fn mutated_requests_are_read_as_others_read_them() {
     mutations(Target::Request);
 }
