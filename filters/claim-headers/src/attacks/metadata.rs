@@ -19,7 +19,7 @@ pub(crate) fn verified(proxy: &mut Proxy, payload: &str) {
 fn enter(proxy: &mut Proxy, path: Vec<String>, value: &Value) {
     if let Value::Object(members) = value {
         for (name, value) in members {
-            enter(proxy, [&path[..], &[name.clone()]].concat(), value);
+            enter(proxy, [&path[..], std::slice::from_ref(name)].concat(), value);
         }
     }
     if let Some(bytes) = untyped(value) {

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use crate::identity::{HEADER, ISSUER, Issuer, payload, who};
 
-const HOSTS: [(&str, Column); 2] = [("wasm", Column::Wasm), ("native", Column::Native)];
+pub(crate) const HOSTS: [(&str, Column); 2] = [("wasm", Column::Wasm), ("native", Column::Native)];
 /// A client's own header may select a premium user's route by either name, until the filter has the route selected again.
-const ROUTES: &str = r#"[
+pub(crate) const ROUTES: &str = r#"[
   { match: { prefix: "/", headers: [{ name: user_class, string_match: { exact: premium } }] }, route: { cluster: premium } },
   { match: { prefix: "/", headers: [{ name: user-class, string_match: { exact: premium } }] }, route: { cluster: premium } },
   { match: { prefix: "/" }, route: { cluster: everyone } }]"#;
@@ -27,14 +27,14 @@ const BOUND_AGAIN: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(250);
 
 /// What stands behind Envoy.
-struct Upstreams {
+pub(crate) struct Upstreams {
     premium: Workload,
-    everyone: Workload,
+    pub(crate) everyone: Workload,
     issuer: OddServer,
 }
 
 impl Upstreams {
-    fn start(issuer: Script) -> Self {
+    pub(crate) fn start(issuer: Script) -> Self {
         let (premium, everyone) = (Workload::start("premium").unwrap(), Workload::start("everyone").unwrap());
         let server = OddServer::start().unwrap();
         server.default_script(issuer);
@@ -42,13 +42,24 @@ impl Upstreams {
     }
 
     /// An Envoy with a listener for each of these hosts.
-    fn envoy(&self, installed: &Installed, hosts: &[(&str, Column)], config: &Value, workers: u32) -> Envoy {
+    pub(crate) fn envoy(
+        &self,
+        installed: &Installed,
+        hosts: &[(&str, Column)],
+        config: &Value,
+        workers: u32,
+    ) -> Envoy {
         let listeners: Vec<Listener> = hosts
             .iter()
             .map(|(name, column)| {
                 Listener::new(name).routes(ROUTES).ours("claim_headers", *column, &config.to_string())
             })
             .collect();
+        self.envoy_with(installed, &listeners, workers)
+    }
+
+    /// An Envoy with these listeners.
+    pub(crate) fn envoy_with(&self, installed: &Installed, listeners: &[Listener], workers: u32) -> Envoy {
         let http2 = r#"
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
@@ -70,7 +81,7 @@ impl Upstreams {
             )
         });
         let options = Options { concurrency: workers, ..Options::default() };
-        Envoy::start(&installed.path, &gateway_to(&listeners, &clusters.concat()), &options).unwrap()
+        Envoy::start(&installed.path, &gateway_to(listeners, &clusters.concat()), &options).unwrap()
     }
 }
 
@@ -138,7 +149,7 @@ fn check(address: SocketAddr, attempt: &Value, upstreams: &Upstreams, what: &str
 }
 
 /// The values of all headers that have this name but for dashes.
-fn spellings(request: &Seen, name: &str) -> Vec<String> {
+pub(crate) fn spellings(request: &Seen, name: &str) -> Vec<String> {
     let found = request.headers.iter().filter(|(found, _)| found.replace('_', "-") == name);
     found.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
 }

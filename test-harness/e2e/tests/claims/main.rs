@@ -7,6 +7,7 @@ mod attempts;
 mod fetched_keys;
 #[path = "../identity/mod.rs"]
 mod identity;
+mod providers;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
     let all = if built { &e2e::VERSIONS[..] } else { &[] };
     suite = suite
         .on(all, "attackers_get_no_header_and_no_route_with_keys_that_are_fetched", fetched_keys::attacks)
+        .on(all, "tokens_of_every_provider_become_headers", providers::tokens)
+        .on(all, "claims_in_metadata_are_read_with_their_types", providers::metadata)
         .on(
             all,
             "a_request_waits_for_the_first_keys_and_is_answered_when_there_are_none",

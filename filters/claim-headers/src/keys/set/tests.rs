@@ -160,7 +160,7 @@ fn the_log_says_which_key_is_not_used_and_why_and_nothing_secret() {
         (r#"{"kid":"x"}"#.to_owned(), "its `kty` is missing or malformed"),
         ("7".to_owned(), "its `kty` is missing or malformed"),
     ] {
-        let error = set(&[key.clone()]).unwrap_err().to_string();
+        let error = set(std::slice::from_ref(&key)).unwrap_err().to_string();
         assert!(error.starts_with("none of its keys can be used; ") && error.contains(why), "{error}");
         assert!(!error.contains("c2VjcmV0"), "{error}");
     }
