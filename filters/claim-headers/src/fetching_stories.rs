@@ -236,3 +236,30 @@ fn a_fetch_that_another_instance_is_making_is_waited_for() {
     assert!(proxy.tick(&Taken).is_empty());
     assert_eq!(proxy.tick(&Free).len(), 1);
 }
+
+#[test]
+fn the_log_says_which_fetched_key_is_not_used_or_why_a_set_is_not_taken() {
+    let weak = r#"{"kty":"RSA","kid":"old","n":"AQ","e":"AQAB"}"#;
+    let set = Mint::key_set().replacen(r#""keys":["#, &format!(r#""keys":[{weak},"#), 1);
+    let proxy = with_keys(&set);
+    let remark = r#"the keys of the issuer "https://idp.test": keys[0] (kid "old") is not used: its modulus has 1 bits; 2048 to 8192 are accepted"#;
+    assert_eq!(*proxy.log.borrow(), [remark]);
+    assert_eq!(status(&send(&proxy, &good())), 0);
+
+    for (set, why) in [
+        (
+            format!(r#"{{"keys":[{weak}]}}"#),
+            "none of its keys can be used; keys[0] (kid \"old\") is not used",
+        ),
+        ("<html>".to_owned(), "not a JSON Web Key set: not JSON"),
+        ("{}".to_owned(), "no list of `keys`"),
+        (r#"{"keys":[{"kty":"oct","k":"c2VjcmV0"},{"kty":"RSA"}]}"#.to_owned(), "secrets"),
+    ] {
+        let proxy = self::proxy(KEYS_URI);
+        let calls = proxy.tick(&Free);
+        proxy.answer(&calls[0], 200, &set);
+        let log = proxy.log.borrow();
+        assert!(log.iter().any(|line| line.contains("https://idp.test") && line.contains(why)), "{log:?}");
+        assert!(!log.iter().any(|line| line.contains("c2VjcmV0")), "{log:?}");
+    }
+}

@@ -294,6 +294,63 @@ fn a_flood_of_forged_tokens_is_checked_only_so_often_and_remembered_users_do_not
 }
 
 #[test]
+fn each_key_that_is_tried_for_a_token_counts_as_a_check() {
+    let keys: Vec<String> = (0..4).map(|number| Mint::other_rsa_key(number, "")).collect();
+    let proxy = Proxy::new(&format!(
+        r#"{{"source":"builtin","max_checks_per_second":4,{MAP},
+"issuers":[{{"issuer":"https://idp.test","audiences":["inference"],"jwks":{{"keys":[{}]}}}}]}}"#,
+        keys.join(",")
+    ));
+    // The first key is the right one.
+    let header = r#"{"alg":"RS256","kid":"only in the token"}"#;
+    assert_eq!(
+        send(&proxy, &[("authorization", &bearer(&Mint::rs256(header, premium())))]).count("verified"),
+        1
+    );
+    let forged = |byte: u8| {
+        let token = Mint::rs256(header, premium());
+        let (text, _) = token.rsplit_once('.').unwrap();
+        bearer(&format!("{text}.{}", URL_SAFE_NO_PAD.encode([byte; 256])))
+    };
+    let mut proxy = proxy;
+    proxy.now += 1;
+    assert_eq!(send(&proxy, &[("authorization", &forged(1))]).count("unverified_signature"), 1);
+    assert_eq!(send(&proxy, &[("authorization", &forged(2))]).count("unverified_busy"), 1);
+}
+
+#[test]
+fn a_token_must_have_what_its_issuer_is_required_to_say() {
+    let keys = Mint::key_set();
+    let with = |require: &str| {
+        Proxy::new(&format!(
+            r#"{{"source":"builtin",{MAP},"issuers":[{{"issuer":"https://idp.test","require":[{require}],"jwks":{keys}}}]}}"#
+        ))
+    };
+    let client = with(r#"{"claim":["client","id"],"any_of":["web","7","true"]}"#);
+    let counted = |proxy: &Proxy, also: &str| {
+        let outcome = send(proxy, &[("authorization", &bearer(&Mint::rs256(RS256, payload(also))))]);
+        (outcome.count("verified"), outcome.count("unverified_required"))
+    };
+    for right in [r#""web""#, r#"["other","web"]"#, "7", r#""7""#, "true", "[7]"] {
+        assert_eq!(counted(&client, &format!(r#","client":{{"id":{right}}}"#)), (1, 0), "{right}");
+    }
+    for wrong in
+        [r#""Web""#, r#""other""#, "[]", "null", r#"{"web":"web"}"#, r#"[["web"]]"#, "7.0", "false", r#""""#]
+    {
+        assert_eq!(counted(&client, &format!(r#","client":{{"id":{wrong}}}"#)), (0, 1), "{wrong}");
+    }
+    for wrong in ["", r#","client":"web""#, r#","client.id":"web""#] {
+        assert_eq!(counted(&client, wrong), (0, 1), "{wrong}");
+    }
+    let both =
+        with(r#"{"claim":["a"],"any_of":["1"]},{"claim":["kid"],"any_of":["kid-rsa-sign"],"part":"header"}"#);
+    assert_eq!(counted(&both, r#","a":1"#), (1, 0));
+    assert_eq!(counted(&both, r#","b":1"#), (0, 1));
+    let header = with(r#"{"claim":["signer"],"any_of":["me"],"part":"header"}"#);
+    assert_eq!(counted(&header, r#","signer":"me""#), (0, 1), "it is in the other part");
+}
+
+#[test]
 fn header_bytes_that_are_no_text_end_as_no_token() {
     let proxy = builtin(r#","token":{"header":"x-id-token","cookie":"id"},"strip_cookies":["id"]"#);
     let bytes: Vec<u8> = (0x80..=0xff).chain(1..=9).collect();

@@ -52,7 +52,8 @@ fn main() -> ExitCode {
         Trial::test(name, run).with_ignored_flag(ignored)
     });
     let natively = ATTACKS_AND_PROVIDERS.map(|file| {
-        let (name, module) = (format!("{file}_holds_natively"), native.clone());
+        let name = format!("{}_hold_natively", file.trim_end_matches(".json"));
+        let module = native.clone();
         Trial::test(name, move || {
             holds_natively(file, &module);
             Ok(())

@@ -164,6 +164,13 @@ impl Mint {
         format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"kid-ed-sign","alg":"EdDSA","x":"{x}"}}"#)
     }
 
+    /// The public RSA key of somebody else, as different as `number`, as JSON with these members.
+    pub(crate) fn other_rsa_key(number: u8, members: &str) -> String {
+        let mut modulus = Self::rsa_modulus();
+        modulus[100] ^= number;
+        format!(r#"{{"kty":"RSA","n":"{}","e":"AQAB"{members}}}"#, encode(modulus))
+    }
+
     /// The RSA key's modulus, which everybody knows.
     pub(crate) fn rsa_modulus() -> Vec<u8> {
         bytes(&jwk("rs256"), "n")

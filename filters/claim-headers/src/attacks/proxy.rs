@@ -6,6 +6,7 @@ use filter_api::{
     Call, CallEnd, CallFailure, CallResponse, Caps, Cx, Dir, Event, EventCx, Leases, Map, Memory, OnHeaders,
     Op, Ops, Plugin, Reply, Route, Stream, View,
 };
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,6 +21,8 @@ pub(crate) struct Proxy {
     pub(crate) metadata: BTreeMap<Vec<String>, Vec<u8>>,
     /// The same as one message.
     pub(crate) whole_metadata: Vec<u8>,
+    /// What the filter has logged at events.
+    pub(crate) log: RefCell<Vec<String>>,
 }
 
 /// What became of a request.
@@ -39,7 +42,13 @@ impl Proxy {
 
     pub(crate) fn on(caps: Caps, config: &str) -> Self {
         let filter = ClaimHeaders::configure(config.as_bytes(), caps, Memory::new(1 << 30)).unwrap();
-        Self { filter: Arc::new(filter), now: NOW, metadata: BTreeMap::new(), whole_metadata: Vec::new() }
+        Self {
+            filter: Arc::new(filter),
+            now: NOW,
+            metadata: BTreeMap::new(),
+            whole_metadata: Vec::new(),
+            log: RefCell::default(),
+        }
     }
 
     pub(crate) fn send(&self, path: &str, headers: &[(String, String)]) -> Outcome {
@@ -85,6 +94,11 @@ impl Proxy {
     fn event(&self, event: Event, leases: &dyn Leases) -> Vec<Call> {
         let mut ops = Ops::default();
         self.filter.event(event, &mut EventCx { now: self.time(), ops: &mut ops, leases });
+        let log = ops.iter().filter_map(|op| match op {
+            Op::Log(_, text) => Some(text.to_owned()),
+            _ => None,
+        });
+        self.log.borrow_mut().extend(log);
         ops.take_calls()
     }
 

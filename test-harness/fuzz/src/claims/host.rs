@@ -3,7 +3,7 @@
 use claim_headers::ClaimHeaders;
 use filter_api::{
     Call, CallEnd, CallId, CallResponse, Caps, Cx, Dir, Event, EventCx, Leases, Map, OnHeaders, Op, Ops,
-    Plugin, Route, Stream as _, View, Vm,
+    Plugin, Route, Stream as _, View, Memory,
 };
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -31,7 +31,7 @@ impl Outcome {
 
 impl Proxy {
     pub(super) fn new(config: &str) -> Self {
-        let filter = ClaimHeaders::configure(config.as_bytes(), Caps::PROXY_WASM, Vm::new(1 << 30));
+        let filter = ClaimHeaders::configure(config.as_bytes(), Caps::PROXY_WASM, Memory::new(1 << 30));
         Self { filter: Arc::new(filter.expect("the configuration is right")) }
     }
 

@@ -39,16 +39,8 @@ fn tried_with(
     set.select(&header, rules).map(|keys| keys.len())
 }
 
-/// A key set's own key, as different as `number`.
 fn other_rsa(number: u8, members: &str) -> String {
-    use base64::Engine as _;
-    let set = json::parse(Mint::key_set().as_bytes(), 4).unwrap();
-    let Some(Value::Array(keys)) = set.get("keys") else { panic!("a list") };
-    let text = keys[0].get("n").and_then(Value::text).unwrap().to_owned();
-    let form = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let mut n = form.decode(text).unwrap();
-    n[100] ^= number;
-    format!(r#"{{"kty":"RSA","n":"{}","e":"AQAB"{members}}}"#, form.encode(n))
+    Mint::other_rsa_key(number, members)
 }
 
 #[test]
