@@ -1,17 +1,21 @@
 //! Verifying tokens here.
 //!
 //! The checks come in the order of their cost: size, form, header, issuer, audience, times and key first, the signature
-//! last, and of signatures only so many in a second. So a flood of forged tokens costs little.
+//! last. Of signatures only so many may be wrong in a second, and a token whose signature was wrong is remembered. So a
+//! flood of forged tokens costs little, and takes nothing from the users whose tokens are right.
 
-use crate::cache::{Cache, Entry};
+use crate::cache::{Entry, Shared};
 use crate::config::{self, Config, KeyId, Rule, TokenPlaces};
-use crate::keys::{Key, KeyRules, KeySet, Remote, Want};
+use crate::failed::{Failed, Failure};
+use crate::keys::{Key, KeyRules, KeySet, Remote, Times, Want};
 use crate::mapping::{Claim, Mapped};
+use crate::meter::Meter;
+use crate::metrics;
 use crate::place;
 use crate::signature;
 use crate::token::{Algorithm, ClaimRules, Header, Jws, Refusal, issuer};
 use filter_api::{Event, EventCx, View};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// The source `builtin`.
@@ -21,8 +25,9 @@ pub(crate) struct Builtin {
     types: Vec<String>,
     max_token_bytes: usize,
     issuers: Vec<Issuer>,
-    meter: Mutex<Meter>,
-    cache: Mutex<Cache<Vec<Mapped>>>,
+    meter: Meter,
+    cache: Shared<Vec<Mapped>>,
+    failed: Failed,
 }
 
 /// An issuer whose tokens are believed.
@@ -82,7 +87,10 @@ impl Builtin {
             max_age: config.max_age_seconds.map(Duration::from_secs),
             require: issuer.require.clone(),
         };
-        let refresh = Duration::from_secs(config.jwks_refresh_seconds);
+        let times = Times {
+            refresh: Duration::from_secs(config.jwks_refresh_seconds),
+            max_stale: Duration::from_secs(config.jwks_max_stale_seconds),
+        };
         let keys = |number: usize, issuer: &config::Issuer| match (&issuer.jwks, &issuer.cluster) {
             (Some(keys), _) => {
                 let keys = KeySet::read(keys.to_string().as_bytes()).unwrap_or_default();
@@ -95,7 +103,7 @@ impl Builtin {
                     &issuer.issuer,
                     cluster,
                     issuer.jwks_uri.as_deref(),
-                    refresh,
+                    times,
                     numbers,
                 )))
             }
@@ -113,8 +121,9 @@ impl Builtin {
             types: config.token_types.clone(),
             max_token_bytes: config.max_token_bytes,
             issuers: config.issuers.iter().enumerate().map(issuer).collect(),
-            meter: Mutex::new(Meter { most: config.max_checks_per_second, second: 0, checks: 0 }),
-            cache: Mutex::new(Cache::new(config.cached_tokens)),
+            meter: Meter::new(config.max_checks_per_second),
+            cache: Shared::new(config.cached_tokens),
+            failed: Failed::new(),
         }
     }
 
@@ -128,6 +137,10 @@ impl Builtin {
         if let Some(mapped) = self.remembered(&token, now) {
             return Ok(Verified { mapped, remembered: true });
         }
+        let known = |failure: Failure| self.has_keys(failure.issuer, failure.keys, now);
+        if self.failed.knows(&token, now, known) {
+            return Err(Refusal::Signature.into());
+        }
         let jws = Jws::parse(&token, self.max_token_bytes)?;
         let header = Header::read(&jws.header, &self.types)?;
         let claims = jws.claims()?;
@@ -139,26 +152,55 @@ impl Builtin {
         }
         issuer.allows(header.algorithm)?;
         let lifetime = issuer.rules.check(&jws.header, &claims, now)?;
-        let (keys, keys_number) = issuer.keys().map_err(|ended| without_keys(number, ended))?;
+        let (keys, keys_number) = issuer.keys(now).map_err(|ended| without_keys(number, ended))?;
         let rules = KeyRules { algorithms: issuer.algorithms.as_deref(), id_required: issuer.id_required };
         let candidates = match keys.select(&header, rules) {
             Err(Refusal::UnknownKey) => return Err(issuer.without_key(number, now)),
             selected => selected?,
         };
-        let host = |check: &filter_api::SignatureCheck<'_>| view.verify(check);
-        let is_right = |key: &&Arc<Key>| {
-            // Each key that is tried costs a check.
-            if !lock(&self.meter).allows(now) {
-                return Some(Err(Refusal::Busy));
+        let mut right = false;
+        for key in candidates {
+            // Each key that is tried counts for itself.
+            right = self.is_right(header.algorithm, key, &jws, view, now)?;
+            if right {
+                break;
             }
-            signature::is_right(header.algorithm, key, jws.signed, &jws.signature, &host).then_some(Ok(()))
-        };
-        candidates.iter().find_map(is_right).unwrap_or(Err(Refusal::Signature))?;
+        }
+        if !right {
+            let failure = Failure { end: lifetime.end, issuer: number, keys: keys_number };
+            self.failed.insert(&token, now, failure);
+            return Err(Refusal::Signature.into());
+        }
         let mapped = map.iter().map(|rule| rule.apply(Claim::in_payload(&claims, rule)));
         let mapped = Arc::new(mapped.collect::<Vec<_>>());
-        let entry = Entry { value: mapped.clone(), end: lifetime.end, keys: keys_number };
-        lock(&self.cache).insert(&token, entry);
+        let entry = Entry { value: mapped.clone(), end: lifetime.end, issuer: number, keys: keys_number };
+        self.cache.insert(&token, entry);
         Ok(Verified { mapped, remembered: false })
+    }
+
+    /// Whether a token's signature is right by this key. One that cannot be, by its length, costs nothing and is not
+    /// metered.
+    ///
+    /// # Errors
+    /// Too many were wrong in this second: nobody knows.
+    fn is_right(
+        &self,
+        algorithm: Algorithm,
+        key: &Key,
+        jws: &Jws<'_>,
+        view: &dyn View,
+        now: SystemTime,
+    ) -> Result<bool, Refusal> {
+        if !signature::has_right_length(&key.material, &jws.signature) {
+            return Ok(false);
+        }
+        let taken = self.meter.take(now).ok_or(Refusal::Busy)?;
+        let host = |check: &filter_api::SignatureCheck<'_>| view.verify(check);
+        let right = signature::is_right(algorithm, key, jws.signed, &jws.signature, &host);
+        if right {
+            self.meter.give_back(taken);
+        }
+        Ok(right)
     }
 
     /// Whether any keys are fetched.
@@ -182,7 +224,12 @@ impl Builtin {
     /// Something happened that may have keys fetched.
     pub(crate) fn event(&self, event: &Event, cx: &mut EventCx<'_>) {
         match event {
-            Event::Tick => self.remotes().for_each(|remote| remote.tick(cx)),
+            Event::Tick => {
+                self.remotes().for_each(|remote| remote.tick(cx));
+                if let Some(age) = self.keys_age(cx.now) {
+                    cx.ops.record(metrics::JWKS_AGE, age.as_secs());
+                }
+            }
             Event::CallEnded(id, end) => {
                 let _known = self.remotes().any(|remote| remote.call_ended(*id, end, cx));
             }
@@ -197,15 +244,21 @@ impl Builtin {
     }
 
     fn remembered(&self, token: &[u8], now: SystemTime) -> Option<Arc<Vec<Mapped>>> {
-        let mut cache = lock(&self.cache);
-        let entry = cache.get(token)?;
-        if now < entry.end
-            && self.issuers.iter().any(|issuer| issuer.keys().is_ok_and(|(_, number)| number == entry.keys))
-        {
+        let entry = self.cache.get(token)?;
+        if now < entry.end && self.has_keys(entry.issuer, entry.keys, now) {
             return Some(entry.value);
         }
-        cache.remove(token);
+        self.cache.remove(token);
         None
+    }
+
+    /// Whether an issuer's keys are these, and can be believed.
+    fn has_keys(&self, issuer: usize, number: u64, now: SystemTime) -> bool {
+        match self.issuers.get(issuer).map(|issuer| &issuer.keys) {
+            Some(Keys::Given(_, given)) => *given == number,
+            Some(Keys::Fetched(remote)) => remote.number(now) == Some(number),
+            None => false,
+        }
     }
 }
 
@@ -214,10 +267,10 @@ impl Issuer {
     ///
     /// # Errors
     /// As [`Remote::keys`].
-    fn keys(&self) -> Result<(Arc<KeySet>, u64), Option<u64>> {
+    fn keys(&self, now: SystemTime) -> Result<(Arc<KeySet>, u64), Option<u64>> {
         match &self.keys {
             Keys::Given(keys, number) => Ok((keys.clone(), *number)),
-            Keys::Fetched(remote) => remote.keys(),
+            Keys::Fetched(remote) => remote.keys(now),
         }
     }
 
@@ -227,6 +280,8 @@ impl Issuer {
             Keys::Fetched(remote) => match remote.want(now) {
                 Want::Coming(ended) => NotVerified::Wait { refusal, issuer, ended },
                 Want::TooSoon => refusal.into(),
+                // Newer keys might have it: that they cannot be had is not the token's fault.
+                Want::Down => Refusal::NoKeys.into(),
             },
             Keys::Given(..) => refusal.into(),
         }
@@ -244,28 +299,4 @@ impl Issuer {
 fn without_keys(issuer: usize, ended: Option<u64>) -> NotVerified {
     let refusal = Refusal::NoKeys;
     ended.map_or(refusal.into(), |ended| NotVerified::Wait { refusal, issuer, ended })
-}
-
-/// Counts signatures second by second.
-#[derive(Debug)]
-struct Meter {
-    most: u32,
-    second: u64,
-    checks: u32,
-}
-
-impl Meter {
-    fn allows(&mut self, now: SystemTime) -> bool {
-        let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        if second != self.second {
-            (self.second, self.checks) = (second, 0);
-        }
-        self.checks = self.checks.saturating_add(1);
-        self.checks <= self.most
-    }
-}
-
-/// What is locked is whole between any two statements, so that a panic elsewhere spoils nothing.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,57 @@
 //! Verified tokens that are remembered.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// The whole cache holds at most so many bytes of tokens: two generations of a half each.
+/// All parts of a cache together hold at most so many bytes of tokens.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// A cache has at most so many parts, of so many tokens at least.
+const MOST_PARTS: usize = if cfg!(target_family = "wasm") { 1 } else { 16 };
+const LEAST_OF_A_PART: usize = 64;
+
+/// A cache in parts with a lock each, so that workers seldom wait for one another.
+#[derive(Debug)]
+pub(crate) struct Shared<T> {
+    parts: Box<[Mutex<Cache<T>>]>,
+}
+
+impl<T> Shared<T> {
+    /// A cache of at most `capacity` tokens, rounded up to a multiple of its parts.
+    pub(crate) fn new(capacity: usize) -> Self {
+        let parts = (capacity / LEAST_OF_A_PART).clamp(1, MOST_PARTS);
+        let part = |_| Mutex::new(Cache::new(capacity.div_ceil(parts), MAX_BYTES / parts));
+        Self { parts: (0..parts).map(part).collect() }
+    }
+
+    /// What is remembered of a token; the caller looks whether it still holds.
+    pub(crate) fn get(&self, token: &[u8]) -> Option<Entry<T>> {
+        self.part(token)?.get(token)
+    }
+
+    /// Remembers a token.
+    pub(crate) fn insert(&self, token: &[u8], entry: Entry<T>) {
+        if let Some(mut part) = self.part(token) {
+            part.insert(token, entry);
+        }
+    }
+
+    /// Forgets a token.
+    pub(crate) fn remove(&self, token: &[u8]) {
+        if let Some(mut part) = self.part(token) {
+            part.remove(token);
+        }
+    }
+
+    /// A token ends with its signature, whose bytes are as good as chance.
+    fn part(&self, token: &[u8]) -> Option<MutexGuard<'_, Cache<T>>> {
+        let tail = &token[token.len().saturating_sub(16)..];
+        let hash = tail.iter().fold(0usize, |hash, byte| hash.wrapping_mul(31).wrapping_add((*byte).into()));
+        let part = self.parts.get(hash % self.parts.len().max(1))?;
+        // What is locked is whole between any two statements, so that a panic elsewhere spoils nothing.
+        Some(part.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// Remembers what became of tokens, by the *whole* token: a hash of it could be met by another one.
 ///
@@ -13,8 +59,10 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// and the old one is gone. An old entry that is found becomes young again. So what is used stays, and nothing is ever
 /// searched or sorted.
 #[derive(Debug)]
-pub(crate) struct Cache<T> {
+struct Cache<T> {
     capacity: usize,
+    /// How many bytes of tokens it holds at most: two generations of a half each.
+    bytes: usize,
     young: Generation<T>,
     old: Generation<T>,
 }
@@ -37,24 +85,24 @@ pub(crate) struct Entry<T> {
     pub(crate) value: Arc<T>,
     /// When the token is not believed any more.
     pub(crate) end: SystemTime,
-    /// The keys by which it was verified, as a number that changes when they do.
+    /// Whose keys it was verified with.
+    pub(crate) issuer: usize,
+    /// These keys, as a number that changes when they do.
     pub(crate) keys: u64,
 }
 
 impl<T> Clone for Entry<T> {
     fn clone(&self) -> Self {
-        Self { value: self.value.clone(), end: self.end, keys: self.keys }
+        Self { value: self.value.clone(), end: self.end, issuer: self.issuer, keys: self.keys }
     }
 }
 
 impl<T> Cache<T> {
-    /// A cache of at most `capacity` tokens.
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, young: Generation::default(), old: Generation::default() }
+    fn new(capacity: usize, bytes: usize) -> Self {
+        Self { capacity, bytes, young: Generation::default(), old: Generation::default() }
     }
 
-    /// What is remembered of a token; the caller looks whether it still holds.
-    pub(crate) fn get(&mut self, token: &[u8]) -> Option<Entry<T>> {
+    fn get(&mut self, token: &[u8]) -> Option<Entry<T>> {
         if let Some(entry) = self.young.entries.get(token) {
             return Some(entry.clone());
         }
@@ -64,15 +112,13 @@ impl<T> Cache<T> {
         Some(entry)
     }
 
-    /// Remembers a token.
-    pub(crate) fn insert(&mut self, token: &[u8], entry: Entry<T>) {
+    fn insert(&mut self, token: &[u8], entry: Entry<T>) {
         if self.capacity > 0 {
             self.put(token.into(), entry);
         }
     }
 
-    /// Forgets a token.
-    pub(crate) fn remove(&mut self, token: &[u8]) {
+    fn remove(&mut self, token: &[u8]) {
         for generation in [&mut self.young, &mut self.old] {
             if generation.entries.remove(token).is_some() {
                 generation.bytes -= token.len();
@@ -81,7 +127,8 @@ impl<T> Cache<T> {
     }
 
     fn put(&mut self, token: Box<[u8]>, entry: Entry<T>) {
-        let full = self.young.entries.len() >= self.capacity.div_ceil(2) || self.young.bytes >= MAX_BYTES / 2;
+        let full =
+            self.young.entries.len() >= self.capacity.div_ceil(2) || self.young.bytes >= self.bytes / 2;
         if full {
             self.old = std::mem::take(&mut self.young);
         }
@@ -99,12 +146,12 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn entry(value: u32) -> Entry<u32> {
-        Entry { value: Arc::new(value), end: SystemTime::UNIX_EPOCH, keys: 0 }
+        Entry { value: Arc::new(value), end: SystemTime::UNIX_EPOCH, issuer: 0, keys: 0 }
     }
 
     #[test]
     fn what_is_used_stays_and_the_rest_goes() {
-        let mut cache = Cache::new(4);
+        let mut cache = Cache::new(4, MAX_BYTES);
         cache.insert(b"used", entry(0));
         for number in 0..100u32 {
             cache.insert(&number.to_be_bytes(), entry(number));
@@ -121,7 +168,7 @@ mod tests {
 
     #[test]
     fn tokens_that_are_large_push_others_out_sooner() {
-        let mut cache = Cache::new(100_000);
+        let mut cache = Cache::new(100_000, MAX_BYTES);
         for number in 0..2000u32 {
             let token = [&number.to_be_bytes()[..], &[0; 65_000]].concat();
             cache.insert(&token, entry(number));
@@ -131,8 +178,25 @@ mod tests {
 
     #[test]
     fn a_cache_without_capacity_remembers_nothing() {
-        let mut cache = Cache::new(0);
+        let mut cache = Cache::new(0, MAX_BYTES);
         cache.insert(b"a", entry(1));
         assert!(cache.get(b"a").is_none());
+    }
+
+    #[test]
+    fn a_cache_in_parts_finds_forgets_and_bounds_what_it_has() {
+        let cache = Shared::new(1000);
+        for number in 0..5000u32 {
+            cache.insert(&number.to_be_bytes(), entry(number));
+            assert_eq!(*cache.get(&number.to_be_bytes()).expect("it is new").value, number);
+        }
+        let held = |part: &Mutex<Cache<u32>>| {
+            let part = part.lock().unwrap();
+            part.young.entries.len() + part.old.entries.len()
+        };
+        assert!(cache.parts.iter().map(held).sum::<usize>() <= 1000 + MOST_PARTS);
+        cache.remove(&4999u32.to_be_bytes());
+        assert!(cache.get(&4999u32.to_be_bytes()).is_none());
+        assert!(Shared::<u32>::new(0).get(b"").is_none());
     }
 }

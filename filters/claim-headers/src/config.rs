@@ -13,9 +13,11 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Who verifies tokens: with `metadata` Envoy's `jwt_authn` filter in front of this one (also as Istio's
-    /// `RequestAuthentication` configures it), with `builtin` this filter.
+    /// `RequestAuthentication` configures it), with `builtin` this filter. With `guard` this instance is in front of
+    /// `jwt_authn` and takes clients' copies of `metadata.payload_header` off, its only other key; then the instance
+    /// behind `jwt_authn` believes that header.
     pub source: Source,
-    /// With `metadata`: where the verified claims are.
+    /// With `metadata`: where the verified claims are. With `guard`: which header is guarded.
     pub metadata: Metadata,
     /// With `builtin`: whose tokens are believed. At least one.
     pub issuers: Vec<Issuer>,
@@ -24,7 +26,9 @@ pub struct Config {
     pub token: TokenPlaces,
     /// Which claims become which headers.
     pub map: Vec<Rule>,
-    /// What becomes of a request without verified claims. The mapped headers are taken off it in any case.
+    /// What becomes of a request without verified claims. The mapped headers are taken off it in any case. One that could
+    /// not be judged (too many forged tokens, or the issuer's keys cannot be had) is answered 503 with `retry-after`,
+    /// except with `pass`.
     pub on_unverified: OnUnverified,
     /// With `deny`: let CORS preflight requests pass all the same, which browsers send without a token.
     pub allow_cors_preflight: bool,
@@ -49,15 +53,22 @@ pub struct Config {
     /// forgotten when they expire and when their issuer's keys change. `0` remembers none.
     #[cfg_attr(test, schemars(range(min = 0, max = 100_000)))]
     pub cached_tokens: usize,
-    /// How often keys that are fetched are fetched again, in seconds. Old keys are used while new ones cannot be had. A
-    /// token with an unknown `kid` has them fetched sooner, but never twice in 30 seconds.
+    /// How often keys that are fetched are fetched again, in seconds. Old keys are used while new ones cannot be had, for
+    /// `jwks_max_stale_seconds`. A token with an unknown `kid` has them fetched sooner, but never twice in 30 seconds.
     #[cfg_attr(test, schemars(range(min = 30, max = 86_400)))]
     pub jwks_refresh_seconds: u64,
-    /// How long a request waits at most for keys that are being fetched, in milliseconds.
+    /// How long keys are believed that cannot be fetched again, in seconds. Then requests with tokens of their issuer are
+    /// answered 503, also those whose token is remembered. More than `jwks_refresh_seconds`.
+    #[cfg_attr(test, schemars(range(min = 31, max = 31_536_000)))]
+    pub jwks_max_stale_seconds: u64,
+    /// How long a request waits at most for keys that are being fetched, in milliseconds. If they do not come it is
+    /// answered 503.
     #[cfg_attr(test, schemars(range(min = 0, max = 30_000)))]
     pub jwks_wait_milliseconds: u64,
-    /// How many signatures are checked in a second at most, by each worker in proxy-wasm and by the process natively:
-    /// a flood of forged tokens must not take the processor. Remembered tokens do not count.
+    /// How many signatures may turn out wrong in a second, by each worker in proxy-wasm and by the process natively: a
+    /// flood of forged tokens must not take the processor. Above it a token that is not remembered cannot be judged. What
+    /// does not count: a signature that is right, one of a length that cannot be right, and a token that was found to be
+    /// forged in the last ten minutes.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub max_checks_per_second: u32,
 }
@@ -72,6 +83,8 @@ pub enum Source {
     Metadata,
     /// This filter.
     Builtin,
+    /// Another filter, and another instance of this one maps what it verified. This instance is in front of it.
+    Guard,
 }
 
 /// Where verified claims are.
@@ -84,8 +97,9 @@ pub struct Metadata {
     /// The key in it: `payload_in_metadata` of the provider. Istio sets `payload`.
     pub key: String,
     /// The header in which the verifying filter passes the claims on (`forward_payload_header` of the provider). It is
-    /// believed only if the metadata is there, too, and never goes upstream. With it the exact digits of numbers are
-    /// kept, and claims that are lists are lists of strings for certain. Natively it is needed.
+    /// believed only behind an instance with `source: guard`, and if the metadata is there, too; it never goes upstream.
+    /// With it the exact digits of numbers are kept, and claims that are lists are lists of strings for certain. Natively
+    /// it is needed. In wasm, claims are read in the metadata where the header is missing or not believed.
     pub payload_header: Option<String>,
 }
 
@@ -253,7 +267,8 @@ pub enum Kind {
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnverified {
-    /// It goes on, and so does its token, for the application to say what is wrong with it.
+    /// It goes on, and so does its token, for the application to say what is wrong with it. So does a request that could
+    /// not be judged.
     Pass,
     /// It goes on without the headers and cookies of `strip` and `strip_cookies`.
     #[default]
@@ -280,8 +295,9 @@ impl Default for Config {
             max_age_seconds: None,
             cached_tokens: 1024,
             jwks_refresh_seconds: 300,
+            jwks_max_stale_seconds: 86_400,
             jwks_wait_milliseconds: 5000,
-            max_checks_per_second: 1000,
+            max_checks_per_second: 2000,
         }
     }
 }
@@ -309,7 +325,10 @@ impl Config {
     /// A key is unknown, of the wrong type, out of range, contradicts another, or asks for what the host cannot do.
     pub fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
         let config: Self = filter_api::parse_config(json)?;
-        checks::check(&config, caps)?;
+        match config.source {
+            Source::Guard => checks::check_guard(&config, json)?,
+            Source::Metadata | Source::Builtin => checks::check(&config, caps)?,
+        }
         Ok(config)
     }
 

@@ -2,21 +2,35 @@
 
 use crate::builtin::{Builtin, NotVerified};
 use crate::config::{Config, OnUnverified, Source};
+use crate::guard::Guard;
 use crate::mapping::Mapped;
+use crate::metadata::Behind;
 use crate::token::Refusal;
-use crate::{cookies, header, metadata, metrics, place};
+use crate::{cookies, metrics, place, remove};
 use filter_api::{
-    Caps, ConfigError, Cx, Dir, Event, EventCx, Map, Memory, Metric, OnHeaders, Ops, Plugin, Reply, Route,
-    Stream, View,
+    Caps, ConfigError, Cx, Dir, Event, EventCx, Level, Map, Memory, Metric, OnHeaders, OnTrailers, Ops,
+    Plugin, Reply, Route, Stream, View,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 /// The filter, configured.
 #[derive(Debug)]
 pub struct ClaimHeaders {
     config: Config,
-    builtin: Option<Builtin>,
+    claims: Claims,
+}
+
+/// Where verified claims come from.
+#[derive(Debug)]
+enum Claims {
+    /// This filter verifies tokens.
+    Builtin(Box<Builtin>),
+    /// Another one does. Whether the log has said that its payload header is not believed.
+    Behind(Behind, AtomicBool),
+    /// Another instance maps them. This one only takes a header off for it.
+    Guard(Guard),
 }
 
 /// One exchange.
@@ -24,6 +38,10 @@ pub struct ClaimHeaders {
 pub struct Exchange {
     filter: Arc<ClaimHeaders>,
     waiting: Option<Waiting>,
+    /// The request has headers only.
+    end: bool,
+    /// Tokens are taken off the request.
+    strips: bool,
 }
 
 /// What a request waits for.
@@ -47,8 +65,15 @@ impl Plugin for ClaimHeaders {
 
     fn configure(json: &[u8], caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let config = Config::read(json, caps)?;
-        let builtin = (config.source == Source::Builtin).then(|| Builtin::new(&config, hash(json)));
-        Ok(Self { config, builtin })
+        let claims = match config.source {
+            Source::Builtin => Claims::Builtin(Box::new(Builtin::new(&config, hash(json)))),
+            Source::Metadata => Claims::Behind(Behind::new(&config.metadata, caps), AtomicBool::new(false)),
+            // The check of the configuration has seen that the header is named.
+            Source::Guard => {
+                Claims::Guard(Guard::new(config.metadata.payload_header.as_deref().unwrap_or_default()))
+            }
+        };
+        Ok(Self { config, claims })
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -56,31 +81,42 @@ impl Plugin for ClaimHeaders {
     }
 
     fn tick(&self) -> Option<Duration> {
-        self.builtin.as_ref().filter(|builtin| builtin.fetches()).map(|_| TICK)
+        self.builtin().filter(|builtin| builtin.fetches()).map(|_| TICK)
     }
 
     fn event(&self, event: Event, cx: &mut EventCx<'_>) {
-        if let Some(builtin) = &self.builtin {
+        if let Some(builtin) = self.builtin() {
             builtin.event(&event, cx);
         }
     }
 
     fn open(self: &Arc<Self>) -> Exchange {
-        Exchange { filter: self.clone(), waiting: None }
+        Exchange { filter: self.clone(), waiting: None, end: false, strips: false }
     }
 }
 
 impl Stream for Exchange {
-    fn headers(&mut self, dir: Dir, _end: bool, cx: &mut Cx<'_>) -> OnHeaders {
+    fn headers(&mut self, dir: Dir, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
         match dir {
-            Dir::Request => self.request(cx),
+            Dir::Request => {
+                self.end = end;
+                self.request(cx)
+            }
             Dir::Response => OnHeaders::Continue,
         }
     }
 
+    /// Servers may merge a request's trailers with its headers.
+    fn trailers(&mut self, dir: Dir, cx: &mut Cx<'_>) -> OnTrailers {
+        if dir == Dir::Request {
+            self.filter.clean_trailers(self.strips, cx.view, cx.ops);
+        }
+        OnTrailers::Continue
+    }
+
     fn woken(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
         let Some(waiting) = self.waiting else { return OnHeaders::Continue };
-        let builtin = self.filter.builtin.as_ref();
+        let builtin = self.filter.builtin();
         let news = builtin.is_some_and(|builtin| builtin.ended(waiting.issuer) != waiting.ended);
         if !news && cx.view.now() < waiting.deadline { OnHeaders::Wait } else { self.request(cx) }
     }
@@ -91,9 +127,13 @@ impl Exchange {
     /// The second also where nothing was taken off, because a filter in front may have done that after the route was
     /// selected by it.
     ///
-    /// Once that is done the rest of the exchange is none of the filter's business, and it is not asked again.
+    /// Once that is done nothing of the exchange is the filter's business but the request's trailers.
     fn request(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
         let filter = self.filter.clone();
+        if let Claims::Guard(guard) = &filter.claims {
+            count_spoofs(guard.request(cx), cx.ops);
+            return OnHeaders::Detach;
+        }
         let mapped = match filter.verify(cx.view, cx.ops) {
             Err(NotVerified::Wait { issuer, ended, .. }) if self.waiting.is_none() => {
                 // Nothing goes on yet, so nothing is changed yet.
@@ -101,8 +141,9 @@ impl Exchange {
                 self.waiting = Some(Waiting { issuer, ended, deadline });
                 return OnHeaders::Wait;
             }
-            // It has waited once.
-            Err(NotVerified::Wait { refusal, .. } | NotVerified::Refused(refusal)) => Err(refusal),
+            // It has waited once, in vain: nobody knows whether its token is right.
+            Err(NotVerified::Wait { .. }) => Err(Refusal::NoKeys),
+            Err(NotVerified::Refused(refusal)) => Err(refusal),
             Ok(mapped) => Ok(mapped),
         };
         filter.remove_clients(cx.view, cx.ops);
@@ -111,30 +152,53 @@ impl Exchange {
             Ok(mapped) => {
                 cx.ops.count(metrics::VERIFIED, 1);
                 filter.set(&mapped, cx.ops);
-                filter.strip(cx.view, cx.ops);
-                OnHeaders::Detach
+                self.strips = true;
             }
             Err(refusal) => {
                 cx.ops.count(metrics::refusal(refusal), 1);
-                filter.unverified(refusal, cx)
+                if let Some(reply) = filter.refuse(refusal, cx) {
+                    return OnHeaders::Reply(reply);
+                }
+                self.strips = filter.config.on_unverified != OnUnverified::Pass;
             }
         }
+        if self.strips {
+            filter.strip(cx.view, cx.ops);
+        }
+        if self.end { OnHeaders::Detach } else { OnHeaders::UntilTrailers }
     }
 }
 
 impl ClaimHeaders {
+    fn builtin(&self) -> Option<&Builtin> {
+        match &self.claims {
+            Claims::Builtin(builtin) => Some(builtin),
+            Claims::Behind(..) | Claims::Guard(_) => None,
+        }
+    }
+
     /// Removes every header that has the name of a mapped one, however it is spelt.
     fn remove_clients(&self, view: &dyn View, ops: &mut Ops) {
-        let count = remove(view, ops, self.config.map.iter().map(|rule| rule.header.as_str()));
-        if count > 0 {
-            ops.count(metrics::SPOOF_REMOVED, count);
-        }
+        let mapped = self.config.map.iter().map(|rule| rule.header.as_str());
+        count_spoofs(remove::all(Map::RequestHeaders, view, ops, mapped), ops);
+    }
+
+    /// Removes from a request's trailers what is removed from its headers.
+    fn clean_trailers(&self, strips: bool, view: &dyn View, ops: &mut Ops) {
+        let mapped = self.config.map.iter().map(|rule| rule.header.as_str());
+        count_spoofs(remove::all(Map::RequestTrailers, view, ops, mapped), ops);
+        let payload = self.config.metadata.payload_header.as_deref();
+        let tokens = self.config.strip.iter().map(String::as_str);
+        // A trailer of this name is nobody's: a cookie is sent with the headers (RFC 9110, section 6.5.1).
+        let cookies = (!self.config.strip_cookies.is_empty()).then_some("cookie");
+        let tokens = tokens.chain(cookies).filter(|_| strips);
+        remove::all(Map::RequestTrailers, view, ops, payload.into_iter().chain(tokens));
     }
 
     /// The values of the mapped headers, if the request has verified claims.
     fn verify(&self, view: &dyn View, ops: &mut Ops) -> Result<Arc<Vec<Mapped>>, NotVerified> {
-        match &self.builtin {
-            Some(builtin) => {
+        match &self.claims {
+            Claims::Builtin(builtin) => {
                 let verified = builtin.verify(view, &self.config.map)?;
                 if verified.remembered {
                     ops.count(metrics::CACHE_HITS, 1);
@@ -143,12 +207,27 @@ impl ClaimHeaders {
                 }
                 Ok(verified.mapped)
             }
-            None => {
-                let from = &self.config.metadata;
-                let mapped = metadata::verified(from, view, &self.config.map);
-                remove(view, ops, from.payload_header.iter().map(String::as_str));
-                Ok(Arc::new(mapped?))
+            Claims::Behind(behind, said) => {
+                let found = behind.verified(view, &self.config.map);
+                let header = self.config.metadata.payload_header.as_deref();
+                if header.is_some() {
+                    remove::all(Map::RequestHeaders, view, ops, header.into_iter());
+                }
+                if found.ignored {
+                    ops.count(metrics::PAYLOAD_HEADER_IGNORED, 1);
+                    if !said.swap(true, Relaxed) {
+                        let text = format!(
+                            "the header {:?} is ignored, because it may be the client's: put an instance with \
+                             \"source\": \"guard\" in front of the filter that verifies tokens",
+                            header.unwrap_or_default()
+                        );
+                        ops.log(Level::Warn, &text);
+                    }
+                }
+                Ok(Arc::new(found.mapped?))
             }
+            // It maps nothing.
+            Claims::Guard(_) => Err(Refusal::Missing.into()),
         }
     }
 
@@ -171,22 +250,28 @@ impl ClaimHeaders {
         }
     }
 
-    fn unverified(&self, refusal: Refusal, cx: &mut Cx<'_>) -> OnHeaders {
+    /// The answer to a request without verified claims; `None` if it goes on.
+    ///
+    /// One that could not be judged does not go on as if it had no token: it may be a user's with more rights than the
+    /// server would then see.
+    fn refuse(&self, refusal: Refusal, cx: &mut Cx<'_>) -> Option<Reply> {
+        if refusal.is_ours() {
+            cx.ops.count(metrics::UNJUDGED, 1);
+        }
         match self.config.on_unverified {
-            OnUnverified::Pass => OnHeaders::Detach,
-            OnUnverified::Deny if !(self.config.allow_cors_preflight && is_preflight(cx.view)) => {
-                OnHeaders::Reply(denial(refusal))
-            }
-            OnUnverified::Deny | OnUnverified::Strip => {
-                self.strip(cx.view, cx.ops);
-                OnHeaders::Detach
+            OnUnverified::Pass => None,
+            OnUnverified::Strip if !refusal.is_ours() => None,
+            OnUnverified::Strip => Some(denial(refusal)),
+            OnUnverified::Deny => {
+                let passes = self.config.allow_cors_preflight && is_preflight(cx.view);
+                (!passes).then(|| denial(refusal))
             }
         }
     }
 
     /// Takes tokens off the request.
     fn strip(&self, view: &dyn View, ops: &mut Ops) {
-        remove(view, ops, self.config.strip.iter().map(String::as_str));
+        remove::all(Map::RequestHeaders, view, ops, self.config.strip.iter().map(String::as_str));
         if self.config.strip_cookies.is_empty() {
             return;
         }
@@ -198,24 +283,10 @@ impl ClaimHeaders {
     }
 }
 
-/// Removes every header that has one of these names, however it is spelt, and says how many there were.
-fn remove<'n>(view: &dyn View, ops: &mut Ops, names: impl Iterator<Item = &'n str> + Clone) -> u64 {
-    let mut found: Vec<String> = Vec::new();
-    let mut count = 0;
-    view.each_header(Map::RequestHeaders, &mut |name, _| {
-        if names.clone().any(|wanted| header::fold(wanted.as_bytes()).eq(header::fold(name))) {
-            count += 1;
-            // A name that equals an ASCII one but for its case and its dashes is ASCII.
-            let name = String::from_utf8_lossy(name).into_owned();
-            if !found.contains(&name) {
-                found.push(name);
-            }
-        }
-    });
-    for name in found {
-        ops.remove_header(Map::RequestHeaders, &name);
+fn count_spoofs(count: u64, ops: &mut Ops) {
+    if count > 0 {
+        ops.count(metrics::SPOOF_REMOVED, count);
     }
-    count
 }
 
 /// FNV-1a: a name for a configuration, by which its instances in other VMs know it.
@@ -234,16 +305,16 @@ fn is_preflight(view: &dyn View) -> bool {
 
 /// The answer to a request that is not let through. It says why, and nothing of the token (RFC 6750, section 3).
 fn denial(refusal: Refusal) -> Reply {
-    let (status, challenge) = match refusal {
-        Refusal::NoKeys | Refusal::Busy => (503, None),
-        Refusal::Missing => (401, Some("Bearer")),
-        _ => (401, Some("Bearer error=\"invalid_token\"")),
+    let reply = |status, details| {
+        Reply::new(status, details)
+            .header("content-type", "application/json")
+            .body(format!(r#"{{"error":"{refusal}"}}"#).into_bytes())
     };
-    let reply = Reply::new(status, "claims_not_verified")
-        .header("content-type", "application/json")
-        .body(format!(r#"{{"error":"{refusal}"}}"#).into_bytes());
-    match challenge {
-        Some(challenge) => reply.header("www-authenticate", challenge),
-        None => reply,
+    let unverified = |challenge| reply(401, "claims_not_verified").header("www-authenticate", challenge);
+    match refusal {
+        // Signatures are counted by the second, and an issuer that is down is asked again after one at the soonest.
+        ours if ours.is_ours() => reply(503, "claims_not_judged").header("retry-after", "1"),
+        Refusal::Missing => unverified("Bearer"),
+        _ => unverified("Bearer error=\"invalid_token\""),
     }
 }

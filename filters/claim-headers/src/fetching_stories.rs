@@ -221,20 +221,149 @@ fn a_remembered_token_is_forgotten_with_its_key() {
     assert_eq!(send(&proxy, &good()).count("kid_unknown"), 1);
 }
 
+/// Another instance has every lease.
+struct Taken;
+
+impl Leases for Taken {
+    fn take(&self, _name: u64, _time: Duration) -> bool {
+        false
+    }
+
+    fn give_back(&self, _name: u64) {
+        panic!("it is not ours");
+    }
+}
+
 #[test]
-fn a_fetch_that_another_instance_is_making_is_waited_for() {
-    struct Taken;
-    impl Leases for Taken {
-        fn take(&self, _name: u64, _time: Duration) -> bool {
-            false
+fn keys_are_refreshed_in_turn_and_fetched_at_once_where_requests_wait_for_them() {
+    let mut proxy = proxy(KEYS_URI);
+    let calls = proxy.tick(&Taken);
+    assert_eq!(calls.len(), 1, "the first keys are fetched whoever else fetches them");
+    proxy.answer_with(&calls[0], 200, &keys_before_rotation(), &Taken);
+    proxy.now += 300;
+    assert!(proxy.tick(&Taken).is_empty(), "another instance is refreshing its own");
+    let calls = proxy.tick(&Free);
+    assert_eq!(calls.len(), 1);
+    proxy.answer(&calls[0], 200, &keys_before_rotation());
+    proxy.now += 30;
+    assert!(begin(&proxy, &good()).waits);
+    let calls = proxy.tick(&Taken);
+    assert_eq!(calls.len(), 1, "a token waits for them");
+    proxy.answer_with(&calls[0], 200, &Mint::key_set(), &Taken);
+    assert_eq!(status(&send(&proxy, &good())), 0);
+}
+
+#[test]
+fn an_unknown_key_of_an_issuer_that_is_down_is_refused_at_once_and_not_judged() {
+    let mut proxy = with_keys(&keys_before_rotation());
+    let known = Mint::rs256(RS256.replace("kid-rsa-sign", "kid-rsa-old"), premium());
+    proxy.now += 300;
+    let calls = proxy.tick(&Free);
+    proxy.answer(&calls[0], 0, "");
+    // Whether it is being asked, which may take five seconds, or will be asked again after 1, 2, 4, ... 30.
+    let (mut under_way, mut attempts) = (None, 0);
+    for second in 1..200 {
+        proxy.now += 1;
+        let outcome = send(&proxy, &good());
+        assert_eq!((status(&outcome), outcome.count("unverified_no_keys")), (503, 1), "second {second}");
+        assert_eq!(outcome.count("kid_unknown"), 0);
+        assert_eq!(status(&send(&proxy, &known)), 0, "the old keys stay in use");
+        if let Some((since, call)) = under_way.take_if(|(since, _)| proxy.now - *since == 5) {
+            let _: u64 = since;
+            proxy.answer(&call, 0, "");
         }
-        fn give_back(&self, _name: u64) {
-            panic!("it is not ours");
+        for call in proxy.tick(&Free) {
+            attempts += 1;
+            under_way = Some((proxy.now, call));
         }
     }
-    let proxy = proxy(KEYS_URI);
-    assert!(proxy.tick(&Taken).is_empty());
-    assert_eq!(proxy.tick(&Free).len(), 1);
+    assert!((6..12).contains(&attempts), "{attempts}");
+}
+
+#[test]
+fn a_request_whose_keys_did_not_come_in_time_is_not_judged() {
+    for on_unverified in ["strip", "deny", "pass"] {
+        let config = format!(
+            r#"{{"source":"builtin","on_unverified":"{on_unverified}","strip":["authorization"],
+"issuers":[{{"issuer":"https://idp.test","audiences":["inference"],"cluster":"idp"{KEYS_URI}}}],
+"map":[{{"header":"x-user-class","claim":["user_type"],"type":"string"}}]}}"#
+        );
+        let outcome_of = |proxy: &Proxy, until: u64| {
+            let mut request = begin(proxy, &good());
+            assert!(request.waits);
+            request.wake(until);
+            assert!(!request.waits);
+            request.outcome
+        };
+        // The first keys, and those that have a new key.
+        let first = outcome_of(&Proxy::new(&config), NOW + 5);
+        let mut proxy = Proxy::new(&config);
+        let calls = proxy.tick(&Free);
+        proxy.answer(&calls[0], 200, &keys_before_rotation());
+        proxy.now += 30;
+        let newer = outcome_of(&proxy, proxy.now + 5);
+        for outcome in [first, newer] {
+            let passes = on_unverified == "pass";
+            assert_eq!(status(&outcome), if passes { 0 } else { 503 }, "{on_unverified}");
+            assert!(outcome.values_folded("x-user-class").is_empty());
+            assert_eq!(outcome.values_folded("authorization").len(), 1);
+            assert_eq!((outcome.count("unverified_no_keys"), outcome.count("unjudged")), (1, 1));
+            assert_eq!(outcome.count("kid_unknown"), 0);
+        }
+    }
+}
+
+#[test]
+fn keys_that_are_too_old_are_not_believed_and_neither_is_a_token_that_is_remembered() {
+    let config = format!(
+        r#"{{"source":"builtin","jwks_max_stale_seconds":1000,
+"issuers":[{{"issuer":"https://idp.test","audiences":["inference"],"cluster":"idp"{KEYS_URI}}}],
+"map":[{{"header":"x-user-class","claim":["user_type"],"type":"string"}}]}}"#
+    );
+    let mut proxy = Proxy::new(&config);
+    let calls = proxy.tick(&Free);
+    proxy.answer(&calls[0], 200, &Mint::key_set());
+    assert_eq!(send(&proxy, &good()).count("verified"), 1);
+    for second in 1..1000 {
+        proxy.now = NOW + second;
+        for call in proxy.tick(&Free) {
+            proxy.answer(&call, 500, "");
+        }
+        assert_eq!(proxy.gauge.get(), Some(second), "the age moves without traffic");
+    }
+    assert_eq!(send(&proxy, &good()).count("cache_hits"), 1);
+    let before = proxy.log.borrow().len();
+    proxy.now = NOW + 1000;
+    for _ in 0..3 {
+        for call in proxy.tick(&Free) {
+            proxy.answer(&call, 500, "");
+        }
+        let outcome = send(&proxy, &good());
+        assert_eq!((status(&outcome), outcome.count("unverified_no_keys")), (503, 1));
+    }
+    let stale: Vec<String> = proxy.log.borrow()[before..].to_vec();
+    let stale: Vec<&String> = stale.iter().filter(|line| line.contains("not believed any more")).collect();
+    assert_eq!(stale.len(), 1, "{stale:?}");
+    assert!(stale[0].contains("https://idp.test") && stale[0].contains("1000 seconds"), "{stale:?}");
+    // They come back.
+    proxy.now += 30;
+    let calls = proxy.tick(&Taken);
+    proxy.answer_with(&calls[0], 200, &Mint::key_set(), &Taken);
+    assert_eq!(send(&proxy, &good()).count("verified"), 1);
+}
+
+#[test]
+fn a_forged_token_is_judged_anew_when_its_issuers_keys_have_changed() {
+    let token = Mint::stranger(crate::attacks::mint::EDDSA, premium());
+    let mut proxy = with_keys(&Mint::key_set());
+    for _ in 0..2 {
+        let outcome = send(&proxy, &token);
+        assert_eq!((status(&outcome), outcome.count("unverified_signature")), (401, 1));
+    }
+    proxy.now += 300;
+    let calls = proxy.tick(&Free);
+    proxy.answer(&calls[0], 200, &format!(r#"{{"keys":[{}]}}"#, Mint::stranger_key()));
+    assert_eq!(send(&proxy, &token).count("verified"), 1);
 }
 
 #[test]

@@ -14,17 +14,21 @@ mod cache;
 pub mod config;
 mod cookies;
 mod exchange;
+mod failed;
 #[cfg(test)]
 mod fetching_stories;
+mod guard;
 mod header;
 mod json;
 mod keys;
 mod mapping;
 mod metadata;
+mod meter;
 mod metrics;
 mod place;
 #[cfg(test)]
 mod providers;
+mod remove;
 mod signature;
 #[cfg(test)]
 mod stories;

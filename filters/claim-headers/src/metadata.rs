@@ -2,49 +2,89 @@
 //! dynamic metadata (`payload_in_metadata`) and, if told so, in a header (`forward_payload_header`).
 
 use crate::config::{self, Kind, Rule};
+use crate::guard;
 use crate::json::{self, Value};
 use crate::mapping::{Claim, Mapped};
 use crate::place;
 use crate::token::{MAX_DEPTH, Refusal};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use filter_api::View;
+use filter_api::{Caps, View};
 use std::cell::OnceCell;
 
-/// Maps the claims that were verified for a request.
-pub(crate) fn verified(
-    from: &config::Metadata,
-    view: &dyn View,
-    map: &[Rule],
-) -> Result<Vec<Mapped>, Refusal> {
-    let verified = || match view.has_metadata(&from.filter, &from.key) {
-        true => Ok(()),
-        false => Err(Refusal::Missing),
-    };
-    match &from.payload_header {
-        Some(name) => {
-            verified()?;
-            let payload = payload(&place::values(view, name))?;
-            Ok(map.iter().map(|rule| rule.apply(Claim::in_payload(&payload, rule))).collect())
+/// Claims that another filter verifies.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    from: config::Metadata,
+    /// The property by which an instance in front of the verifying filter says that it has taken a client's payload
+    /// header off.
+    mark: Option<String>,
+    /// Whether claims can be read in the metadata.
+    nested: bool,
+}
+
+/// The claims of a request, as far as they were verified.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) mapped: Result<Vec<Mapped>, Refusal>,
+    /// The request has a payload header that is not believed.
+    pub(crate) ignored: bool,
+}
+
+impl Behind {
+    /// Claims where the configuration says, for a host with these capabilities.
+    pub(crate) fn new(from: &config::Metadata, caps: Caps) -> Self {
+        let mark = from.payload_header.as_deref().map(guard::mark);
+        Self { from: from.clone(), mark, nested: caps.nested_metadata }
+    }
+
+    /// Maps the claims that were verified for a request.
+    ///
+    /// A payload header is read only if an instance in front of the verifying filter took the client's off. Metadata
+    /// alone does not vouch for it: one of the filter's providers may leave its claims there and write no header, and the
+    /// client's own stays. Where claims can be read in the metadata, they are then.
+    pub(crate) fn verified(&self, view: &dyn View, map: &[Rule]) -> Found {
+        let Some((name, mark)) = self.from.payload_header.as_deref().zip(self.mark.as_deref()) else {
+            return Found { mapped: self.in_metadata(view, map), ignored: false };
+        };
+        let values = place::values(view, name);
+        if !values.is_empty() && view.property(&[mark]).is_some() {
+            let mapped = self.is_verified(view).and_then(|()| {
+                let payload = payload(&values)?;
+                Ok(map.iter().map(|rule| rule.apply(Claim::in_payload(&payload, rule))).collect())
+            });
+            return Found { mapped, ignored: false };
         }
-        None => {
-            let whole = OnceCell::new();
-            let claims: Vec<Claim> = map.iter().map(|rule| in_property(from, view, &whole, rule)).collect();
-            // A claim that is there is below the key. To ask for the key itself has the host write all claims out.
-            if claims.iter().all(|claim| *claim == Claim::Absent) {
-                verified()?;
-            }
-            Ok(map.iter().zip(claims).map(|(rule, claim)| rule.apply(claim)).collect())
+        let mapped = match self.nested {
+            true => self.in_metadata(view, map),
+            false => Err(self.is_verified(view).err().unwrap_or(Refusal::NoPayload)),
+        };
+        Found { mapped, ignored: !values.is_empty() }
+    }
+
+    fn in_metadata(&self, view: &dyn View, map: &[Rule]) -> Result<Vec<Mapped>, Refusal> {
+        let whole = OnceCell::new();
+        let in_property = |rule| in_property(&self.from, view, &whole, rule);
+        let claims: Vec<Claim> = map.iter().map(in_property).collect();
+        // A claim that is there is below the key. To ask for the key itself has the host write all claims out.
+        if claims.iter().all(|claim| *claim == Claim::Absent) {
+            self.is_verified(view)?;
+        }
+        Ok(map.iter().zip(claims).map(|(rule, claim)| rule.apply(claim)).collect())
+    }
+
+    fn is_verified(&self, view: &dyn View) -> Result<(), Refusal> {
+        match view.has_metadata(&self.from.filter, &self.from.key) {
+            true => Ok(()),
+            false => Err(Refusal::Missing),
         }
     }
 }
 
-/// The claims in the header that the verifying filter adds. It replaces a client's own; so two of them mean that another
+/// The claims in the header that the verifying filter adds. A client's own was taken off; so two of them mean that another
 /// filter than the one which verified wrote there.
 fn payload(values: &[Vec<u8>]) -> Result<Value, Refusal> {
-    let [value] = values else {
-        return Err(if values.is_empty() { Refusal::Malformed } else { Refusal::Ambiguous });
-    };
+    let [value] = values else { return Err(Refusal::Ambiguous) };
     // Padded where `pad_forward_payload_header` is set.
     let text = value.strip_suffix(b"==").or_else(|| value.strip_suffix(b"=")).unwrap_or(value);
     let payload = URL_SAFE_NO_PAD.decode(text).map_err(|_| Refusal::Malformed)?;

@@ -10,7 +10,9 @@ pub(crate) const SPOOF_REMOVED: usize = 3;
 pub(crate) const VERIFIED: usize = 4;
 pub(crate) const CACHE_HITS: usize = 5;
 pub(crate) const JWKS_AGE: usize = 6;
-const REFUSALS: usize = 7;
+pub(crate) const UNJUDGED: usize = 7;
+pub(crate) const PAYLOAD_HEADER_IGNORED: usize = 8;
+const REFUSALS: usize = 9;
 
 /// All metrics; refusals come last, in the order of [`refusal`].
 pub(crate) const ALL: &[Metric] = &[
@@ -21,6 +23,8 @@ pub(crate) const ALL: &[Metric] = &[
     counter("verified"),
     counter("cache_hits"),
     Metric { name: "jwks_age", kind: MetricKind::Gauge },
+    counter("unjudged"),
+    counter("payload_header_ignored"),
     counter("unverified_no_token"),
     counter("unverified_ambiguous"),
     counter("unverified_too_large"),
@@ -37,6 +41,7 @@ pub(crate) const ALL: &[Metric] = &[
     counter("unverified_busy"),
     counter("unverified_signature"),
     counter("unverified_required"),
+    counter("unverified_no_payload"),
 ];
 
 const fn counter(name: &'static str) -> Metric {
@@ -63,5 +68,6 @@ pub(crate) fn refusal(why: Refusal) -> usize {
             Refusal::Busy => 13,
             Refusal::Signature => 14,
             Refusal::Required => 15,
+            Refusal::NoPayload => 16,
         }
 }

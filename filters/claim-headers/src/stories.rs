@@ -137,34 +137,134 @@ fn without_verified_metadata_there_are_no_claims_and_no_header_of_the_clients() 
     assert_eq!((outcome.count("unverified_no_token"), outcome.count("spoof_removed")), (1, 2));
 }
 
+/// Both instances of a chain around `jwt_authn`, which verifies nothing and writes no header unless it is told.
+struct Chain {
+    guard: Proxy,
+    behind: Proxy,
+}
+
+impl Chain {
+    fn on(caps: Caps) -> Self {
+        let guard = Proxy::on(caps, r#"{"source":"guard","metadata":{"payload_header":"x-jwt-payload"}}"#);
+        Self { guard, behind: behind(caps, r#"{"payload_header":"x-jwt-payload"}"#) }
+    }
+
+    /// Sends a request; `forwards` is what `jwt_authn` writes into the header.
+    fn send(&mut self, headers: &[(&str, &str)], forwards: Option<&str>) -> Outcome {
+        let cleaned = send(&self.guard, headers);
+        assert!(cleaned.reply.is_none());
+        self.behind.properties = cleaned.properties;
+        let mut headers: Vec<(&str, &[u8])> =
+            cleaned.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        if let Some(payload) = forwards {
+            headers.retain(|(name, _)| *name != "x-jwt-payload");
+            headers.push(("x-jwt-payload", payload.as_bytes()));
+        }
+        self.behind.send_bytes("/", &headers)
+    }
+}
+
 #[test]
-fn a_payload_header_is_believed_only_beside_verified_metadata_and_never_goes_on() {
+fn a_payload_header_is_believed_behind_a_guard_and_beside_verified_metadata_and_never_goes_on() {
     let claims = payload(r#","user_type":"premium","level":9007199254740993"#);
     for text in [URL_SAFE_NO_PAD.encode(&claims), URL_SAFE.encode(&claims)] {
         for caps in [Caps::PROXY_WASM, Caps::DYNAMIC_MODULE] {
-            let mut proxy = behind(caps, r#"{"payload_header":"x-jwt-payload"}"#);
-            let forged = send(&proxy, &[("x-jwt-payload", &text)]);
-            assert!(
-                forged.values_folded("x-user-class").is_empty()
-                    && forged.values_folded("x-jwt-payload").is_empty()
-            );
-            assert_eq!(forged.count("unverified_no_token"), 1);
+            let mut chain = Chain::on(caps);
+            let unverified = chain.send(&[], Some(&text));
+            assert!(unverified.values_folded("x-user-class").is_empty());
+            assert!(unverified.values_folded("x-jwt-payload").is_empty());
+            assert_eq!(unverified.count("unverified_no_token"), 1);
 
-            set(&mut proxy, &[], b"\0\0\0\0");
-            let outcome = send(&proxy, &[("x-jwt-payload", &text)]);
+            set(&mut chain.behind, &[], b"\0\0\0\0");
+            let outcome = chain.send(&[], Some(&text));
             assert_eq!(outcome.values_folded("x-user-class"), ["premium"]);
             assert_eq!(outcome.values_folded("x-level"), ["9007199254740993"]);
             assert!(outcome.values_folded("x-jwt-payload").is_empty());
+            assert_eq!(outcome.count("payload_header_ignored"), 0);
 
-            let twice = send(&proxy, &[("x-jwt-payload", &text), ("x-jwt-payload", "e30")]);
-            assert!(
-                twice.values_folded("x-user-class").is_empty() && twice.count("unverified_ambiguous") == 1
-            );
+            let twice = [("x-jwt-payload", text.as_str()), ("x-jwt-payload", "e30")];
+            let twice = send(&chain.behind, &twice);
+            assert!(twice.values_folded("x-user-class").is_empty());
+            assert_eq!(twice.count("unverified_ambiguous"), 1);
             for bad in ["", "e30x", "!!", "W10"] {
-                let outcome = send(&proxy, &[("x-jwt-payload", bad)]);
+                let outcome = chain.send(&[], Some(bad));
                 assert_eq!(outcome.count("unverified_malformed"), 1, "{bad}");
             }
         }
+    }
+}
+
+#[test]
+fn a_clients_payload_header_is_never_believed_where_the_provider_that_verified_writes_none() {
+    let forged = URL_SAFE_NO_PAD.encode(payload(r#","user_type":"premium""#));
+    let spellings = ["x-jwt-payload", "x_jwt_payload", "X-JWT_payload", "x_jwt-payload"];
+    let copies: Vec<(&str, &str)> = spellings.iter().map(|name| (*name, forged.as_str())).collect();
+    let mut attempts: Vec<Vec<(&str, &str)>> = copies.iter().map(|copy| vec![*copy]).collect();
+    attempts.extend([vec![copies[0]; 2], copies.clone(), vec![("x-jwt-payload", "e30"), copies[0]]]);
+    for caps in [Caps::PROXY_WASM, Caps::DYNAMIC_MODULE] {
+        for attempt in &attempts {
+            let mut chain = Chain::on(caps);
+            let nobody = chain.send(attempt, None);
+            assert!(nobody.values_folded("x-user-class").is_empty(), "{attempt:?}");
+
+            // Another provider has verified a basic user's token, and left its claims in the metadata alone.
+            set(&mut chain.behind, &[], b"\0\0\0\0");
+            set(&mut chain.behind, &["user_type"], b"basic");
+            let guarded = chain.send(attempt, None);
+            chain.behind.properties.clear();
+            let unguarded = send(&chain.behind, attempt);
+            for (what, outcome) in [("guarded", guarded), ("unguarded", unguarded)] {
+                let expected: &[&str] = if caps.nested_metadata { &["basic"] } else { &[] };
+                assert_eq!(outcome.values_folded("x-user-class"), expected, "{what} {attempt:?}");
+                assert!(outcome.values_folded("x-jwt-payload").is_empty(), "{what} {attempt:?}");
+                let refused = u64::from(!caps.nested_metadata);
+                assert_eq!(outcome.count("unverified_no_payload"), refused, "{what} {attempt:?}");
+                let exact = attempt.iter().any(|(name, _)| *name == "x-jwt-payload");
+                let ignored = u64::from(what == "unguarded" && exact);
+                assert_eq!(outcome.count("payload_header_ignored"), ignored, "{what} {attempt:?}");
+                assert_eq!(outcome.logs.len() as u64, ignored, "{:?}", outcome.logs);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_guard_takes_the_header_off_in_every_spelling_and_leaves_a_mark_once() {
+    let config = r#"{"source":"guard","metadata":{"payload_header":"x-jwt_payload"}}"#;
+    let mut guard = Proxy::on(Caps::DYNAMIC_MODULE, config);
+    let headers = [("x-jwt-payload", "a"), ("X_JWT_PAYLOAD", "b"), ("x-jwt-payload", "c"), ("x-other", "d")];
+    let outcome = send(&guard, &headers);
+    assert!(outcome.values_folded("x-jwt-payload").is_empty());
+    assert_eq!((outcome.values_folded("x-other"), outcome.count("spoof_removed")), (vec!["d"], 3));
+    assert_eq!(outcome.properties.keys().collect::<Vec<_>>(), ["claim_headers.guard.x-jwt-payload"]);
+    guard.properties = outcome.properties;
+    assert!(send(&guard, &[]).properties.is_empty(), "it is marked already");
+}
+
+#[test]
+fn nothing_that_is_taken_off_the_headers_comes_back_in_the_trailers() {
+    let config = format!(
+        r#"{{"metadata":{{"payload_header":"x-jwt-payload"}},{MAP},"strip":["authorization"],"strip_cookies":["id"]ALSO}}"#
+    );
+    let trailers = [
+        ("x-user-class", "premium"),
+        ("X_User_Class", "premium"),
+        ("x_jwt-payload", "e30"),
+        ("authorization", "Bearer x"),
+        ("cookie", "id=x"),
+        ("x-checksum", "1"),
+    ];
+    for caps in [Caps::PROXY_WASM, Caps::DYNAMIC_MODULE] {
+        let left = |also: &str| {
+            let proxy = Proxy::on(caps, &config.replace("ALSO", also));
+            let (outcome, left) = proxy.begin_message("/", &[], false).trailers(&trailers);
+            assert_eq!(outcome.count("spoof_removed"), 2);
+            left.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(left(""), ["x-checksum"]);
+        assert_eq!(left(r#","on_unverified":"pass""#), ["authorization", "cookie", "x-checksum"]);
+        let proxy = Proxy::on(caps, &config.replace("ALSO", ""));
+        assert!(!send(&proxy, &[]).until_trailers, "it has no trailers");
     }
 }
 
@@ -272,25 +372,130 @@ fn a_token_is_remembered_until_it_expires_and_another_one_is_not_taken_for_it() 
     assert_eq!(sent(&builtin(r#","cached_tokens":0"#), &token).count("cache_hits"), 0);
 }
 
+/// A token whose signature is wrong and has the right length; another one for each number.
+fn forged(number: u64) -> String {
+    let token = good();
+    let (text, _) = token.rsplit_once('.').unwrap();
+    let signature = [&[1u8; 248][..], &number.to_be_bytes()].concat();
+    bearer(&format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+/// A new user's token.
+fn new_user(number: u64) -> String {
+    let payload = premium().replace("alice", &format!("user-{number}"));
+    bearer(&Mint::eddsa(crate::attacks::mint::EDDSA, payload))
+}
+
+fn sent_token(proxy: &Proxy, token: &str) -> Outcome {
+    send(proxy, &[("authorization", token), ("x-user-class", "root")])
+}
+
+/// What a request is told that could not be judged: to come again.
+fn assert_not_judged(outcome: &Outcome, error: &str) {
+    let reply = outcome.reply.as_ref().expect("a request that was not judged does not go on");
+    let retry = reply.headers.iter().find(|(name, _)| name == "retry-after").map(|(_, value)| value.as_ref());
+    let body = format!(r#"{{"error":"{error}"}}"#);
+    assert_eq!((reply.status, retry, reply.body.as_slice()), (503, Some("1"), body.as_bytes()));
+    assert_eq!(outcome.count("unjudged"), 1);
+}
+
 #[test]
-fn a_flood_of_forged_tokens_is_checked_only_so_often_and_remembered_users_do_not_notice() {
+fn more_forged_tokens_than_are_checked_end_as_503_and_never_as_anonymous_requests() {
     let mut proxy = builtin(r#","max_checks_per_second":3"#);
-    assert_eq!(send(&proxy, &[("authorization", &bearer(&good()))]).count("verified"), 1);
-    let (text, _) =
-        good().rsplit_once('.').map(|(text, signature)| (text.to_owned(), signature.to_owned())).unwrap();
-    let forged = |number: u16| {
-        bearer(&format!(
-            "{text}.{}",
-            URL_SAFE_NO_PAD.encode([&[1u8; 254][..], &number.to_be_bytes()].concat())
-        ))
-    };
-    let counts: Vec<u64> = (0..4)
-        .map(|number| send(&proxy, &[("authorization", &forged(number))]).count("unverified_busy"))
-        .collect();
-    assert_eq!(counts, [0, 0, 1, 1]);
-    assert_eq!(send(&proxy, &[("authorization", &bearer(&good()))]).count("cache_hits"), 1);
+    assert_eq!(sent_token(&proxy, &bearer(&good())).count("verified"), 1);
+    for number in 0..3 {
+        assert_eq!(sent_token(&proxy, &forged(number)).count("unverified_signature"), 1);
+    }
+    for token in [forged(3), forged(4), new_user(1)] {
+        let outcome = sent_token(&proxy, &token);
+        assert_eq!(outcome.count("unverified_busy"), 1);
+        assert_not_judged(&outcome, "too many tokens to check");
+    }
+    // What is remembered needs no check.
+    assert_eq!(sent_token(&proxy, &bearer(&good())).count("cache_hits"), 1);
+    assert_eq!(sent_token(&proxy, &forged(0)).count("unverified_signature"), 1);
     proxy.now += 1;
-    assert_eq!(send(&proxy, &[("authorization", &forged(9))]).count("unverified_signature"), 1);
+    assert_eq!(sent_token(&proxy, &new_user(1)).count("verified"), 1);
+    assert_eq!(sent_token(&proxy, &forged(9)).count("unverified_signature"), 1);
+}
+
+#[test]
+fn a_request_that_could_not_be_judged_is_refused_unless_all_requests_are_to_pass() {
+    let busy = |on_unverified: &str| {
+        let proxy = builtin(&format!(
+            r#","max_checks_per_second":1,"strip":["authorization"],"on_unverified":"{on_unverified}""#
+        ));
+        sent_token(&proxy, &forged(0));
+        sent_token(&proxy, &new_user(1))
+    };
+    for refused in ["strip", "deny"] {
+        assert_not_judged(&busy(refused), "too many tokens to check");
+    }
+    let passed = busy("pass");
+    assert!(passed.reply.is_none() && passed.values_folded("x-user-class").is_empty());
+    assert_eq!(passed.values_folded("authorization"), [new_user(1)]);
+    assert_eq!((passed.count("unjudged"), passed.count("unverified_busy")), (1, 1));
+}
+
+#[test]
+fn tokens_that_are_right_are_never_too_many() {
+    let proxy = builtin(r#","max_checks_per_second":1"#);
+    for number in 0..50 {
+        assert_eq!(sent_token(&proxy, &new_user(number)).count("verified"), 1, "{number}");
+    }
+}
+
+#[test]
+fn one_forged_token_is_checked_once_and_one_of_the_wrong_length_never() {
+    let proxy = builtin(r#","max_checks_per_second":2"#);
+    let token = good();
+    let (text, signature) = token.rsplit_once('.').unwrap();
+    for wrong in ["eA", "", &signature[..340], &format!("{signature}AAAA")] {
+        for _ in 0..100 {
+            let outcome = sent_token(&proxy, &bearer(&format!("{text}.{wrong}")));
+            assert_eq!(outcome.count("unverified_signature"), 1);
+        }
+    }
+    for _ in 0..1000 {
+        assert_eq!(sent_token(&proxy, &forged(1)).count("unverified_signature"), 1);
+    }
+    assert_eq!(sent_token(&proxy, &new_user(1)).count("verified"), 1);
+}
+
+#[test]
+fn a_forged_token_that_is_remembered_expires_as_any_other_does() {
+    let mut proxy = builtin("");
+    let soon = premium_but("4102444800", &(NOW + 100).to_string());
+    let token = bearer(&Mint::stranger(crate::attacks::mint::EDDSA, soon));
+    assert_eq!(sent_token(&proxy, &token).count("unverified_signature"), 1);
+    assert_eq!(sent_token(&proxy, &token).count("unverified_signature"), 1);
+    proxy.now += 160;
+    assert_eq!(sent_token(&proxy, &token).count("unverified_expired"), 1);
+}
+
+#[test]
+fn ten_thousand_replays_a_second_of_a_thousand_forged_tokens_cost_no_new_user_a_claim() {
+    let mut proxy = builtin("");
+    let forged: Vec<String> = (0..1000).map(forged).collect();
+    let (mut replayed, mut users) = (0, 0);
+    for _second in 0..2 {
+        // Fifty users a second, each after two hundred replays.
+        for _ in 0..50 {
+            for _ in 0..200 {
+                let outcome = sent_token(&proxy, &forged[replayed % forged.len()]);
+                assert_eq!(outcome.count("unverified_signature"), 1);
+                replayed += 1;
+            }
+            users += 1;
+            let outcome = sent_token(&proxy, &new_user(users));
+            assert_eq!(outcome.values_folded("x-user-class"), ["premium"], "user {users}");
+        }
+        proxy.now += 1;
+    }
+    assert_eq!((replayed, users), (20_000, 100));
+    for user in 1..=users {
+        assert_eq!(sent_token(&proxy, &new_user(user)).count("cache_hits"), 1, "no user was pushed out");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub enum Event {
 pub struct EventCx<'a> {
     /// The time by the host's clock.
     pub now: SystemTime,
-    /// Calls to start, and lines to log; nothing else makes sense without an exchange.
+    /// Calls to start, lines to log, and gauges to record ([`Ops::record`]); nothing else makes sense without an exchange.
     pub ops: &'a mut Ops,
     /// Keeps other instances of the same configuration from doing the same at the same time.
     pub leases: &'a dyn Leases,

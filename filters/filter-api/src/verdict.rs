@@ -25,6 +25,9 @@ pub enum OnHeaders {
     Reply(Reply),
     /// Pass on this and everything that follows; the stream is dropped.
     Detach,
+    /// As [`Detach`](Self::Detach), but for the trailers of this direction: the stream is shown them, if there are any,
+    /// and dropped after that. It sees no data, and nothing of the other direction.
+    UntilTrailers,
 }
 
 /// The verdict on a chunk of data.

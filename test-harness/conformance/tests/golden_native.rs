@@ -108,8 +108,13 @@ fn exchange(plugin: &Plugin, case: &Case, chunking: Chunking) -> Outcome {
     }
     let upstream = stream.upstream();
     let subset = Some(stream.lb_metadata().into_iter().collect());
-    let seen =
-        upstream.headers.as_ref().map(|map| Seen { headers: headers(map), body: upstream.body(), subset });
+    let trailers = upstream.trailers.as_ref().map(headers).unwrap_or_default();
+    let seen = upstream.headers.as_ref().map(|map| Seen {
+        headers: headers(map),
+        body: upstream.body(),
+        subset,
+        trailers,
+    });
     Outcome { seen, got: got(&stream.downstream()) }
 }
 

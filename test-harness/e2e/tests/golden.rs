@@ -95,7 +95,8 @@ fn exchange(envoy: &Envoy, listener: usize, server: &OddServer, case: &Case, run
             (b":path".to_vec(), request.path.clone().into_bytes()),
         ];
         headers.extend::<scenario::Headers>(bytes(&request.headers));
-        Seen { headers, body: request.body, subset: None }
+        let trailers = request.trailers.as_ref().map(bytes).unwrap_or_default();
+        Seen { headers, body: request.body, subset: None, trailers }
     });
     let got = Got {
         status: answer.status(),

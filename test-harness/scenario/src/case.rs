@@ -115,6 +115,12 @@ pub struct Upstream {
     /// Headers that must not be there.
     #[serde(default)]
     pub absent: Vec<String>,
+    /// Trailers that must be there, exactly once each.
+    #[serde(default)]
+    pub trailers: Pairs,
+    /// Trailers that must not be there.
+    #[serde(default)]
+    pub absent_trailers: Vec<String>,
     /// The message in protobuf's text format; compared byte by byte with its canonical encoding.
     #[serde(default)]
     pub message: Option<String>,

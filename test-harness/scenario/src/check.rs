@@ -24,6 +24,8 @@ pub struct Seen {
     pub body: Vec<u8>,
     /// The pairs by which an endpoint was picked; `None` where that cannot be seen.
     pub subset: Option<Pairs>,
+    /// Trailers.
+    pub trailers: Headers,
 }
 
 impl Seen {
@@ -76,6 +78,8 @@ impl Case {
         check_headers(&[(":path".to_owned(), path.clone())], &seen.headers)?;
         check_headers(&upstream.headers, &seen.headers)?;
         check_absent(&upstream.absent, &seen.headers)?;
+        check_headers(&upstream.trailers, &seen.trailers)?;
+        check_absent(&upstream.absent_trailers, &seen.trailers)?;
         check_subset(upstream.subset.as_ref(), seen.subset.as_ref())?;
         if let Some(body) = &upstream.body {
             return match seen.body == body.as_bytes() {

@@ -97,6 +97,8 @@ struct Host<'a, S> {
     held: bool,
     /// The last chunk was parked, so that a little can still be emitted in the trailers.
     parked: bool,
+    /// The filter is shown nothing any more but this direction's trailers.
+    until_trailers: Option<Dir>,
     replied: bool,
     outcome: Outcome,
 }
@@ -128,6 +130,7 @@ impl<'a, S: Stream> Host<'a, S> {
             maps,
             held: false,
             parked: false,
+            until_trailers: None,
             replied: false,
             outcome,
         }
@@ -191,6 +194,10 @@ impl<'a, S: Stream> Host<'a, S> {
     }
 
     fn headers(&mut self, dir: Dir, end: bool) -> Result<(), String> {
+        if self.until_trailers.is_some() {
+            self.release(dir);
+            return Ok(());
+        }
         let mut asked = self.ask(dir, |stream, cx| stream.headers(dir, end, cx), OnHeaders::Continue);
         loop {
             match asked.verdict {
@@ -203,9 +210,12 @@ impl<'a, S: Stream> Host<'a, S> {
                         OnHeaders::Continue,
                     );
                 }
-                OnHeaders::Continue | OnHeaders::Detach => {
+                OnHeaders::Continue | OnHeaders::Detach | OnHeaders::UntilTrailers => {
                     if matches!(asked.verdict, OnHeaders::Detach) {
                         self.stream = None;
+                    }
+                    if matches!(asked.verdict, OnHeaders::UntilTrailers) {
+                        self.until_trailers = Some(dir);
                     }
                     let possible = end && self.caps.body_on_header_only;
                     if !possible && !asked.out.is_empty() {
@@ -229,6 +239,10 @@ impl<'a, S: Stream> Host<'a, S> {
     }
 
     fn data(&mut self, dir: Dir, bytes: &[u8], end: bool) -> Result<(), String> {
+        if self.until_trailers.is_some() {
+            self.pass(dir, bytes);
+            return Ok(());
+        }
         let slices = [bytes];
         let chunk = Chunk { slices: &slices, end };
         let asked = self.ask(dir, |stream, cx| stream.data(dir, chunk, cx), OnData::Pass);
@@ -261,6 +275,9 @@ impl<'a, S: Stream> Host<'a, S> {
     }
 
     fn trailers(&mut self, dir: Dir) -> Result<(), String> {
+        if self.until_trailers.is_some_and(|only| only != dir) {
+            self.stream = None;
+        }
         let asked = self.ask(dir, |stream, cx| stream.trailers(dir, cx), OnTrailers::Continue);
         match asked.verdict {
             OnTrailers::Emit
@@ -274,8 +291,14 @@ impl<'a, S: Stream> Host<'a, S> {
             OnTrailers::Reply(reply) => return self.reply(dir, reply),
             OnTrailers::Reset => self.outcome.got.reset = true,
         }
-        if dir == Dir::Response {
-            self.outcome.got.trailers = self.maps.headers.remove(&dir.trailers()).unwrap_or_default();
+        let trailers = self.maps.headers.remove(&dir.trailers()).unwrap_or_default();
+        match dir {
+            Dir::Request => {
+                if let Some(seen) = &mut self.outcome.seen {
+                    seen.trailers = trailers;
+                }
+            }
+            Dir::Response => self.outcome.got.trailers = trailers,
         }
         Ok(())
     }
@@ -284,7 +307,7 @@ impl<'a, S: Stream> Host<'a, S> {
     fn call(&mut self, call: &Call) -> Result<CallEnd, String> {
         let headers =
             call.headers.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone())).collect();
-        self.outcome.seen = Some(Seen { headers, body: call.body.clone(), subset: None });
+        self.outcome.seen = Some(Seen { headers, body: call.body.clone(), ..Seen::default() });
         let Some(answer) = &self.case.answer else {
             return Err("the core makes a call, but the case has no answer".into());
         };
@@ -349,7 +372,7 @@ impl<'a, S: Stream> Host<'a, S> {
         match dir {
             Dir::Request if self.outcome.seen.is_none() => {
                 let subset = Some(self.maps.subset.clone());
-                self.outcome.seen = Some(Seen { headers: headers(), body: Vec::new(), subset });
+                self.outcome.seen = Some(Seen { headers: headers(), subset, ..Seen::default() });
             }
             Dir::Response if self.outcome.got.status == 0 => {
                 let headers = headers();

@@ -4,9 +4,9 @@ use crate::exchange::{ClaimHeaders, Exchange};
 use crate::metrics;
 use filter_api::{
     Call, CallEnd, CallFailure, CallResponse, Caps, Cx, Dir, Event, EventCx, Leases, Map, Memory, OnHeaders,
-    Op, Ops, Plugin, Reply, Route, Stream, View,
+    OnTrailers, Op, Ops, Plugin, Reply, Route, Stream, View,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,8 +21,12 @@ pub(crate) struct Proxy {
     pub(crate) metadata: BTreeMap<Vec<String>, Vec<u8>>,
     /// The same as one message.
     pub(crate) whole_metadata: Vec<u8>,
+    /// The properties that filters in front have set.
+    pub(crate) properties: BTreeMap<String, Vec<u8>>,
     /// What the filter has logged at events.
     pub(crate) log: RefCell<Vec<String>>,
+    /// The value that an event last recorded.
+    pub(crate) gauge: Cell<Option<u64>>,
 }
 
 /// What became of a request.
@@ -32,6 +36,10 @@ pub(crate) struct Outcome {
     pub(crate) reply: Option<Reply>,
     pub(crate) reselected: bool,
     pub(crate) logs: Vec<String>,
+    /// The properties that the filter has set.
+    pub(crate) properties: BTreeMap<String, Vec<u8>>,
+    /// Whether the filter wants to see the request's trailers.
+    pub(crate) until_trailers: bool,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -47,7 +55,9 @@ impl Proxy {
             now: NOW,
             metadata: BTreeMap::new(),
             whole_metadata: Vec::new(),
+            properties: BTreeMap::new(),
             log: RefCell::default(),
+            gauge: Cell::new(None),
         }
     }
 
@@ -66,15 +76,27 @@ impl Proxy {
 
     /// Sends a request that may wait for something.
     pub(crate) fn begin(&self, path: &str, headers: &[(&str, &[u8])]) -> Pending<'_> {
+        self.begin_message(path, headers, true)
+    }
+
+    /// Sends the headers of a request whose body and trailers may follow.
+    pub(crate) fn begin_message(&self, path: &str, headers: &[(&str, &[u8])], end: bool) -> Pending<'_> {
         let usual = [(":method", "GET"), (":path", path), (":authority", "gateway.test")];
         let usual = usual.map(|(name, value)| (name, value.as_bytes()));
         let usual = usual.iter().filter(|(name, _)| !headers.iter().any(|(own, _)| own == name));
         let headers =
             usual.chain(headers).map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
-        let outcome =
-            Outcome { headers, reply: None, reselected: false, logs: Vec::new(), counts: BTreeMap::new() };
+        let outcome = Outcome {
+            headers,
+            reply: None,
+            reselected: false,
+            logs: Vec::new(),
+            properties: BTreeMap::new(),
+            until_trailers: false,
+            counts: BTreeMap::new(),
+        };
         let mut pending = Pending { proxy: self, stream: Plugin::open(&self.filter), outcome, waits: false };
-        pending.ask(|stream, cx| stream.headers(Dir::Request, true, cx));
+        pending.ask(|stream, cx| stream.headers(Dir::Request, end, cx));
         pending
     }
 
@@ -85,20 +107,27 @@ impl Proxy {
 
     /// A call is answered, or with status 0 fails.
     pub(crate) fn answer(&self, call: &Call, status: u16, body: &str) -> Vec<Call> {
+        self.answer_with(call, status, body, &Free)
+    }
+
+    /// The same, with these leases.
+    pub(crate) fn answer_with(&self, call: &Call, status: u16, body: &str, leases: &dyn Leases) -> Vec<Call> {
         let headers = vec![(b":status".to_vec(), status.to_string().into_bytes())];
         let answer = CallResponse { headers, body: body.as_bytes().to_vec(), trailers: Vec::new() };
         let end = if status == 0 { CallEnd::Failed(CallFailure::Reset) } else { CallEnd::Answered(answer) };
-        self.event(Event::CallEnded(call.id, end), &Free)
+        self.event(Event::CallEnded(call.id, end), leases)
     }
 
     fn event(&self, event: Event, leases: &dyn Leases) -> Vec<Call> {
         let mut ops = Ops::default();
         self.filter.event(event, &mut EventCx { now: self.time(), ops: &mut ops, leases });
-        let log = ops.iter().filter_map(|op| match op {
-            Op::Log(_, text) => Some(text.to_owned()),
-            _ => None,
-        });
-        self.log.borrow_mut().extend(log);
+        for op in ops.iter() {
+            match op {
+                Op::Log(_, text) => self.log.borrow_mut().push(text.to_owned()),
+                Op::Record(_, value) => self.gauge.set(Some(value)),
+                other => panic!("{other:?}"),
+            }
+        }
         ops.take_calls()
     }
 
@@ -141,6 +170,32 @@ impl Pending<'_> {
         let request = Request { headers: &self.outcome.headers, proxy: self.proxy, now };
         let mut ops = Ops::default();
         let verdict = ask(&mut self.stream, &mut Cx { view: &request, ops: &mut ops, out: &mut Vec::new() });
+        self.apply(&ops);
+        let outcome = &mut self.outcome;
+        self.waits = matches!(verdict, OnHeaders::Wait);
+        match verdict {
+            OnHeaders::Detach | OnHeaders::Wait => {}
+            OnHeaders::UntilTrailers => outcome.until_trailers = true,
+            OnHeaders::Reply(reply) => outcome.reply = Some(reply),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The request's trailers have come; what is left of them.
+    pub(crate) fn trailers(mut self, trailers: &[(&str, &str)]) -> (Outcome, Vec<(String, Vec<u8>)>) {
+        assert!(self.outcome.until_trailers && !self.waits);
+        let trailers = trailers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));
+        let headers = std::mem::replace(&mut self.outcome.headers, trailers.collect());
+        let request = Request { headers: &self.outcome.headers, proxy: self.proxy, now: self.proxy.now };
+        let mut ops = Ops::default();
+        let mut cx = Cx { view: &request, ops: &mut ops, out: &mut Vec::new() };
+        assert!(matches!(self.stream.trailers(Dir::Request, &mut cx), OnTrailers::Continue));
+        self.apply(&ops);
+        let trailers = std::mem::replace(&mut self.outcome.headers, headers);
+        (self.outcome, trailers)
+    }
+
+    fn apply(&mut self, ops: &Ops) {
         let outcome = &mut self.outcome;
         for op in ops.iter() {
             match op {
@@ -155,14 +210,11 @@ impl Pending<'_> {
                     outcome.counts.insert(metrics::ALL[metric].name, value);
                 }
                 Op::Log(_, text) => outcome.logs.push(text.to_owned()),
+                Op::SetProperty(name, value) => {
+                    outcome.properties.insert(name.to_owned(), value.to_vec());
+                }
                 other => panic!("{other:?}"),
             }
-        }
-        self.waits = matches!(verdict, OnHeaders::Wait);
-        match verdict {
-            OnHeaders::Detach | OnHeaders::Wait => {}
-            OnHeaders::Reply(reply) => outcome.reply = Some(reply),
-            other => panic!("{other:?}"),
         }
     }
 }
@@ -204,6 +256,9 @@ impl View for Request<'_> {
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         if path == ["metadata"] {
             return Some(self.proxy.whole_metadata.clone());
+        }
+        if let [name] = path {
+            return self.proxy.properties.get(*name).cloned();
         }
         let path: Vec<String> = path.iter().skip(2).map(|step| (*step).to_owned()).collect();
         // As the host does it: an empty value is none.

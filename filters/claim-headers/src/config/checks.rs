@@ -47,6 +47,28 @@ pub(super) fn check(config: &Config, caps: Caps) -> Result<(), ConfigError> {
     match config.source {
         Source::Metadata => check_metadata(config, caps),
         Source::Builtin => check_builtin(config),
+        Source::Guard => Ok(()),
+    }
+}
+
+/// An instance that guards does nothing else, so that whoever writes more means something else.
+pub(super) fn check_guard(config: &Config, json: &[u8]) -> Result<(), ConfigError> {
+    // It has been read before, so this cannot fail.
+    let written = serde_json::from_slice::<serde_json::Value>(json).unwrap_or_default();
+    let keys = |pointer: &str, known: &[&str]| {
+        let members = written.pointer(pointer).and_then(serde_json::Value::as_object);
+        members.into_iter().flatten().map(|(key, _)| key.clone()).find(|key| !known.contains(&key.as_str()))
+    };
+    let other = keys("", &["source", "metadata"]);
+    let other = other.or_else(|| keys("/metadata", &["payload_header"]).map(|key| format!("metadata.{key}")));
+    if let Some(key) = other {
+        let reason = "is for the instance behind the filter that verifies tokens: \"source\": \"guard\" takes \
+                      `metadata.payload_header` and nothing else";
+        return Err(ConfigError::at(key, reason));
+    }
+    match &config.metadata.payload_header {
+        Some(name) => check_name("metadata.payload_header", name),
+        None => Err(ConfigError::at("metadata.payload_header", "must name the header to guard")),
     }
 }
 
@@ -60,6 +82,12 @@ fn check_numbers(config: &Config) -> Result<(), ConfigError> {
     within("max_age_seconds", config.max_age_seconds.unwrap_or(1), 1..=31_536_000)?;
     within("cached_tokens", config.cached_tokens as u64, 0..=100_000)?;
     within("jwks_refresh_seconds", config.jwks_refresh_seconds, 30..=86_400)?;
+    within("jwks_max_stale_seconds", config.jwks_max_stale_seconds, 31..=31_536_000)?;
+    if config.jwks_max_stale_seconds <= config.jwks_refresh_seconds {
+        let reason = "must be more than jwks_refresh_seconds: keys would not be believed any more before they are \
+                      fetched again";
+        return Err(ConfigError::at("jwks_max_stale_seconds", reason));
+    }
     within("jwks_wait_milliseconds", config.jwks_wait_milliseconds, 0..=30_000)?;
     within("max_checks_per_second", config.max_checks_per_second.into(), 1..=1_000_000)
 }

@@ -134,3 +134,39 @@ fn a_value_of_the_rules_own_must_fit_as_it_is_written() {
     assert!(error(&rule(r#","max_bytes":0"#)).contains("map[0].max_bytes: 0 is not within 1 and 32768"));
     assert!(error(&rule(r#","encode":"hex""#)).contains("map[0].encode: unknown variant"));
 }
+
+#[test]
+fn a_guard_names_its_header_and_nothing_else() {
+    let guard = r#"{"source":"guard","metadata":{"payload_header":"x-jwt-payload"}}"#;
+    for caps in [Caps::PROXY_WASM, Caps::DYNAMIC_MODULE] {
+        assert_eq!(Config::read(guard.as_bytes(), caps).unwrap().source, Source::Guard);
+    }
+    assert!(
+        error(r#"{"source":"guard"}"#).contains("metadata.payload_header: must name the header to guard")
+    );
+    assert!(error(&guard.replace("x-jwt", "X-JWT")).contains("metadata.payload_header: "));
+    for (path, more) in [
+        ("map", r#"{"map":[],"#),
+        ("on_unverified", r#"{"on_unverified":"strip","#),
+        ("cached_tokens", r#"{"cached_tokens":1024,"#),
+        ("strip", r#"{"strip":["authorization"],"#),
+    ] {
+        let error = error(&guard.replacen('{', more, 1));
+        assert!(error.contains(&format!("key {path}: is for the instance behind")), "{error}");
+    }
+    let error = error(&guard.replace(r#"{"payload_header"#, r#"{"key":"payload","payload_header"#));
+    assert!(error.contains("key metadata.key: is for the instance behind"), "{error}");
+}
+
+#[test]
+fn keys_are_fetched_again_before_they_are_too_old() {
+    let issuer = format!(r#"{{"issuer":"https://idp.test","jwks":{KEY}}}"#);
+    let with = |more: &str| builtin(&issuer).replacen('{', &format!("{{{more},"), 1);
+    let config = Config::read(builtin(&issuer).as_bytes(), Caps::PROXY_WASM).unwrap();
+    assert_eq!(config.jwks_max_stale_seconds, 86_400);
+    let wrong = error(&with(r#""jwks_max_stale_seconds":300"#));
+    assert!(wrong.contains("jwks_max_stale_seconds: must be more than jwks_refresh_seconds"), "{wrong}");
+    assert!(error(&with(r#""jwks_max_stale_seconds":30"#)).contains("30 is not within 31 and"));
+    let both = with(r#""jwks_refresh_seconds":30,"jwks_max_stale_seconds":31"#);
+    assert!(Config::read(both.as_bytes(), Caps::PROXY_WASM).is_ok());
+}

@@ -1,7 +1,11 @@
 //! Keys that are fetched from their issuer, and fetched again.
 //!
 //! One fetch at a time, and never one for a request: a request with a `kid` that nobody knows can have the keys fetched
-//! sooner, but not sooner than half a minute after the last time. While keys cannot be had the old ones stay in use.
+//! sooner, but not sooner than half a minute after the last time. While keys cannot be had the old ones stay in use, until
+//! they are too old to be believed.
+//!
+//! Instances of a configuration in several VMs take turns at refreshing keys that they have. What requests wait for is
+//! fetched at once: the first keys, and those that a token asks for.
 
 use super::set::KeySet;
 use super::url::Url;
@@ -9,7 +13,8 @@ use crate::json::{self, Value};
 use crate::token::MAX_DEPTH;
 use filter_api::{Call, CallEnd, CallId, EventCx, Level};
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 /// When to give up on an answer.
@@ -31,17 +36,40 @@ pub(crate) struct Remote {
     cluster: String,
     /// Where the keys are, if the configuration says so.
     keys_at: Option<Url>,
-    refresh: Duration,
+    times: Times,
     /// Among the leases and calls of this configuration.
     lease: u64,
     call: u32,
+    /// What requests look at.
+    keys: Current,
     state: Mutex<State>,
+}
+
+/// How often keys are fetched, and how long they are believed without.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) refresh: Duration,
+    pub(crate) max_stale: Duration,
+}
+
+/// The keys in use. Nearly every request asks only whether they are still those by which its token was remembered, for
+/// which no lock is needed.
+#[derive(Debug, Default)]
+struct Current {
+    /// Changes with the keys; 0 while there are none.
+    number: AtomicU64,
+    /// Until when they are believed, in milliseconds since 1970.
+    until: AtomicU64,
+    keys: RwLock<Option<Arc<KeySet>>>,
 }
 
 #[derive(Debug)]
 struct State {
-    keys: Option<Fetched>,
+    /// The text of the set in use, by which it is seen whether keys have changed.
+    text: Option<Vec<u8>>,
     step: Step,
+    /// The fetch under way has the lease.
+    leased: bool,
     /// When the last fetch began.
     began: Option<SystemTime>,
     /// When keys were last fetched.
@@ -54,6 +82,8 @@ struct State {
     ended: u64,
     /// A token named a key that is not there.
     wanted: bool,
+    /// The log says that the keys are too old.
+    warned: bool,
 }
 
 /// Where a fetch is.
@@ -64,21 +94,15 @@ enum Step {
     Keys,
 }
 
-#[derive(Clone, Debug)]
-struct Fetched {
-    keys: Arc<KeySet>,
-    /// The text of the set, by which it is seen whether keys have changed.
-    text: Vec<u8>,
-    number: u64,
-}
-
 /// What became of a wish for newer keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     /// They are, or will be, fetched; so many fetches had ended before.
     Coming(u64),
-    /// It is too soon.
+    /// The keys were fetched a moment ago: they are what the token is judged by.
     TooSoon,
+    /// The issuer is known to be down.
+    Down,
 }
 
 impl Remote {
@@ -87,26 +111,29 @@ impl Remote {
         issuer: &str,
         cluster: &str,
         keys_at: Option<&str>,
-        refresh: Duration,
+        times: Times,
         numbers: (u64, u32),
     ) -> Self {
         let state = State {
-            keys: None,
+            text: None,
             step: Step::Idle,
+            leased: false,
             began: None,
             fetched: None,
             next: SystemTime::UNIX_EPOCH,
             failures: 0,
             ended: 0,
             wanted: false,
+            warned: false,
         };
         Self {
             issuer: issuer.to_owned(),
             cluster: cluster.to_owned(),
             keys_at: keys_at.and_then(Url::parse),
-            refresh,
+            times,
             lease: numbers.0,
             call: numbers.1,
+            keys: Current::default(),
             state: Mutex::new(state),
         }
     }
@@ -114,18 +141,29 @@ impl Remote {
     /// The keys, and a number that changes with them.
     ///
     /// # Errors
-    /// There are none yet. If the first ones may come soon (nobody has tried, or somebody is trying): how many fetches
-    /// have ended.
-    pub(crate) fn keys(&self) -> Result<(Arc<KeySet>, u64), Option<u64>> {
-        let state = self.state();
-        let may_come = state.failures == 0 || state.step != Step::Idle;
-        let fetched = state.keys.as_ref().map(|fetched| (fetched.keys.clone(), fetched.number));
-        fetched.ok_or(may_come.then_some(state.ended))
+    /// There are none that can be believed. If such may come soon, because the issuer is not known to be down: how many
+    /// fetches have ended.
+    pub(crate) fn keys(&self, now: SystemTime) -> Result<(Arc<KeySet>, u64), Option<u64>> {
+        let current = self.number(now).zip(self.current());
+        current.map(|(number, keys)| (keys, number)).ok_or_else(|| {
+            let state = self.state();
+            (state.failures == 0).then_some(state.ended)
+        })
+    }
+
+    /// The number of the keys; `None` while there are none that can be believed.
+    pub(crate) fn number(&self, now: SystemTime) -> Option<u64> {
+        let number = self.keys.number.load(Ordering::Acquire);
+        (number > 0 && milliseconds(now) < self.keys.until.load(Ordering::Acquire)).then_some(number)
     }
 
     /// How old the keys are.
     pub(crate) fn age(&self, now: SystemTime) -> Option<Duration> {
-        self.state().fetched.map(|fetched| now.duration_since(fetched).unwrap_or_default())
+        self.age_of(&self.state(), now)
+    }
+
+    fn age_of(&self, state: &State, now: SystemTime) -> Option<Duration> {
+        state.fetched.map(|fetched| now.duration_since(fetched).unwrap_or_default())
     }
 
     /// How many fetches have ended.
@@ -136,6 +174,9 @@ impl Remote {
     /// A token names a key that is not there.
     pub(crate) fn want(&self, now: SystemTime) -> Want {
         let mut state = self.state();
+        if state.failures > 0 {
+            return Want::Down;
+        }
         let soonest = state.began.map_or(SystemTime::UNIX_EPOCH, |began| began + SOONEST_FOR_UNKNOWN);
         if state.step == Step::Idle && now < soonest {
             return Want::TooSoon;
@@ -147,11 +188,27 @@ impl Remote {
     /// Some time has passed.
     pub(crate) fn tick(&self, cx: &mut EventCx<'_>) {
         let mut state = self.state();
+        let believed = self.number(cx.now).is_some();
+        if !believed && !state.warned && state.text.is_some() {
+            state.warned = true;
+            let text = format!(
+                "the keys of the issuer {:?} were last fetched {} seconds ago and are not believed any more: requests \
+                 with its tokens are answered 503",
+                self.issuer,
+                self.age_of(&state, cx.now).unwrap_or_default().as_secs()
+            );
+            cx.ops.log(Level::Warn, &text);
+        }
         let due = cx.now >= state.next || (state.wanted && state.failures == 0);
-        if state.step != Step::Idle || !due || !cx.leases.take(self.lease, LEASE) {
+        if state.step != Step::Idle || !due {
             return;
         }
-        (state.began, state.wanted) = (Some(cx.now), false);
+        // Requests wait for these.
+        let urgent = !believed || state.wanted;
+        if !urgent && !cx.leases.take(self.lease, LEASE) {
+            return;
+        }
+        (state.leased, state.began, state.wanted) = (!urgent, Some(cx.now), false);
         match (&self.keys_at, Url::discovery(&self.issuer)) {
             (Some(url), _) => self.ask(&mut state, Step::Keys, url, cx),
             (None, Some(url)) => self.ask(&mut state, Step::Discovery, &url, cx),
@@ -175,7 +232,7 @@ impl Remote {
             Ok(Some(url)) => self.ask(&mut state, Step::Keys, &url, cx),
             Ok(None) => {
                 state.ended += 1;
-                cx.leases.give_back(self.lease);
+                self.give_back(&mut state, cx);
             }
             Err(why) => self.fail(&mut state, &why, cx),
         }
@@ -188,16 +245,20 @@ impl Remote {
             return Err("the set has a secret, which everyone who can fetch it can read".into());
         }
         let now = cx.now;
-        let unchanged = state.keys.as_ref().is_some_and(|known| known.text == body);
-        if !unchanged {
+        let until = milliseconds(now + self.times.max_stale);
+        self.keys.until.store(until, Ordering::Release);
+        if state.text.as_deref() != Some(body) {
             for remark in keys.remarks() {
                 cx.ops.log(Level::Warn, &format!("the keys of the issuer {:?}: {remark}", self.issuer));
             }
             // Numbers of several issuers, whose calls differ, stay apart.
             let number = (u64::from(self.call) << 40) + state.ended + 1;
-            state.keys = Some(Fetched { keys: Arc::new(keys), text: body.to_vec(), number });
+            *self.keys.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+            self.keys.number.store(number, Ordering::Release);
+            state.text = Some(body.to_vec());
         }
-        (state.fetched, state.next, state.failures) = (Some(now), now + self.refresh, 0);
+        (state.fetched, state.next, state.failures) = (Some(now), now + self.times.refresh, 0);
+        state.warned = false;
         Ok(())
     }
 
@@ -222,18 +283,37 @@ impl Remote {
         let wait = FIRST_RETRY.saturating_mul(1 << state.failures.min(10)).min(LAST_RETRY);
         (state.failures, state.next) = (state.failures.saturating_add(1), cx.now + wait);
         state.ended += 1;
-        cx.leases.give_back(self.lease);
-        let old = if state.keys.is_some() { "the old ones stay in use" } else { "there are none" };
+        self.give_back(state, cx);
+        let old = match (self.number(cx.now), &state.text) {
+            (Some(_), _) => "the old ones stay in use",
+            (None, Some(_)) => "the old ones are too old",
+            (None, None) => "there are none",
+        };
         cx.ops.log(
             Level::Warn,
             &format!("the keys of the issuer {:?} could not be fetched: {why}; {old}", self.issuer),
         );
     }
 
+    fn give_back(&self, state: &mut State, cx: &EventCx<'_>) {
+        if std::mem::take(&mut state.leased) {
+            cx.leases.give_back(self.lease);
+        }
+    }
+
+    fn current(&self) -> Option<Arc<KeySet>> {
+        self.keys.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What is locked is whole between any two statements.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The body of an answer that is one.

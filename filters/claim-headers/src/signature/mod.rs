@@ -50,8 +50,8 @@ pub(crate) fn is_right(
     answer.unwrap_or_else(|| is_right_in_rust(algorithm, key, signed, signature))
 }
 
-/// The length that a signature of a key has, in bytes.
-fn has_right_length(material: &Material, signature: &[u8]) -> bool {
+/// Whether a signature has the length, in bytes, that every signature of the key has.
+pub(crate) fn has_right_length(material: &Material, signature: &[u8]) -> bool {
     use rsa::traits::PublicKeyParts as _;
     let length = match material {
         Material::Rsa { key, .. } => key.size(),

@@ -60,12 +60,22 @@ pub(crate) enum Refusal {
     /// None of the issuer's keys is the one it names.
     #[error("the token's key is unknown")]
     UnknownKey,
-    /// Too many signatures were checked in this second.
+    /// Too many signatures were wrong in this second.
     #[error("too many tokens to check")]
     Busy,
     /// Its signature is wrong.
     #[error("the token's signature is wrong")]
     Signature,
+    /// Another filter has verified it, and its claims are not where they should be.
+    #[error("the token's claims are not available")]
+    NoPayload,
+}
+
+impl Refusal {
+    /// Whether the token could not be judged, for reasons of this proxy's or the issuer's: it may be right.
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Self::NoKeys | Self::Busy)
+    }
 }
 
 impl From<json::Error> for Refusal {

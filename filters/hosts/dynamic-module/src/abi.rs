@@ -360,6 +360,14 @@ unsafe extern "C" {
         value: ModuleBuffer,
     ) -> bool;
 
+    /// Stores the value of filter state that [`set_filter_state_bytes`] has set; `false` where there is none.
+    #[link_name = "envoy_dynamic_module_callback_http_get_filter_state_bytes"]
+    pub(crate) fn get_filter_state_bytes(
+        stream: *mut EnvoyStream,
+        key: ModuleBuffer,
+        value: *mut EnvoyBuffer,
+    ) -> bool;
+
     /// Has the route selected again from the request headers as they are now.
     #[link_name = "envoy_dynamic_module_callback_http_clear_route_cache"]
     pub(crate) fn clear_route_cache(stream: *mut EnvoyStream);
@@ -418,6 +426,17 @@ unsafe extern "C" {
 
     /// POSIX `dlsym`.
     fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
+}
+
+/// Sets a gauge that a configuration defined, as [`set_gauge`] does for a stream.
+pub(crate) type SetConfigGauge =
+    unsafe extern "C" fn(*mut EnvoyConfig, usize, *const ModuleBuffer, usize, u64) -> u32;
+
+/// Envoy's function for it, which 1.38 does not have.
+pub(crate) fn set_config_gauge() -> Option<SetConfigGauge> {
+    let found = symbol(c"envoy_dynamic_module_callback_http_filter_config_set_gauge");
+    // SAFETY: Envoy exports under this name a function of this type, and it stays where it is as long as the process runs.
+    (!found.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, SetConfigGauge>(found) })
 }
 
 /// Whether the running Envoy exports a symbol.

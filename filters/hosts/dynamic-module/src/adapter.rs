@@ -24,6 +24,8 @@ pub(crate) struct Exchange {
     went_on: Cell<bool>,
     /// The client sent a gRPC request, as far as Envoy knows: the filter may have changed its headers since.
     from_grpc: Cell<bool>,
+    /// The filter is shown nothing any more but this direction's trailers.
+    until_trailers: Cell<Option<Dir>>,
     sides: [Side; 2],
 }
 
@@ -101,6 +103,7 @@ impl Exchange {
             ended: Cell::new(false),
             went_on: Cell::new(false),
             from_grpc: Cell::new(false),
+            until_trailers: Cell::new(None),
             sides: Default::default(),
         }
     }
@@ -113,6 +116,7 @@ impl Exchange {
             ended: Cell::new(true),
             went_on: Cell::new(false),
             from_grpc: Cell::new(false),
+            until_trailers: Cell::new(None),
             sides: Default::default(),
         }
     }
@@ -188,6 +192,10 @@ impl Exchange {
         if dir == Dir::Request {
             self.from_grpc.set(envoy.is_grpc_request());
         }
+        if self.until_trailers.get().is_some() {
+            side.release();
+            return HeadersStatus::Continue;
+        }
         let Some(mut core) = self.core.take() else {
             if self.must_stop(dir) {
                 self.fail(envoy, "it could not be opened");
@@ -215,6 +223,9 @@ impl Exchange {
             side.waiting_end.set(end);
             return DataStatus::StopAndWatermark;
         }
+        if self.until_trailers.get().is_some() {
+            return DataStatus::Continue;
+        }
         let Some(mut core) = self.core.take() else {
             return if self.must_stop(dir) { DataStatus::StopNoBuffer } else { DataStatus::Continue };
         };
@@ -238,6 +249,9 @@ impl Exchange {
         if side.waiting.get() {
             side.waiting_trailers.set(true);
             return TrailersStatus::StopIteration;
+        }
+        if self.until_trailers.get().is_some_and(|only| only != dir) {
+            return TrailersStatus::Continue;
         }
         let Some(core) = self.core.take() else {
             return match self.must_stop(dir) {
@@ -271,6 +285,7 @@ impl Exchange {
         side.waiting.set(false);
         let end = side.waiting_end.get();
         if (end || envoy.buffered_bytes(dir) > 0)
+            && self.until_trailers.get().is_none()
             && !side.headers_only.get()
             && let Some(mut core) = self.core.take()
         {
@@ -330,7 +345,9 @@ impl Exchange {
         self.apply(envoy, dir, &core.ops);
         match verdict {
             OnTrailers::Continue | OnTrailers::Emit => {
-                self.core.set(Some(core));
+                // It was shown them as the last thing.
+                let kept = self.until_trailers.get().is_none().then_some(core);
+                self.core.set(kept);
                 Flow::On
             }
             OnTrailers::Reply(reply) => {
@@ -376,6 +393,12 @@ impl Exchange {
                     return Settled::Released;
                 }
                 OnHeaders::Detach => return Settled::Released,
+                OnHeaders::UntilTrailers => {
+                    core.waiting = None;
+                    self.until_trailers.set(Some(dir));
+                    self.core.set(Some(core));
+                    return Settled::Released;
+                }
                 OnHeaders::Hold if side.headers_only.get() => {
                     drop(core);
                     self.fail(envoy, "it holds headers that no data follows");
@@ -403,13 +426,13 @@ impl Exchange {
                         let end = CallEnd::Failed(CallFailure::Refused);
                         verdict = self
                             .ask_headers(envoy, dir, &mut core, |stream, cx| stream.call_ended(id, end, cx));
-                    } else if core.calls.is_empty() && self.filter.plugin.tick().is_none() {
+                    } else if core.calls.is_empty() && self.filter.instance.plugin.tick().is_none() {
                         drop(core);
                         self.fail(envoy, "it waits for no call");
                         return Settled::Ended;
                     } else {
                         if core.calls.is_empty() {
-                            self.filter.events.wait(envoy.waker(WOKEN));
+                            self.filter.instance.events.wait(envoy.waker(WOKEN));
                         }
                         side.stopped.set(true);
                         side.waiting.set(true);

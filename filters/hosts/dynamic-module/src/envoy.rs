@@ -292,7 +292,10 @@ impl View for Envoy<'_> {
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         let mut value = EnvoyBuffer::EMPTY;
-        let found = if path == ["xds", "cluster_name"] {
+        let found = if let [name] = path {
+            // SAFETY: the stream is valid during the hook; Envoy writes the result before it returns.
+            unsafe { abi::get_filter_state_bytes(self.stream, name.as_bytes().into(), &mut value) }
+        } else if path == ["xds", "cluster_name"] {
             // SAFETY: the stream is valid during the hook; Envoy writes the result before it returns.
             unsafe { abi::get_cluster_name(self.stream, &mut value) }
         } else {
@@ -466,6 +469,16 @@ impl EnvoyConfig {
                 abi::config_http_callout(self.0, id, cluster, headers.as_ptr(), headers.len(), body, timeout)
             }
         })
+    }
+
+    /// Sets a gauge, where Envoy has a function for it.
+    pub(crate) fn set_gauge(&self, id: usize, value: u64) {
+        static FUNCTION: OnceLock<Option<abi::SetConfigGauge>> = OnceLock::new();
+        if let Some(set_gauge) = FUNCTION.get_or_init(abi::set_config_gauge) {
+            // SAFETY: the configuration is valid during the hook, which runs on the main thread; no labels, so no label
+            // values are read.
+            unsafe { set_gauge(self.0, id, std::ptr::null(), 0, value) };
+        }
     }
 
     /// Defines a metric and returns its id, or `None` where Envoy refuses.

@@ -1,32 +1,56 @@
-//! Events of a configuration: time passes, calls end, and streams that wait are woken.
+//! Events of an instance: time passes, calls end, and streams that wait are woken.
+//!
+//! Envoy tells events to a configuration, of which an instance may have several. The first of them makes the instance's
+//! calls; when it goes the next one does, and the calls of the one that went have failed.
 
 use crate::envoy::{self, ConfigScheduler, EnvoyConfig, Waker};
 use crate::registry::Configured;
-use filter_api::{CallEnd, CallFailure, CallId, Event, EventCx, Leases, Op, Ops};
+use filter_api::{CallEnd, CallFailure, CallId, Event, EventCx, Leases, MetricKind, Op, Ops};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-/// What the events of a configuration need.
+/// What the events of an instance need.
 #[derive(Default)]
 pub(crate) struct Events {
+    joined: Mutex<u64>,
     ticker: Mutex<Option<Ticker>>,
-    /// The calls under way, by Envoy's id.
-    calls: Mutex<Vec<(u64, CallId)>>,
+    calls: Mutex<Vec<UnderWay>>,
+    /// The calls whose end nobody will tell, because their configuration is gone.
+    lost: Mutex<Vec<CallId>>,
     /// The streams that wait for the next event.
     waiting: Mutex<Vec<Waker>>,
 }
 
-impl Events {
-    /// Has time pass for the configuration.
-    pub(crate) fn start(&self, scheduler: ConfigScheduler, period: Duration) {
-        *lock(&self.ticker) = Ticker::start(scheduler, period);
-    }
+/// A call under way.
+struct UnderWay {
+    /// The number of the configuration that made it.
+    by: u64,
+    /// Envoy's id of it, among those of the configuration.
+    id: u64,
+    call: CallId,
+}
 
-    /// No time passes any more.
-    pub(crate) fn stop(&self) {
-        drop(lock(&self.ticker).take());
+impl Events {
+    /// Takes a configuration in and numbers it. Time passes for it where it brings a scheduler.
+    pub(crate) fn join(&self, time: Option<(ConfigScheduler, Duration)>) -> u64 {
+        let number = {
+            let mut joined = lock(&self.joined);
+            *joined += 1;
+            *joined
+        };
+        if let Some((scheduler, period)) = time {
+            let mut ticker = lock(&self.ticker);
+            if ticker.is_none() {
+                *ticker = Ticker::start(period);
+            }
+            if let Some(ticker) = &*ticker {
+                lock(&ticker.shared.0).schedulers.push((number, scheduler));
+                ticker.shared.1.notify_all();
+            }
+        }
+        number
     }
 
     /// A stream waits for the next event.
@@ -36,42 +60,64 @@ impl Events {
 }
 
 impl Configured {
+    /// Envoy has no use for the configuration any more.
+    pub(crate) fn leave(&self) {
+        let events = &self.instance.events;
+        if let Some(ticker) = &*lock(&events.ticker) {
+            lock(&ticker.shared.0).schedulers.retain(|(number, _)| *number != self.number);
+        }
+        let mut calls = lock(&events.calls);
+        let gone = calls.iter().filter(|call| call.by == self.number).map(|call| call.call);
+        lock(&events.lost).extend(gone);
+        calls.retain(|call| call.by != self.number);
+    }
+
     /// Some time has passed.
     pub(crate) fn tick(&self, config: &EnvoyConfig) {
+        for call in std::mem::take(&mut *lock(&self.instance.events.lost)) {
+            self.event(config, Event::CallEnded(call, CallEnd::Failed(CallFailure::Reset)));
+        }
         self.event(config, Event::Tick);
     }
 
     /// A call has ended; `id` is Envoy's.
     pub(crate) fn call_ended(&self, config: &EnvoyConfig, id: u64, end: CallEnd) {
-        let mut calls = lock(&self.events.calls);
-        let known = calls.iter().position(|(envoys, _)| *envoys == id);
-        let Some((_, id)) = known.map(|index| calls.swap_remove(index)) else { return };
+        let mut calls = lock(&self.instance.events.calls);
+        let known = calls.iter().position(|call| (call.by, call.id) == (self.number, id));
+        let Some(UnderWay { call, .. }) = known.map(|index| calls.swap_remove(index)) else { return };
         drop(calls);
-        self.event(config, Event::CallEnded(id, end));
+        self.event(config, Event::CallEnded(call, end));
     }
 
     fn event(&self, config: &EnvoyConfig, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
+        let events = &self.instance.events;
+        let mut queue = VecDeque::from([event]);
+        while let Some(event) = queue.pop_front() {
             let mut ops = Ops::default();
             let now = SystemTime::now();
-            self.plugin.event(event, &mut EventCx { now, ops: &mut ops, leases: &OneInstance });
+            self.instance.plugin.event(event, &mut EventCx { now, ops: &mut ops, leases: &OneInstance });
             for op in ops.iter() {
                 // Nothing else makes sense without an exchange.
-                if let Op::Log(level, text) = op {
-                    envoy::log(level, self.name, text);
+                match op {
+                    Op::Log(level, text) => envoy::log(level, self.name, text),
+                    Op::Record(index, value) => {
+                        if let Some(Some((id, MetricKind::Gauge))) = self.metrics.get(index) {
+                            config.set_gauge(*id, value);
+                        }
+                    }
+                    _ => {}
                 }
             }
             for call in ops.take_calls() {
                 match config.call(&call) {
-                    Some(id) => lock(&self.events.calls).push((id, call.id)),
+                    Some(id) => lock(&events.calls).push(UnderWay { by: self.number, id, call: call.id }),
                     None => {
-                        events.push_back(Event::CallEnded(call.id, CallEnd::Failed(CallFailure::Refused)));
+                        queue.push_back(Event::CallEnded(call.id, CallEnd::Failed(CallFailure::Refused)));
                     }
                 }
             }
         }
-        for waker in std::mem::take(&mut *lock(&self.events.waiting)) {
+        for waker in std::mem::take(&mut *lock(&events.waiting)) {
             waker.wake();
         }
     }
@@ -90,32 +136,41 @@ impl Leases for OneInstance {
 
 /// A thread that says to Envoy's main thread that time has passed. Envoy gives modules no timer for a configuration.
 struct Ticker {
-    stopped: Arc<(Mutex<bool>, Condvar)>,
+    shared: Arc<(Mutex<Ticking>, Condvar)>,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Ticking {
+    stopped: bool,
+    /// The first is told. A scheduler is used only while it is here, and goes before its configuration does.
+    schedulers: Vec<(u64, ConfigScheduler)>,
 }
 
 impl Ticker {
     /// `None` if the system has no thread for it.
-    fn start(scheduler: ConfigScheduler, period: Duration) -> Option<Self> {
-        let stopped = Arc::new((Mutex::new(false), Condvar::new()));
-        let (flag, signal) = (stopped.clone(), stopped.clone());
+    fn start(period: Duration) -> Option<Self> {
+        let shared = Arc::new((Mutex::new(Ticking::default()), Condvar::new()));
+        let theirs = shared.clone();
         let run = move || {
-            let mut stop = lock(&flag.0);
-            while !*stop {
-                scheduler.schedule();
-                let waited = signal.1.wait_timeout(stop, period);
-                stop = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let mut ticking = lock(&theirs.0);
+            while !ticking.stopped {
+                if let Some((_, scheduler)) = ticking.schedulers.first() {
+                    scheduler.schedule();
+                }
+                let waited = theirs.1.wait_timeout(ticking, period);
+                ticking = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
         };
         let thread = std::thread::Builder::new().name("filter-ticker".to_owned()).spawn(run).ok()?;
-        Some(Self { stopped, thread: Some(thread) })
+        Some(Self { shared, thread: Some(thread) })
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        *lock(&self.stopped.0) = true;
-        self.stopped.1.notify_all();
+        lock(&self.shared.0).stopped = true;
+        self.shared.1.notify_all();
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();
         }
@@ -123,6 +178,6 @@ impl Drop for Ticker {
 }
 
 /// What is locked is whole between any two statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -61,7 +61,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(configur
     // SAFETY: `config_new` made the pointer from an `Arc`, and Envoy gives it back once.
     let configured = unsafe { Arc::from_raw(configured) };
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        configured.events.stop();
+        configured.leave();
         drop(configured);
     }));
 }

@@ -1,9 +1,10 @@
 //! The filters of this module, by name.
 
 use crate::envoy::{self, EnvoyConfig};
-use crate::events::Events;
+use crate::events::{Events, lock};
 use filter_api::{Caps, ConfigError, Event, EventCx, Level, Memory, Metric, MetricKind, Plugin, Stream};
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 /// Every filter, one line each. An operator chooses one by `filter_name`.
@@ -21,20 +22,48 @@ const FILTERS: &[Entry] = &[
 /// own, smaller limit (`memory_budget_bytes`).
 const PROCESS_BUDGET_BYTES: usize = 4 << 30;
 
-/// A filter with its configuration, shared by all workers.
+/// A configuration as Envoy knows it: it makes one for each filter chain, also where several say the same.
 pub(crate) struct Configured {
     pub(crate) name: &'static str,
-    pub(crate) plugin: Box<dyn Open>,
-    pub(crate) events: Events,
+    pub(crate) instance: Arc<Instance>,
+    /// Among those of the instance.
+    pub(crate) number: u64,
     /// Envoy's id for each of the filter's metrics and its kind, or `None` where Envoy refused it.
     pub(crate) metrics: Vec<Option<(usize, MetricKind)>>,
+}
+
+/// A filter with its configuration: one in the process for all configurations that say the same, so that what it fetches,
+/// remembers and counts is there once.
+pub(crate) struct Instance {
+    pub(crate) plugin: Box<dyn Open>,
+    pub(crate) events: Events,
 }
 
 impl Configured {
     /// Opens the state of a new exchange.
     pub(crate) fn open(&self) -> Box<dyn Stream> {
-        self.plugin.open()
+        self.instance.plugin.open()
     }
+}
+
+/// What an instance is known by: the filter's name and the configuration's bytes.
+type Key = (&'static str, Vec<u8>);
+
+/// The instances in use. They end with the last configuration that has them.
+static INSTANCES: Mutex<Option<HashMap<Key, Weak<Instance>>>> = Mutex::new(None);
+
+/// The instance of a configuration: the one that is there, or a new one.
+fn instance(entry: &Entry, json: &[u8]) -> Result<Arc<Instance>, ConfigError> {
+    let mut instances = lock(&INSTANCES);
+    let instances = instances.get_or_insert_default();
+    let key = (entry.name, json.to_vec());
+    if let Some(instance) = instances.get(&key).and_then(Weak::upgrade) {
+        return Ok(instance);
+    }
+    let instance = Arc::new(Instance { plugin: (entry.configure)(json)?, events: Events::default() });
+    instances.retain(|_, instance| instance.strong_count() > 0);
+    instances.insert(key, Arc::downgrade(&instance));
+    Ok(instance)
 }
 
 /// Finds a filter and configures it.
@@ -47,7 +76,7 @@ pub(crate) fn configure(name: &[u8], json: &[u8], config: &EnvoyConfig) -> Resul
         let name = String::from_utf8_lossy(name);
         return Err(format!("unknown filter_name {name:?}; this module has: {}", known.join(", ")));
     };
-    let plugin = (entry.configure)(json).map_err(|error| format!("{}: {error}", entry.name))?;
+    let instance = instance(entry, json).map_err(|error| format!("{}: {error}", entry.name))?;
     let define = |metric: &Metric| {
         let id = config.define(entry.name, *metric);
         if id.is_none() {
@@ -55,15 +84,13 @@ pub(crate) fn configure(name: &[u8], json: &[u8], config: &EnvoyConfig) -> Resul
         }
         id.map(|id| (id, metric.kind))
     };
-    for warning in plugin.warnings() {
+    for warning in instance.plugin.warnings() {
         envoy::log(Level::Warn, entry.name, &warning);
     }
-    let events = Events::default();
-    if let Some(period) = plugin.tick() {
-        events.start(config.scheduler(), period);
-    }
+    let period = instance.plugin.tick();
+    let number = instance.events.join(period.map(|period| (config.scheduler(), period)));
     let metrics = entry.metrics.iter().map(define).collect();
-    Ok(Configured { name: entry.name, plugin, events, metrics })
+    Ok(Configured { name: entry.name, instance, number, metrics })
 }
 
 type Configure = fn(&[u8]) -> Result<Box<dyn Open>, ConfigError>;

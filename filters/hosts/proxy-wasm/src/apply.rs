@@ -105,16 +105,23 @@ impl Voice {
                         let _unknown = hostcalls::increment_metric(id, by);
                     }
                 }
-                Op::Record(metric, value) => {
-                    if let Some(id) = self.metric(metric) {
-                        let _unknown = hostcalls::record_metric(id, value);
-                    }
-                }
+                Op::Record(metric, value) => self.record(metric, value),
                 Op::Log(level, text) => self.log(level, || text.to_owned()),
             }
         }
         if reselect && view.has(Map::RequestHeaders) && !view.has_changes(Map::RequestHeaders) {
             foreign::clear_route_cache();
+        }
+    }
+
+    /// Applies what an event asks for besides calls: lines and values. Nothing else makes sense without an exchange.
+    pub(crate) fn apply_event(&self, ops: &Ops) {
+        for op in ops.iter() {
+            match op {
+                Op::Record(metric, value) => self.record(metric, value),
+                Op::Log(level, text) => self.log(level, || text.to_owned()),
+                _ => {}
+            }
         }
     }
 
@@ -140,6 +147,12 @@ impl Voice {
                 });
                 None
             }
+        }
+    }
+
+    fn record(&self, metric: usize, value: u64) {
+        if let Some(id) = self.metric(metric) {
+            let _unknown = hostcalls::record_metric(id, value);
         }
     }
 

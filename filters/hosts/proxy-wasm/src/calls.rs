@@ -101,6 +101,18 @@ impl<P: Plugin> Exchange<P> {
                 self.detach();
                 self.resume(dir);
             }
+            OnHeaders::UntilTrailers => {
+                self.show_only_trailers(dir);
+                let unseen = std::mem::take(&mut self.half(dir).unseen);
+                if unseen.trailers {
+                    let flow = self.trailers(dir, Place::CallEnded);
+                    self.detach();
+                    if flow == Flow::Over {
+                        return;
+                    }
+                }
+                self.resume(dir);
+            }
         }
     }
 

@@ -1,11 +1,11 @@
 //! Events of a configuration, and the streams that wait for them.
 
-use crate::apply::{Voice, give_back, take_ops};
+use crate::apply::{give_back, take_ops};
 use crate::body::NoBody;
 use crate::calls;
 use crate::exchange::Exchange;
 use crate::root::Loaded;
-use filter_api::{CallEnd, CallFailure, CallId, Dir, Event, EventCx, Leases, Op, Plugin, Stream};
+use filter_api::{CallEnd, CallFailure, CallId, Dir, Event, EventCx, Leases, Plugin, Stream};
 use proxy_wasm::hostcalls;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -31,7 +31,7 @@ impl<P: Plugin> Loaded<P> {
             let now = hostcalls::get_current_time().unwrap_or(SystemTime::UNIX_EPOCH);
             let leases = SharedData { now, name: P::NAME };
             self.plugin.event(event, &mut EventCx { now, ops: &mut ops, leases: &leases });
-            log(&self.voice, ops.iter());
+            self.voice.apply_event(&ops);
             for call in ops.take_calls() {
                 match self.voice.dispatch(&call) {
                     Some(token) => self.calls.0.push((token, call.id)),
@@ -93,15 +93,6 @@ impl<P: Plugin> Exchange<P> {
         self.no_calls(&calls);
         let verdict = self.settle(dir, verdict, Vec::new());
         self.go_on(dir, verdict);
-    }
-}
-
-/// Writes the lines that an event has; nothing else of it makes sense without an exchange.
-fn log<'a>(voice: &Voice, ops: impl Iterator<Item = Op<'a>>) {
-    for op in ops {
-        if let Op::Log(level, text) = op {
-            voice.log(level, || text.to_owned());
-        }
     }
 }
 

@@ -72,6 +72,8 @@ pub(crate) struct Exchange<P: Plugin> {
     pub(crate) me: Weak<RefCell<Self>>,
     pub(crate) plugin: Arc<P>,
     stream: Option<P::Stream>,
+    /// The stream is shown nothing any more but this direction's trailers.
+    until_trailers: Option<Dir>,
     pub(crate) voice: Arc<Voice>,
     pub(crate) halves: [Half; 2],
     pub(crate) calls: Calls,
@@ -87,6 +89,7 @@ impl<P: Plugin> Exchange<P> {
             me,
             plugin: loaded.plugin.clone(),
             stream: None,
+            until_trailers: None,
             voice: loaded.voice.clone(),
             halves: <[Half; 2]>::default(),
             calls: Calls::default(),
@@ -96,7 +99,7 @@ impl<P: Plugin> Exchange<P> {
     }
 
     fn on_headers(&mut self, dir: Dir, end: bool) -> Action {
-        if self.stream.is_none() {
+        if self.passes() {
             return Action::Continue;
         }
         self.half(dir).headers = Headers::Here;
@@ -124,11 +127,15 @@ impl<P: Plugin> Exchange<P> {
                 self.detach();
                 Action::Continue
             }
+            OnHeaders::UntilTrailers => {
+                self.show_only_trailers(dir);
+                Action::Continue
+            }
         }
     }
 
     fn on_body(&mut self, dir: Dir, size: usize, end: bool) -> Action {
-        if self.stream.is_none() {
+        if self.passes() {
             return Action::Continue;
         }
         let half = self.half(dir);
@@ -145,7 +152,7 @@ impl<P: Plugin> Exchange<P> {
     }
 
     fn on_trailers(&mut self, dir: Dir) -> Action {
-        if self.stream.is_none() {
+        if self.stream.is_none() || self.until_trailers.is_some_and(|only| only != dir) {
             return Action::Continue;
         }
         let half = self.half(dir);
@@ -154,7 +161,11 @@ impl<P: Plugin> Exchange<P> {
             half.unseen.trailers = true;
             return Action::Pause;
         }
-        match self.trailers(dir, Place::Body) {
+        let flow = self.trailers(dir, Place::Body);
+        if self.until_trailers.is_some() {
+            self.detach();
+        }
+        match flow {
             Flow::Go => Action::Continue,
             Flow::Stop | Flow::Over => Action::Pause,
         }
@@ -294,6 +305,17 @@ impl<P: Plugin> Exchange<P> {
     pub(crate) fn fail(&mut self, dir: Dir, status: u16, why: &str) -> Flow {
         self.voice.log(Level::Warn, || format!("gave up on the {dir:?}: {why}"));
         self.reply_if_possible(dir, &Reply::new(status, "filter_host_failure"))
+    }
+
+    /// Whether headers and data pass unseen.
+    fn passes(&self) -> bool {
+        self.stream.is_none() || self.until_trailers.is_some()
+    }
+
+    /// Lets headers go on, and what follows them, unseen but for this direction's trailers.
+    pub(crate) fn show_only_trailers(&mut self, dir: Dir) {
+        self.half(dir).headers = Headers::Gone;
+        self.until_trailers = Some(dir);
     }
 
     /// Drops the core's stream, and with it all that it holds.

@@ -296,6 +296,14 @@ callbacks! {
         unsafe { state.filter_state.entry(key.text()).or_insert_with(|| value.bytes().to_vec()) };
         true
     }
+    fn envoy_dynamic_module_callback_http_get_filter_state_bytes(
+        stream: *const c_void, key: Buf, value: *mut Buf
+    ) -> bool {
+        let state = unsafe { state(stream) }.borrow();
+        let Some(found) = state.filter_state.get(&unsafe { key.text() }) else { return false };
+        unsafe { *value = found.as_slice().into() };
+        true
+    }
     fn envoy_dynamic_module_callback_http_clear_route_cache(stream: *const c_void) {
         unsafe { state(stream) }.borrow_mut().route_selections += 1;
     }

@@ -1,0 +1,29 @@
+//! Taking headers off a request.
+
+use crate::header;
+use filter_api::{Map, Ops, View};
+
+/// Removes every header of a map that has one of these names, however it is spelt, and says how many there were.
+pub(crate) fn all<'n>(
+    map: Map,
+    view: &dyn View,
+    ops: &mut Ops,
+    names: impl Iterator<Item = &'n str> + Clone,
+) -> u64 {
+    let mut found: Vec<String> = Vec::new();
+    let mut count = 0;
+    view.each_header(map, &mut |name, _| {
+        if names.clone().any(|wanted| header::fold(wanted.as_bytes()).eq(header::fold(name))) {
+            count += 1;
+            // A name that equals an ASCII one but for its case and its dashes is ASCII.
+            let name = String::from_utf8_lossy(name).into_owned();
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        }
+    });
+    for name in found {
+        ops.remove_header(map, &name);
+    }
+    count
+}
