@@ -187,7 +187,10 @@ impl Setup {
         match (claims, column) {
             (_, Column::Passthrough | Column::Grpc) => String::new(),
             (_, Column::Stock) => claims.jwt_authn(column),
-            (Claims::Metadata, Column::Wasm | Column::Native) => claims.jwt_authn(column) + &ours(),
+            (Claims::Metadata, Column::Wasm) => claims.jwt_authn(column) + &ours(),
+            (Claims::Metadata, Column::Native) => {
+                self.native_filter("claim_headers", &Claims::guard()) + &claims.jwt_authn(column) + &ours()
+            }
             (_, Column::Wasm | Column::Native) => ours(),
         }
     }

@@ -84,6 +84,11 @@ impl Claims {
         )
     }
 
+    /// The configuration of the instance in front of `jwt_authn`, where claims come in a header.
+    pub(crate) fn guard() -> String {
+        format!(r#"{{"source": "guard", "metadata": {{"payload_header": "{PAYLOAD_HEADER}"}}}}"#)
+    }
+
     /// The configuration of `claim_headers` in `column`.
     pub(crate) fn ours(self, column: Column) -> String {
         let map = format!(r#""map": [{{"header": "{HEADER}", "claim": ["{CLAIM}"], "type": "string"}}]"#);

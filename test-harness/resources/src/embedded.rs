@@ -66,7 +66,7 @@ pub(crate) fn configured(fragment: Fragment<'_>) -> Result<Vec<Configuration>, S
         };
         match resource::text(config, "/@type").strip_prefix(TYPE_PREFIX) {
             Some(WASM) => found.push(Configuration {
-                filter: module_name(resource::text(config, "/config/vm_config/code/remote/http_uri/uri"))?,
+                filter: module_name(code(config))?,
                 host: Host::Wasm,
                 json: string_value(config, "/config/configuration")?,
             }),
@@ -76,6 +76,14 @@ pub(crate) fn configured(fragment: Fragment<'_>) -> Result<Vec<Configuration>, S
         }
     }
     Ok(found)
+}
+
+/// Where a wasm filter's module comes from: a URL, or in a bootstrap also a file.
+fn code(config: &Value) -> &str {
+    let code = "/config/vm_config/code";
+    let [remote, local] = ["remote/http_uri/uri", "local/filename"]
+        .map(|place| resource::text(config, &format!("{code}/{place}")));
+    if remote.is_empty() { local } else { remote }
 }
 
 /// The Lua code of a `TrafficExtension`, which Istio makes an HTTP filter of.
@@ -117,6 +125,8 @@ pub fn read(configuration: &Configuration) -> Result<(), String> {
 pub struct Fragment<'a> {
     /// `applyTo`: what kind of part it is.
     pub apply_to: &'a str,
+    /// Where it is added, such as `INSERT_BEFORE`.
+    pub operation: &'a str,
     /// The part itself.
     pub value: &'a Value,
 }
@@ -129,7 +139,8 @@ pub fn fragments(resource: &Resource) -> Vec<Fragment<'_>> {
     }
     let fragment = |patch| {
         let value = Value::pointer(patch, "/patch/value")?;
-        Some(Fragment { apply_to: resource::text(patch, "/applyTo"), value })
+        let operation = resource::text(patch, "/patch/operation");
+        Some(Fragment { apply_to: resource::text(patch, "/applyTo"), operation, value })
     };
     resource.list("/spec/configPatches").iter().filter_map(fragment).collect()
 }

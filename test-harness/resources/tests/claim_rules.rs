@@ -67,6 +67,28 @@ fn verifiers() -> Vec<Row> {
             "reads claims from the header \"\"",
         ),
         ("gateway-native", GATEWAY_TOKENS, at("/outputPayloadToHeader"), Value::Null, "writes them to \"\""),
+        ("gateway-native", "EnvoyFilter", "/spec/configPatches/1", Value::Null, "ignores x-jwt-payload"),
+        (
+            "gateway-native",
+            "EnvoyFilter",
+            "/spec/configPatches/1/patch/operation",
+            json!("INSERT_BEFORE"),
+            "is not the first in the connection manager",
+        ),
+        (
+            "forwarded-token-native",
+            "EnvoyFilter/claim-headers-at-the-waypoint",
+            "/spec/configPatches/1/match/context",
+            json!("GATEWAY"),
+            "only SIDECAR_INBOUND applies",
+        ),
+        (
+            "gateway-native",
+            "EnvoyFilter",
+            "/spec/configPatches/1/patch/value/allow_missing_or_failed",
+            json!({}),
+            "could not be checked because the keys could not be fetched",
+        ),
         (
             "gateway-wasm-builtin",
             PLUGIN,
@@ -263,6 +285,21 @@ fn a_policy_that_would_believe_a_client_is_seen() {
     // In wasm, the filter comes before authorisation.
     let selector = json!({"selector": {"matchLabels": {"istio": "api-ingressgateway"}}});
     assert_eq!(rules::check(&policy("claim-headers/overlays/gateway-wasm", selector)), []);
+}
+
+#[test]
+fn a_rule_that_does_not_pass_its_claims_on_is_seen_beside_one_that_does() {
+    for (overlay, passed_on) in [("gateway-native", Value::Null), ("gateway-wasm", json!("x-jwt-payload"))] {
+        let mut resources = self::overlay(&format!("claim-headers/overlays/{overlay}"));
+        let tokens = resources.iter_mut().find(|r| r.kind() == "RequestAuthentication").unwrap();
+        let rules = tokens.value["spec"]["jwtRules"].as_array_mut().unwrap();
+        let mut other = rules[0].clone();
+        other["issuer"] = json!("https://other.example.com");
+        other["outputPayloadToHeader"] = passed_on;
+        other.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        rules.push(other);
+        says(&resources, "reads claims in", overlay);
+    }
 }
 
 #[test]

@@ -5,8 +5,10 @@
 
 mod attempts;
 mod fetched_keys;
+mod guard;
 #[path = "../identity/mod.rs"]
 mod identity;
+mod pressure;
 mod providers;
 
 use std::process::ExitCode;
@@ -37,7 +39,10 @@ fn main() -> ExitCode {
             versions,
             "discovered_keys_are_fetched_again_for_a_new_one_and_outlive_a_failure",
             fetched_keys::rotate,
-        );
+        )
+        .on(all, "a_clients_payload_header_is_believed_for_no_provider", guard::hold)
+        .on(versions, "no_valid_token_passes_as_none_while_sixteen_workers_start", pressure::cold_start)
+        .on(versions, "a_flood_of_forged_tokens_costs_no_new_user_the_claim", pressure::flood);
     for file in FILES {
         for listener in Listener::ALL {
             let name = |story: &str| format!("{story}::{file}::{}", listener.name());

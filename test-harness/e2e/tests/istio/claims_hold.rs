@@ -122,7 +122,9 @@ fn chain(resources: &[Resource], waypoint: bool, jwks: &Value) -> Vec<Value> {
     filters.extend(authentications.map(|authentication| jwt_authn(authentication, jwks)));
     filters.extend(in_phase("AUTHZ"));
     for fragment in here.iter().flat_map(|r| embedded::fragments(r)) {
-        filters.push(as_the_agent_hands_it_on(fragment.value.clone()));
+        let filter = as_the_agent_hands_it_on(fragment.value.clone());
+        let at = if fragment.operation == "INSERT_FIRST" { 0 } else { filters.len() };
+        filters.insert(at, filter);
     }
     filters
 }

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{NETWORKING, Overlay, Place, belief, subsets};
+use super::{NETWORKING, Overlay, Place, belief, payload, subsets};
 use crate::Problem;
-use crate::embedded;
+use crate::embedded::{self, Host};
 use crate::resource::{Resource, items, text};
 
 const FILTER: &str = "claim-headers";
@@ -16,9 +16,18 @@ pub(super) struct Instance<'a> {
     pub(super) resource: &'a Resource,
     pub(super) proxy: Option<(Place, String)>,
     pub(super) config: Value,
+    host: Host,
 }
 
 impl Instance<'_> {
+    fn guard(&self) -> bool {
+        text(&self.config, "/source") == "guard"
+    }
+
+    fn payload_header(&self) -> &str {
+        text(&self.config, "/metadata/payload_header")
+    }
+
     fn builtin(&self) -> bool {
         text(&self.config, "/source") == "builtin"
     }
@@ -45,11 +54,12 @@ pub(super) fn same(one: &str, other: &str) -> bool {
 
 /// Everything that is wrong with an overlay in which `claim-headers` is; nothing elsewhere.
 pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
-    let instances = instances(overlay);
-    let mut problems = Vec::new();
+    let (guards, instances): (Vec<_>, Vec<_>) = instances(overlay).into_iter().partition(Instance::guard);
+    let mut problems: Vec<_> = guards.iter().flat_map(ahead).collect();
     for instance in &instances {
         problems.extend(point(instance));
         problems.extend(verifier(overlay, instance));
+        problems.extend(guarded(instance, &guards));
         problems.extend(order(overlay, instance));
         problems.extend(policies(overlay, instance));
     }
@@ -65,7 +75,7 @@ pub(super) fn instances<'a>(overlay: &Overlay<'a>) -> Vec<Instance<'a>> {
         for configuration in configurations.into_iter().filter(|c| c.filter == FILTER) {
             let config = serde_json::from_str(&configuration.json).unwrap_or_default();
             let proxy = overlay.proxy(resource);
-            found.push(Instance { resource, proxy, config });
+            found.push(Instance { resource, proxy, config, host: configuration.host });
         }
     }
     found
@@ -99,6 +109,32 @@ fn point(instance: &Instance<'_>) -> Vec<Problem> {
     problems
 }
 
+/// A guard comes before `RequestAuthentication`: a plugin by its phase. An `EnvoyFilter`'s point has rules of its own.
+fn ahead(guard: &Instance<'_>) -> Option<Problem> {
+    let plugin = guard.resource;
+    let late = plugin.kind() != "EnvoyFilter" && plugin.text("/spec/phase") != "AUTHN";
+    late.then(|| {
+        guard.wrong(
+            "guards a header in another phase than AUTHN: RequestAuthentication has written it by then",
+        )
+    })
+}
+
+/// A header with verified claims is ignored without a guard.
+fn guarded(instance: &Instance<'_>, guards: &[Instance<'_>]) -> Option<Problem> {
+    let header = instance.payload_header();
+    let guards_it = |guard: &&Instance<'_>| {
+        guard.proxy == instance.proxy && guard.host == instance.host && same(guard.payload_header(), header)
+    };
+    let unguarded = !header.is_empty() && !guards.iter().any(|guard| guards_it(&guard));
+    unguarded.then(|| {
+        instance.wrong(format!(
+            "ignores {header}: no instance with \"source\": \"guard\" takes a client's own off before \
+             RequestAuthentication"
+        ))
+    })
+}
+
 /// Who verifies what this instance maps.
 fn verifier(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -124,7 +160,11 @@ fn verifier(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
             instance.wrong("maps claims that RequestAuthentication verifies, but this overlay has no RequestAuthentication for the same proxy"),
         );
     }
-    let payload = text(&instance.config, "/metadata/payload_header");
+    let filters = overlay.resources.iter().filter(|r| r.kind() == "EnvoyFilter");
+    for filter in filters.filter(|filter| overlay.proxy(filter) == instance.proxy) {
+        problems.extend(payload::failed_fetch(&filter.value).map(|reason| Problem::new(filter, reason)));
+    }
+    let payload = instance.payload_header();
     for authentication in authentications {
         for rule in authentication.list("/spec/jwtRules") {
             if items(rule, "/audiences").is_empty() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Overlay, Place};
-use crate::embedded::{Fragment, fragments};
+use crate::embedded::{self, Fragment, fragments};
 use crate::resource::{Resource, items, text};
 
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
@@ -61,11 +61,18 @@ fn context(place: Place, patch: &Value) -> Option<String> {
 fn http_filter(place: Place, patch: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     let chain = |pointer: &str| text(patch, &format!("/match/listener/filterChain{pointer}")).to_owned();
-    if chain("/filter/name") != MANAGER || chain("/filter/subFilter/name") != ROUTER {
-        wrong.push("is not matched on the router of the connection manager".into());
-    }
-    if text(patch, "/patch/operation") != "INSERT_BEFORE" {
-        wrong.push("is not inserted before the router, so it may come before authorisation".into());
+    if guards(patch) {
+        if chain("/filter/name") != MANAGER || text(patch, "/patch/operation") != "INSERT_FIRST" {
+            wrong
+                .push("guards a header, and is not the first in the connection manager: INSERT_FIRST".into());
+        }
+    } else {
+        if chain("/filter/name") != MANAGER || chain("/filter/subFilter/name") != ROUTER {
+            wrong.push("is not matched on the router of the connection manager".into());
+        }
+        if text(patch, "/patch/operation") != "INSERT_BEFORE" {
+            wrong.push("is not inserted before the router, so it may come before authorisation".into());
+        }
     }
     let port = patch.pointer("/match/listener/portNumber");
     match place {
@@ -89,6 +96,15 @@ fn http_filter(place: Place, patch: &Value) -> Vec<String> {
         Place::Gateway => {}
     }
     wrong
+}
+
+/// Whether a patch adds the instance of `claim-headers` that comes before `RequestAuthentication`.
+fn guards(patch: &Value) -> bool {
+    let Some(value) = patch.pointer("/patch/value") else { return false };
+    let fragment = Fragment { apply_to: "HTTP_FILTER", operation: "", value };
+    let found = embedded::configured(fragment).unwrap_or_default();
+    let guards = |json: &str| serde_json::from_str::<Value>(json).is_ok_and(|json| json["source"] == "guard");
+    found.iter().any(|c| c.filter == "claim-headers" && guards(&c.json))
 }
 
 /// A cluster that is added, under the name that Istio makes of a route's destination, or one that is changed.

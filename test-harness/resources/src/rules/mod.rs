@@ -7,6 +7,7 @@ mod claims;
 mod envoy_filter;
 mod loading;
 mod native;
+mod payload;
 mod plugin;
 mod prefixes;
 mod routes;
@@ -20,6 +21,7 @@ use crate::{Problem, embedded};
 use serde_json::Value;
 
 pub use loading::loading;
+pub use payload::verified_claims;
 pub use prefixes::denies;
 pub use sign_on::sign_on;
 

@@ -79,6 +79,8 @@ pub(super) fn chain<'a>(overlay: &Overlay<'a>) -> Vec<Step<'a>> {
         if resource.kind() == "EnvoyFilter" {
             let all = fragments(resource);
             let filters = all.iter().filter(|f| f.apply_to == "HTTP_FILTER");
+            // What comes first guards, and sets nothing that another filter reads.
+            let filters = filters.filter(|fragment| fragment.operation != "INSERT_FIRST");
             let filters = filters.filter_map(|fragment| filter_of(*fragment, &all));
             steps.extend(filters.map(|filter| Step { filter, resource, place: (1, 0, priority) }));
         } else if matches!(resource.kind(), "WasmPlugin" | "TrafficExtension") {
