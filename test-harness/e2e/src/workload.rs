@@ -69,14 +69,6 @@ impl Workload {
     /// # Errors
     /// If it cannot listen.
     pub fn serving(content_type: &str, document: &str) -> Result<Self, Error> {
-        Self::serving_slowly(content_type, document, Duration::ZERO)
-    }
-
-    /// The same, each answer some time after its request.
-    ///
-    /// # Errors
-    /// If it cannot listen.
-    pub fn serving_slowly(content_type: &str, document: &str, delay: Duration) -> Result<Self, Error> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::io("listen"))?;
         let address = listener.local_addr().map_err(Error::io("read a listener's address"))?;
         let answer = format!(
@@ -86,7 +78,7 @@ impl Workload {
         let (seen, closing) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let acceptor = {
             let (seen, closing) = (Arc::clone(&seen), Arc::clone(&closing));
-            thread::spawn(move || accept(&listener, &answer, delay, &seen, &closing))
+            thread::spawn(move || accept(&listener, &answer, &seen, &closing))
         };
         Ok(Self { address, seen, closing, acceptor: Some(acceptor) })
     }
@@ -123,13 +115,7 @@ impl Drop for Workload {
     }
 }
 
-fn accept(
-    listener: &TcpListener,
-    answer: &str,
-    delay: Duration,
-    seen: &Arc<Mutex<Vec<Seen>>>,
-    closing: &AtomicBool,
-) {
+fn accept(listener: &TcpListener, answer: &str, seen: &Arc<Mutex<Vec<Seen>>>, closing: &AtomicBool) {
     for stream in listener.incoming() {
         if closing.load(Ordering::Acquire) {
             return;
@@ -137,11 +123,11 @@ fn accept(
         let Ok(stream) = stream else { continue };
         let (seen, answer) = (Arc::clone(seen), answer.to_owned());
         // A client that goes away while it is answered is no concern of this server's.
-        thread::spawn(move || serve(stream, &answer, delay, &seen));
+        thread::spawn(move || serve(stream, &answer, &seen));
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &str, delay: Duration, seen: &Mutex<Vec<Seen>>) -> Option<()> {
+fn serve(mut stream: TcpStream, answer: &str, seen: &Mutex<Vec<Seen>>) -> Option<()> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 8192];
@@ -160,7 +146,6 @@ fn serve(mut stream: TcpStream, answer: &str, delay: Duration, seen: &Mutex<Vec<
         let read = stream.read(&mut buffer).ok().filter(|&read| read > 0)?;
         left = left.saturating_sub(read);
     }
-    thread::sleep(delay);
     stream.write_all(answer.as_bytes()).ok()
 }
 

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Workload, gateway_to, send};
+use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Workload, gateway_to, h2c, send};
+use odd_server::{Gate, OddServer, Script, Step};
 use scenario::Column;
 use serde_json::json;
 
@@ -16,47 +17,75 @@ const ROUTES: &str = r#"[
   { match: { prefix: "/", headers: [{ name: x-user-class, string_match: { exact: premium } }] }, route: { cluster: premium } },
   { match: { prefix: "/" }, route: { cluster: everyone } }]"#;
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What stands behind Envoy.
 struct Upstreams {
     premium: Workload,
     everyone: Workload,
-    keys: Workload,
+    /// The keys, which come over HTTP/2, and what else is asked there.
+    keys: OddServer,
 }
 
 impl Upstreams {
-    fn start(issuer: &Issuer, delay: Duration) -> Self {
+    /// `before`: what the key endpoint does before it answers.
+    fn start(issuer: &Issuer, before: Script) -> Self {
         let set = format!(r#"{{"keys":[{}]}}"#, issuer.key());
+        let answer = Script::plain(200, "application/json", set);
+        let steps = before.steps.into_iter().chain(answer.steps).collect();
+        let keys = OddServer::start().unwrap();
+        keys.script_for_path("/keys", Script { steps });
+        keys.default_script(Script::plain(200, "text/plain", "workload premium"));
         Self {
             premium: Workload::start("premium").unwrap(),
             everyone: Workload::start("everyone").unwrap(),
-            keys: Workload::serving_slowly("application/json", &set, delay).unwrap(),
+            keys,
         }
     }
 
-    fn envoy(&self, installed: &Installed, workers: u32) -> Envoy {
+    fn envoy(
+        &self,
+        installed: &Installed,
+        listeners: &[(&str, Column)],
+        routes: &str,
+        workers: u32,
+    ) -> Envoy {
         let config = json!({
             "source": "builtin",
             "issuers": [{"issuer": ISSUER, "audiences": ["inference"], "cluster": "idp",
                 "jwks_uri": format!("{ISSUER}/keys")}],
             "map": [{"claim": ["user_type"], "header": "x-user-class", "type": "string"}],
         });
-        let listeners = HOSTS.map(|(name, column)| {
-            Listener::new(name).routes(ROUTES).ours("claim_headers", column, &config.to_string())
-        });
-        let clusters = [("premium", &self.premium), ("everyone", &self.everyone), ("idp", &self.keys)];
-        let clusters = clusters.map(|(name, server)| {
-            let port = server.port();
+        let listener = |(name, column): &(&str, Column)| {
+            Listener::new(name).routes(routes).ours("claim_headers", *column, &config.to_string())
+        };
+        let listeners: Vec<Listener> = listeners.iter().map(listener).collect();
+        let http2 = r#"
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }"#;
+        let clusters = [
+            ("premium", self.premium.port(), ""),
+            ("everyone", self.everyone.port(), ""),
+            ("idp", self.keys.port(), http2),
+        ];
+        let clusters = clusters.map(|(name, port, protocol)| {
             format!(
                 r#"
   - name: {name}
     type: STATIC
     load_assignment:
       cluster_name: {name}
-      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}] }}]"#
+      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}] }}]{protocol}"#
             )
         });
         let options = Options { concurrency: workers, ..Options::default() };
         Envoy::start(&installed.path, &gateway_to(&listeners, &clusters.concat()), &options).unwrap()
+    }
+
+    fn fetches(&self) -> usize {
+        self.keys.requests().iter().filter(|request| request.path == "/keys").count()
     }
 }
 
@@ -73,8 +102,9 @@ fn ask(address: SocketAddr, token: &str) -> String {
 /// Sixteen workers that have just started, keys that take 0.3 seconds, and premium users from the first moment on.
 pub(crate) fn cold_start(installed: &Installed) {
     let issuer = Issuer::new(1);
-    let upstreams = Upstreams::start(&issuer, Duration::from_millis(300));
-    let envoy = upstreams.envoy(installed, 16);
+    let slow = Script::new().then(Step::Pause(Duration::from_millis(300)));
+    let upstreams = Upstreams::start(&issuer, slow);
+    let envoy = upstreams.envoy(installed, &HOSTS, ROUTES, 16);
     for (host, _) in HOSTS {
         let address = envoy.address(host).unwrap();
         // Each connection is some worker's.
@@ -93,7 +123,7 @@ pub(crate) fn cold_start(installed: &Installed) {
     }
     assert_eq!(upstreams.everyone.requests(), [], "a valid token passed as none");
     // Every VM has fetched its keys, and the native module once: nobody waited for another's turn.
-    let fetches = upstreams.keys.requests().len();
+    let fetches = upstreams.fetches();
     assert!((2..=20).contains(&fetches), "{fetches} fetches");
     for (host, _) in HOSTS {
         let address = envoy.address(host).unwrap();
@@ -107,8 +137,8 @@ pub(crate) fn cold_start(installed: &Installed) {
 pub(crate) fn flood(installed: &Installed) {
     const SECONDS: u64 = 3;
     let issuer = Issuer::new(1);
-    let upstreams = Upstreams::start(&issuer, Duration::ZERO);
-    let envoy = upstreams.envoy(installed, 2);
+    let upstreams = Upstreams::start(&issuer, Script::new());
+    let envoy = upstreams.envoy(installed, &HOSTS, ROUTES, 2);
     let forged: Vec<String> = (0..1000u64)
         .map(|number| {
             let token = user(&issuer, number);
@@ -156,5 +186,56 @@ pub(crate) fn flood(installed: &Installed) {
         let seen = upstreams.everyone.requests();
         assert!(seen.iter().all(|seen| seen.all("x-user-class").is_empty()), "{host}");
         upstreams.everyone.forget();
+    }
+}
+
+/// Natively all filter chains with the same configuration have one fetch, one memory and one thread.
+pub(crate) fn one_instance(installed: &Installed) {
+    let issuer = Issuer::new(1);
+    let upstreams = Upstreams::start(&issuer, Script::new());
+    let listeners = ["one", "two", "three"].map(|name| (name, Column::Native));
+    let envoy = upstreams.envoy(installed, &listeners, ROUTES, 2);
+    let token = user(&issuer, 1);
+    for (name, _) in listeners {
+        assert_eq!(ask(envoy.address(name).unwrap(), &token), "premium", "{name}");
+    }
+    assert_eq!(upstreams.fetches(), 1);
+    let stats = envoy.stats("claim_headers").unwrap();
+    let sum = |suffix: &str| {
+        stats.iter().filter(|(name, _)| name.ends_with(suffix)).map(|(_, value)| value).sum::<u64>()
+    };
+    assert_eq!((sum(".verified"), sum(".cache_hits")), (3, 2), "{stats:?}");
+}
+
+/// A request that waits for keys, whose body and trailers come meanwhile: its trailers are cleaned all the same.
+pub(crate) fn trailers_during_a_wait(installed: &Installed) {
+    let issuer = Issuer::new(1);
+    let hosts = [HOSTS[0], ("wasm-hold", Column::WasmHold), HOSTS[1]];
+    for host in hosts {
+        let gate = Gate::new();
+        let upstreams = Upstreams::start(&issuer, Script::after_request().wait(&gate));
+        let routes = r#"[{ match: { prefix: "/" }, route: { cluster: idp } }]"#;
+        let envoy = upstreams.envoy(installed, &[host], routes, 1);
+        let connection = h2c::Connection::open(envoy.address(host.0).unwrap(), PATIENCE).unwrap();
+        let request = Request::new("POST", "/upload")
+            .header("authorization", format!("Bearer {}", user(&issuer, 1)))
+            .header("x-user-class", "root");
+        let mut stream = connection.begin(&request, false).unwrap();
+        stream.data(b"hello", false).unwrap();
+        let trailers = [("x-user-class", "root"), ("x_user_class", "root"), ("x-checksum", "1")];
+        let trailers = trailers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        stream.trailers(&trailers.to_vec()).unwrap();
+        // The filter has asked for keys, and has them now.
+        upstreams.keys.wait_for(1, PATIENCE).unwrap();
+        (0..4).for_each(|_| gate.open());
+        let answer = stream.answer();
+        assert_eq!(answer.status(), 200, "{}: {} {}", host.0, answer.text(), envoy.log());
+        let uploads: Vec<_> =
+            upstreams.keys.requests().into_iter().filter(|request| request.path == "/upload").collect();
+        let [upload] = &uploads[..] else { panic!("{}: {uploads:?}", host.0) };
+        assert_eq!(upload.header("x-user-class"), Some(&b"premium"[..]), "{}", host.0);
+        assert_eq!(upload.body, b"hello", "{}", host.0);
+        let left = upload.trailers.clone().unwrap_or_default();
+        assert_eq!(left, [("x-checksum".to_owned(), b"1".to_vec())], "{}", host.0);
     }
 }
