@@ -43,11 +43,7 @@ fn main() -> ExitCode {
         .on(all, "a_clients_payload_header_is_believed_for_no_provider", guard::hold)
         .on(versions, "no_valid_token_passes_as_none_while_sixteen_workers_start", pressure::cold_start)
         .on(all, "filter_chains_with_one_configuration_fetch_and_remember_once", pressure::one_instance)
-        .on(
-            all,
-            "trailers_that_come_while_a_request_waits_for_keys_are_cleaned",
-            pressure::trailers_during_a_wait,
-        )
+        .on(all, "trailers_are_cleaned_also_of_a_request_that_waits", pressure::trailers)
         .on(versions, "a_flood_of_forged_tokens_costs_no_new_user_the_claim", pressure::flood);
     for file in FILES {
         for listener in Listener::ALL {

@@ -207,35 +207,41 @@ pub(crate) fn one_instance(installed: &Installed) {
     assert_eq!((sum(".verified"), sum(".cache_hits")), (3, 2), "{stats:?}");
 }
 
-/// A request that waits for keys, whose body and trailers come meanwhile: its trailers are cleaned all the same.
-pub(crate) fn trailers_during_a_wait(installed: &Installed) {
+/// Two requests with trailers: one that waits for keys, whose body and trailers come meanwhile, and one that does not. The
+/// trailers of both are cleaned.
+pub(crate) fn trailers(installed: &Installed) {
     let issuer = Issuer::new(1);
-    let hosts = [HOSTS[0], ("wasm-hold", Column::WasmHold), HOSTS[1]];
-    for host in hosts {
+    for host in [HOSTS[0], ("wasm-hold", Column::WasmHold), HOSTS[1]] {
         let gate = Gate::new();
         let upstreams = Upstreams::start(&issuer, Script::after_request().wait(&gate));
         let routes = r#"[{ match: { prefix: "/" }, route: { cluster: idp } }]"#;
         let envoy = upstreams.envoy(installed, &[host], routes, 1);
         let connection = h2c::Connection::open(envoy.address(host.0).unwrap(), PATIENCE).unwrap();
-        let request = Request::new("POST", "/upload")
-            .header("authorization", format!("Bearer {}", user(&issuer, 1)))
-            .header("x-user-class", "root");
-        let mut stream = connection.begin(&request, false).unwrap();
-        stream.data(b"hello", false).unwrap();
-        let trailers = [("x-user-class", "root"), ("x_user_class", "root"), ("x-checksum", "1")];
-        let trailers = trailers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-        stream.trailers(&trailers.to_vec()).unwrap();
+        let upload = |path: &str| {
+            let request = Request::new("POST", path)
+                .header("authorization", format!("Bearer {}", user(&issuer, 1)))
+                .header("x-user-class", "root");
+            let mut stream = connection.begin(&request, false).unwrap();
+            stream.data(b"hello", false).unwrap();
+            let trailers = [("x-user-class", "root"), ("x_user_class", "root"), ("x-checksum", "1")];
+            let trailers = trailers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+            stream.trailers(&trailers.to_vec()).unwrap();
+            stream
+        };
+        let mut waiting = upload("/waiting");
         // The filter has asked for keys, and has them now.
         upstreams.keys.wait_for(1, PATIENCE).unwrap();
         (0..4).for_each(|_| gate.open());
-        let answer = stream.answer();
+        let answer = waiting.answer();
         assert_eq!(answer.status(), 200, "{}: {} {}", host.0, answer.text(), envoy.log());
-        let uploads: Vec<_> =
-            upstreams.keys.requests().into_iter().filter(|request| request.path == "/upload").collect();
-        let [upload] = &uploads[..] else { panic!("{}: {uploads:?}", host.0) };
-        assert_eq!(upload.header("x-user-class"), Some(&b"premium"[..]), "{}", host.0);
-        assert_eq!(upload.body, b"hello", "{}", host.0);
-        let left = upload.trailers.clone().unwrap_or_default();
-        assert_eq!(left, [("x-checksum".to_owned(), b"1".to_vec())], "{}", host.0);
+        assert_eq!(upload("/at-once").answer().status(), 200, "{}", host.0);
+        for path in ["/waiting", "/at-once"] {
+            let asked = upstreams.keys.requests();
+            let asked = asked.iter().find(|request| request.path == path).unwrap();
+            assert_eq!(asked.header("x-user-class"), Some(&b"premium"[..]), "{} {path}", host.0);
+            assert_eq!(asked.body, b"hello", "{} {path}", host.0);
+            let left = asked.trailers.clone().unwrap_or_default();
+            assert_eq!(left, [("x-checksum".to_owned(), b"1".to_vec())], "{} {path}", host.0);
+        }
     }
 }
