@@ -2,8 +2,8 @@
 
 use claim_headers::ClaimHeaders;
 use filter_api::{
-    Call, CallEnd, CallId, CallResponse, Caps, Cx, Dir, Event, EventCx, Leases, Map, OnHeaders, Op, Ops,
-    Plugin, Route, Stream as _, View, Memory,
+    Call, CallEnd, CallId, CallResponse, Caps, Cx, Dir, Event, EventCx, Leases, Map, Memory, OnHeaders, Op,
+    Ops, Plugin, Route, Stream as _, View,
 };
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
