@@ -22,8 +22,8 @@ pub(crate) struct Versions {
 
 /// What the Envoy wheels take.
 pub(crate) const ANY: Versions = Versions { candidates: &CANDIDATES, oldest: (3, 9), newest: (3, 99) };
-/// What MLServer 1.7 takes.
-const FOR_MODELS: Versions = Versions { candidates: &CANDIDATES, oldest: (3, 9), newest: (3, 12) };
+/// What MLServer 1.7 takes, and the AI application's engines.
+const FOR_MODELS: Versions = Versions { candidates: &CANDIDATES, oldest: (3, 11), newest: (3, 12) };
 /// Triton's Python backend embeds the system's libpython, whose version must be the environment's. The wheel has
 /// backends up to 3.12.
 const FOR_TRITON: Versions = Versions { candidates: &["/usr/bin/python3"], oldest: (3, 9), newest: (3, 12) };
@@ -202,7 +202,8 @@ mod tests {
     fn a_version_is_two_numbers() {
         assert_eq!(version("3 11\n"), Some((3, 11)));
         assert_eq!(version("Python"), None);
-        assert!((FOR_MODELS.oldest..=FOR_MODELS.newest).contains(&(3, 10)));
+        assert!((FOR_MODELS.oldest..=FOR_MODELS.newest).contains(&(3, 11)));
+        assert!(!(FOR_MODELS.oldest..=FOR_MODELS.newest).contains(&(3, 10)));
         assert!(!(FOR_MODELS.oldest..=FOR_MODELS.newest).contains(&(3, 13)));
     }
 }

@@ -32,7 +32,7 @@ TIMEOUT = float(os.environ.get("STYLE_TRANSFER_TIMEOUT", "90"))
 # What of an answer goes back to the page.
 SHOWN = ("content-type", "x-workload", "x-model-name", "x-model-version", "x-model-runtime", "x-model-endpoint")
 
-# The page loads nothing from elsewhere, and is shown in nobody else's frame.
+# The page loads nothing from elsewhere, and no other site can show it in a frame.
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "referrer-policy": "same-origin",

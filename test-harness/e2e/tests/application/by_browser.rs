@@ -60,7 +60,7 @@ fn sign_out(browser: &Browser) {
     browser.click("#who a").unwrap();
     browser.wait_for_text("Log out").unwrap();
     browser.click("#logout").unwrap();
-    // The gateway, which knows nobody any more, asks to log in.
+    // Back at the gateway, whose session has ended: log in again.
     browser.wait_for_text("Log in").unwrap();
 }
 

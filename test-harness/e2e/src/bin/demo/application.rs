@@ -41,7 +41,7 @@ impl Demo {
         Ok(Self { application, picture: sample("harbour.jpg")?, style: sample("style-mosaic.jpg")? })
     }
 
-    /// Says that there is no such demonstration here.
+    /// Says that this demonstration is left out.
     pub(crate) fn print_skipped() {
         println!("\n=== the AI application: SKIPPED, as its users log in; see single sign-on above.");
     }
