@@ -17,8 +17,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     let quick = |Stop(why)| Stop(why + "; `cargo xtask test --quick` needs none of it");
     let mut environment = modules(workspace);
     environment.extend(envoys_and_models(workspace).map_err(quick)?);
-    environment
-        .push(("APPLICATION_MODELS", python::application_models(workspace, &python::models(workspace)?)?));
+    environment.push(application_models(workspace)?);
     let mut tally = Tally::default();
     tally.lacks("TRITON_PYTHON", "Triton, a download of 350 MB, is run by `cargo xtask interop` alone");
     tally.lacks("chroot", "neither chroot nor unshare is permitted here; run it as root");
@@ -65,6 +64,7 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
 /// All real servers and clients.
 pub(crate) fn interop(workspace: &Workspace) -> Result<(), Stop> {
     let mut environment = envoys_and_models(workspace)?;
+    environment.push(application_models(workspace)?);
     let mut tally = Tally::default();
     match python::triton(workspace) {
         Ok(python) => environment.push(("TRITON_PYTHON", python)),
@@ -89,6 +89,12 @@ fn envoys_and_models(workspace: &Workspace) -> Result<Environment, Stop> {
     let mut environment = envoy::matrix(workspace)?;
     environment.push(("MODELS_PYTHON", python::models(workspace)?));
     Ok(environment)
+}
+
+/// The models of the AI application, by the variable that names them to the tests.
+fn application_models(workspace: &Workspace) -> Result<(&'static str, PathBuf), Stop> {
+    let python = python::models(workspace)?;
+    Ok(("APPLICATION_MODELS", python::application_models(workspace, &python)?))
 }
 
 /// All tests on this machine, in one run of cargo: each choice of packages would be a choice of features, for which

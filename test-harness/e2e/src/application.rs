@@ -72,8 +72,8 @@ pub struct Application {
     services: Vec<Service>,
 }
 
-/// A service of the application.
-struct Service {
+/// A service of the application. It is ended when dropped.
+pub struct Service {
     process: Process,
     address: SocketAddr,
 }
@@ -300,7 +300,16 @@ pub fn sample(name: &str) -> Result<Vec<u8>, Error> {
 }
 
 impl Service {
-    fn start(python: &Path, module: &str, port: u16, environment: &[(&str, &str)]) -> Result<Self, Error> {
+    /// Starts the program `module` of `services/` on a port of loopback.
+    ///
+    /// # Errors
+    /// If it ends or is not ready in time.
+    pub fn start(
+        python: &Path,
+        module: &str,
+        port: u16,
+        environment: &[(&str, &str)],
+    ) -> Result<Self, Error> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut command = Command::new(python);
         command.args(["-m", "uvicorn", &format!("{module}:app"), "--host", "127.0.0.1"]);
@@ -314,6 +323,21 @@ impl Service {
         })?;
         Ok(Self { process, address })
     }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Triton's form of the model of any style, whose networks are elsewhere: [`style_networks`].
+pub fn triton_models() -> PathBuf {
+    folder().join("models/triton")
+}
+
+/// The networks of the model of any style, in the folder of [`Parts::models`].
+pub fn style_networks(models: &Path) -> PathBuf {
+    models.join("models/tensorflow/tf-style-transfer")
 }
 
 fn folder() -> PathBuf {

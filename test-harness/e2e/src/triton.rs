@@ -36,6 +36,14 @@ impl Triton {
     /// If the environment has no Triton, or it ends, or it is not ready in time.
     pub fn start(python: &Path) -> Result<Self, Error> {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/triton");
+        Self::start_in(python, &models, &[])
+    }
+
+    /// As [`start`](Self::start), with the models of a folder anywhere, which find paths in their environment.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_in(python: &Path, models: &Path, environment: &[(&str, &Path)]) -> Result<Self, Error> {
         let [http, grpc] = free_ports(2)?[..] else {
             return Err(Error::Protocol("no ports".into()));
         };
@@ -45,7 +53,7 @@ impl Triton {
         let backends = directory.path().join("backends");
         make_python_backend(&site, &server, &backends.join("python"))?;
         let mut command = Command::new(server.join("bin/tritonserver"));
-        command.arg(option("--model-repository", &models)).arg(option("--backend-directory", &backends));
+        command.arg(option("--model-repository", models)).arg(option("--backend-directory", &backends));
         command.args([
             "--http-address=127.0.0.1".to_owned(),
             format!("--http-port={http}"),
@@ -59,6 +67,7 @@ impl Triton {
         command.env("LD_LIBRARY_PATH", site.join("nvidia_pytriton.libs"));
         // The backend embeds the system's libpython: another Python's standard library would break it.
         command.env("PATH", "/usr/bin:/bin").env("PYTHONDONTWRITEBYTECODE", "1");
+        command.envs(environment.iter().copied());
         let mut process = Process::start("triton", command, directory)?;
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, grpc) = (loopback(http), loopback(grpc));
@@ -98,7 +107,7 @@ fn site_packages(python: &Path) -> Result<PathBuf, Error> {
 }
 
 /// Puts together what the wheel has in several places: the backend, its interpreter for this version of Python, and
-/// the NumPy that this interpreter imports.
+/// what this interpreter imports for the models: NumPy and ONNX Runtime.
 fn make_python_backend(site: &Path, server: &Path, backend: &Path) -> Result<(), Error> {
     fs::create_dir_all(backend).map_err(Error::io(format!("make {}", backend.display())))?;
     let version = site.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
@@ -107,7 +116,7 @@ fn make_python_backend(site: &Path, server: &Path, backend: &Path) -> Result<(),
     let entries = fs::read_dir(&parts).map_err(Error::io(format!("read {}", parts.display())))?;
     let mut linked: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     linked.push(server.join("python_backend_stubs").join(version).join("triton_python_backend_stub"));
-    linked.extend(["numpy", "numpy.libs"].map(|package| site.join(package)));
+    linked.extend(["numpy", "numpy.libs", "onnxruntime"].map(|package| site.join(package)));
     for target in linked {
         let link = backend.join(target.file_name().unwrap_or_default());
         symlink(&target, &link).map_err(Error::io(format!("link {}", link.display())))?;

@@ -30,7 +30,7 @@ impl Pictures {
     }
 
     pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.directory.path().join(name)).unwrap()
+        std::fs::read(self.path(name)).unwrap()
     }
 
     /// Asserts that a styled picture, a PNG, is what this group's engines give for the picture of that group.

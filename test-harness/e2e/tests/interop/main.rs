@@ -2,12 +2,18 @@
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 mod echo;
+#[path = "../application/pictures.rs"]
+mod pictures;
+mod styles;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use e2e::{Installed, MlServer, Suite, repository, start_shipped};
+use e2e::application::application_models;
+use e2e::{
+    Installed, MlServer, Suite, VERSIONS, envoys, models_python, repository, start_shipped, triton_python,
+};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -34,7 +40,17 @@ fn main() -> ExitCode {
         .triton("triton_itself_and_triton_behind_the_filter_answer_alike", |envoy, python, triton| {
             echo::triton(envoy, &python, &triton);
         })
+        .given(
+            "triton_paints_for_the_ai_application_as_its_engine_does",
+            newest().zip(models_python()).zip(triton_python()).zip(application_models()),
+            |(((envoy, python), triton), models)| styles::on_triton(&envoy, &python, &triton, &models),
+        )
         .run()
+}
+
+/// The newest Envoy of the matrix.
+fn newest() -> Option<Installed> {
+    envoys().into_iter().find(|envoy| envoy.version == VERSIONS[VERSIONS.len() - 1])
 }
 
 fn through(envoy: &Installed, python: PathBuf, bootstrap: &str) {
