@@ -42,7 +42,12 @@ const MAKE_MODELS: &str = "examples/ai-application/models/make_models.py";
 pub(crate) fn models(workspace: &Workspace) -> Result<PathBuf, Stop> {
     let mut all = Vec::new();
     for file in MODELS {
-        all.extend(requirements(workspace, file)?);
+        for line in requirements(workspace, file)? {
+            // A package may be in two of them: pip refuses two versions of it.
+            if !all.contains(&line) {
+                all.push(line);
+            }
+        }
     }
     environment(workspace, "venv-models", &all, FOR_MODELS, "")
 }
