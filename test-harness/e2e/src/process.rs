@@ -163,12 +163,8 @@ impl Process {
 
     /// Ends it at once and without notice: SIGKILL.
     pub fn kill(&mut self) {
-        if let Some(pid) = Pid::from_raw(self.pid().cast_signed()) {
-            // It fails only if the process has ended, which is what is wanted.
-            let _ = kill_process(pid, Signal::KILL);
-        }
-        // As above: that it has ended is all that counts.
-        let _ = self.kept.wait();
+        // It fails only if the process has ended and been waited for, which is what is wanted.
+        let _ = self.kept.kill();
     }
 
     /// The end of its log, for an error.

@@ -214,16 +214,19 @@ fn main() -> ExitCode {
     );
     for name in application::FILES {
         add(
+            needed,
             format!("{name}_is_valid::1.40"),
             newest
                 .cloned()
                 .map(|envoy| Box::new(move || is_valid(&envoy, name, &application::text(name))) as _),
         );
         add(
+            needed,
             format!("{name}_answers::1.40"),
             newest.cloned().map(|envoy| Box::new(move || application::answers_as_it_says(&envoy, name)) as _),
         );
         add(
+            needed,
             format!("{name}_runs_under_func_e::1.40"),
             under_func_e().map(|(func_e, envoy)| {
                 Box::new(move || {

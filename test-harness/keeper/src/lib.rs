@@ -163,6 +163,20 @@ impl Kept {
         self.wait()
     }
 
+    /// Ends it at once and without notice: SIGKILL.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub fn kill(&mut self) -> io::Result<ExitStatus> {
+        if self.try_wait()?.is_none()
+            && let Some(pid) = Pid::from_raw(self.pid.cast_signed())
+        {
+            // It fails only if the program has just ended, which is what is wanted.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        self.wait()
+    }
+
     fn end_without_a_keeper(&mut self) -> io::Result<()> {
         if self.try_wait()?.is_none()
             && let Some(pid) = Pid::from_raw(self.pid.cast_signed())
