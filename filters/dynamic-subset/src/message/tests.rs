@@ -29,8 +29,9 @@ enum Ending {
     Early(Option<String>),
 }
 
+/// A name that may be any bytes, one character for each.
 fn text(name: Vec<u8>) -> String {
-    String::from_utf8(name).unwrap()
+    name.into_iter().map(char::from).collect()
 }
 
 /// Reads chunks to their end.
