@@ -320,7 +320,7 @@ fn a_policy_that_a_prefix_goes_past_is_seen() {
         let reasons: Vec<_> = rules::check(&overlay).iter().map(ToString::to_string).collect();
         match gone_past {
             Some(path) => {
-                assert!(reasons.iter().any(|reason| reason.contains(path)), "{paths}: {reasons:#?}")
+                assert!(reasons.iter().any(|reason| reason.contains(path)), "{paths}: {reasons:#?}");
             }
             None => assert_eq!(reasons, [""; 0], "{paths}"),
         }
