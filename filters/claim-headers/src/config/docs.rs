@@ -17,6 +17,7 @@ fn the_readmes_tables_list_every_key_with_its_type_default_and_meaning() {
         ("`metadata`", "Metadata"),
         ("`token`", "TokenPlaces"),
         ("An issuer", "Issuer"),
+        ("A value that `require` names", "Require"),
     ];
     PACKAGE.assert_tables(&schemars::schema_for!(Config).to_value(), parts);
 }
