@@ -122,8 +122,9 @@ pub struct Issuer {
     /// issuer names no `alg` is for `RS256` then. `EdDSA` is also what is called `Ed25519`.
     #[serde(default)]
     pub algorithms: Option<Vec<Algorithm>>,
-    /// Whether a token must name its key. With `optional`, of a token without `kid`, or whose `kid` no key of a set
-    /// has that has keys without one, up to four keys that fit its `alg` are tried.
+    /// Whether a token must name its key. With `optional`, up to four keys that fit its `alg` are tried for a token without
+    /// `kid`, and for one whose `kid` no key has while some keys have none. With `required`, a key is used only for tokens
+    /// that name it.
     #[serde(default)]
     pub kid: KeyId,
     /// Tokens may be in padded base64url, as AWS's application load balancer makes them.
