@@ -68,7 +68,9 @@ pub(crate) fn is_refusal(outcome: &Outcome) -> bool {
         let body: serde_json::Value = serde_json::from_slice(&outcome.got.body).unwrap_or_default();
         body["error"].as_str().is_some_and(|error| !error.is_empty())
     };
-    outcome.got.status >= 400 && !outcome.got.reset && error()
+    // The answer to a HEAD has no body, only the length of the one that a GET would get.
+    let of_a_head = || outcome.got.body.is_empty();
+    outcome.got.status >= 400 && !outcome.got.reset && (of_a_head() || error())
 }
 
 /// What differs between what a client gets of the same exchange, cut in two ways; a cut answer may be cut elsewhere.

@@ -160,7 +160,7 @@ fn a_guard_names_its_header_and_nothing_else() {
 
 #[test]
 fn keys_are_fetched_again_before_they_are_too_old() {
-    let issuer = format!(r#"{{"issuer":"https://idp.test","jwks":{KEY}}}"#);
+    let issuer = format!(r#"{{"issuer":"https://idp.test","audiences":["inference"],"jwks":{KEY}}}"#);
     let with = |more: &str| builtin(&issuer).replacen('{', &format!("{{{more},"), 1);
     let config = Config::read(builtin(&issuer).as_bytes(), Caps::PROXY_WASM).unwrap();
     assert_eq!(config.jwks_max_stale_seconds, 86_400);
