@@ -132,18 +132,15 @@ impl Suite {
         self
     }
 
-    /// A test that needs what may not be here.
+    /// A test that needs what may not be here: an error names what is missing, as [`unless_missing`] does.
     #[must_use]
     pub fn given<T: Send + 'static>(
-        mut self,
+        self,
         name: &str,
-        here: Option<T>,
+        here: Result<T, &'static str>,
         body: impl FnOnce(T) + Send + 'static,
     ) -> Self {
-        let ignored = here.is_none();
-        let run = move || here.map_or(Ok(()), |here| passed(|| body(here)));
-        self.trials.push(Trial::test(name, run).with_ignored_flag(ignored));
-        self
+        self.with(name, here.map_err(Missing::from), body)
     }
 
     /// Runs the tests that the command line asks for.

@@ -298,7 +298,7 @@ fn a_rule_that_does_not_pass_its_claims_on_is_seen_beside_one_that_does() {
         other["outputPayloadToHeader"] = passed_on;
         other.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         rules.push(other);
-        says(&resources, "reads claims in", overlay);
+        says(&resources, "reads claims from", overlay);
     }
 }
 

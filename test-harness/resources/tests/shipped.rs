@@ -171,8 +171,8 @@ fn models_are_managed_elsewhere_whatever_stands_in_front_of_the_path() {
             }
         }
     }
-    // The overlays of the transcoder, and of dynamic-subset in front of it.
-    assert_eq!(found, 16);
+    // The overlays of the transcoder, of dynamic-subset in front of it, and of the AI application.
+    assert_eq!(found, 18);
 }
 
 /// Values for the chart of istiod, and so in no overlay.

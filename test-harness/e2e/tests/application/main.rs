@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             )
             .given(
                 &name("in_a_browser_both_users_get_their_picture_as_the_engines_paint_it"),
-                parts().zip(chromium()),
+                parts().and_then(|parts| Ok((parts, chromium().ok_or("CHROMEDRIVER")?))),
                 move |(parts, chromium)| by_browser::pictures_are_painted(&parts, real, &chromium),
             );
     }
@@ -50,12 +50,16 @@ fn main() -> ExitCode {
         .run()
 }
 
-/// What an application is made of, if all of it is here.
-fn parts() -> Option<Parts> {
-    let newest = envoys().into_iter().find(|envoy| envoy.version == VERSIONS[VERSIONS.len() - 1])?;
+/// What an application is made of, or what of it is missing.
+fn parts() -> Result<Parts, &'static str> {
+    let newest = envoys().into_iter().find(|envoy| envoy.version == VERSIONS[VERSIONS.len() - 1]);
     let products =
         ["claim_headers.wasm", "dynamic_subset.wasm", "kserve_transcoder.wasm", "libinference_filters.so"];
     let built = products.iter().all(|name| dist(name).is_file());
-    let (provider, python, models) = (identity_provider()?, models_python()?, application_models()?);
-    built.then_some(Parts { envoy: newest.path, provider, python, models })
+    Ok(Parts {
+        envoy: newest.filter(|_| built).ok_or(if built { "ENVOY_140" } else { "dist/" })?.path,
+        provider: identity_provider().ok_or("IDENTITY_PROVIDER")?,
+        python: models_python().ok_or("MODELS_PYTHON")?,
+        models: application_models().ok_or("APPLICATION_MODELS")?,
+    })
 }

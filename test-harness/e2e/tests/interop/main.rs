@@ -42,15 +42,22 @@ fn main() -> ExitCode {
         })
         .given(
             "triton_paints_for_the_ai_application_as_its_engine_does",
-            newest().zip(models_python()).zip(triton_python()).zip(application_models()),
-            |(((envoy, python), triton), models)| styles::on_triton(&envoy, &python, &triton, &models),
+            for_styles(),
+            |(envoy, python, triton, models)| styles::on_triton(&envoy, &python, &triton, &models),
         )
         .run()
 }
 
-/// The newest Envoy of the matrix.
-fn newest() -> Option<Installed> {
-    envoys().into_iter().find(|envoy| envoy.version == VERSIONS[VERSIONS.len() - 1])
+/// The newest Envoy of the matrix, the Python environments of the model servers and of Triton, and the application's
+/// models; or what of it is missing.
+fn for_styles() -> Result<(Installed, PathBuf, PathBuf, PathBuf), &'static str> {
+    let newest = envoys().into_iter().find(|envoy| envoy.version == VERSIONS[VERSIONS.len() - 1]);
+    Ok((
+        newest.ok_or("ENVOY_140")?,
+        models_python().ok_or("MODELS_PYTHON")?,
+        triton_python().ok_or("TRITON_PYTHON")?,
+        application_models().ok_or("APPLICATION_MODELS")?,
+    ))
 }
 
 fn through(envoy: &Installed, python: PathBuf, bootstrap: &str) {
