@@ -8,6 +8,7 @@ Then open http://localhost:8080/home as premium-user or basic-user; the password
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,8 @@ def main():
     for needed in (MODELS, PROVIDER):
         if not needed.exists():
             raise SystemExit(f"{needed} is missing: run `cargo xtask demo --once` first")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     processes = [*model_servers(), *services()]
     processes.append(start(["node", PROVIDER, "8090", "http://localhost:8080"]))
     print("Started. Now run `envoy -c envoy/ai-application.yaml`, and open http://localhost:8080/home", flush=True)
