@@ -207,6 +207,22 @@ fn a_flood_of_unknown_keys_has_keys_fetched_every_half_minute_at_most() {
 }
 
 #[test]
+fn tokens_of_unknown_keys_that_come_during_a_fetch_have_no_other_one_follow_it() {
+    let mut proxy = with_keys(&keys_before_rotation());
+    proxy.now += 30;
+    let mut before = begin(&proxy, &good());
+    let calls = proxy.tick(&Free);
+    let mut during = begin(&proxy, &good());
+    assert!(before.waits && during.waits);
+    proxy.answer(&calls[0], 200, &keys_before_rotation());
+    for request in [&mut before, &mut during] {
+        request.wake(NOW + 30);
+        assert_eq!((status(&request.outcome), request.outcome.count("kid_unknown")), (401, 1));
+    }
+    assert!(proxy.tick(&Free).is_empty(), "the last fetch began a moment ago");
+}
+
+#[test]
 fn a_remembered_token_is_forgotten_with_its_key() {
     let mut proxy = with_keys(&Mint::key_set());
     assert_eq!(send(&proxy, &good()).count("cache_hits"), 0);

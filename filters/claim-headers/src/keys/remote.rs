@@ -177,11 +177,14 @@ impl Remote {
         if state.failures > 0 {
             return Want::Down;
         }
-        let soonest = state.began.map_or(SystemTime::UNIX_EPOCH, |began| began + SOONEST_FOR_UNKNOWN);
-        if state.step == Step::Idle && now < soonest {
-            return Want::TooSoon;
+        if state.step == Step::Idle {
+            let soonest = state.began.map_or(SystemTime::UNIX_EPOCH, |began| began + SOONEST_FOR_UNKNOWN);
+            if now < soonest {
+                return Want::TooSoon;
+            }
+            // Not while a fetch is under way: its keys answer the wish, and another fetch would follow it at once.
+            state.wanted = true;
         }
-        state.wanted = true;
         Want::Coming(state.ended)
     }
 
