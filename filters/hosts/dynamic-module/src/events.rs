@@ -66,15 +66,15 @@ impl Configured {
         if let Some(ticker) = &*lock(&events.ticker) {
             lock(&ticker.shared.0).schedulers.retain(|(number, _)| *number != self.number);
         }
-        let mut calls = lock(&events.calls);
-        let gone = calls.iter().filter(|call| call.by == self.number).map(|call| call.call);
-        lock(&events.lost).extend(gone);
-        calls.retain(|call| call.by != self.number);
+        let gone: Vec<UnderWay> = lock(&events.calls).extract_if(.., |call| call.by == self.number).collect();
+        lock(&events.lost).extend(gone.into_iter().map(|call| call.call));
     }
 
     /// Some time has passed.
     pub(crate) fn tick(&self, config: &EnvoyConfig) {
-        for call in std::mem::take(&mut *lock(&self.instance.events.lost)) {
+        // In a statement of its own, so that the lock is given back before the filter is asked.
+        let lost = std::mem::take(&mut *lock(&self.instance.events.lost));
+        for call in lost {
             self.event(config, Event::CallEnded(call, CallEnd::Failed(CallFailure::Reset)));
         }
         self.event(config, Event::Tick);
@@ -117,7 +117,8 @@ impl Configured {
                 }
             }
         }
-        for waker in std::mem::take(&mut *lock(&events.waiting)) {
+        let waiting = std::mem::take(&mut *lock(&events.waiting));
+        for waker in waiting {
             waker.wake();
         }
     }
