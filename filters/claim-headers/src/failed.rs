@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// So many are remembered at most, as two generations of a half each; each takes less than 100 bytes, however long the
+/// So many are remembered at most, as two generations of a half each; each takes about 130 bytes, however long the
 /// token is.
 const CAPACITY: usize = 16 * 1024;
 /// A power of two, one lock each. Wasm has one thread.
