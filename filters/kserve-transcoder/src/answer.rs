@@ -4,7 +4,7 @@
 //! what can still be done by then. The rule: the client sees the right status where the headers have not gone
 //! out, an error in the body where a body can still be made, and a cut stream otherwise, but never a clean
 //! answer that is none.
-
+//!
 //! A client must also see what the filters in front of this one add to an answer, such as CORS headers. A host's own reply
 //! to an answer goes past all of them. So an error becomes an answer like any other wherever the host can give it a body:
 //! the headers of the server's answer are changed and let go, and the error stands in place of the message.
