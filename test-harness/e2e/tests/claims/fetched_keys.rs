@@ -60,29 +60,37 @@ impl Upstreams {
 
     /// An Envoy with these listeners.
     pub(crate) fn envoy_with(&self, installed: &Installed, listeners: &[Listener], workers: u32) -> Envoy {
-        let http2 = r#"
+        let ports = [self.premium.port(), self.everyone.port(), self.issuer.port()];
+        envoy_in_front_of(ports, installed, listeners, workers)
+    }
+}
+
+/// An Envoy in front of the workloads for premium users and for everyone else, and of an issuer that speaks HTTP/2, each
+/// by its port.
+pub(crate) fn envoy_in_front_of(
+    [premium, everyone, issuer]: [u16; 3],
+    installed: &Installed,
+    listeners: &[Listener],
+    workers: u32,
+) -> Envoy {
+    let http2 = r#"
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: { http2_protocol_options: {} }"#;
-        let clusters = [
-            ("premium", self.premium.port(), ""),
-            ("everyone", self.everyone.port(), ""),
-            ("idp", self.issuer.port(), http2),
-        ];
-        let clusters = clusters.map(|(name, port, protocol)| {
-            format!(
-                r#"
+    let clusters = [("premium", premium, ""), ("everyone", everyone, ""), ("idp", issuer, http2)];
+    let clusters = clusters.map(|(name, port, protocol)| {
+        format!(
+            r#"
   - name: {name}
     type: STATIC
     load_assignment:
       cluster_name: {name}
       endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}] }}]{protocol}"#
-            )
-        });
-        let options = Options { concurrency: workers, ..Options::default() };
-        Envoy::start(&installed.path, &gateway_to(listeners, &clusters.concat()), &options).unwrap()
-    }
+        )
+    });
+    let options = Options { concurrency: workers, ..Options::default() };
+    Envoy::start(&installed.path, &gateway_to(listeners, &clusters.concat()), &options).unwrap()
 }
 
 /// The attacks of the filter's own tests.

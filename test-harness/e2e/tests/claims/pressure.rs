@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Workload, gateway_to, h2c, send};
+use e2e::{Envoy, Installed, Listener, Protocol, Request, Workload, h2c, send};
 use odd_server::{Gate, OddServer, Script, Step};
 use scenario::Column;
 use serde_json::json;
 
+use crate::fetched_keys::{HOSTS, envoy_in_front_of};
 use crate::identity::{HEADER, ISSUER, Issuer, encode, payload, who};
 
-const HOSTS: [(&str, Column); 2] = [("wasm", Column::Wasm), ("native", Column::Native)];
 const ROUTES: &str = r#"[
   { match: { prefix: "/", headers: [{ name: x-user-class, string_match: { exact: premium } }] }, route: { cluster: premium } },
   { match: { prefix: "/" }, route: { cluster: everyone } }]"#;
@@ -60,28 +60,8 @@ impl Upstreams {
             Listener::new(name).routes(routes).ours("claim_headers", *column, &config.to_string())
         };
         let listeners: Vec<Listener> = listeners.iter().map(listener).collect();
-        let http2 = r#"
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: { http2_protocol_options: {} }"#;
-        let clusters = [
-            ("premium", self.premium.port(), ""),
-            ("everyone", self.everyone.port(), ""),
-            ("idp", self.keys.port(), http2),
-        ];
-        let clusters = clusters.map(|(name, port, protocol)| {
-            format!(
-                r#"
-  - name: {name}
-    type: STATIC
-    load_assignment:
-      cluster_name: {name}
-      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}] }}]{protocol}"#
-            )
-        });
-        let options = Options { concurrency: workers, ..Options::default() };
-        Envoy::start(&installed.path, &gateway_to(&listeners, &clusters.concat()), &options).unwrap()
+        let ports = [self.premium.port(), self.everyone.port(), self.keys.port()];
+        envoy_in_front_of(ports, installed, &listeners, workers)
     }
 
     fn fetches(&self) -> usize {
