@@ -24,7 +24,7 @@ pub(crate) fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
 /// Why a header of this name cannot be set, removed or believed by the filter.
 pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     if !is_token(name) {
-        return Some("is no header's name");
+        return Some("is not a valid header name");
     }
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Some("must be in lower case");

@@ -137,7 +137,7 @@ impl Config {
             return Err(ConfigError::at("reselect_route", reason));
         }
         if config.descriptor_sets.is_empty() && !config.services.is_empty() {
-            return Err(ConfigError::at("services", "it chooses from descriptor_sets, and there are none"));
+            return Err(ConfigError::at("services", "chooses from descriptor_sets, which is empty"));
         }
         Ok(config)
     }
@@ -221,7 +221,7 @@ mod tests {
         assert!(error(r#"{"unary_cluster":""}"#).contains("unary_cluster: a cluster's name cannot be empty"));
         assert_eq!(
             error(r#"{"services":["user.S"]}"#),
-            "configuration key services: it chooses from descriptor_sets, and there are none"
+            "configuration key services: chooses from descriptor_sets, which is empty"
         );
         assert!(error("[]").contains("configuration key .: "));
     }

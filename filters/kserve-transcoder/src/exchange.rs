@@ -423,7 +423,7 @@ impl Exchange {
 
     fn refuse_unknown(&mut self, path: &[u8], cx: &mut Cx<'_>) -> OnHeaders {
         let path = String::from_utf8_lossy(path).into_owned();
-        let message = format!("{path} is no path of the inference protocol that this gateway serves");
+        let message = format!("unknown inference path {path}");
         self.refuse(Problem { status: 404, message: message.into(), details: "kserve_unknown_path" }, cx)
     }
 

@@ -169,9 +169,9 @@ impl Key {
         match is_header_name(&header) {
             true => Ok(Reading { header: header.to_ascii_lowercase(), source }),
             false if self.header.is_none() => {
-                Err(("header", format!("is needed, because {header:?} is no header's name")))
+                Err(("header", format!("is needed, because {header:?} is not a valid header name")))
             }
-            false => Err(("header", format!("{header:?} is no header's name"))),
+            false => Err(("header", format!("{header:?} is not a valid header name"))),
         }
     }
 }
@@ -234,11 +234,11 @@ mod tests {
             ),
             (
                 r#"{"keys": [{"key": "a b"}]}"#,
-                r#"keys[0].header: is needed, because "x-subset-a b" is no header's"#,
+                r#"keys[0].header: is needed, because "x-subset-a b" is not a valid header"#,
             ),
             (
                 r#"{"keys": [{"key": "a", "header": ":path"}]}"#,
-                r#"keys[0].header: ":path" is no header's name"#,
+                r#"keys[0].header: ":path" is not a valid header name"#,
             ),
             (
                 r#"{"keys": [{"key": "a", "header": "X-G"}, {"key": "b", "header": "x-g"}]}"#,

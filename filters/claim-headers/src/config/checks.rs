@@ -133,7 +133,7 @@ fn check_cookie(path: &str, name: &str) -> Result<(), ConfigError> {
     if header::is_token(name) {
         Ok(())
     } else {
-        Err(ConfigError::at(path, format!("{name:?} is no cookie's name")))
+        Err(ConfigError::at(path, format!("{name:?} is not a valid cookie name")))
     }
 }
 
@@ -160,7 +160,7 @@ fn check_metadata(config: &Config, caps: Caps) -> Result<(), ConfigError> {
 
 fn check_builtin(config: &Config) -> Result<(), ConfigError> {
     if config.issuers.is_empty() {
-        return Err(ConfigError::at("issuers", "nobody's tokens are believed"));
+        return Err(ConfigError::at("issuers", "must name at least one issuer"));
     }
     for (index, issuer) in config.issuers.iter().enumerate() {
         let path = format!("issuers[{index}]");
@@ -234,7 +234,7 @@ fn check_issuer(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
 }
 
 fn check_remote(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
-    let problem = "is no http or https URL, of visible ASCII and without a fragment";
+    let problem = "is not an http or https URL of visible ASCII without a fragment";
     match &issuer.jwks_uri {
         Some(uri) if Url::parse(uri).is_none() => Err(ConfigError::at(format!("{path}.jwks_uri"), problem)),
         None if Url::parse(&issuer.issuer).is_none() => {

@@ -61,7 +61,7 @@ fn issuers_must_have_keys_that_can_be_used() {
     let issuer =
         |members: &str| builtin(&format!(r#"{{"issuer":"https://idp.test","audiences":["a"],{members}}}"#));
     assert!(Config::read(issuer(&format!(r#""jwks":{KEY}"#)).as_bytes(), Caps::PROXY_WASM).is_ok());
-    assert!(error(&builtin("")).contains("issuers: nobody's tokens are believed"));
+    assert!(error(&builtin("")).contains("issuers: must name at least one issuer"));
     assert!(
         error(&issuer(r#""jwks":{"keys":[]}"#)).contains("issuers[0].jwks: none of its keys can be used")
     );

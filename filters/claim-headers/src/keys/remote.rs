@@ -215,7 +215,7 @@ impl Remote {
         match (&self.keys_at, Url::discovery(&self.issuer)) {
             (Some(url), _) => self.ask(&mut state, Step::Keys, url, cx),
             (None, Some(url)) => self.ask(&mut state, Step::Discovery, &url, cx),
-            (None, None) => self.fail(&mut state, "its URL is none", cx),
+            (None, None) => self.fail(&mut state, "its name is not a URL", cx),
         }
     }
 

@@ -21,7 +21,7 @@ const LENIENT: GeneralPurposeConfig =
 /// that names the same field must agree with it.
 ///
 /// # Errors
-/// The body says something else, or the text is no value of the field's type: 400.
+/// The body says something else, or the text is not a value of the field's type: 400.
 pub(super) fn assign(
     message: &mut DynamicMessage,
     name: &str,
@@ -36,7 +36,7 @@ pub(super) fn assign(
         holder = inner;
     }
     let value = read(&field.kind(), text).ok_or_else(|| {
-        Problem::bad_request(quoted(&format!("path: {name} '{text}' is no {}", kind_name(field))))
+        Problem::bad_request(quoted(&format!("path: {name} '{text}' is not a valid {}", kind_name(field))))
     })?;
     if holder.has_field(field) && *holder.get_field(field) != value {
         let body = show(&holder.get_field(field));

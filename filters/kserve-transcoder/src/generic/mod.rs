@@ -176,7 +176,7 @@ impl Response {
         let output = &self.row.output;
         let bad = |why: &dyn std::fmt::Display| {
             Problem::bad_answer(format!(
-                "the model server's answer is no valid {}: {why}",
+                "the model server's answer is not a valid {}: {why}",
                 output.full_name()
             ))
         };

@@ -163,7 +163,7 @@ fn an_answer_that_is_no_message_is_the_servers_fault() {
     for odd in [&b"\x0a\x05ab"[..], b"\xff", b"\x0a\x01\xff", b"\x22\x01\x0a"] {
         let problem = answered(&OURS, "/v2/models/m", odd).unwrap_err();
         assert_eq!(problem.status, 502);
-        let expected = "the model server's answer is no valid inference.ModelMetadataResponse: ";
+        let expected = "the model server's answer is not a valid inference.ModelMetadataResponse: ";
         assert!(problem.message.starts_with(expected), "{problem}");
     }
 }
@@ -240,10 +240,10 @@ fn a_path_sets_numbers_flags_and_enums_and_says_when_it_cannot() {
         r#"{"number":-5,"flag":true,"colour":1,"ratio":1000,"big":"18446744073709551615"}"#,
     );
     assert_eq!(found.encode_to_vec(), expected.unwrap().encode_to_vec());
-    assert_eq!(refused(&rows, "/v1/x/true/RED/1/1", ""), "path: number 'x' is no int32");
-    assert_eq!(refused(&rows, "/v1/1/yes/RED/1/1", ""), "path: flag 'yes' is no bool");
-    assert_eq!(refused(&rows, "/v1/1/true/GREEN/1/1", ""), "path: colour 'GREEN' is no user.Colour");
-    assert_eq!(refused(&rows, "/v1/1/true/RED/1/-1", ""), "path: big '-1' is no uint64");
+    assert_eq!(refused(&rows, "/v1/x/true/RED/1/1", ""), "path: number 'x' is not a valid int32");
+    assert_eq!(refused(&rows, "/v1/1/yes/RED/1/1", ""), "path: flag 'yes' is not a valid bool");
+    assert_eq!(refused(&rows, "/v1/1/true/GREEN/1/1", ""), "path: colour 'GREEN' is not a valid user.Colour");
+    assert_eq!(refused(&rows, "/v1/1/true/RED/1/-1", ""), "path: big '-1' is not a valid uint64");
 }
 
 #[test]

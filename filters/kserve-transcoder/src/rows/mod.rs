@@ -315,15 +315,14 @@ impl Row {
             .map(|resolved| resolved.map(|(path, variable)| (variable, path)))
             .collect::<Result<Vec<_>, String>>()
             .map_err(refused)?;
-        let body = match body.as_str() {
-            "" => Body::None,
-            "*" => Body::Whole,
-            name => Body::Field(
-                input
-                    .get_field_by_name(name)
-                    .ok_or_else(|| refused(format!("body '{name}' is no field of {}", input.full_name())))?,
-            ),
-        };
+        let body =
+            match body.as_str() {
+                "" => Body::None,
+                "*" => Body::Whole,
+                name => Body::Field(input.get_field_by_name(name).ok_or_else(|| {
+                    refused(format!("body '{name}' is not a field of {}", input.full_name()))
+                })?),
+            };
         let output = method.output();
         let answer = match response_body.as_str() {
             "" if options.no_body(&output) => Answer::Empty,
@@ -382,9 +381,10 @@ fn answer_field(output: &MessageDescriptor, name: &str, options: &form::Options)
     let with_form = field.map(|field| options.form(&field).map(|form| (field, form))).transpose()?;
     match with_form.filter(|(field, form)| form.is_some() || !field.is_map()) {
         Some((field, form)) => Ok(Answer::Field(field, form)),
-        None => {
-            Err(format!("response_body '{name}' is no message or list of messages in {}", output.full_name()))
-        }
+        None => Err(format!(
+            "response_body '{name}' is not a message or a list of messages in {}",
+            output.full_name()
+        )),
     }
 }
 
@@ -434,7 +434,7 @@ fn resolve(message: &MessageDescriptor, dotted: &str) -> Result<FieldPath, Strin
             within.take().ok_or_else(|| format!("'{dotted}' leads through a field without fields"))?;
         let field = message
             .get_field_by_name(name)
-            .ok_or_else(|| format!("'{name}' is no field of {}", message.full_name()))?;
+            .ok_or_else(|| format!("'{name}' is not a field of {}", message.full_name()))?;
         if field.is_list() || field.is_map() {
             return Err(format!("'{dotted}' leads through a repeated field"));
         }

@@ -37,7 +37,7 @@ pub(super) fn bindings(
         return Ok(Vec::new());
     }
     let rule = options.get_extension(http);
-    let rule = rule.as_message().ok_or("its google.api.http option is no message")?;
+    let rule = rule.as_message().ok_or("its google.api.http option is not a message")?;
     let mut bindings = vec![binding(rule)?];
     for additional in list(rule, ADDITIONAL_BINDINGS) {
         let additional =

@@ -58,7 +58,7 @@ pub(crate) enum TemplateError {
     RestNotLast,
     #[error("a variable is not closed, or stands within another one or within a segment")]
     Braces,
-    #[error("variable '{0}' is no field path")]
+    #[error("variable '{0}' is not a field path")]
     FieldPath(String),
     #[error("variable '{0}' occurs twice")]
     SameVariable(String),

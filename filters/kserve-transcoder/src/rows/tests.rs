@@ -240,16 +240,16 @@ fn a_rule_that_cannot_be_served_is_named_with_its_method_and_template() {
         of("get: '/v1/{name}:'"),
         "/v1/{name}:: a ':' can only stand after the last segment, with a verb behind it"
     );
-    assert_eq!(of("get: '/v1/{nome}'"), "/v1/{nome}: 'nome' is no field of user.M");
+    assert_eq!(of("get: '/v1/{nome}'"), "/v1/{nome}: 'nome' is not a field of user.M");
     assert_eq!(of("get: '/v1/{list}'"), "/v1/{list}: 'list' leads through a repeated field");
     assert_eq!(of("get: '/v1/{name.x}'"), "/v1/{name.x}: 'name.x' leads through a field without fields");
     assert_eq!(of("get: '/v1/{inner}'"), "/v1/{inner}: 'inner' is neither text nor a number");
     assert_eq!(of("get: '/v1/{data}'"), "/v1/{data}: 'data' is neither text nor a number");
-    assert_eq!(of("post: '/v1' body: 'nobody'"), "/v1: body 'nobody' is no field of user.M");
+    assert_eq!(of("post: '/v1' body: 'nobody'"), "/v1: body 'nobody' is not a field of user.M");
     for field in ["name", "list", "counts", "nobody"] {
         assert_eq!(
             of(&format!("get: '/v1' response_body: '{field}'")),
-            format!("/v1: response_body '{field}' is no message or list of messages in user.M")
+            format!("/v1: response_body '{field}' is not a message or a list of messages in user.M")
         );
     }
     assert_eq!(of("body: '*'"), "its rule names no path");

@@ -283,7 +283,7 @@ impl Data {
                 NumberError::NotANumber if token == b"null" && !in_quotes => self.problem(format_args!(
                     "null is not a value of {name}: only floating-point tensors may have it, as NaN"
                 )),
-                NumberError::NotANumber => self.problem(format_args!("{shown} is no value of {name}")),
+                NumberError::NotANumber => self.problem(format_args!("{shown} is not a value of {name}")),
                 NumberError::OutOfRange => self.problem(format_args!("{shown} is out of range for {name}")),
                 NumberError::NotWhole => {
                     self.problem(format_args!("{shown} is not a whole number, as {name} needs"))

@@ -264,7 +264,7 @@ impl Lexer {
             number if Decimal::parse(number).is_some() => Ok(Event::Number),
             other => {
                 let shown = String::from_utf8_lossy(&other[..other.len().min(40)]);
-                Err(fault(format!("{shown} is no JSON value")))
+                Err(fault(format!("{shown} is not a JSON value")))
             }
         }
     }

@@ -162,7 +162,7 @@ fn null_is_nan_in_floating_point_data_and_nothing_in_other() {
         refusal(&body("BYTES", r#"["a",null]"#)),
         "inputs[0].data[1]: expected a string for BYTES, found null"
     );
-    assert_eq!(refusal(&body("FP32", r#"["null",1]"#)), "inputs[0].data[0]: \"null\" is no value of FP32");
+    assert_eq!(refusal(&body("FP32", r#"["null",1]"#)), "inputs[0].data[0]: \"null\" is not a value of FP32");
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn nan_and_the_infinities_may_be_strings_and_other_numbers_may_not() {
     }
     for string in ["1", "1.5", "", "nan", "inf", "+Infinity", " NaN", "Infinity ", "true"] {
         let told = refusal(&body("FP64", &format!(r#"[0,"{string}",0]"#)));
-        assert_eq!(told, format!("inputs[0].data[1]: {string:?} is no value of FP64"));
+        assert_eq!(told, format!("inputs[0].data[1]: {string:?} is not a value of FP64"));
     }
     assert!(refusal(&body("INT8", strings)).contains("expected a value of INT8"));
 }
