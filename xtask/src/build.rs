@@ -52,8 +52,9 @@ const SHIPPED: &[Artefact] = &[
     },
 ];
 
-/// The callbacks of a filter that is through with an exchange when its request has gone on. Those of the request's body and
-/// trailers are not among them: while headers wait, they are what keeps Envoy from going on, and trailers are cleaned.
+/// The callbacks of a filter that is through with an exchange when its request has gone on. Those of the request's body
+/// and trailers are not among them: while headers wait, they are what keeps Envoy from going on, and trailers are
+/// cleaned.
 const AFTER_THE_REQUEST: &[&str] = &[
     "proxy_on_response_headers",
     "proxy_on_response_body",

@@ -26,9 +26,9 @@ pub struct Config {
     pub token: TokenPlaces,
     /// Which claims become which headers.
     pub map: Vec<Rule>,
-    /// What becomes of a request without verified claims. The mapped headers are taken off it in any case. One that could
-    /// not be judged (too many forged tokens, or the issuer's keys cannot be had) is answered 503 with `retry-after`,
-    /// except with `pass`.
+    /// What becomes of a request without verified claims. The mapped headers are taken off it in any case. One that
+    /// could not be judged (too many forged tokens, or the issuer's keys cannot be had) is answered 503 with
+    /// `retry-after`, except with `pass`.
     pub on_unverified: OnUnverified,
     /// With `deny`: let CORS preflight requests pass all the same, which browsers send without a token.
     pub allow_cors_preflight: bool,
@@ -53,12 +53,13 @@ pub struct Config {
     /// forgotten when they expire and when their issuer's keys change. `0` remembers none.
     #[cfg_attr(test, schemars(range(min = 0, max = 100_000)))]
     pub cached_tokens: usize,
-    /// How often keys that are fetched are fetched again, in seconds. Old keys are used while new ones cannot be had, for
-    /// `jwks_max_stale_seconds`. A token with an unknown `kid` has them fetched sooner, but never twice in 30 seconds.
+    /// How often keys that are fetched are fetched again, in seconds. Old keys are used while new ones cannot be had,
+    /// for `jwks_max_stale_seconds`. A token with an unknown `kid` has them fetched sooner, but never twice in 30
+    /// seconds.
     #[cfg_attr(test, schemars(range(min = 30, max = 86_400)))]
     pub jwks_refresh_seconds: u64,
-    /// How long keys are believed that cannot be fetched again, in seconds. Then requests with tokens of their issuer are
-    /// answered 503, also those whose token is remembered. More than `jwks_refresh_seconds`.
+    /// How long keys are believed that cannot be fetched again, in seconds. Then requests with tokens of their issuer
+    /// are answered 503, also those whose token is remembered. More than `jwks_refresh_seconds`.
     #[cfg_attr(test, schemars(range(min = 31, max = 31_536_000)))]
     pub jwks_max_stale_seconds: u64,
     /// How long a request waits at most for keys that are being fetched, in milliseconds. If they do not come it is
@@ -66,9 +67,9 @@ pub struct Config {
     #[cfg_attr(test, schemars(range(min = 0, max = 30_000)))]
     pub jwks_wait_milliseconds: u64,
     /// How many signatures may turn out wrong in a second, by each worker in proxy-wasm and by the process natively: a
-    /// flood of forged tokens must not take the processor. Above it a token that is not remembered cannot be judged. What
-    /// does not count: a signature that is right, one of a length that cannot be right, and a token that was found to be
-    /// forged in the last ten minutes.
+    /// flood of forged tokens must not take the processor. Above it a token that is not remembered cannot be judged.
+    /// What does not count: a signature that is right, one of a length that cannot be right, and a token that was found
+    /// to be forged in the last ten minutes.
     #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub max_checks_per_second: u32,
 }
@@ -97,9 +98,10 @@ pub struct Metadata {
     /// The key in it: `payload_in_metadata` of the provider. Istio sets `payload`.
     pub key: String,
     /// The header in which the verifying filter passes the claims on (`forward_payload_header` of the provider). It is
-    /// believed only behind an instance with `source: guard`, and if the metadata is there, too; it never goes upstream.
-    /// With it the exact digits of numbers are kept, and claims that are lists are lists of strings for certain. Natively
-    /// it is needed. In wasm, claims are read in the metadata where the header is missing or not believed.
+    /// believed only behind an instance with `source: guard`, and if the metadata is there, too; it never goes
+    /// upstream. With it the exact digits of numbers are kept, and claims that are lists are lists of strings for
+    /// certain. Natively it is needed. In wasm, claims are read in the metadata where the header is missing or not
+    /// believed.
     pub payload_header: Option<String>,
 }
 
@@ -122,9 +124,9 @@ pub struct Issuer {
     /// issuer names no `alg` is for `RS256` then. `EdDSA` is also what is called `Ed25519`.
     #[serde(default)]
     pub algorithms: Option<Vec<Algorithm>>,
-    /// Whether a token must name its key. With `optional`, up to four keys that fit its `alg` are tried for a token without
-    /// `kid`, and for one whose `kid` no key has while some keys have none. With `required`, a key is used only for tokens
-    /// that name it.
+    /// Whether a token must name its key. With `optional`, up to four keys that fit its `alg` are tried for a token
+    /// without `kid`, and for one whose `kid` no key has while some keys have none. With `required`, a key is used only
+    /// for tokens that name it.
     #[serde(default)]
     pub kid: KeyId,
     /// Tokens may be in padded base64url, as AWS's application load balancer makes them.
@@ -242,7 +244,8 @@ fn max_bytes() -> usize {
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Encoding {
-    /// Every byte of its UTF-8 but letters, digits and `-._~` as `%` and two digits (RFC 3986, section 2.1): `Zo%C3%AB`.
+    /// Every byte of its UTF-8 but letters, digits and `-._~` as `%` and two digits (RFC 3986, section 2.1):
+    /// `Zo%C3%AB`.
     Percent,
     /// Its UTF-8 in base64url without padding (RFC 4648, section 5).
     Base64url,
@@ -268,8 +271,8 @@ pub enum Kind {
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnverified {
-    /// It goes on, and so does its token, for the application to say what is wrong with it. So does a request that could
-    /// not be judged.
+    /// It goes on, and so does its token, for the application to say what is wrong with it. So does a request that
+    /// could not be judged.
     Pass,
     /// It goes on without the headers and cookies of `strip` and `strip_cookies`.
     #[default]

@@ -1,7 +1,8 @@
 //! The instance in front of the filter that verifies tokens (source `guard`).
 //!
 //! It takes a client's copies of the payload header off, and leaves a mark that no client can write: a property of the
-//! exchange (in Envoy: filter state). The instance behind the verifying filter believes the header only beside the mark.
+//! exchange (in Envoy: filter state). The instance behind the verifying filter believes the header only beside the
+//! mark.
 
 use crate::{header, remove};
 use filter_api::{Cx, Map};

@@ -123,7 +123,8 @@ impl Rule {
     }
 
     /// A text as it is written in the header. With an encoding every text can be written, but one with control
-    /// characters, which no name or group has, is not: to its reader, who undoes the encoding, they would be a line break.
+    /// characters, which no name or group has, is not: to its reader, who undoes the encoding, they would be a line
+    /// break.
     pub(crate) fn written<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
         match self.encode {
             None => Some(Cow::Borrowed(text)),

@@ -41,8 +41,8 @@ impl Behind {
     /// Maps the claims that were verified for a request.
     ///
     /// A payload header is read only if an instance in front of the verifying filter took the client's off. Metadata
-    /// alone does not vouch for it: one of the filter's providers may leave its claims there and write no header, and the
-    /// client's own stays. Where claims can be read in the metadata, they are then.
+    /// alone does not vouch for it: one of the filter's providers may leave its claims there and write no header, and
+    /// the client's own stays. Where claims can be read in the metadata, they are then.
     pub(crate) fn verified(&self, view: &dyn View, map: &[Rule]) -> Found {
         let Some((name, mark)) = self.from.payload_header.as_deref().zip(self.mark.as_deref()) else {
             return Found { mapped: self.in_metadata(view, map), ignored: false };
@@ -81,8 +81,8 @@ impl Behind {
     }
 }
 
-/// The claims in the header that the verifying filter adds. A client's own was taken off; so two of them mean that another
-/// filter than the one which verified wrote there.
+/// The claims in the header that the verifying filter adds. A client's own was taken off; so two of them mean that
+/// another filter than the one which verified wrote there.
 fn payload(values: &[Vec<u8>]) -> Result<Value, Refusal> {
     let [value] = values else { return Err(Refusal::Ambiguous) };
     // Padded where `pad_forward_payload_header` is set.
@@ -95,8 +95,9 @@ fn payload(values: &[Vec<u8>]) -> Result<Value, Refusal> {
 }
 
 /// A claim in the metadata that proxy-wasm hands out. By its path a claim is bytes that do not say what they are: the
-/// string `\u{1}` and `true` are the same, and so are a list of names and an object with these members. So only what can
-/// be nothing but a string is read that way; everything else is looked up in the metadata as a whole, which has types.
+/// string `\u{1}` and `true` are the same, and so are a list of names and an object with these members. So only what
+/// can be nothing but a string is read that way; everything else is looked up in the metadata as a whole, which has
+/// types.
 fn in_property(
     from: &config::Metadata,
     view: &dyn View,
@@ -121,8 +122,8 @@ fn in_property(
     }
 }
 
-/// Whether bytes that are text cannot be another type's: a number has eight bytes, a boolean is a control character, and
-/// lists and objects begin with a length, in which there are zeros.
+/// Whether bytes that are text cannot be another type's: a number has eight bytes, a boolean is a control character,
+/// and lists and objects begin with a length, in which there are zeros.
 fn can_only_be_a_string(text: &str) -> bool {
     text.len() != 8 && !text.bytes().any(|byte| byte.is_ascii_control())
 }

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 /// Counts wrong signatures second by second, without a lock: all workers of a process share it natively.
 ///
-/// Nobody knows beforehand whether a signature is wrong. So each check takes one of those that are allowed, and gives it
-/// back if the signature was right: what is under way at the same time never exceeds the limit either.
+/// Nobody knows beforehand whether a signature is wrong. So each check takes one of those that are allowed, and gives
+/// it back if the signature was right: what is under way at the same time never exceeds the limit either.
 #[derive(Debug)]
 pub(crate) struct Meter {
     most: u32,

@@ -1,8 +1,8 @@
 //! Tokens and key sets as providers issue them, and what the filter makes of them. The same are in
 //! `tests/providers.json`, for tests of the filter in its hosts.
 //!
-//! The forms are those of the providers' documentation: which members header, payload and keys have, how `iss` and `aud`
-//! are written, what is a list and what is text. The keys are throw-away keys of the tests.
+//! The forms are those of the providers' documentation: which members header, payload and keys have, how `iss` and
+//! `aud` are written, what is a list and what is text. The keys are throw-away keys of the tests.
 
 use crate::attacks::mint::Mint;
 use crate::attacks::proxy::Proxy;

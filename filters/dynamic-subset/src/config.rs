@@ -29,20 +29,20 @@ pub struct Config {
     /// log to read: filter state `wasm.NAME` in proxy-wasm, and `NAME` natively. By default `dynamic_subset` in
     /// proxy-wasm, and none natively.
     pub property: Option<String>,
-    /// Where the name of the model is looked for, in this order: the first place that has a name decides. By default `["path", "mm_model_id", "body"]` where
-    /// request headers can be held, and without `body` elsewhere.
+    /// Where the name of the model is looked for, in this order: the first place that has a name decides. By default
+    /// `["path", "mm_model_id", "body"]` where request headers can be held, and without `body` elsewhere.
     pub model_from: Option<Vec<ModelSource>>,
     /// Whether the headers of a gRPC request may be held back until its message has named the model. By default `true`
     /// natively and `false` in proxy-wasm, where it needs `allow_on_headers_stop_iteration: true` beside it: without
     /// that flag every such request would hang.
     pub hold_request_headers: Option<bool>,
-    /// How many bytes of a gRPC request's body are read, and held, for the name of its model. A request whose name is not
-    /// among them goes on without it, however its body arrives.
+    /// How many bytes of a gRPC request's body are read, and held, for the name of its model. A request whose name is
+    /// not among them goes on without it, however its body arrives.
     #[cfg_attr(test, schemars(range(min = 64, max = 1_048_576)))]
     pub max_held_bytes: usize,
-    /// What may stand in front of a path in which a model's name is looked for, such as `/serving/{namespace}/{service}`:
-    /// whole segments, of which a name in braces stands for any one. Give the transcoder's key of this name the same
-    /// value.
+    /// What may stand in front of a path in which a model's name is looked for, such as
+    /// `/serving/{namespace}/{service}`: whole segments, of which a name in braces stands for any one. Give the
+    /// transcoder's key of this name the same value.
     pub path_prefixes: Vec<String>,
 }
 

@@ -313,8 +313,8 @@ impl DynamicSubset {
     }
 }
 
-/// A reply of the filter's own to a gRPC request: Envoy makes the text `grpc-message`, and keeps a `grpc-status` that is
-/// there. By the HTTP status alone a 400 would be INTERNAL, which says that the server is at fault.
+/// A reply of the filter's own to a gRPC request: Envoy makes the text `grpc-message`, and keeps a `grpc-status` that
+/// is there. By the HTTP status alone a 400 would be INTERNAL, which says that the server is at fault.
 fn refusal(status: u16, grpc_status: &'static str, details: &'static str, why: &str) -> Reply {
     let reply = Reply::new(status, details).header("content-type", "text/plain");
     reply.header("grpc-status", grpc_status).body(why.as_bytes().to_vec())

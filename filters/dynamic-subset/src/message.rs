@@ -16,7 +16,8 @@ use crate::text::MAX_BYTES;
 pub(crate) enum Progress {
     /// More bytes are needed.
     More,
-    /// The name, or what stands in for it; empty where there is neither. It was not known before, and nothing can change it any more.
+    /// The name, or what stands in for it; empty where there is neither. It was not known before, and nothing can
+    /// change it any more.
     Name(Vec<u8>),
     /// The name, as far as the limit. The rest is to be read too.
     NameSoFar(Vec<u8>),

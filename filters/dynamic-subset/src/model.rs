@@ -22,8 +22,8 @@ const BINARY: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The model's name in the path of a REST call, `/v2/models/NAME[/versions/VERSION][/...]`, behind one of the prefixes or
-/// none, with percent escapes decoded. `None` where the path has none.
+/// The model's name in the path of a REST call, `/v2/models/NAME[/versions/VERSION][/...]`, behind one of the prefixes
+/// or none, with percent escapes decoded. `None` where the path has none.
 ///
 /// # Errors
 /// A part of the path that the server may read otherwise, so that it could serve another model than the one which is

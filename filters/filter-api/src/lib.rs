@@ -210,8 +210,8 @@ pub trait View {
     /// Every header as `(name, value)`, in the order in which the host holds them, repeated ones each.
     fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8]));
 
-    /// A property that the host holds under a path: an Envoy attribute such as `["xds", "cluster_name"]`, or under a path
-    /// of one name what [`Ops::set_property`] has set in a filter of the same host. No client can set it.
+    /// A property that the host holds under a path: an Envoy attribute such as `["xds", "cluster_name"]`, or under a
+    /// path of one name what [`Ops::set_property`] has set in a filter of the same host. No client can set it.
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
 
     /// The time by the host's clock. It is read when it is asked for, because most exchanges do not need it.

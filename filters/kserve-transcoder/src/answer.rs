@@ -5,9 +5,9 @@
 //! out, an error in the body where a body can still be made, and a cut stream otherwise, but never a clean
 //! answer that is none.
 //!
-//! A client must also see what the filters in front of this one add to an answer, such as CORS headers. A host's own reply
-//! to an answer goes past all of them. So an error becomes an answer like any other wherever the host can give it a body:
-//! the headers of the server's answer are changed and let go, and the error stands in place of the message.
+//! A client must also see what the filters in front of this one add to an answer, such as CORS headers. A host's own
+//! reply to an answer goes past all of them. So an error becomes an answer like any other wherever the host can give it
+//! a body: the headers of the server's answer are changed and let go, and the error stands in place of the message.
 
 mod call;
 mod headers;
@@ -43,8 +43,8 @@ pub(crate) enum Answering {
     Text { text: Vec<u8>, head: bool },
     /// A message is being read.
     Message(Message),
-    /// The headers of an error have gone out. Its body, if it is still to come, goes out in place of the answer's, as soon
-    /// as there is a place for it; what the server still sends is dropped.
+    /// The headers of an error have gone out. Its body, if it is still to come, goes out in place of the answer's, as
+    /// soon as there is a place for it; what the server still sends is dropped.
     Error { body: Option<Vec<u8>>, in_trailers: bool },
 }
 
@@ -232,9 +232,9 @@ impl Answering {
         self.replace(problem, end, data_follows, terms, cx)
     }
 
-    /// Has an error take the place of an answer whose headers are here. `data_follows` says that, if they do not end the
-    /// message, there will be a place for a body: not so where a server sends trailers at once, in a host that cannot add a
-    /// body to them, or where it waits for the rest of a request that will not come.
+    /// Has an error take the place of an answer whose headers are here. `data_follows` says that, if they do not end
+    /// the message, there will be a place for a body: not so where a server sends trailers at once, in a host that
+    /// cannot add a body to them, or where it waits for the rest of a request that will not come.
     pub(crate) fn replace(
         &mut self,
         problem: &Problem,

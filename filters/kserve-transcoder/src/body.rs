@@ -75,8 +75,8 @@ impl Body {
         })))
     }
 
-    /// Takes the next bytes of the body, cut anywhere. A compressed body is never complete before it ends: its check sum
-    /// comes last.
+    /// Takes the next bytes of the body, cut anywhere. A compressed body is never complete before it ends: its check
+    /// sum comes last.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
         match self {
             Self::Plain(codec) => codec.write(bytes),

@@ -46,11 +46,11 @@ pub struct Config {
     /// them, for applications that were written for Envoy's own transcoder.
     pub answer_form: AnswerForm,
     /// How NaN and the infinities, which JSON cannot express, are written in the tensors and parameters of an answer:
-    /// `bare` as the words `NaN`, `Infinity` and `-Infinity`, as Triton does (`JSON.parse` refuses them); `null` for all
-    /// three, as MLServer does; or `string` as protobuf's JSON does. Requests may use any of these.
+    /// `bare` as the words `NaN`, `Infinity` and `-Infinity`, as Triton does (`JSON.parse` refuses them); `null` for
+    /// all three, as MLServer does; or `string` as protobuf's JSON does. Requests may use any of these.
     pub non_finite: NonFinite,
-    /// How a `model_name` in an inference's body is treated if it differs from the one in the URL: `refuse` answers 400,
-    /// `ignore` uses the name in the URL, as MLServer does.
+    /// How a `model_name` in an inference's body is treated if it differs from the one in the URL: `refuse` answers
+    /// 400, `ignore` uses the name in the URL, as MLServer does.
     pub body_model_name: BodyModelName,
     /// The length of the JSON part of a binary answer, in bytes, where the headers have gone out before it is
     /// known (proxy-wasm without held headers): it is padded with spaces, and an answer whose JSON part is longer
@@ -62,8 +62,8 @@ pub struct Config {
     pub descriptor_sets: Vec<String>,
     /// The services of `descriptor_sets` that are meant, as `package.Service`. By default all of them.
     pub services: Vec<String>,
-    /// Query parameters that a path of `descriptor_sets` leaves out. Any other that sets no field of the request message
-    /// is a 400.
+    /// Query parameters that a path of `descriptor_sets` leaves out. Any other that sets no field of the request
+    /// message is a 400.
     pub ignored_query_parameters: Vec<String>,
     /// Leave out every query parameter that names no field of the request message.
     pub ignore_unknown_query_parameters: bool,

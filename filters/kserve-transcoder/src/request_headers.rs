@@ -13,7 +13,8 @@ pub(crate) struct RequestHeaders {
 }
 
 impl RequestHeaders {
-    /// Reads a request's headers, and takes off those that are [only about the HTTP message](is_about_the_http_message).
+    /// Reads a request's headers, and takes off those that are [only about the HTTP
+    /// message](is_about_the_http_message).
     ///
     /// # Errors
     /// `grpc-timeout`, which the model server would take for the call's deadline, is none.
@@ -74,7 +75,8 @@ pub(crate) fn is_about_the_http_message(name: &[u8]) -> bool {
         | b"repr-digest"
         | b"digest"
         | b"inference-header-content-length" => true,
-        // Which part of the answer is wanted, in which state and form: gRPC knows none of it (RFC 9110 sections 13, 14).
+        // Which part of the answer is wanted, in which state and form: gRPC knows none of it (RFC 9110 sections 13,
+        // 14).
         b"range"
         | b"if-range"
         | b"if-match"
@@ -87,8 +89,8 @@ pub(crate) fn is_about_the_http_message(name: &[u8]) -> bool {
         // The connection (RFC 9110 sections 7.6.1, 7.8, 10.1.1).
         b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"trailer"
         | b"upgrade" | b"http2-settings" | b"expect" => true,
-        // gRPC's own are reserved (gRPC over HTTP/2, "Requests"), and a REST client does not speak it; but a deadline is
-        // one for any client, and tracing is for whoever reads it.
+        // gRPC's own are reserved (gRPC over HTTP/2, "Requests"), and a REST client does not speak it; but a deadline
+        // is one for any client, and tracing is for whoever reads it.
         b"grpc-timeout" | b"grpc-trace-bin" | b"grpc-tags-bin" => false,
         name => name.starts_with(b"grpc-"),
     }

@@ -18,7 +18,8 @@ pub(crate) enum Row {
     Request(Digits),
     /// A 1x4 tensor in, a large tensor out.
     Response(Form, Digits),
-    /// A large tensor in and one out, as the AI application of `examples/ai-application` has them: colours in, FP32 out.
+    /// A large tensor in and one out, as the AI application of `examples/ai-application` has them: colours in, FP32
+    /// out.
     Application,
     /// A large tensor in as the binary tensor extension has it, a 1x4 tensor out as JSON.
     BinaryRequest,

@@ -1,8 +1,9 @@
 //! Envoy's foreign function `verify_signature`, for modules on the emulator.
 //!
 //! As `source/extensions/common/wasm/foreign.cc` has it: the key is a SubjectPublicKeyInfo (RFC 5280, section 4.1), RSA
-//! signatures are PKCS #1 v1.5, and ECDSA's are in DER. What it cannot check is answered like a wrong signature, but for the
-//! reason. Here BoringSSL's part is ring's, which the filters' own Rust does not share in wasm, and has no P-521.
+//! signatures are PKCS #1 v1.5, and ECDSA's are in DER. What it cannot check is answered like a wrong signature, but
+//! for the reason. Here BoringSSL's part is ring's, which the filters' own Rust does not share in wasm, and has no
+//! P-521.
 
 use prost::Message;
 use proxy_wasm_emulator::{ForeignFunction, Status};

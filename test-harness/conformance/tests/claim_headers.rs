@@ -1,5 +1,5 @@
-//! What attackers send and what providers issue, to the modules that ship: in wasm on the emulator, and natively; and how
-//! the VMs fetch keys.
+//! What attackers send and what providers issue, to the modules that ship: in wasm on the emulator, and natively; and
+//! how the VMs fetch keys.
 //!
 //! The modules are `$CLAIM_HEADERS_WASM`, or `dist/claim_headers.wasm`, and `$INFERENCE_FILTERS_SO`, or
 //! `dist/libinference_filters.so`; without one its tests are ignored.

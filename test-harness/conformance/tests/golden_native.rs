@@ -80,8 +80,8 @@ fn run(
 
 const ENDLESS: &str = r#"{"rules": [{"model": ["*"], "key": "model"}], "max_held_bytes": 65536}"#;
 
-/// A request that never ends, of which the filter holds 20,000 bytes: more than it may hold of any that a case is about.
-/// All filters of a process share its memory, and none may suffer from another.
+/// A request that never ends, of which the filter holds 20,000 bytes: more than it may hold of any that a case is
+/// about. All filters of a process share its memory, and none may suffer from another.
 fn endless_request(plugin: &Plugin) -> Stream<'_> {
     let stream = plugin.open(StreamOptions::default());
     let head = [

@@ -117,8 +117,8 @@ fn run(
 /// The filter that keeps requests back while it reads them.
 const HOLDING: &str = "dynamic_subset";
 
-/// A request that never ends, of which the filter holds 20,000 bytes: more than it may hold of any that a case is about.
-/// All streams of a VM share its memory, and none may suffer from another.
+/// A request that never ends, of which the filter holds 20,000 bytes: more than it may hold of any that a case is
+/// about. All streams of a VM share its memory, and none may suffer from another.
 fn endless_request(vm: &Vm) -> Result<(Plugin, Stream), String> {
     let config = r#"{"rules": [{"model": ["*"], "key": "model"}], "max_held_bytes": 65536, "hold_request_headers": true}"#;
     let options = PluginOptions {

@@ -1,5 +1,5 @@
-//! The AI application of `examples/ai-application`, whole: model servers of both groups, the services, an OpenID provider,
-//! and the three proxies of `envoy/ai-application.yaml` or `.native.yaml`.
+//! The AI application of `examples/ai-application`, whole: model servers of both groups, the services, an OpenID
+//! provider, and the three proxies of `envoy/ai-application.yaml` or `.native.yaml`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

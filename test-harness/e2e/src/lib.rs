@@ -12,9 +12,9 @@
 //! - [`Suite`] is a test target's `main`: tests whose Envoy or Python is not here are ignored, by name.
 //!
 //! Binaries and Python environments come from `cargo xtask`, through the environment variables that
-//! [`envoys`], [`models_python`], [`triton_python`], [`identity_provider`] and [`chromium`] read; nothing is downloaded here. Every wait has a bound, and every process
-//! ends when its value is dropped, or when the process that started it ends, whatever ends that: a `main` without a
-//! [`Suite`] calls [`stand_in`] first.
+//! [`envoys`], [`models_python`], [`triton_python`], [`identity_provider`] and [`chromium`] read; nothing is downloaded
+//! here. Every wait has a bound, and every process ends when its value is dropped, or when the process that started it
+//! ends, whatever ends that: a `main` without a [`Suite`] calls [`stand_in`] first.
 
 pub mod agent;
 mod answer;

@@ -25,9 +25,9 @@ pub fn models_python() -> Option<PathBuf> {
 
 /// A running MLServer. It is ended when dropped.
 ///
-/// Its models, unless others are asked for: `affine` (FP32 `x` of shape `[n, 4]` to `y` of `[n, 3]`, `y = W x + b` with the numbers of
-/// `models/mlserver/affine/weights.json`), `concat` (BYTES `a` and `b` to `ab`), and `identity` (any inputs,
-/// returned as outputs). Each prints what it got, one JSON object a line, which [`MlServer::seen`] reads.
+/// Its models, unless others are asked for: `affine` (FP32 `x` of shape `[n, 4]` to `y` of `[n, 3]`, `y = W x + b` with
+/// the numbers of `models/mlserver/affine/weights.json`), `concat` (BYTES `a` and `b` to `ab`), and `identity` (any
+/// inputs, returned as outputs). Each prints what it got, one JSON object a line, which [`MlServer::seen`] reads.
 pub struct MlServer {
     process: Process,
     grpc: SocketAddr,

@@ -26,8 +26,8 @@ pub fn start_shipped(binary: &Path, name: &str, model_servers: &[SocketAddr]) ->
     Envoy::start(binary, &text, &Options::default())
 }
 
-/// The text of the bootstrap `envoy/NAME` with other ports in place of the documented ones, in addresses and in URLs, and
-/// with no other change.
+/// The text of the bootstrap `envoy/NAME` with other ports in place of the documented ones, in addresses and in URLs,
+/// and with no other change.
 ///
 /// # Errors
 /// If there is no such file.

@@ -26,7 +26,8 @@ pub fn identity_provider() -> Option<PathBuf> {
 }
 
 /// A running OpenID provider. Its users' passwords are their names: `premium-user`, `basic-user`, `hostile-user` (whose
-/// claim wants to be a header) and `large-user` (whose ID token does not fit into one cookie). It is ended when dropped.
+/// claim wants to be a header) and `large-user` (whose ID token does not fit into one cookie). It is ended when
+/// dropped.
 pub struct Provider {
     process: Process,
     issuer: SocketAddr,

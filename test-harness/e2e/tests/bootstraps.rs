@@ -1,5 +1,5 @@
-//! The files under `envoy/` are valid as they are and do what they say. Tests are ignored, by name, where an Envoy, func-e
-//! or `dist/` is missing.
+//! The files under `envoy/` are valid as they are and do what they say. Tests are ignored, by name, where an Envoy,
+//! func-e or `dist/` is missing.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Trial` runs them.
 
 #[path = "bootstraps/application.rs"]
@@ -393,7 +393,8 @@ fn runs_under_func_e(
     let mut process = Process::start("func-e", command, directory).unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], ports[0]));
     let request = Request { authority: address.to_string(), ..Request::get("/v2/health/ready") };
-    // 302 and 401: who has not logged in is sent to do so, or refused where the request is for another name of the host.
+    // 302 and 401: who has not logged in is sent to do so, or refused where the request is for another name of the
+    // host.
     let ready = |answer: &Answer| matches!(answer.status(), 200 | 302 | 401);
     let answers = |_: &Process| send(Protocol::Http1, address, &request).ok().filter(ready);
     process.wait("no answer", Duration::from_secs(60), answers).unwrap();

@@ -58,8 +58,8 @@ const RULES: &str = r#""rules": [
     {"header": "x-version", "key": "version"}
 ]"#;
 
-/// One Envoy with both groups behind it, in one column. The listener `alone` has the subset filter only, `chain` has the
-/// transcoder behind it.
+/// One Envoy with both groups behind it, in one column. The listener `alone` has the subset filter only, `chain` has
+/// the transcoder behind it.
 struct Mesh {
     envoy: Envoy,
     servers: Vec<Option<OddServer>>,

@@ -184,8 +184,8 @@ fn one_model_routes(installed: &Installed) {
     listeners
         .push(Listener::new("kept").transcoder(Column::Native, r#"{"reselect_route": false}"#).routes(kept));
     let bootstrap = gateway(&listeners, server.address());
-    // Where a route rewrites the path, Envoy's router writes the path that it was given into the header, unless it is told
-    // to write no headers of its own.
+    // Where a route rewrites the path, Envoy's router writes the path that it was given into the header, unless it is
+    // told to write no headers of its own.
     let suppressing = bootstrap.replace("v3.Router }", "v3.Router, suppress_envoy_headers: true }");
     assert_ne!(suppressing, bootstrap);
     for (bootstrap, keeps_queries) in [(bootstrap, false), (suppressing, true)] {

@@ -2,8 +2,8 @@
 //! `prost`. It follows the filter's documentation and shares no code with it.
 //!
 //! What the filter reads otherwise than `serde_json` on purpose: bare `NaN` and infinities in tensor data, numbers of
-//! any size by their text, keys that come twice (refused where they matter), at most 64 levels of nesting and 2,048 bytes
-//! for a number, and quoted numbers, whose quotes may hold no escape.
+//! any size by their text, keys that come twice (refused where they matter), at most 64 levels of nesting and 2,048
+//! bytes for a number, and quoted numbers, whose quotes may hold no escape.
 
 use crate::json::{Json, NoTree};
 use crate::message::{Choice, Contents, Entry, ModelInferRequest, Requested, Tensor};

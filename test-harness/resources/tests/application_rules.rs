@@ -1,5 +1,5 @@
-//! Every rule about the workloads of an overlay catches what it is for: each row breaks one thing in an overlay of the AI
-//! application that is right.
+//! Every rule about the workloads of an overlay catches what it is for: each row breaks one thing in an overlay of the
+//! AI application that is right.
 #![allow(clippy::unwrap_used)] // Helpers of tests, which clippy does not take for tests.
 
 mod broken;

@@ -1,5 +1,5 @@
-//! Every rule about `claim-headers` and about signing on catches what it is for: each row breaks one thing in an overlay
-//! that is right.
+//! Every rule about `claim-headers` and about signing on catches what it is for: each row breaks one thing in an
+//! overlay that is right.
 #![allow(clippy::unwrap_used)] // Helpers of tests, which clippy does not take for tests.
 
 mod broken;

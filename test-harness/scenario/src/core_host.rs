@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// The time at which cases happen on a core, in seconds since 1970: 2027-01-15T08:00:00Z. Elsewhere they happen at another
-/// one, so a case must hold at any time in the years from 2026 to 2099.
+/// The time at which cases happen on a core, in seconds since 1970: 2027-01-15T08:00:00Z. Elsewhere they happen at
+/// another one, so a case must hold at any time in the years from 2026 to 2099.
 const NOW_SECONDS: u64 = 1_800_000_000;
 
 /// The memory in which a core runs, in bytes.

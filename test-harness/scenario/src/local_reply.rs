@@ -22,8 +22,8 @@ pub fn grpc_status_of(http: u16) -> u16 {
     }
 }
 
-/// The headers of a local reply to a gRPC request, which has nothing else: `headers` are the reply's own, and `status` the
-/// gRPC status if they have none.
+/// The headers of a local reply to a gRPC request, which has nothing else: `headers` are the reply's own, and `status`
+/// the gRPC status if they have none.
 #[must_use]
 pub fn grpc_local_reply(mut headers: Headers, body: &[u8], status: u16) -> Headers {
     const REPLACED: [&[u8]; 3] = [b":status", b"content-type", b"content-length"];

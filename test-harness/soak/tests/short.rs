@@ -1,4 +1,5 @@
-//! A short soak of both hosts. Whether memory is flat takes a long one to see (`cargo xtask soak`); all else shows here.
+//! A short soak of both hosts. Whether memory is flat takes a long one to see (`cargo xtask soak`); all else shows
+//! here.
 
 use std::process::{Command, ExitCode};
 

@@ -8,7 +8,8 @@
 //!   `pass`, `emit` (what was kept, then the chunk), `keep`, `park`, `reset`;
 //! - how the chunk is written: `upper` (in upper case), `thrice`, `nothing`;
 //! - `mark`: sets `x-marked` to the phase, in the headers or trailers of the phase; `late`: in the request's
-//!   headers, whatever the phase; `broken`: sets a value with a line break; `subset`: sets the load balancer's metadata;
+//!   headers, whatever the phase; `broken`: sets a value with a line break; `subset`: sets the load balancer's
+//!   metadata;
 //! - `echo`: copies the request header `x-echo` to `x-echoed` of the phase's map, `none` for one that cannot be
 //!   read; `names`: sets `x-names` to the names of all request headers that can be read; `cluster`: sets
 //!   `x-cluster` to the property `xds.cluster_name`.

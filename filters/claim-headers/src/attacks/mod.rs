@@ -1,5 +1,5 @@
-//! What attackers send, each row of it a test. The same requests are in `tests/attacks.json`, for tests of the filter in
-//! its hosts.
+//! What attackers send, each row of it a test. The same requests are in `tests/attacks.json`, for tests of the filter
+//! in its hosts.
 
 mod claims;
 mod envelope;

@@ -1,8 +1,8 @@
 //! Keys that are fetched from their issuer, and fetched again.
 //!
 //! One fetch at a time, and never one for a request: a request with a `kid` that nobody knows can have the keys fetched
-//! sooner, but not sooner than half a minute after the last time. While keys cannot be had the old ones stay in use, until
-//! they are too old to be believed.
+//! sooner, but not sooner than half a minute after the last time. While keys cannot be had the old ones stay in use,
+//! until they are too old to be believed.
 //!
 //! Instances of a configuration in several VMs take turns at refreshing keys that they have. What requests wait for is
 //! fetched at once: the first keys, and those that a token asks for.
@@ -331,8 +331,8 @@ fn body(end: &CallEnd) -> Result<&[u8], &'static str> {
     }
 }
 
-/// What a discovery document says of keys (OpenID Connect Discovery 1.0, section 3). It must be that of the issuer, whose
-/// name it says (section 4.3).
+/// What a discovery document says of keys (OpenID Connect Discovery 1.0, section 3). It must be that of the issuer,
+/// whose name it says (section 4.3).
 fn keys_url(document: &[u8], issuer: &str) -> Result<Url, &'static str> {
     let document = json::parse(document, MAX_DEPTH).map_err(|_| "the discovery document is not JSON")?;
     let text = |name: &str| document.get(name).and_then(Value::text);

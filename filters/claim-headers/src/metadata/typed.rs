@@ -3,8 +3,8 @@
 
 use crate::json::Value;
 
-/// Field 1 is the one that matters in `Metadata` (`filter_metadata`), `Struct` (`fields`) and `ListValue` (`values`), and
-/// the name in the entries of maps, of which field 2 is the value.
+/// Field 1 is the one that matters in `Metadata` (`filter_metadata`), `Struct` (`fields`) and `ListValue` (`values`),
+/// and the name in the entries of maps, of which field 2 is the value.
 const MEMBERS: u64 = 1;
 const NAME: u64 = 1;
 const VALUE: u64 = 2;

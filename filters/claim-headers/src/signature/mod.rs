@@ -1,8 +1,8 @@
 //! Whether a signature is right.
 //!
 //! Everything else about a token has been checked before. The host is asked first (Envoy's own cryptography is many
-//! times faster than Rust inside wasm); what it cannot check, or has no function for, is checked here: natively by ring,
-//! which needs assembly and a C compiler, and else in plain Rust.
+//! times faster than Rust inside wasm); what it cannot check, or has no function for, is checked here: natively by
+//! ring, which needs assembly and a C compiler, and else in plain Rust.
 
 pub(crate) mod der;
 #[cfg(not(target_family = "wasm"))]

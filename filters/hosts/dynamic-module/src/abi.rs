@@ -399,8 +399,8 @@ unsafe extern "C" {
         timeout_ms: u64,
     ) -> u32;
 
-    /// Makes an object by which the configuration's `scheduled` hook can be called from the main thread's event loop. The
-    /// module deletes it. Only inside `config_new`.
+    /// Makes an object by which the configuration's `scheduled` hook can be called from the main thread's event loop.
+    /// The module deletes it. Only inside `config_new`.
     #[link_name = "envoy_dynamic_module_callback_http_filter_config_scheduler_new"]
     pub(crate) fn config_scheduler_new(config: *mut EnvoyConfig) -> *mut EnvoyConfigScheduler;
 
@@ -435,7 +435,8 @@ pub(crate) type SetConfigGauge =
 /// Envoy's function for it, which 1.38 does not have.
 pub(crate) fn set_config_gauge() -> Option<SetConfigGauge> {
     let found = symbol(c"envoy_dynamic_module_callback_http_filter_config_set_gauge");
-    // SAFETY: Envoy exports under this name a function of this type, and it stays where it is as long as the process runs.
+    // SAFETY: Envoy exports under this name a function of this type, and it stays where it is as long as the process
+    // runs.
     (!found.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, SetConfigGauge>(found) })
 }
 

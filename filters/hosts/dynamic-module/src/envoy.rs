@@ -188,8 +188,8 @@ impl<'hook> Envoy<'hook> {
 
     /// Answers the client. Nothing may be done with the stream after it but to stop.
     ///
-    /// To a gRPC request Envoy says 200 and puts the error into trailers. It would find `grpc-status` by the HTTP status
-    /// if the ABI let it: this call hands it an OK, which only a header of the reply's own comes before.
+    /// To a gRPC request Envoy says 200 and puts the error into trailers. It would find `grpc-status` by the HTTP
+    /// status if the ABI let it: this call hands it an OK, which only a header of the reply's own comes before.
     pub(crate) fn send_response(self, reply: &Reply, to_grpc: bool) {
         let mut headers: Vec<ModuleHeader> =
             reply.headers.iter().map(|(name, value)| lend(name.as_bytes(), value.as_bytes())).collect();
@@ -222,8 +222,8 @@ impl<'hook> Envoy<'hook> {
     /// Starts a call and returns Envoy's id of it, or `None` where none was started.
     pub(crate) fn call(self, call: &Call) -> Option<u64> {
         start(call, |id, cluster, headers, body, timeout| {
-            // SAFETY: the stream is valid during the hook; Envoy has copied all buffers when this returns, and writes the
-            // id only before that.
+            // SAFETY: the stream is valid during the hook; Envoy has copied all buffers when this returns, and writes
+            // the id only before that.
             unsafe {
                 abi::http_callout(self.stream, id, cluster, headers.as_ptr(), headers.len(), body, timeout)
             }

@@ -32,8 +32,8 @@ pub(crate) struct Configured {
     pub(crate) metrics: Vec<Option<(usize, MetricKind)>>,
 }
 
-/// A filter with its configuration: one in the process for all configurations that say the same, so that what it fetches,
-/// remembers and counts is there once.
+/// A filter with its configuration: one in the process for all configurations that say the same, so that what it
+/// fetches, remembers and counts is there once.
 pub(crate) struct Instance {
     pub(crate) plugin: Box<dyn Open>,
     pub(crate) events: Events,

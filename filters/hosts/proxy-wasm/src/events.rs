@@ -98,8 +98,8 @@ impl<P: Plugin> Exchange<P> {
 
 /// Leases in the data that all VMs of a `vm_id` share: when the lease ends, in nanoseconds since 1970.
 ///
-/// The first time that a lease is taken, two VMs may both have it, because the ABI has no way to create what nobody else
-/// has created.
+/// The first time that a lease is taken, two VMs may both have it, because the ABI has no way to create what nobody
+/// else has created.
 struct SharedData {
     now: SystemTime,
     name: &'static str,

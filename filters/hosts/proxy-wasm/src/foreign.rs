@@ -25,12 +25,12 @@ pub(crate) fn verify(check: &SignatureCheck<'_>) -> Option<bool> {
     judgement(&answer.unwrap_or_default())
 }
 
-/// Envoy's word for a signature that it has checked, and found wrong (`source/common/crypto/utility_impl.cc`). Every other
-/// reason is one for which it could not check: a key that it cannot import, a hash that it does not know.
+/// Envoy's word for a signature that it has checked, and found wrong (`source/common/crypto/utility_impl.cc`). Every
+/// other reason is one for which it could not check: a key that it cannot import, a hash that it does not know.
 const WRONG: &[u8] = b"Failed to verify digest";
 
-/// What a `VerifySignatureResult` says: its first field is whether the signature is right, and left out if it is not; its
-/// second is the reason.
+/// What a `VerifySignatureResult` says: its first field is whether the signature is right, and left out if it is not;
+/// its second is the reason.
 fn judgement(result: &[u8]) -> Option<bool> {
     match result {
         [8, 1, ..] => Some(true),

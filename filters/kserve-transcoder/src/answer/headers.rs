@@ -35,8 +35,8 @@ pub(super) fn is_of_model(name: &[u8]) -> bool {
     is_for_client(name) && !name.ends_with(b"-bin") && !name.starts_with(b"x-envoy-")
 }
 
-/// Makes the headers those of an answer. `json_bytes` is the length of the JSON part of a body that has binary tensor data
-/// behind it.
+/// Makes the headers those of an answer. `json_bytes` is the length of the JSON part of a body that has binary tensor
+/// data behind it.
 pub(super) fn of_answer(status: u16, json_bytes: Option<usize>, cx: &mut Cx<'_>) {
     let map = Map::ResponseHeaders;
     if status != 200 {
@@ -71,8 +71,8 @@ pub(super) fn of_error(problem: &Problem, bytes: usize, cx: &mut Cx<'_>) {
     cx.ops.set_header(map, "content-length", bytes.to_string().as_bytes());
 }
 
-/// The reply for an error, with those headers of the answer in its place that are meant for the client. A host's reply to
-/// an answer passes no other filter, so what other filters have said so far must be in it.
+/// The reply for an error, with those headers of the answer in its place that are meant for the client. A host's reply
+/// to an answer passes no other filter, so what other filters have said so far must be in it.
 pub(super) fn error_reply(problem: &Problem, view: &dyn View) -> Reply {
     let mut reply = problem.reply();
     view.each_header(Map::ResponseHeaders, &mut |name, value| {

@@ -9,8 +9,8 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
-/// Refuses a document in which a field, or a key of a map, comes twice in one object. What is wrong with it otherwise is
-/// for its reader to say.
+/// Refuses a document in which a field, or a key of a map, comes twice in one object. What is wrong with it otherwise
+/// is for its reader to say.
 pub(super) fn check(message: &MessageDescriptor, json: &[u8]) -> Result<(), Problem> {
     let found = Cell::new(None);
     let seed = Seed { message: Some(message.clone()), found: &found };

@@ -174,8 +174,8 @@ impl Rows {
     /// in front of this filter must not be by-passed by a slash.
     ///
     /// # Errors
-    /// A row's path whose variables are badly escaped or not UTF-8, or a query that a user's row cannot take: 400. A row
-    /// of a streaming method, which has no form as one JSON request and one JSON answer: 501.
+    /// A row's path whose variables are badly escaped or not UTF-8, or a query that a user's row cannot take: 400. A
+    /// row of a streaming method, which has no form as one JSON request and one JSON answer: 501.
     pub(crate) fn find(&self, method: &[u8], path: &[u8]) -> Result<Found<'_>, Problem> {
         let (path, query) = split_query(path);
         for form in self.prefixes.forms(path) {

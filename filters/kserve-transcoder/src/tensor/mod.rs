@@ -18,7 +18,8 @@
 //! - The binary tensor data extension: inputs with `binary_data_size` take their bytes from behind the
 //!   document, in order. `binary_data`, `binary_data_output` and `binary_data_size` are not passed on.
 //! - Protobuf's JSON is accepted for the same message, with the names of its fields in either spelling:
-//!   `contents.fp32_contents` or `contents.fp32Contents` and the like with quoted numbers, base64 in `bytes_contents` and `raw_input_contents`, `{"int64_param": "7"}`.
+//!   `contents.fp32_contents` or `contents.fp32Contents` and the like with quoted numbers, base64 in `bytes_contents`
+//!   and `raw_input_contents`, `{"int64_param": "7"}`.
 //! - Messages carry `raw_input_contents`. With [`TensorEncoding::Contents`] they carry typed contents instead;
 //!   but one FP16 or BF16 input, which typed contents cannot hold, makes the whole message raw, since servers
 //!   refuse a mixture.

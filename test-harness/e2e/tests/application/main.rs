@@ -1,5 +1,5 @@
-//! The AI application of `examples/ai-application`, whole, in front of real engines: in headless Chromium, and by agents that
-//! keep cookies. Tests are ignored, by name, where Envoy, Node, Python or Chromium is missing.
+//! The AI application of `examples/ai-application`, whole, in front of real engines: in headless Chromium, and by
+//! agents that keep cookies. Tests are ignored, by name, where Envoy, Node, Python or Chromium is missing.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 mod by_browser;

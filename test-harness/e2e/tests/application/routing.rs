@@ -1,4 +1,5 @@
-//! Who paints whose picture, by agents that keep cookies. Small networks of the repository's own stand in for the real ones.
+//! Who paints whose picture, by agents that keep cookies. Small networks of the repository's own stand in for the real
+//! ones.
 
 use crate::pictures::Pictures;
 use e2e::agent::Agent;

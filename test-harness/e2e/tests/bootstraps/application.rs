@@ -29,7 +29,8 @@ impl Upstreams {
         Self { issuer, keys, tensorflow, pytorch }
     }
 
-    /// A bootstrap with other ports, of the gateway, the waypoint and the administration among others, and no other change.
+    /// A bootstrap with other ports, of the gateway, the waypoint and the administration among others, and no other
+    /// change.
     pub(crate) fn bootstrap(&self, name: &str, [gateway, waypoint, admin]: [u16; 3]) -> String {
         let ports = [
             ("8080", gateway),

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::identity::{HEADER, ISSUER, Issuer, payload, who};
 
 pub(crate) const HOSTS: [(&str, Column); 2] = [("wasm", Column::Wasm), ("native", Column::Native)];
-/// A client's own header may select a premium user's route by either name, until the filter has the route selected again.
+/// A client's own header may select a premium user's route by either name, until the filter has the route selected
+/// again.
 pub(crate) const ROUTES: &str = r#"[
   { match: { prefix: "/", headers: [{ name: user_class, string_match: { exact: premium } }] }, route: { cluster: premium } },
   { match: { prefix: "/", headers: [{ name: user-class, string_match: { exact: premium } }] }, route: { cluster: premium } },
@@ -65,8 +66,8 @@ impl Upstreams {
     }
 }
 
-/// An Envoy in front of the workloads for premium users and for everyone else, and of an issuer that speaks HTTP/2, each
-/// by its port.
+/// An Envoy in front of the workloads for premium users and for everyone else, and of an issuer that speaks HTTP/2,
+/// each by its port.
 pub(crate) fn envoy_in_front_of(
     [premium, everyone, issuer]: [u16; 3],
     installed: &Installed,
@@ -205,7 +206,8 @@ impl Rotation {
         let document = Script::plain(200, "application/json", document.to_string());
         upstreams.issuer.script_for_path("/.well-known/openid-configuration", document);
         publish(&upstreams.issuer, 1);
-        // Natively all workers have the same keys; in wasm each has its own, and asks for newer ones when it needs them.
+        // Natively all workers have the same keys; in wasm each has its own, and asks for newer ones when it needs
+        // them.
         let workers = if column == Column::Native { 4 } else { 1 };
         Self { host, envoy: upstreams.envoy(installed, &[(host, column)], &config, workers), upstreams }
     }

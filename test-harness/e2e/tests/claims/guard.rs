@@ -1,5 +1,5 @@
-//! A client's own copy of the payload header, behind `jwt_authn` with two providers of which one writes that header and the
-//! other does not: with a guard in front and without one, in both hosts.
+//! A client's own copy of the payload header, behind `jwt_authn` with two providers of which one writes that header and
+//! the other does not: with a guard in front and without one, in both hosts.
 
 use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Workload, gateway_to, send};
 use scenario::Column;

@@ -1,5 +1,5 @@
-//! Natively several filter chains share an instance of the filter, and one of them fetches keys for all: when its listener
-//! goes, another one does.
+//! Natively several filter chains share an instance of the filter, and one of them fetches keys for all: when its
+//! listener goes, another one does.
 
 use std::fs;
 use std::path::Path;

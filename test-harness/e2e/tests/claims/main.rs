@@ -1,6 +1,6 @@
-//! Nobody is routed or labelled as a premium user but who holds a premium user's token: `claim-headers` in stock Envoy, wasm
-//! and native, as the shipped bootstraps have it, with `jwt_authn` in front of it and by itself, and with keys that it
-//! fetches; with what attackers send.
+//! Nobody is routed or labelled as a premium user but who holds a premium user's token: `claim-headers` in stock Envoy,
+//! wasm and native, as the shipped bootstraps have it, with `jwt_authn` in front of it and by itself, and with keys
+//! that it fetches; with what attackers send.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 mod attempts;

@@ -1,5 +1,5 @@
-//! Many workers at once: at cold start behind a slow key endpoint, and under a flood of forged tokens. No valid token is ever
-//! taken for none.
+//! Many workers at once: at cold start behind a slow key endpoint, and under a flood of forged tokens. No valid token
+//! is ever taken for none.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -187,8 +187,8 @@ pub(crate) fn one_instance(installed: &Installed) {
     assert_eq!((sum(".verified"), sum(".cache_hits")), (3, 2), "{stats:?}");
 }
 
-/// Two requests with trailers: one that waits for keys, whose body and trailers come meanwhile, and one that does not. The
-/// trailers of both are cleaned.
+/// Two requests with trailers: one that waits for keys, whose body and trailers come meanwhile, and one that does not.
+/// The trailers of both are cleaned.
 pub(crate) fn trailers(installed: &Installed) {
     let issuer = Issuer::new(1);
     for host in [HOSTS[0], ("wasm-hold", Column::WasmHold), HOSTS[1]] {

@@ -1,6 +1,6 @@
 //! The chains of `istio/claim-headers` in Envoy, with the waypoint's routes behind them. What istiod does is done here:
-//! it makes `jwt_authn` of a RequestAuthentication, orders the filters, and makes routes of a VirtualService. The keys are
-//! this test's.
+//! it makes `jwt_authn` of a RequestAuthentication, orders the filters, and makes routes of a VirtualService. The keys
+//! are this test's.
 
 use std::path::Path;
 

@@ -9,8 +9,8 @@ use super::{GATEWAY_API, Overlay, Place, subsets};
 use crate::Problem;
 use crate::resource::{Resource, items, text};
 
-/// Either a filter at the waypoint sets the header, or a policy there names the callers that may send it, and only callers
-/// that these trust may talk to them. In both shapes callers cannot go past the waypoint.
+/// Either a filter at the waypoint sets the header, or a policy there names the callers that may send it, and only
+/// callers that these trust may talk to them. In both shapes callers cannot go past the waypoint.
 pub(super) fn check(overlay: &Overlay<'_>, instances: &[Instance<'_>]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (routes, header, value) in subsets::matched_headers(overlay) {

@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::embedded::{DYNAMIC_MODULE, POLICY, TYPE_PREFIX, WASM};
 use crate::resource::text;
 
-/// What is wrong with the loading of each filter and policy of this project within `value`, a bootstrap or a part of one;
-/// they are counted in `found`.
+/// What is wrong with the loading of each filter and policy of this project within `value`, a bootstrap or a part of
+/// one; they are counted in `found`.
 ///
 /// The fields are those of Envoy's `PluginConfig` (`extensions/wasm/v3`) and `DynamicModuleConfig`
 /// (`extensions/dynamic_modules/v3`).

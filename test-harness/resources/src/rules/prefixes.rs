@@ -58,8 +58,8 @@ pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
     problems
 }
 
-/// The paths of the transcoder that a policy denies: those of its rows, and for a pattern about one model, say, a path that
-/// it is about.
+/// The paths of the transcoder that a policy denies: those of its rows, and for a pattern about one model, say, a path
+/// that it is about.
 fn denied(policy: &Resource) -> Vec<String> {
     let served = |pattern: &str| SERVED.iter().any(|path| matches(pattern, path));
     let mut denied: Vec<String> =

@@ -1,5 +1,5 @@
-//! Signing on by Envoy's `ext_authz` and oauth2-proxy: a policy, a provider in the mesh's configuration, and options that
-//! have to fit together.
+//! Signing on by Envoy's `ext_authz` and oauth2-proxy: a policy, a provider in the mesh's configuration, and options
+//! that have to fit together.
 
 use serde_json::{Map, Value};
 

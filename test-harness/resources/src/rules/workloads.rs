@@ -1,8 +1,8 @@
 //! Workloads that an overlay brings along: Services, the pods behind them, accounts, addresses and waypoints must fit
 //! together. An API server accepts each of these mistakes.
 //!
-//! Most overlays are for workloads that are there already. So a rule asks only about a namespace of which the overlay has
-//! the resources in question.
+//! Most overlays are for workloads that are there already. So a rule asks only about a namespace of which the overlay
+//! has the resources in question.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,5 @@
-//! The AI application of `examples/ai-application`: users log in, and their pictures come back in the style of their class.
+//! The AI application of `examples/ai-application`: users log in, and their pictures come back in the style of their
+//! class.
 
 use crate::checks::Checks;
 use e2e::agent::Agent;
@@ -131,8 +132,8 @@ impl Demo {
         }
     }
 
-    /// What of a picture's time goes to the proxies. By the clock it is the time between what a caller and what it called
-    /// have measured, for all three: with the network and both HTTP libraries in it, so it is at most that.
+    /// What of a picture's time goes to the proxies. By the clock it is the time between what a caller and what it
+    /// called have measured, for all three: with the network and both HTTP libraries in it, so it is at most that.
     fn share(&mut self, checks: &mut Checks, user: User, agent: &mut Agent) -> Result<(), Error> {
         let cpu = |demo: &mut Self| demo.application.envoy.process().cpu_time();
         let (before, began) = (cpu(self)?, Instant::now());
