@@ -206,8 +206,8 @@ impl Document {
             }
             Place::Output => self.close_output()?,
             Place::Parameters(level) => {
-                let path = parameter_path(level, self.inputs.len(), self.output_count);
-                self.of_level(level, |list| list.close(&path))?;
+                let (inputs, outputs) = (self.inputs.len(), self.output_count);
+                self.of_level(level, |list| list.close(|| parameter_path(level, inputs, outputs)))?;
             }
             _ => {}
         }

@@ -126,13 +126,13 @@ impl Parameters {
     }
 
     /// The object has been closed: checks that no name came twice. `path` is the object's.
-    pub(super) fn close(&mut self, path: &str) -> Result<(), Problem> {
+    pub(super) fn close(&mut self, path: impl FnOnce() -> String) -> Result<(), Problem> {
         let names = self.names.as_slice();
         let name = |place: &Range<usize>| &names[place.clone()];
         self.places.sort_unstable_by(|a, b| name(a).cmp(name(b)));
         if let Some(twice) = self.places.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
             let name = String::from_utf8_lossy(name(&twice[0]));
-            return Err(Problem::bad_request(format!("{path}.{name} is given twice")));
+            return Err(Problem::bad_request(format!("{}.{name} is given twice", path())));
         }
         self.names.clear();
         self.places.clear();
