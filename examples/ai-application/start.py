@@ -29,19 +29,28 @@ def main():
             raise SystemExit(f"{needed} is missing: run `cargo xtask demo --once` first")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    processes = [*model_servers(), *services()]
-    processes.append(start(["node", PROVIDER, "8090", "http://localhost:8080"]))
-    print("Started. Now run `envoy -c envoy/ai-application.yaml`, and open http://localhost:8080/home", flush=True)
+    processes = []
     try:
+        # One by one, so that what has been started is ended if the next one cannot be.
+        for process in programs():
+            processes.append(process)
+        print("Started. Now run `envoy -c envoy/ai-application.yaml`, and open http://localhost:8080/home", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
         print("One of the programs has ended, so all of them are ended; its reason is above.", file=sys.stderr)
     except KeyboardInterrupt:
         pass
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.wait()
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+def programs():
+    yield from model_servers()
+    yield from services()
+    yield start(["node", PROVIDER, "8090", "http://localhost:8080"])
 
 
 def model_servers():
