@@ -196,7 +196,7 @@ impl Exchange {
         match std::mem::replace(&mut self.reading, Reading::Ignored) {
             // What the server says to a request that was never sent in full is not what the client has to mend.
             Reading::Failed { problem, .. } if matches!(self.answering, Answering::Expected(_)) => {
-                cx.ops.count(KserveTranscoder::REFUSED, 1);
+                self.count_refused(cx);
                 return self.answering.replace(&problem, end, false, terms, cx);
             }
             // The server has answered without waiting for the rest of the body, which no longer matters.
@@ -440,11 +440,15 @@ impl Exchange {
         OnHeaders::Reply(problem.reply())
     }
 
-    /// The filter answers itself: what still comes, the answer's own way out included, passes. A request whose message
-    /// had gone out before its end turned out to be bad has been counted.
+    /// The filter answers itself: what still comes, the answer's own way out included, passes.
     fn refused(&mut self, cx: &mut Cx<'_>) {
         self.reading = Reading::Nothing;
         self.answering = Answering::Done;
+        self.count_refused(cx);
+    }
+
+    /// A request whose message had gone out before its end turned out to be bad has been counted.
+    fn count_refused(&self, cx: &mut Cx<'_>) {
         if !self.sent {
             cx.ops.count(KserveTranscoder::REFUSED, 1);
         }

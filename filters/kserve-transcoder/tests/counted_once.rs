@@ -107,3 +107,13 @@ fn a_request_that_turns_out_to_be_bad_after_it_was_sent_is_not_counted_as_refuse
     assert!(matches!(watched.data(&[], true), OnData::Reply(_)));
     assert_eq!((watched.transcoded, watched.refused), (1, 0));
 }
+
+#[test]
+fn nor_is_it_where_the_server_answers_before_the_request_has_ended() {
+    let mut watched = Watched::begun(Caps::PROXY_WASM);
+    assert!(matches!(watched.data(&[br#"{"inputs":[]}"#], false), OnData::Emit));
+    assert!(matches!(watched.data(&[b"x"], false), OnData::Keep));
+    let verdict = watched.call(|exchange, cx| exchange.headers(Dir::Response, false, cx));
+    assert!(matches!(verdict, OnHeaders::Reply(_)), "{verdict:?}");
+    assert_eq!((watched.transcoded, watched.refused), (1, 0));
+}
