@@ -80,20 +80,11 @@ fn run(
 
 const ENDLESS: &str = r#"{"rules": [{"model": ["*"], "key": "model"}], "max_held_bytes": 65536}"#;
 
-/// A request that never ends, of which the filter holds 20,000 bytes: more than it may hold of any that a case is
-/// about. All filters of a process share its memory, and none may suffer from another.
+/// A request that never ends, beside which the cases run.
 fn endless_request(plugin: &Plugin) -> Stream<'_> {
     let stream = plugin.open(StreamOptions::default());
-    let head = [
-        (":method", "POST"),
-        (":path", "/inference.GRPCInferenceService/ModelInfer"),
-        (":scheme", "http"),
-        (":authority", "gateway.test"),
-        ("content-type", "application/grpc"),
-    ];
-    stream.request_headers(HeaderMap::from(head), false);
-    // A message of 60,000 bytes, whose first field has 20,000.
-    let body = [b"\0\0\0\xea\x60\x12\xa0\x9c\x01".as_slice(), &[b'3'; 20_000]].concat();
+    let (head, body) = conformance::endless_request();
+    stream.request_headers(head, false);
     stream.request_data(&body, false);
     stream
 }

@@ -117,8 +117,7 @@ fn run(
 /// The filter that keeps requests back while it reads them.
 const HOLDING: &str = "dynamic_subset";
 
-/// A request that never ends, of which the filter holds 20,000 bytes: more than it may hold of any that a case is
-/// about. All streams of a VM share its memory, and none may suffer from another.
+/// A request that never ends, beside which the cases run.
 fn endless_request(vm: &Vm) -> Result<(Plugin, Stream), String> {
     let config = r#"{"rules": [{"model": ["*"], "key": "model"}], "max_held_bytes": 65536, "hold_request_headers": true}"#;
     let options = PluginOptions {
@@ -130,16 +129,8 @@ fn endless_request(vm: &Vm) -> Result<(Plugin, Stream), String> {
     };
     let plugin = vm.plugin(options).map_err(|error| error.to_string())?;
     let stream = plugin.open(StreamOptions::default().buffer_limits(BUFFER_LIMIT));
-    let head = [
-        (":method", "POST"),
-        (":path", "/inference.GRPCInferenceService/ModelInfer"),
-        (":scheme", "http"),
-        (":authority", "gateway.test"),
-        ("content-type", "application/grpc"),
-    ];
-    stream.request_headers(HeaderMap::from(head), false);
-    // A message of 60,000 bytes, whose first field has 20,000.
-    let body = [b"\0\0\0\xea\x60\x12\xa0\x9c\x01".as_slice(), &[b'3'; 20_000]].concat();
+    let (head, body) = conformance::endless_request();
+    stream.request_headers(head, false);
     stream.request_data(&body, false);
     Ok((plugin, stream))
 }
