@@ -101,6 +101,8 @@ pub struct CallResponse {
 pub enum CallFailure {
     /// The host does not know the cluster, or would not start the call.
     Refused,
+    /// The host knows the cluster, but the call ended as it began: Envoy's load balancer picked no endpoint for it.
+    NoEndpoint,
     /// It was reset, or timed out.
     Reset,
 }

@@ -153,6 +153,7 @@ impl Stream for Exchange {
                 )
             }
             CallEnd::Failed(CallFailure::Refused) => "refused".to_owned(),
+            CallEnd::Failed(CallFailure::NoEndpoint) => "no endpoint".to_owned(),
             CallEnd::Failed(CallFailure::Reset) => "reset".to_owned(),
         };
         cx.ops.set_header(self.waiting.headers(), "x-called", format!("{}: {text}", id.0).as_bytes());

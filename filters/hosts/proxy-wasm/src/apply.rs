@@ -2,7 +2,7 @@
 
 use crate::foreign;
 use crate::view::{HostView, map_type};
-use filter_api::{Call, Level, Map, Metric, MetricKind, Op, Ops, Route};
+use filter_api::{Call, CallFailure, Level, Map, Metric, MetricKind, Op, Ops, Route};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{LogLevel, MetricType, Status};
 use std::cell::Cell;
@@ -125,8 +125,8 @@ impl Voice {
         }
     }
 
-    /// Starts a call; `None` if it cannot be started.
-    pub(crate) fn dispatch(&self, call: &Call) -> Option<u32> {
+    /// Starts a call, or says why it cannot be started.
+    pub(crate) fn dispatch(&self, call: &Call) -> Result<u32, CallFailure> {
         let mut headers = Vec::with_capacity(call.headers.len());
         for (name, value) in &call.headers {
             // The SDK takes text only.
@@ -140,12 +140,12 @@ impl Voice {
         // The ABI counts milliseconds in 32 bits, and 0 means no limit at all.
         let timeout = call.timeout.clamp(MILLISECOND, MILLISECOND * i32::MAX.unsigned_abs());
         match hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), timeout) {
-            Ok(token) => Some(token),
+            Ok(token) => Ok(token),
             Err(status) => {
                 self.log(Level::Warn, || {
                     format!("a call to the cluster {:?} was refused: {}", call.cluster, reason(status))
                 });
-                None
+                Err(failure(status))
             }
         }
     }
@@ -198,7 +198,16 @@ fn is_header_value(value: &[u8]) -> bool {
 fn reason(status: Status) -> &'static str {
     match status {
         Status::BadArgument => "it is unknown, or a header is missing",
-        _ => "the call could not be sent",
+        _ => "there is no endpoint that could take the call",
+    }
+}
+
+/// Envoy says `InternalFailure` of a call that its router has answered before `proxy_http_call` returns, which it does
+/// where there is no endpoint to ask; the answer itself is lost.
+fn failure(status: Status) -> CallFailure {
+    match status {
+        Status::InternalFailure => CallFailure::NoEndpoint,
+        _ => CallFailure::Refused,
     }
 }
 
@@ -211,5 +220,11 @@ mod tests {
         assert!(is_header_value(b"caf\xe9"));
         assert!(!is_header_value(b"yes\r\nx-admin: yes"));
         assert!(!is_header_value(b"yes\0"));
+    }
+
+    #[test]
+    fn a_cluster_without_an_endpoint_for_a_call_is_told_from_an_unknown_one() {
+        assert_eq!(failure(Status::InternalFailure), CallFailure::NoEndpoint);
+        assert_eq!(failure(Status::BadArgument), CallFailure::Refused);
     }
 }

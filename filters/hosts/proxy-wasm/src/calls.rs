@@ -43,16 +43,16 @@ impl<P: Plugin> Exchange<P> {
             }
             for call in std::mem::take(&mut calls) {
                 match self.voice.dispatch(&call) {
-                    Some(token) => self.calls.under_way.push(UnderWay { token, id: call.id, dir }),
-                    None => refused.push_back(call.id),
+                    Ok(token) => self.calls.under_way.push(UnderWay { token, id: call.id, dir }),
+                    Err(why) => refused.push_back((call.id, why)),
                 }
             }
-            let Some(id) = refused.pop_front() else { break };
+            let Some((id, why)) = refused.pop_front() else { break };
             told += 1;
             if told > MOST_REFUSED_CALLS {
                 break;
             }
-            match self.tell(id, CallEnd::Failed(CallFailure::Refused)) {
+            match self.tell(id, CallEnd::Failed(why)) {
                 Some(next) => (verdict, calls) = next,
                 None => return OnHeaders::Continue,
             }

@@ -5,7 +5,7 @@ use crate::body::NoBody;
 use crate::calls;
 use crate::exchange::Exchange;
 use crate::root::Loaded;
-use filter_api::{CallEnd, CallFailure, CallId, Dir, Event, EventCx, Leases, Plugin, Stream};
+use filter_api::{CallEnd, CallId, Dir, Event, EventCx, Leases, Plugin, Stream};
 use proxy_wasm::hostcalls;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -34,10 +34,8 @@ impl<P: Plugin> Loaded<P> {
             self.voice.apply_event(&ops);
             for call in ops.take_calls() {
                 match self.voice.dispatch(&call) {
-                    Some(token) => self.calls.0.push((token, call.id)),
-                    None => {
-                        events.push_back(Event::CallEnded(call.id, CallEnd::Failed(CallFailure::Refused)));
-                    }
+                    Ok(token) => self.calls.0.push((token, call.id)),
+                    Err(why) => events.push_back(Event::CallEnded(call.id, CallEnd::Failed(why))),
                 }
             }
             give_back(ops);

@@ -80,8 +80,25 @@ fn no_endpoint() -> Problem {
 
 fn call_problem(failure: CallFailure) -> Problem {
     let message = match failure {
+        CallFailure::NoEndpoint => return no_endpoint(),
         CallFailure::Refused => "the model server's cluster is not known, or does not accept calls",
         CallFailure::Reset => "the model server could not be reached, or did not answer in time",
     };
     Problem { status: 503, message: message.into(), details: "kserve_call_failed" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    /// Envoy's router may answer such a call before it has begun, and the host then has nothing but the failure.
+    #[test]
+    fn a_call_that_finds_no_endpoint_is_explained_also_where_the_routers_answer_is_lost() {
+        let problem = call_problem(CallFailure::NoEndpoint);
+        assert_eq!((problem.status, problem.details), (503, "kserve_call_without_subset"));
+        assert!(problem.message.contains("such a call finds no subset"), "{}", problem.message);
+        assert!(call_problem(CallFailure::Refused).message.contains("cluster is not known"));
+    }
 }
