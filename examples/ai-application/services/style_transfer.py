@@ -18,9 +18,10 @@ import json
 import logging
 import os
 import platform
+import threading
 import time
 import warnings
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import httpx
@@ -38,10 +39,17 @@ log = logging.getLogger("uvicorn.error")
 
 # A picture of a few kilobytes can unpack to gigabytes, so its size is looked at before its pixels are.
 MAX_PIXELS = 40_000_000
+# Pillow holds a WebP four times while it reads it.
+MAX_WEBP_PIXELS = 16_000_000
 MIN_SIDE = 16
 KINDS = ["JPEG", "PNG", "WEBP"]
 # The longer side of a picture that is sent back.
 MAX_RESULT_SIDE = 1024
+# Larger pictures are reduced to this side as soon as they are read: with every copy, 40 million pixels take 160 MB more.
+WORKING_SIDE = 2 * MAX_RESULT_SIDE
+# One large picture after the other, for the same reason.
+LARGE_PIXELS = 4_000_000
+one_large_picture = threading.Lock()
 
 # The texts of the 256 values that a colour can have; four digits tell them apart with room to spare.
 TEXTS = [f"{value / 255:.4g}" for value in range(256)]
@@ -130,17 +138,13 @@ def read(data, what):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(data), formats=KINDS)
             width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise Refused(413, f"{what} has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million are accepted.")
+            most = MAX_WEBP_PIXELS if picture.format == "WEBP" else MAX_PIXELS
+            if width * height > most:
+                raise Refused(413, f"{what} has {width} x {height} pixels; at most {most // 1_000_000} million are accepted.")
             if min(width, height) < MIN_SIDE:
                 raise Refused(422, f"{what} has {width} x {height} pixels; each side needs at least {MIN_SIDE}.")
-            # A JPEG can be read in a half, a quarter or an eighth of its size, which is all that is needed of a large one.
-            picture.draft("RGB", (MAX_RESULT_SIDE, MAX_RESULT_SIDE))
-            picture = ImageOps.exif_transpose(picture)
-            if picture.mode in ("RGBA", "LA", "PA", "P"):
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            return picture.convert("RGB")
+            with one_large_picture if width * height > LARGE_PIXELS else nullcontext():
+                return flat(picture)
     except Refused:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -148,6 +152,25 @@ def read(data, what):
     except Exception as exception:  # Pillow's readers raise many kinds for files that are cut off or broken.
         log.info("unreadable picture: %r", exception)
         raise Refused(415, f"{what} cannot be read as a picture. Please use a JPEG, PNG or WebP file.") from None
+
+
+def flat(picture):
+    """An opened picture in red, green and blue on white, no larger than needed."""
+    # A JPEG can be read in a half, a quarter or an eighth of its size, which is all that is needed of a large one.
+    picture.draft("RGB", (MAX_RESULT_SIDE, MAX_RESULT_SIDE))
+    ImageOps.exif_transpose(picture, in_place=True)
+    if picture.mode.startswith("I"):
+        # Greys of 16 bits. Pillow would take all but the darkest 256 of them for white.
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    elif picture.has_transparency_data and picture.mode not in ("RGBA", "LA"):
+        picture = picture.convert("RGBA")
+    elif picture.mode in ("1", "P"):
+        picture = picture.convert("RGB")
+    picture.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
+    if picture.mode in ("RGBA", "LA"):
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
 
 
 def square(picture):

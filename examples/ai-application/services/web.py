@@ -1,5 +1,6 @@
 """What both services have in common: uploads with limits, errors in words, and which headers are passed on."""
 
+from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -50,9 +51,12 @@ class Pictures:
 
     async def __aenter__(self):
         content_type = self.request.headers.get("content-type", "")
-        if not content_type.startswith("multipart/form-data"):
+        if not content_type.lower().startswith("multipart/form-data"):
             raise Refused(415, "Send the picture as a form (multipart/form-data) with a file called “picture”.")
-        self.form = await self.request.form(max_files=2, max_fields=8)
+        try:
+            self.form = await self.request.form(max_files=2, max_fields=8)
+        except FormParserError:
+            raise Refused(400, "The form cannot be read: its parts are broken, or compressed. Please send it again.") from None
         pictures = {}
         for name, part in self.form.items():
             if hasattr(part, "read"):

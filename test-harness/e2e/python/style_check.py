@@ -29,6 +29,9 @@ def pictures(directory):
     Image.fromarray(noise).save(directory / "large.png", compress_level=0)
     # Four hundred million pixels in fifty kilobytes.
     Image.new("1", (20000, 20000)).save(directory / "bomb.png")
+    greys = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
+    Image.fromarray(greys).save(directory / "grey.png")
+    Image.fromarray(greys.astype(np.uint16) * 257).save(directory / "grey-of-16-bits.png")
 
 
 def compare(models, directory, group, result):

@@ -125,6 +125,7 @@ pub(crate) fn refusals(parts: &Parts, how: Form) {
         ("a bomb", form(&pictures.bytes("bomb.png"), None), 413, "at most 40 million are accepted"),
         ("nothing", form(b"", None), 400, "There is no picture"),
         ("no form", Request::post("/api/picture", "x"), 415, "as a form"),
+        ("a broken form", broken_form(), 400, "The form cannot be read"),
         ("another path", Request::get("/nowhere"), 404, "Not Found"),
     ] {
         let answer = application.style(&mut basic, request).unwrap();
@@ -134,6 +135,17 @@ pub(crate) fn refusals(parts: &Parts, how: Form) {
     }
     assert_eq!(application.asked(), [0, 0], "none of it has reached a model");
     is_by(&application, &application.style(&mut basic, picture()).unwrap(), 1, "afterwards");
+    let [eight, sixteen] = ["grey.png", "grey-of-16-bits.png"].map(|name| {
+        let answer = application.style(&mut basic, form(&pictures.bytes(name), None)).unwrap();
+        is_by(&application, &answer, 1, name);
+        answer.body
+    });
+    assert!(eight == sixteen, "greys of 16 bits are the same greys");
+}
+
+/// What a form of another boundary, or a compressed one, looks like to its reader.
+fn broken_form() -> Request {
+    Request::post("/api/picture", "--y\r\n").header("content-type", "multipart/form-data; boundary=x")
 }
 
 fn harbour() -> Vec<u8> {
