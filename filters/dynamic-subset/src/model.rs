@@ -31,7 +31,10 @@ const BINARY: GeneralPurpose = GeneralPurpose::new(
 pub(crate) fn in_path(path: &[u8], prefixes: &PathPrefixes) -> Result<Option<Vec<u8>>, BadSegment> {
     let path = path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
     let Some(path) = prefixes.forms(path).find_map(|form| form.strip_prefix(b"/v2/models/")) else {
-        return Ok(None);
+        return match unclear_part(path) {
+            Some(why) if may_name_a_model(path) => Err(why),
+            _ => Ok(None),
+        };
     };
     let mut segments = path.split(|byte| *byte == b'/').peekable();
     let name = segments.next().unwrap_or_default();
@@ -47,6 +50,47 @@ pub(crate) fn in_path(path: &[u8], prefixes: &PathPrefixes) -> Result<Option<Vec
         decode_segment(segment, EscapedSlash::Keep)?;
     }
     Ok(Some(name))
+}
+
+/// What of a path some reader may take for something else, if anything: what a name cannot have, an escaped slash, or two
+/// slashes in a row.
+fn unclear_part(path: &[u8]) -> Option<BadSegment> {
+    let mut segments = path.strip_prefix(b"/").unwrap_or(path).split(|byte| *byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        match decode_segment(segment, EscapedSlash::Decode) {
+            Err(why) => return Some(why),
+            Ok(name) if name.contains(&b'/') || (name.is_empty() && segments.peek().is_some()) => {
+                return Some(BadSegment::NotAName(String::from_utf8_lossy(&name).into_owned()));
+            }
+            Ok(_) => {}
+        }
+    }
+    None
+}
+
+/// Whether a reader that decodes escapes, splits at backslashes, drops parameters, and takes segments out, in whatever
+/// order it does so, could find a model's name in a path: whatever is taken out, `v2`, `models` and a name stay in order.
+fn may_name_a_model(path: &[u8]) -> bool {
+    // Escaped three times is more than any reader undoes.
+    let path = decoded(&decoded(&decoded(path)));
+    let segments = path.split(|byte| matches!(byte, b'/' | b'\\'));
+    let mut names = segments.map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default());
+    names.any(|name| name == b"v2")
+        && names.any(|name| name == b"models")
+        && names.any(|name| !name.is_empty())
+}
+
+/// Every escape decoded, whatever comes of it.
+fn decoded(path: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = std::str::from_utf8(after.get(..2).unwrap_or_default()).ok();
+        let escaped = digits.filter(|_| byte == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    decoded
 }
 
 /// Whether a request is a unary gRPC call whose message names the model in its field 1: `ModelInferRequest`,
@@ -127,7 +171,9 @@ mod tests {
             "/v2/models/",
             "/v3/models/a;b",
             "/serving/ns/v2/models/a",
-            "/serving/n;s/i/v2/models/a",
+            "/v2/mode%6cs",
+            "/v1/models/../v2/health/ready",
+            "/serving//models/a",
             "*",
             "",
         ] {
@@ -153,8 +199,32 @@ mod tests {
             "/v2/models/../models/secret/infer",
             "/v2/models//secret/infer",
             "/v2/models/secret%00/infer",
+            // In front of the name, too.
+            "//v2/models/secret/infer",
+            "/v2//models/secret/infer",
+            "/v2//../models/secret/infer",
+            "/./v2/models/secret/infer",
+            "/v2/./models/secret/infer",
+            "/x/../v2/models/secret/infer",
+            "/%762/models/secret/infer",
+            "/v2/mode%6cs/secret/infer",
+            "/v2/%256dodels/secret/infer",
+            "/v2%2Fmodels/secret/infer",
+            "/v2%2fmodels%2fsecret%2finfer",
+            "/v2/models%2Fsecret/infer",
+            "/v2\\models\\secret\\infer",
+            "/v2%5Cmodels/secret/infer",
+            "/v2;x=1/models/secret/infer",
+            "/v2/models;x/secret/infer",
+            "/serving/n;s/i/v2/models/secret",
+            "/serving/ns%2Fi/v2/models/secret",
+            "/serving/%6es/i/v2/models/secret",
+            "/serving//i/v2/models/secret",
         ] {
-            assert!(in_path(path.as_bytes(), &PathPrefixes::default()).is_err(), "{path}");
+            for prefixes in [&[][..], &["/serving/{ns}/{isvc}".into()]] {
+                let prefixes = PathPrefixes::parse("path_prefixes", prefixes).unwrap();
+                assert!(in_path(path.as_bytes(), &prefixes).is_err(), "{path}");
+            }
         }
     }
 

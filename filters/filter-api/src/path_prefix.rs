@@ -87,7 +87,8 @@ fn strip<'p>(prefix: &[Segment], path: &'p [u8]) -> Option<&'p [u8]> {
         let fits = match segment {
             Segment::Literal(literal) => **literal == *found,
             // One that an access rule on the path would read otherwise is not taken for it.
-            Segment::Any => !found.is_empty() && decode_segment(found, EscapedSlash::Keep).is_ok(),
+            Segment::Any => decode_segment(found, EscapedSlash::Decode)
+                .is_ok_and(|name| !name.is_empty() && !name.contains(&b'/')),
         };
         if !fits {
             return None;
@@ -127,6 +128,7 @@ mod tests {
             "/serving/ns/isvc",
             "/serving/n;s/isvc/v2",
             "/serving/%6es/isvc/v2",
+            "/serving/n%2Fs/isvc/v2",
         ] {
             assert!(!forms(path).contains(&"/v2"), "{path}");
         }
