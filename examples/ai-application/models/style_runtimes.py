@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -57,6 +58,9 @@ class FixedStyle(Style):
     """`image` to `stylized`, by OpenVINO."""
 
     def load_networks(self, folder):
+        # OpenVINO reports to its maker that it has been imported, from a forked process that it ends by SIGTERM where there
+        # is no way out. The fork has MLServer's signal handlers, and the pipe that they write to: MLServer would end itself.
+        sys.modules["openvino_telemetry"] = None
         import openvino
 
         self.runtime = f"OpenVINO {openvino.__version__.split('-')[0]}"

@@ -56,6 +56,9 @@ def array(path):
 
 def fixed(path, image):
     import onnxruntime
+
+    # It would report its use to its maker.
+    sys.modules["openvino_telemetry"] = None
     import openvino
 
     hint = {"INFERENCE_PRECISION_HINT": "f32"}
