@@ -4,7 +4,8 @@
     target/venv-models/bin/python examples/ai-application/start.py
     envoy -c envoy/ai-application.yaml                     # in another terminal, from the repository's root
 
-Then open http://localhost:8080/home as premium-user or basic-user; the passwords are the names.
+Then open http://localhost:8080/home as premium-user or basic-user; the passwords are the names. When this is started again,
+start Envoy again, too: the provider's keys are new, and Envoy keeps the old ones for five minutes.
 """
 
 import os

@@ -216,8 +216,11 @@ async def infer(request, body, headers):
         return answer
     words = said(answer)
     log.warning("%s: %s %s", settings.url, answer.status_code, words)
-    if answer.status_code in (429, 502, 503, 504):
-        raise Refused(503, f"No model server for {settings.model} is available ({words}). Please try again later.")
+    if answer.status_code == 504:
+        raise Refused(504, f"The model {settings.model} has not answered in time. Please try again.")
+    # Why, says the log: it is about connections, and nothing that a user could do something about.
+    if answer.status_code in (429, 502, 503):
+        raise Refused(503, f"No model server for {settings.model} is available now. Please try again later.")
     raise Refused(502, f"The model {settings.model} has refused the picture: {words}")
 
 

@@ -1,5 +1,7 @@
 """What both services have in common: uploads with limits, errors in words, and which headers are passed on."""
 
+import math
+
 from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -73,7 +75,11 @@ class Pictures:
 
 def too_large(size=None):
     megabytes = MAX_PICTURE_BYTES >> 20
-    this_one = f" This one has {size / (1 << 20):.0f} MB." if size else ""
+    this_one = ""
+    if size:
+        size /= 1 << 20
+        # Rounded up where it is little too large.
+        this_one = f" This one has {math.ceil(size * 10) / 10 if size < megabytes + 1 else round(size):g} MB."
     return Refused(413, f"The picture is too large: at most {megabytes} MB are accepted.{this_one}")
 
 

@@ -61,9 +61,15 @@ function unfit(file) {
     return words("That is not a picture", `“${file.name}” cannot be used. Please choose a JPEG, PNG or WebP file.`);
   }
   if (file.size > MAX_BYTES) {
-    return words("The picture is too large", `“${file.name}” has ${Math.round(file.size / 1048576)} MB; at most 10 MB are accepted.`);
+    return words("The picture is too large", `“${file.name}” has ${megabytes(file.size)} MB; at most 10 MB are accepted.`);
   }
   return null;
+}
+
+// Rounded up where it is little too large, so that it never reads "has 10 MB; at most 10 MB".
+function megabytes(bytes) {
+  const size = bytes / 1048576;
+  return size < 11 ? Math.ceil(size * 10) / 10 : Math.round(size);
 }
 
 async function takeSample(button) {
@@ -266,4 +272,6 @@ function fail(error) {
   for (const id of ["working", "result"]) $(id).hidden = true;
   $("error").hidden = false;
   $("empty").hidden = false;
+  // On a phone it is far below the field that it speaks of.
+  $("error").scrollIntoView({ block: "nearest" });
 }

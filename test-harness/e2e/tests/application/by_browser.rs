@@ -123,6 +123,8 @@ fn refused_in_words(browser: &Browser, pictures: &Pictures) {
         choose(browser, &pictures.path(file));
         browser.wait_for("!document.getElementById('error').hidden").unwrap();
         assert_eq!(shown(browser, "#error"), words);
+        let in_sight = "const box = document.getElementById('error').getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight";
+        assert_eq!(browser.script(in_sight).unwrap(), true, "{file}: the error is in sight");
     }
     // Called a picture, so that only the service can tell.
     for (file, words) in [
