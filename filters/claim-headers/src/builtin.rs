@@ -159,15 +159,7 @@ impl Builtin {
             Err(Refusal::UnknownKey) => return Err(issuer.without_key(number, now)),
             selected => selected?,
         };
-        let mut right = false;
-        for key in candidates {
-            // Each key that is tried counts for itself.
-            right = self.is_right(header.algorithm, key, &jws, view, now)?;
-            if right {
-                break;
-            }
-        }
-        if !right {
+        if !self.is_right(header.algorithm, &candidates, &jws, view, now)? {
             let failure = Failure { end: lifetime.end, issuer: number, keys: keys_number };
             self.failed.insert(&token, now, failure);
             return Err(Refusal::Signature.into());
@@ -179,25 +171,30 @@ impl Builtin {
         Ok(Verified { mapped, remembered: false })
     }
 
-    /// Whether a token's signature is right by this key. One that cannot be, by its length, costs nothing and is not
-    /// metered.
+    /// Whether a token's signature is right by one of these keys. By its length it cannot be by some: they cost nothing
+    /// and are not metered.
     ///
     /// # Errors
     /// Too many were wrong in this second: nobody knows.
     fn is_right(
         &self,
         algorithm: Algorithm,
-        key: &Key,
+        candidates: &[&Arc<Key>],
         jws: &Jws<'_>,
         view: &dyn View,
         now: SystemTime,
     ) -> Result<bool, Refusal> {
-        if !signature::has_right_length(&key.material, &jws.signature) {
+        let possible =
+            || candidates.iter().filter(|key| signature::has_right_length(&key.material, &jws.signature));
+        let checks = possible().count() as u32;
+        if checks == 0 {
             return Ok(false);
         }
-        let taken = self.meter.take(now).ok_or(Refusal::Busy)?;
+        // All of them at once: a token is judged by every key or not at all.
+        let taken = self.meter.take(now, checks).ok_or(Refusal::Busy)?;
         let host = |check: &filter_api::SignatureCheck<'_>| view.verify(check);
-        let right = signature::is_right(algorithm, key, jws.signed, &jws.signature, &host);
+        let right =
+            possible().any(|key| signature::is_right(algorithm, key, jws.signed, &jws.signature, &host));
         if right {
             self.meter.give_back(taken);
         }

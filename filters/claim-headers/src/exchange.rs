@@ -263,7 +263,9 @@ impl ClaimHeaders {
             OnUnverified::Strip if !refusal.is_ours() => None,
             OnUnverified::Strip => Some(denial(refusal)),
             OnUnverified::Deny => {
-                let passes = self.config.allow_cors_preflight && is_preflight(cx.view);
+                // Browsers send a preflight without a token: one whose token could not be judged is none of theirs.
+                let may_pass = self.config.allow_cors_preflight && !refusal.is_ours();
+                let passes = may_pass && is_preflight(cx.view);
                 (!passes).then(|| denial(refusal))
             }
         }

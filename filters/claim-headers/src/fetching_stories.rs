@@ -369,6 +369,31 @@ fn keys_that_are_too_old_are_not_believed_and_neither_is_a_token_that_is_remembe
 }
 
 #[test]
+fn keys_are_fetched_again_and_grow_old_after_the_clock_was_set_back() {
+    const YEARS: u64 = 100_000_000;
+    for is_up in [true, false] {
+        let mut proxy = with_keys(&Mint::key_set());
+        proxy.now = NOW - YEARS;
+        let calls = proxy.tick(&Free);
+        assert_eq!(calls.len(), 1, "they are fetched at once");
+        proxy.answer(&calls[0], if is_up { 200 } else { 500 }, &keys_before_rotation());
+        assert_eq!(proxy.gauge.get(), Some(0));
+        if is_up {
+            proxy.now += 30;
+            let request = begin(&proxy, &good());
+            assert!(request.waits, "an unknown key has them fetched");
+            assert_eq!(proxy.tick(&Free).len(), 1);
+        } else {
+            proxy.now += 86_399;
+            assert_eq!(proxy.tick(&Free).len(), 1);
+            assert_eq!(send(&proxy, &good()).count("verified"), 1);
+            proxy.now += 1;
+            assert_eq!(send(&proxy, &good()).count("unverified_no_keys"), 1);
+        }
+    }
+}
+
+#[test]
 fn a_forged_token_is_judged_anew_when_its_issuers_keys_have_changed() {
     let token = Mint::stranger(crate::attacks::mint::EDDSA, premium());
     let mut proxy = with_keys(&Mint::key_set());

@@ -60,10 +60,12 @@ fn bearer(values: &[Vec<u8>]) -> Result<Option<Vec<u8>>, Refusal> {
     // Envoy joins two headers of this name by a comma, which no token has.
     let mut parts =
         value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|part| !is_blank_bearer(part));
-    let Some(token) = parts.next().and_then(bearer_token) else { return Ok(None) };
+    let token = parts.next().and_then(bearer_token);
     match parts.next() {
-        None => Ok(Some(token.to_vec())),
+        None => Ok(token.map(<[u8]>::to_vec)),
         Some(part) if parts.chain([part]).any(|part| bearer_token(part).is_some()) => Err(Refusal::Ambiguous),
+        // Parameters of another scheme.
+        Some(_) if token.is_none() => Ok(None),
         Some(_) => Err(Refusal::Malformed),
     }
 }
@@ -163,10 +165,13 @@ mod tests {
             &["Bearer a,Bearer b"],
             &["Bearer a,Bearer, bearer b"],
             &["Basic a", "Bearer a"],
+            &["Basic a,Bearer b"],
+            &["Basic a, Negotiate c,bearer b"],
         ] {
             assert_eq!(of(values), Err(Refusal::Ambiguous), "{values:?}");
         }
         assert_eq!(of(&["Bearer a,b"]), Err(Refusal::Malformed));
+        assert_eq!(of(&[r#"Digest username="Bearer", realm="a", uri="/""#]).unwrap(), None);
     }
 
     #[test]

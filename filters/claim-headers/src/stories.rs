@@ -320,6 +320,17 @@ fn a_preflight_passes_a_denial_only_if_the_configuration_says_so_and_only_as_a_p
 }
 
 #[test]
+fn a_preflight_whose_token_could_not_be_judged_does_not_pass() {
+    let proxy = builtin(r#","on_unverified":"deny","allow_cors_preflight":true,"max_checks_per_second":1"#);
+    let preflight = |token: &str| {
+        let method = [(":method", "OPTIONS"), ("access-control-request-method", "POST")];
+        send(&proxy, &[method[0], method[1], ("origin", "https://app.test"), ("authorization", token)])
+    };
+    assert!(preflight(&forged(0)).reply.is_none(), "it was judged");
+    assert_not_judged(&preflight(&new_user(1)), "too many tokens to check");
+}
+
+#[test]
 fn clocks_may_be_a_minute_apart_and_no_more() {
     let mut proxy = builtin("");
     let at = |proxy: &mut Proxy, now: u64, token: &str| {
@@ -498,29 +509,46 @@ fn ten_thousand_replays_a_second_of_a_thousand_forged_tokens_cost_no_new_user_a_
     }
 }
 
-#[test]
-fn each_key_that_is_tried_for_a_token_counts_as_a_check() {
-    let keys: Vec<String> = (0..4).map(|number| Mint::other_rsa_key(number, "")).collect();
-    let proxy = Proxy::new(&format!(
-        r#"{{"source":"builtin","max_checks_per_second":4,{MAP},
+/// A proxy whose issuer has so many keys without a `kid`, of which the last is the test's.
+fn nameless_keys(strangers: u8, most_checks: u32) -> Proxy {
+    let keys: Vec<String> = (0..=strangers).rev().map(|number| Mint::other_rsa_key(number, "")).collect();
+    Proxy::new(&format!(
+        r#"{{"source":"builtin","max_checks_per_second":{most_checks},{MAP},
 "issuers":[{{"issuer":"https://idp.test","audiences":["inference"],"jwks":{{"keys":[{}]}}}}]}}"#,
         keys.join(",")
-    ));
-    // The first key is the right one.
-    let header = r#"{"alg":"RS256","kid":"only in the token"}"#;
-    assert_eq!(
-        send(&proxy, &[("authorization", &bearer(&Mint::rs256(header, premium())))]).count("verified"),
-        1
-    );
-    let forged = |byte: u8| {
-        let token = Mint::rs256(header, premium());
-        let (text, _) = token.rsplit_once('.').unwrap();
-        bearer(&format!("{text}.{}", URL_SAFE_NO_PAD.encode([byte; 256])))
-    };
-    let mut proxy = proxy;
-    proxy.now += 1;
-    assert_eq!(send(&proxy, &[("authorization", &forged(1))]).count("unverified_signature"), 1);
-    assert_eq!(send(&proxy, &[("authorization", &forged(2))]).count("unverified_busy"), 1);
+    ))
+}
+
+const NAMELESS: &str = r#"{"alg":"RS256"}"#;
+
+/// A forged token without `kid`.
+fn nameless_forged(byte: u8) -> String {
+    let token = Mint::rs256(NAMELESS, premium());
+    let (text, _) = token.rsplit_once('.').unwrap();
+    bearer(&format!("{text}.{}", URL_SAFE_NO_PAD.encode([byte; 256])))
+}
+
+#[test]
+fn each_key_that_is_tried_for_a_forged_token_counts_as_a_check() {
+    let proxy = nameless_keys(3, 4);
+    assert_eq!(sent_token(&proxy, &nameless_forged(1)).count("unverified_signature"), 1);
+    assert_eq!(sent_token(&proxy, &nameless_forged(2)).count("unverified_busy"), 1);
+    let proxy = nameless_keys(3, 5);
+    for byte in [1, 2] {
+        assert_eq!(sent_token(&proxy, &nameless_forged(byte)).count("unverified_signature"), 1, "{byte}");
+    }
+    assert_eq!(sent_token(&proxy, &nameless_forged(3)).count("unverified_busy"), 1);
+}
+
+#[test]
+fn a_token_that_is_right_by_the_last_of_four_keys_costs_no_check_and_passes_under_any_limit() {
+    let proxy = nameless_keys(3, 1);
+    for user in 0..10 {
+        let payload = premium().replace("alice", &format!("user-{user}"));
+        let token = bearer(&Mint::rs256(NAMELESS, payload));
+        assert_eq!(sent_token(&proxy, &token).count("verified"), 1, "{user}");
+    }
+    assert_eq!(sent_token(&proxy, &nameless_forged(1)).count("unverified_signature"), 1);
 }
 
 #[test]

@@ -27,7 +27,7 @@ const SOONEST_FOR_UNKNOWN: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// The largest answer that is read, in bytes.
-const MAX_ANSWER_BYTES: usize = 256 * 1024;
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -191,6 +191,9 @@ impl Remote {
     /// Some time has passed.
     pub(crate) fn tick(&self, cx: &mut EventCx<'_>) {
         let mut state = self.state();
+        if state.began.is_some_and(|began| cx.now < began) {
+            self.was_set_back(&mut state, cx.now);
+        }
         let believed = self.number(cx.now).is_some();
         if !believed && !state.warned && state.text.is_some() {
             state.warned = true;
@@ -217,6 +220,14 @@ impl Remote {
             (None, Some(url)) => self.ask(&mut state, Step::Discovery, &url, cx),
             (None, None) => self.fail(&mut state, "its name is not a URL", cx),
         }
+    }
+
+    /// The clock was set back. To what was noted before, keys would be new for as long as it went back: they would neither
+    /// be fetched again nor grow old.
+    fn was_set_back(&self, state: &mut State, now: SystemTime) {
+        (state.began, state.next) = (Some(now), now);
+        state.fetched = state.fetched.map(|fetched| fetched.min(now));
+        self.keys.until.fetch_min(milliseconds(now + self.times.max_stale), Ordering::AcqRel);
     }
 
     /// A call has ended; `false` if it is another issuer's.

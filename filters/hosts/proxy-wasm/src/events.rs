@@ -121,7 +121,9 @@ impl Leases for SharedData {
         let end =
             value.and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?))).unwrap_or_default();
         let end_of_mine = Self::nanoseconds(self.now + time).to_le_bytes();
-        end <= Self::nanoseconds(self.now)
+        // One that ends later than any that is taken now is from before the clock was set back.
+        let latest = Self::nanoseconds(self.now + 2 * time);
+        (end <= Self::nanoseconds(self.now) || end > latest)
             && hostcalls::set_shared_data(&key, Some(&end_of_mine), cas).is_ok()
     }
 

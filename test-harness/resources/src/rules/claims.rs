@@ -141,7 +141,7 @@ fn verifier(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
     let authentications: Vec<_> = at(overlay, "RequestAuthentication", instance).collect();
     if instance.builtin() {
         for issuer in items(&instance.config, "/issuers") {
-            if items(issuer, "/audiences").is_empty() {
+            if items(issuer, "/audiences").is_empty() && items(issuer, "/require").is_empty() {
                 problems.push(instance.wrong(
                     "an issuer without audiences: tokens issued for any other application are accepted",
                 ));
