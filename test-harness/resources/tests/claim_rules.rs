@@ -225,6 +225,16 @@ fn in_front_of(other: &str, namespace: &str, labels: &Value) -> Vec<Resource> {
 }
 
 #[test]
+fn an_issuer_whose_tokens_have_no_audience_may_require_something_else() {
+    let mut resources = overlay("claim-headers/overlays/gateway-wasm-builtin");
+    let plugin = resources.iter_mut().find(|r| r.kind() == PLUGIN).unwrap();
+    let issuer = &mut plugin.value["spec"]["pluginConfig"]["issuers"][0];
+    issuer.as_object_mut().unwrap().remove("audiences");
+    issuer["require"] = json!([{"claim": ["client_id"], "any_of": ["1example"]}]);
+    assert_eq!(rules::check(&resources), []);
+}
+
+#[test]
 fn claims_come_before_what_goes_by_headers() {
     let labels = json!({"istio": "ingressgateway"});
     for other in ["dynamic-subset/overlays/gateway-routes", "dynamic-subset/overlays/gateway-subset-lb-hold"]
