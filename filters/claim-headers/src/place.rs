@@ -2,6 +2,7 @@
 
 use crate::config::TokenPlaces;
 use crate::cookies;
+use crate::header;
 use crate::token::Refusal;
 use filter_api::{Map, View};
 
@@ -25,7 +26,7 @@ pub(crate) fn token(places: &TokenPlaces, view: &dyn View) -> Result<Vec<u8>, Re
         note(bearer(&values(view, "authorization"))?)?;
     }
     if let Some(name) = &places.header {
-        note(only(values(view, name))?)?;
+        note(only(in_every_spelling(view, name))?)?;
     }
     if let Some(name) = &places.cookie {
         note(cookies::value(&values(view, "cookie"), name)?)?;
@@ -41,6 +42,18 @@ pub(crate) fn values(view: &dyn View, name: &str) -> Vec<Vec<u8>> {
     let mut values = Vec::new();
     view.each_header(Map::RequestHeaders, &mut |found, value| {
         if found.eq_ignore_ascii_case(name.as_bytes()) {
+            values.push(value.to_vec());
+        }
+    });
+    values
+}
+
+/// All values of a request header, also of those whose names a server may take for it: a token in another spelling is a
+/// second one to that server.
+fn in_every_spelling(view: &dyn View, name: &str) -> Vec<Vec<u8>> {
+    let mut values = Vec::new();
+    view.each_header(Map::RequestHeaders, &mut |found, value| {
+        if header::fold(found).eq(header::fold(name.as_bytes())) {
             values.push(value.to_vec());
         }
     });
@@ -89,14 +102,25 @@ fn only(values: Vec<Vec<u8>>) -> Result<Option<Vec<u8>>, Refusal> {
 
 /// A parameter of the query, whose name is compared without its escapes, as servers do. A token has no character that
 /// needs an escape, so a value with escapes is taken as it stands and is none.
-fn parameter(path: &[u8], name: &str) -> Result<Option<Vec<u8>>, Refusal> {
+///
+/// Some servers take `;` for `&`. A token behind one is none here, and to them the first or a second one.
+fn parameter(path: &[u8], ours: &str) -> Result<Option<Vec<u8>>, Refusal> {
     let path = path.split(|byte| *byte == b'#').next().unwrap_or_default();
     let Some(start) = path.iter().position(|byte| *byte == b'?') else { return Ok(None) };
     let mut found: Option<&[u8]> = None;
+    let is_empty = |value: &[u8]| is_blank(&unescaped(value).collect::<Vec<_>>());
     for pair in path[start + 1..].split(|byte| *byte == b'&') {
         let Some(at) = pair.iter().position(|byte| *byte == b'=') else { continue };
-        let (found_name, value) = (&pair[..at], &pair[at + 1..]);
-        if !unescaped(found_name).eq(name.bytes()) || is_blank(&unescaped(value).collect::<Vec<_>>()) {
+        let is_ours = |name: &[u8]| unescaped(name).eq(ours.bytes());
+        let is_behind = |part: &[u8]| {
+            let at = part.iter().position(|byte| *byte == b'=');
+            at.is_some_and(|at| is_ours(&part[..at]) && !is_empty(&part[at + 1..]))
+        };
+        if pair.split(|byte| *byte == b';').skip(1).any(is_behind) {
+            return Err(Refusal::Ambiguous);
+        }
+        let (name, value) = (&pair[..at], &pair[at + 1..]);
+        if !is_ours(name) || is_empty(value) {
             continue;
         }
         if found.replace(value).is_some_and(|before| before != value) {
@@ -201,6 +225,16 @@ mod tests {
         ] {
             assert_eq!(of(&format!("/?{query}&access_token=a")).unwrap().as_deref(), Some("a"), "{query}");
         }
+        for query in [
+            "x=y;access_token=b",
+            "x;access%5ftoken=b",
+            "x=y;z;access_token=b;q",
+            "access_token=a;access_token=b",
+        ] {
+            assert_eq!(of(&format!("/?{query}&access_token=a")), Err(Refusal::Ambiguous), "{query}");
+            assert_eq!(of(&format!("/?{query}")), Err(Refusal::Ambiguous), "{query}");
+        }
+        assert_eq!(of("/?x=y;access_token=&access_token=a").unwrap().as_deref(), Some("a"));
         assert_eq!(of("/?access_token=a.b%2Ec").unwrap().as_deref(), Some("a.b%2Ec"));
         assert_eq!(of("/access_token=a#?access_token=a").unwrap(), None);
     }

@@ -269,6 +269,18 @@ fn nothing_that_is_taken_off_the_headers_comes_back_in_the_trailers() {
 }
 
 #[test]
+fn a_token_in_another_spelling_of_its_header_is_a_second_token() {
+    let proxy = builtin(r#","token":{"authorization":false,"header":"x-id-token"}"#);
+    let (user, other) = (good(), Mint::stranger(RS256, premium()));
+    for name in ["x_id_token", "x-id_token", "x_id-token"] {
+        let outcome = send(&proxy, &[("x-id-token", &user), (name, &other)]);
+        assert_eq!((outcome.count("unverified_ambiguous"), outcome.count("verified")), (1, 0), "{name}");
+        assert_eq!(send(&proxy, &[("x-id-token", &user), (name, "")]).count("verified"), 1, "{name}");
+        assert_eq!(send(&proxy, &[(name, &other)]).count("unverified_signature"), 1, "{name}");
+    }
+}
+
+#[test]
 fn tokens_are_taken_off_a_request_that_was_verified() {
     let proxy = builtin(r#","strip":["authorization","x-id-token"],"strip_cookies":["__Host-id"]"#);
     let cookie = format!("a=b; __Host-id={}; __Host-id_0=x; c=d", good());
