@@ -160,6 +160,15 @@ fn old_keys_stay_in_use_while_new_ones_cannot_be_had() {
 }
 
 #[test]
+fn a_set_of_many_large_keys_is_read_up_to_a_mebibyte() {
+    for (bytes, expected) in [(1024 * 1024, 0), (1024 * 1024 + 1, 503)] {
+        let keys = Mint::key_set();
+        let proxy = with_keys(&format!("{keys}{}", " ".repeat(bytes - keys.len())));
+        assert_eq!(status(&send(&proxy, &good())), expected, "{bytes}");
+    }
+}
+
+#[test]
 fn a_secret_is_never_taken_from_an_issuer() {
     let proxy = proxy(&format!(r#"{KEYS_URI},"algorithms":["HS256"]"#));
     let calls = proxy.tick(&Free);

@@ -1,11 +1,11 @@
 //! Events of an instance: time passes, calls end, and streams that wait are woken.
 //!
 //! Envoy tells events to a configuration, of which an instance may have several. The first of them makes the instance's
-//! calls; when it goes the next one does, and the calls of the one that went have failed.
+//! calls; when it goes the next one does, and makes those again that were under way.
 
 use crate::envoy::{self, ConfigScheduler, EnvoyConfig, Waker};
 use crate::registry::Configured;
-use filter_api::{CallEnd, CallFailure, CallId, Event, EventCx, Leases, MetricKind, Op, Ops};
+use filter_api::{Call, CallEnd, CallFailure, Event, EventCx, Leases, MetricKind, Op, Ops};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -17,8 +17,8 @@ pub(crate) struct Events {
     joined: Mutex<u64>,
     ticker: Mutex<Option<Ticker>>,
     calls: Mutex<Vec<UnderWay>>,
-    /// The calls whose end nobody will tell, because their configuration is gone.
-    lost: Mutex<Vec<CallId>>,
+    /// The calls whose end nobody will tell, because their configuration is gone. That is no failure of who was called.
+    lost: Mutex<Vec<Call>>,
     /// The streams that wait for the next event.
     waiting: Mutex<Vec<Waker>>,
 }
@@ -29,7 +29,7 @@ struct UnderWay {
     by: u64,
     /// Envoy's id of it, among those of the configuration.
     id: u64,
-    call: CallId,
+    call: Call,
 }
 
 impl Events {
@@ -67,7 +67,7 @@ impl Configured {
             lock(&ticker.shared.0).schedulers.retain(|(number, _)| *number != self.number);
         }
         let gone: Vec<UnderWay> = lock(&events.calls).extract_if(.., |call| call.by == self.number).collect();
-        lock(&events.lost).extend(gone.into_iter().map(|call| call.call));
+        lock(&events.lost).extend(gone.into_iter().map(|gone| gone.call));
     }
 
     /// Some time has passed.
@@ -75,7 +75,9 @@ impl Configured {
         // In a statement of its own, so that the lock is given back before the filter is asked.
         let lost = std::mem::take(&mut *lock(&self.instance.events.lost));
         for call in lost {
-            self.event(config, Event::CallEnded(call, CallEnd::Failed(CallFailure::Reset)));
+            if let Some(refused) = self.call(config, call) {
+                self.event(config, refused);
+            }
         }
         self.event(config, Event::Tick);
     }
@@ -86,7 +88,16 @@ impl Configured {
         let known = calls.iter().position(|call| (call.by, call.id) == (self.number, id));
         let Some(UnderWay { call, .. }) = known.map(|index| calls.swap_remove(index)) else { return };
         drop(calls);
-        self.event(config, Event::CallEnded(call, end));
+        self.event(config, Event::CallEnded(call.id, end));
+    }
+
+    /// Makes a call; what there is to tell if it cannot be made.
+    fn call(&self, config: &EnvoyConfig, call: Call) -> Option<Event> {
+        let Some(id) = config.call(&call) else {
+            return Some(Event::CallEnded(call.id, CallEnd::Failed(CallFailure::Refused)));
+        };
+        lock(&self.instance.events.calls).push(UnderWay { by: self.number, id, call });
+        None
     }
 
     fn event(&self, config: &EnvoyConfig, event: Event) {
@@ -108,14 +119,7 @@ impl Configured {
                     _ => {}
                 }
             }
-            for call in ops.take_calls() {
-                match config.call(&call) {
-                    Some(id) => lock(&events.calls).push(UnderWay { by: self.number, id, call: call.id }),
-                    None => {
-                        queue.push_back(Event::CallEnded(call.id, CallEnd::Failed(CallFailure::Refused)));
-                    }
-                }
-            }
+            queue.extend(ops.take_calls().into_iter().filter_map(|call| self.call(config, call)));
         }
         let waiting = std::mem::take(&mut *lock(&events.waiting));
         for waker in waiting {

@@ -2,7 +2,11 @@
 //! listener goes, another one does.
 
 use std::fs;
+use std::io::Read as _;
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use e2e::{Envoy, Installed, Options, Workload, dist};
@@ -42,6 +46,45 @@ pub(crate) fn hold(installed: &Installed) {
     write(&file, 4, &["three"]);
     until("a new instance fetches its keys", &|| keys.requests().len() >= 3);
     assert_eq!(listeners(&envoy), (1, 0));
+}
+
+/// A call that is under way when its listener goes is made again by another one: the issuer has not failed, so that no
+/// token of its users is refused for that.
+pub(crate) fn made_again(installed: &Installed) {
+    let issuer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = issuer.local_addr().unwrap().port();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = calls.clone();
+    // It answers nobody.
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        while let Ok((mut call, _)) = issuer.accept() {
+            let _read = call.read(&mut [0; 1024]);
+            held.push(call);
+            seen.fetch_add(1, Relaxed);
+        }
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("listeners.json");
+    write(&file, 1, &["one", "two"]);
+    let arguments = ["--drain-time-s", "1"].map(str::to_owned).into();
+    let bootstrap = bootstrap(&file, port).to_string();
+    let envoy =
+        Envoy::start(&installed.path, &bootstrap, &Options { arguments, ..Options::default() }).unwrap();
+    let until = |count: usize| {
+        let end = Instant::now() + BOUND;
+        while calls.load(Relaxed) < count {
+            assert!(Instant::now() < end, "{count} calls: {}", envoy.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(1);
+    let began = Instant::now();
+    write(&file, 2, &["two"]);
+    until(2);
+    // After five seconds without an answer it has failed, whatever became of the listener.
+    let failed = envoy.log().contains("could not be fetched");
+    assert!(!failed || began.elapsed() > Duration::from_secs(4), "{}", envoy.log());
 }
 
 /// How many listeners there are, and how many are on their way out.

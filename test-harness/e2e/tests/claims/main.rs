@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         .on(all, "a_clients_payload_header_is_believed_for_no_provider", guard::hold)
         .on(versions, "no_valid_token_passes_as_none_while_sixteen_workers_start", pressure::cold_start)
         .on(versions, "keys_are_fetched_by_another_listener_when_the_first_one_goes", handover::hold)
+        .on(versions, "a_fetch_whose_listener_goes_is_made_again_by_another_one", handover::made_again)
         .on(all, "filter_chains_with_one_configuration_fetch_and_remember_once", pressure::one_instance)
         .on(all, "trailers_are_cleaned_also_of_a_request_that_waits", pressure::trailers)
         .on(versions, "a_flood_of_forged_tokens_costs_no_new_user_the_claim", pressure::flood);
