@@ -47,11 +47,8 @@ impl Body {
         max_bytes: usize,
         mut charge: Charge,
     ) -> Result<Self, Problem> {
-        let Some(encoding) = encoding else { return Ok(Self::Plain(codec)) };
+        let Some(encoding) = encoding.and_then(one_encoding) else { return Ok(Self::Plain(codec)) };
         let is = |name: &str| encoding.eq_ignore_ascii_case(name.as_bytes());
-        if is("identity") {
-            return Ok(Self::Plain(codec));
-        }
         let feed = Feed { codec: Some(codec), problem: None };
         let (encoding, decoder): (_, Box<dyn Decoder>) = if is("gzip") || is("x-gzip") {
             ("gzip", Box::new(GzDecoder::new(feed)))
@@ -101,6 +98,17 @@ impl Body {
     }
 }
 
+/// The encoding of a body by a `content-encoding`, which is a list (RFC 9110 sections 5.6.1 and 8.4): `None` if it names
+/// nothing but `identity`, and the list as it is if it names more than one.
+fn one_encoding(list: &[u8]) -> Option<&[u8]> {
+    let mut named = list
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
+    let first = named.next()?;
+    Some(if named.next().is_none() { first } else { list })
+}
+
 impl Compressed {
     fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
         self.room = self.room.checked_sub(bytes.len()).ok_or_else(|| {
@@ -126,6 +134,12 @@ impl Compressed {
     }
 
     fn finish(mut self) -> Result<(Rope, Response), Problem> {
+        // No body at all, which a request can have as well if it is said to be compressed.
+        if self.room == self.max_bytes
+            && let Some(codec) = self.decoder.feed().codec.take()
+        {
+            return codec.finish();
+        }
         self.decoder.try_finish().map_err(|error| self.problem(&error))?;
         match self.decoder.feed().codec.take() {
             Some(codec) => codec.finish(),
@@ -298,6 +312,33 @@ mod tests {
                 let problem = read(encoding, &bytes, step, 1 << 20).unwrap_err();
                 assert_eq!(problem.status, 400, "{problem} in pieces of {step}");
             }
+        }
+    }
+
+    #[test]
+    fn an_encoding_is_a_list_in_which_identity_and_nothing_do_not_count() {
+        let expected = read("gzip", &gzip(DOCUMENT), usize::MAX, 1 << 20).unwrap();
+        for encoding in ["", " ", "identity", "identity, IDENTITY", ","] {
+            let mut body = body(encoding, 1 << 20, &Memory::new(1 << 24)).unwrap();
+            assert_eq!(body.write(DOCUMENT), Ok(Progress::Complete), "{encoding:?}");
+            let mut message = Vec::new();
+            body.finish().unwrap().0.drain_to(&mut message);
+            assert_eq!(message, expected, "{encoding:?}");
+        }
+        for encoding in ["gzip, identity", "identity,gzip", "gzip,", " X-GZIP "] {
+            assert_eq!(read(encoding, &gzip(DOCUMENT), 7, 1 << 20).unwrap(), expected, "{encoding:?}");
+        }
+        for encoding in ["gzip, gzip", "gzip, br", "identity, zstd", "gzip;q=1", "gzip gzip"] {
+            let problem = read(encoding, &gzip(DOCUMENT), 7, 1 << 20).unwrap_err();
+            assert_eq!(problem.status, 415, "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_to_be_compressed_and_has_no_body_is_told_that_it_has_none() {
+        for encoding in ["gzip", "deflate"] {
+            let problem = read(encoding, b"", 1, 1 << 20).unwrap_err();
+            assert_eq!(&*problem.message, "the body has no JSON document", "{encoding}");
         }
     }
 

@@ -161,7 +161,7 @@ impl Exchange {
             Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(&method, allow, cx),
             Err(problem) => return self.refuse(problem, cx),
         };
-        let body = match self.body(row, variables, cx) {
+        let body = match self.body(row, variables, end, cx) {
             Ok(body) => body,
             Err(problem) => return self.refuse(problem, cx),
         };
@@ -245,6 +245,9 @@ impl Exchange {
                         self.send(message, cx);
                         remove_all(Map::RequestTrailers, cx);
                         return OnTrailers::Emit;
+                    }
+                    Ok(_) if self.taken == 0 => {
+                        Problem::bad_request("a request without a body cannot have trailers")
                     }
                     Ok(_) => Problem::bad_request("a request with a compressed body cannot have trailers"),
                     Err(problem) => problem,
@@ -332,7 +335,14 @@ impl Exchange {
         OnData::Keep
     }
 
-    fn body(&self, row: &Arc<Row>, variables: Variables, cx: &mut Cx<'_>) -> Result<Body, Problem> {
+    /// The body that is to come; with `end` there is none, however it is said to be encoded.
+    fn body(
+        &self,
+        row: &Arc<Row>,
+        variables: Variables,
+        end: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<Body, Problem> {
         let config = &self.plugin.config;
         let headers = RequestHeaders::take(cx)?;
         let charge = self.plugin.account.charge();
@@ -357,7 +367,8 @@ impl Exchange {
                 Request::Generic(generic::Request::new(row, variables, form, max_bytes, charge))
             }
         };
-        Body::new(codec, headers.encoding.as_deref(), config.max_request_bytes, held)
+        let encoding = headers.encoding.as_deref().filter(|_| !end);
+        Body::new(codec, encoding, config.max_request_bytes, held)
     }
 
     /// Makes the headers those of the gRPC request; the others have been taken off.

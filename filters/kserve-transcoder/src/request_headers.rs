@@ -63,36 +63,20 @@ impl RequestHeaders {
 /// request that is made of it.
 pub(crate) fn is_about_the_http_message(name: &[u8]) -> bool {
     match name {
+        b"content-type" => false,
         // The body that was (RFC 9110 section 8, RFC 9530, RFC 3230).
-        b"content-length"
-        | b"content-encoding"
-        | b"content-language"
-        | b"content-location"
-        | b"content-disposition"
-        | b"content-range"
-        | b"content-md5"
-        | b"content-digest"
-        | b"repr-digest"
-        | b"digest"
-        | b"inference-header-content-length" => true,
-        // Which part of the answer is wanted, in which state and form: gRPC knows none of it (RFC 9110 sections 13,
-        // 14).
-        b"range"
-        | b"if-range"
-        | b"if-match"
-        | b"if-none-match"
-        | b"if-modified-since"
-        | b"if-unmodified-since"
-        | b"want-digest"
-        | b"want-content-digest"
-        | b"want-repr-digest" => true,
+        b"repr-digest" | b"digest" | b"inference-header-content-length" => true,
+        // Which part of the answer is wanted, in which form: gRPC knows none of it (RFC 9110 section 14).
+        b"range" | b"want-digest" | b"want-content-digest" | b"want-repr-digest" => true,
         // The connection (RFC 9110 sections 7.6.1, 7.8, 10.1.1).
         b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"trailer"
         | b"upgrade" | b"http2-settings" | b"expect" => true,
         // gRPC's own are reserved (gRPC over HTTP/2, "Requests"), and a REST client does not speak it; but a deadline
         // is one for any client, and tracing is for whoever reads it.
         b"grpc-timeout" | b"grpc-trace-bin" | b"grpc-tags-bin" => false,
-        name => name.starts_with(b"grpc-"),
+        // With `content-` begins what describes a body, whoever defines it (RFC 9110 section 8, MIME, CalDAV), and with `if-`
+        // a condition on the state of what is asked for (RFC 9110 section 13, RFC 6638).
+        name => [&b"grpc-"[..], b"content-", b"if-"].iter().any(|prefix| name.starts_with(prefix)),
     }
 }
 
@@ -156,6 +140,19 @@ mod tests {
         }
         for bad in ["", "S", "5", "123456789S", "5s", "5 S", "-5S", "+5S", "1.5S", "5SS", "5S, 5S"] {
             assert!(!is_timeout(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn whatever_describes_the_body_or_is_a_condition_stays_behind_but_for_the_type() {
+        for name in ["content-length", "content-transfer-encoding", "content-digest", "content-whatever"] {
+            assert!(is_about_the_http_message(name.as_bytes()), "{name}");
+        }
+        for name in ["if-none-match", "if-range", "if-schedule-tag-match"] {
+            assert!(is_about_the_http_message(name.as_bytes()), "{name}");
+        }
+        for name in ["content-type", "x-content-id", "contents", "iffy", "x-if-match"] {
+            assert!(!is_about_the_http_message(name.as_bytes()), "{name}");
         }
     }
 

@@ -50,7 +50,10 @@ impl Status {
 
     /// A status that is no number is UNKNOWN, as the gRPC protocol says.
     fn parse(code: &[u8], message: &[u8]) -> Self {
-        let code = std::str::from_utf8(code).ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+        // `str::parse` takes a sign as well.
+        let digits = code.iter().all(u8::is_ascii_digit);
+        let code = std::str::from_utf8(code).ok().filter(|_| digits);
+        let code = code.and_then(|text| text.parse().ok()).unwrap_or(2);
         Self { code, message: percent_decoded(message) }
     }
 
@@ -120,6 +123,9 @@ mod tests {
         );
         assert_eq!(problem("14", "").status, 503);
         assert_eq!(problem("99", "odd").status, 500);
-        assert_eq!(problem("x", "odd").status, 500);
+        for code in ["x", "", "+0", "-0", " 0", "0.0", "65536"] {
+            assert_eq!(problem(code, "odd").status, 500, "{code:?}");
+            assert!(!Status::parse(code.as_bytes(), b"").is_ok(), "{code:?}");
+        }
     }
 }

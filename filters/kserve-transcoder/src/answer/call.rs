@@ -28,7 +28,9 @@ pub(crate) fn of_call(codec: Response, end: CallEnd, max_bytes: usize) -> Result
         }
         Err(problem) => (problem.reply(), true),
     };
-    for (name, value) in response.headers.iter().chain(&response.trailers) {
+    let of_headers = |name: &[u8]| response.headers.iter().any(|(found, _)| found == name);
+    let of_trailers = response.trailers.iter().filter(|(name, _)| !of_headers(name));
+    for (name, value) in response.headers.iter().chain(of_trailers) {
         if is_of_model(name) {
             headers::add(&mut reply, name, value);
         }

@@ -10,6 +10,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Va
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as TextError;
 use std::collections::HashSet;
+use std::str::FromStr;
 
 /// Base64 with or without padding, as protobuf's JSON takes it.
 const LENIENT: GeneralPurposeConfig =
@@ -56,7 +57,8 @@ pub(super) fn assign(
 /// # Errors
 /// A value that its field cannot have, a parameter that is there twice, and two that exclude each other: 400.
 pub(super) fn bind(message: &mut DynamicMessage, parameters: &[Parameter]) -> Result<(), Problem> {
-    let mut seen = HashSet::new();
+    // What parameters have set, and the messages that they have gone through on the way.
+    let (mut seen, mut opened) = (HashSet::new(), HashSet::new());
     for parameter in parameters {
         let refused = |why: String| {
             Problem::bad_request(format!("query parameter '{}': {}", quoted(&parameter.name), quoted(&why)))
@@ -65,7 +67,12 @@ pub(super) fn bind(message: &mut DynamicMessage, parameters: &[Parameter]) -> Re
             |other: FieldDescriptor| refused(format!("it and {} exclude each other", other.name()));
         let Some((field, through)) = parameter.path.split_last() else { continue };
         let numbers: Vec<u32> = parameter.path.iter().map(FieldDescriptor::number).collect();
-        if !field.is_list() && !seen.insert(numbers) {
+        let holders = (1..numbers.len()).map(|length| &numbers[..length]);
+        // A wrapper and its `value`, or a timestamp and its `seconds`, are one field as well.
+        let overlaps = opened.contains(&numbers) || holders.clone().any(|holder| seen.contains(holder));
+        opened.extend(holders.map(<[u32]>::to_vec));
+        let is_new = seen.insert(numbers);
+        if overlaps || !(is_new || field.is_list()) {
             return Err(refused("it is there twice".into()));
         }
         let mut holder = &mut *message;
@@ -149,18 +156,39 @@ fn read(kind: &Kind, text: &str) -> Option<Value> {
     match kind {
         Kind::String => Some(Value::String(text.to_owned())),
         Kind::Bool => text.parse().ok().map(Value::Bool),
-        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => text.parse().ok().map(Value::I32),
-        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => text.parse().ok().map(Value::I64),
-        Kind::Uint32 | Kind::Fixed32 => text.parse().ok().map(Value::U32),
-        Kind::Uint64 | Kind::Fixed64 => text.parse().ok().map(Value::U64),
-        Kind::Float => text.parse().ok().map(Value::F32),
-        Kind::Double => text.parse().ok().map(Value::F64),
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => read_integer(text).map(Value::I32),
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => read_integer(text).map(Value::I64),
+        Kind::Uint32 | Kind::Fixed32 => read_integer(text).map(Value::U32),
+        Kind::Uint64 | Kind::Fixed64 => read_integer(text).map(Value::U64),
+        Kind::Float => {
+            let number = read_float(text)?;
+            let single = number as f32;
+            (single.is_finite() || !number.is_finite()).then_some(Value::F32(single))
+        }
+        Kind::Double => read_float(text).map(Value::F64),
         Kind::Enum(values) => {
             let named = values.get_value_by_name(text).map(|value| value.number());
-            named.or_else(|| text.parse().ok()).map(Value::EnumNumber)
+            named.or_else(|| read_integer(text)).map(Value::EnumNumber)
         }
         Kind::Bytes => read_bytes(text).map(|bytes| Value::Bytes(bytes.into())),
         Kind::Message(_) => None,
+    }
+}
+
+/// Reads digits with or without a minus; [`str::parse`] takes a plus as well.
+fn read_integer<T: FromStr>(text: &str) -> Option<T> {
+    if text.starts_with('+') { None } else { text.parse().ok() }
+}
+
+/// Reads a number as protobuf's JSON has it. [`str::parse`] takes more words, and makes an infinity of a number that is too
+/// large.
+fn read_float(text: &str) -> Option<f64> {
+    match text {
+        "NaN" => Some(f64::NAN),
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ if text.starts_with('+') => None,
+        number => number.parse().ok().filter(|number: &f64| number.is_finite()),
     }
 }
 

@@ -246,6 +246,87 @@ fn a_path_sets_numbers_flags_and_enums_and_says_when_it_cannot() {
     assert_eq!(refused(&rows, "/v1/1/true/RED/1/-1", ""), "path: big '-1' is not a valid uint64");
 }
 
+/// The row `GET /v1`, or `POST /v1` with a body, of a message of other types than `M` has.
+fn rows_of_other_types() -> Rows {
+    let methods = r#"rpc Get(W) returns (W) { option (google.api.http) = {
+            get: "/v1" additional_bindings { post: "/v1" body: "*" } additional_bindings { get: "/v1/{whole}/{single}" }
+        }; }
+    }
+    message W {
+        float single = 1; double ratio = 2; int32 whole = 3; uint64 big = 4; Colour colour = 5;
+        google.protobuf.Int32Value wrapped = 6; google.protobuf.Timestamp time = 7;
+        map<int32, string> by_number = 8; map<string, string> by_text = 9; google.protobuf.Value value = 10;
+    }
+    service Nothing {"#;
+    crate::rows::tests::load(&[crate::rows::tests::descriptor_set(methods)]).unwrap()
+}
+
+#[test]
+fn a_number_in_a_url_is_one_in_protobufs_json() {
+    let rows = rows_of_other_types();
+    let body = |json: &str| sent(&rows, "POST", "/v1", json).unwrap();
+    for (query, json) in [
+        (
+            "single=-1.5&ratio=1e308&whole=-7&big=18446744073709551615",
+            r#"{"single":-1.5,"ratio":1e308,"whole":-7,"big":"18446744073709551615"}"#,
+        ),
+        ("single=Infinity&ratio=-Infinity", r#"{"single":"Infinity","ratio":"-Infinity"}"#),
+        ("colour=1&wrapped=0", r#"{"colour":"BLUE","wrapped":0}"#),
+    ] {
+        let message = sent(&rows, "GET", &format!("/v1?{query}"), "").unwrap();
+        assert_eq!(message.encode_to_vec(), body(json).encode_to_vec(), "{query}");
+    }
+    assert!(sent(&rows, "GET", "/v1?single=NaN", "").is_ok());
+    for query in [
+        "single=inf",
+        "single=nan",
+        "single=infinity",
+        "single=%2BInfinity",
+        "single=%2B1.5",
+        "single=1e39",
+        "single=-1e39",
+        "ratio=inf",
+        "ratio=1e309",
+        "ratio=%2B1",
+        "whole=%2B7",
+        "whole=1e2",
+        "whole=2147483648",
+        "big=%2B1",
+        "big=-1",
+        "colour=%2B1",
+        "wrapped=%2B1",
+    ] {
+        let problem = sent(&rows, "GET", &format!("/v1?{query}"), "").unwrap_err();
+        assert!(problem.message.contains("is not a valid"), "{query}: {problem}");
+    }
+    assert!(sent(&rows, "GET", "/v1/7/1.5", "").is_ok());
+    for path in ["/v1/+7/1", "/v1/7/+1", "/v1/7/inf", "/v1/7/1e39"] {
+        assert_eq!(sent(&rows, "GET", path, "").unwrap_err().status, 400, "{path}");
+    }
+}
+
+#[test]
+fn a_parameter_and_a_part_of_it_are_one_that_is_there_twice() {
+    let rows = rows_of_other_types();
+    for query in
+        ["wrapped=1&wrapped.value=2", "wrapped.value=2&wrapped=1", "time.seconds=5&time=2020-01-01T00:00:00Z"]
+    {
+        let problem = sent(&rows, "GET", &format!("/v1?{query}"), "").unwrap_err();
+        assert!(problem.message.ends_with("it is there twice"), "{query}: {problem}");
+    }
+    assert!(sent(&rows, "GET", "/v1?time.seconds=5&time.nanos=6", "").is_ok());
+}
+
+#[test]
+fn a_key_of_a_map_is_known_by_its_value_and_any_json_has_keys_of_its_own() {
+    let rows = rows_of_other_types();
+    assert_eq!(refused(&rows, "/v1", r#"{"by_number":{"1":"a","01":"b"}}"#), "body: 1 is given twice");
+    for body in [r#"{"by_text":{"1":"a","01":"b"}}"#, r#"{"value":{"struct_value":1,"structValue":2}}"#] {
+        assert!(sent(&rows, "POST", "/v1", body).is_ok(), "{body}");
+    }
+    assert_eq!(refused(&rows, "/v1", r#"{"value":{"a":1,"a":2}}"#), "body: a is given twice");
+}
+
 #[test]
 fn a_bad_body_is_refused_with_the_place_of_the_fault() {
     let rows = user_rows("post: '/v1' body: '*'");

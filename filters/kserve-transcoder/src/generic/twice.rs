@@ -34,6 +34,11 @@ impl Seed<'_> {
     fn member<'k>(&self, key: Cow<'k, str>) -> (Cow<'k, str>, Option<MessageDescriptor>) {
         let Some(message) = &self.message else { return (key, None) };
         if message.is_map_entry() {
+            let key = match (message.map_entry_key_field().kind(), key.parse::<i128>()) {
+                // `1` and `01` are one key.
+                (kind, Ok(number)) if kind != Kind::String => number.to_string().into(),
+                _ => key,
+            };
             return (key, message_of(&message.map_entry_value_field().kind()));
         }
         match message.get_field_by_json_name(&key).or_else(|| message.get_field_by_name(&key)) {
@@ -43,8 +48,12 @@ impl Seed<'_> {
     }
 }
 
+/// The message whose fields are the keys of an object. Of any JSON at all they are not.
 fn message_of(kind: &Kind) -> Option<MessageDescriptor> {
-    kind.as_message().cloned()
+    let is_any_json = |message: &&MessageDescriptor| {
+        matches!(message.full_name(), "google.protobuf.Struct" | "google.protobuf.Value")
+    };
+    kind.as_message().filter(|message| !is_any_json(message)).cloned()
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {

@@ -148,15 +148,23 @@ impl Rows {
         }
         let ours = rows.rows.len();
         let mut found = HashSet::new();
+        let mut unwanted = None;
         for (index, set) in sets.iter().enumerate() {
-            rows.add(set, &format!("descriptor_sets[{index}]"), |service| {
+            let key = format!("descriptor_sets[{index}]");
+            let any = rows.add(set, &key, |service| {
                 found.insert(service.to_owned());
                 services.is_empty() || services.iter().any(|wanted| wanted == service)
             })?;
+            if !any {
+                unwanted = unwanted.or(Some(key));
+            }
         }
         if let Some(index) = services.iter().position(|service| !found.contains(service)) {
             let reason = format!("no descriptor set has the service {:?}", services[index]);
             return Err(ConfigError::at(format!("services[{index}]"), reason));
+        }
+        if let Some(key) = unwanted {
+            return Err(ConfigError::at(key, "none of its services is among the configuration's services"));
         }
         for row in &mut rows.rows[ours..] {
             if let Some(row) = Arc::get_mut(row) {
@@ -228,13 +236,13 @@ impl Rows {
         Ok(Found::MethodNotAllowed { allow: methods.join(", ") })
     }
 
-    /// Adds the rows of those services of a set that are wanted.
+    /// Adds the rows of those services of a set that are wanted; `false` if it has services, and none of them is.
     fn add(
         &mut self,
         set: &[u8],
         key: &str,
         mut wanted: impl FnMut(&str) -> bool,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<bool, ConfigError> {
         let error = |reason: String| ConfigError::at(key, reason);
         let pool = pool(set).map_err(error)?;
         let options = pool.get_message_by_name("google.protobuf.MethodOptions");
@@ -244,7 +252,7 @@ impl Rows {
         let mut any = false;
         let services: Vec<_> = pool.services().filter(|service| wanted(service.full_name())).collect();
         if services.is_empty() && pool.services().len() > 0 {
-            return Err(error("none of its services is among the configuration's services".into()));
+            return Ok(false);
         }
         for method in services.iter().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let rpc = format!("/{}/{}", method.parent_service().full_name(), method.name());
@@ -261,7 +269,7 @@ impl Rows {
                 self.rows.push(Arc::new(row));
             }
         }
-        if any { Ok(()) } else { Err(error("none of its methods has a google.api.http rule".into())) }
+        if any { Ok(true) } else { Err(error("none of its methods has a google.api.http rule".into())) }
     }
 
     /// Adds `GET /v2/models`: the names of the models that the repository's index calls ready.

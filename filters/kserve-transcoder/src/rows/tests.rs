@@ -33,6 +33,7 @@ pub(crate) fn descriptor_set(methods: &str) -> Vec<u8> {
         import "google/api/annotations.proto";
         import "google/protobuf/duration.proto";
         import "google/protobuf/field_mask.proto";
+        import "google/protobuf/struct.proto";
         import "google/protobuf/timestamp.proto";
         import "google/protobuf/wrappers.proto";
         enum Colour {{ RED = 0; BLUE = 1; }}
@@ -304,7 +305,13 @@ fn a_service_that_is_not_meant_need_not_be_served() {
     );
     assert_eq!(
         refused(&["other.S"]),
-        "configuration key descriptor_sets[0]: none of its services is among the configuration's services"
+        "configuration key services[0]: no descriptor set has the service \"other.S\""
+    );
+    let mut beside = set(&["user.S"]);
+    beside.sets.push(kserve_proto::DESCRIPTOR_SET.to_vec());
+    assert_eq!(
+        Rows::load(beside).map(drop).unwrap_err().to_string(),
+        "configuration key descriptor_sets[1]: none of its services is among the configuration's services"
     );
 }
 

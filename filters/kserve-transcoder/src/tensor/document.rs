@@ -148,6 +148,11 @@ impl Document {
             return Ok(());
         };
         match (place, event) {
+            // As Triton writes them in an answer, and Python in a request: where a number may be, but nowhere else.
+            (place, Event::NotFinite) if !matches!(place, Place::Parameters(_) | Place::Parameter(_)) => {
+                let word = String::from_utf8_lossy(self.lexer.text());
+                Err(Problem::bad_request(format!("invalid JSON: {word} is no JSON value")))
+            }
             (Place::Skipped(depth), _) => {
                 if self.lexer.depth() <= depth {
                     self.lexer.skip(false);

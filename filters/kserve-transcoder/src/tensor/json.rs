@@ -3,7 +3,7 @@
 //! It takes bytes cut anywhere and gives one event at a time. It holds one bit per open array or object and
 //! the text of the current string or number, nothing else, and does not recurse.
 
-use super::decimal::{Decimal, MAX_NUMBER_BYTES};
+use super::decimal::{Decimal, MAX_NUMBER_BYTES, special};
 use super::held::Held;
 use super::text::{Piece, StringReader, TextError};
 use crate::problem::Problem;
@@ -26,6 +26,8 @@ pub(super) enum Event {
     String,
     /// A number; [`Lexer::text`] has it as it was written, and it is one by RFC 8259.
     Number,
+    /// NaN or an infinity, which JSON cannot express, as a bare word; [`Lexer::text`] has it.
+    NotFinite,
     Bool(bool),
     Null,
 }
@@ -262,6 +264,7 @@ impl Lexer {
             b"false" => Ok(Event::Bool(false)),
             b"null" => Ok(Event::Null),
             number if Decimal::parse(number).is_some() => Ok(Event::Number),
+            word if special(word).is_some() => Ok(Event::NotFinite),
             other => {
                 let shown = String::from_utf8_lossy(&other[..other.len().min(40)]);
                 Err(fault(format!("{shown} is not a JSON value")))
@@ -320,7 +323,9 @@ mod tests {
             while let Some(event) = lexer.next(&mut piece)? {
                 let text = String::from_utf8(lexer.text().to_vec()).unwrap();
                 events.push(match event {
-                    Event::Key | Event::String | Event::Number => format!("{event:?} {text}"),
+                    Event::Key | Event::String | Event::Number | Event::NotFinite => {
+                        format!("{event:?} {text}")
+                    }
                     other => format!("{other:?}"),
                 });
             }
@@ -330,11 +335,12 @@ mod tests {
 
     #[test]
     fn a_document_cut_anywhere_gives_the_same_events() {
-        let text = br#" {"a" : [1, -2.5e+3 , "x\n"],"b":{ },"c":[],"d":true,"e":false,"f":null}  "#;
+        let text =
+            br#" {"a" : [1, -2.5e+3 , "x\n"],"b":{ },"c":[],"d":true,"e":false,"f":null,"g":-Infinity}  "#;
         let whole = events(text, text.len()).unwrap();
         let expected = "ObjectStart;Key a;ArrayStart;Number 1;Number -2.5e+3;String x\n;ArrayEnd;Key b;\
                         ObjectStart;ObjectEnd;Key c;ArrayStart;ArrayEnd;Key d;Bool(true);Key e;Bool(false);\
-                        Key f;Null;ObjectEnd";
+                        Key f;Null;Key g;NotFinite -Infinity;ObjectEnd";
         assert_eq!(whole.join(";"), expected);
         for step in 1..text.len() {
             assert_eq!(events(text, step).unwrap(), whole, "in pieces of {step}");
@@ -358,7 +364,8 @@ mod tests {
             "{\"a\":1}x",
             "{\"a\":01}",
             "{\"a\":+1}",
-            "{\"a\":NaN}",
+            "{\"a\":nan}",
+            "{\"a\":-NaN}",
             "{\"a\":tru}",
             "{\"a\":truee}",
             "{\"a\":'x'}",

@@ -6,7 +6,7 @@
 //! | a string | `string_param` |
 //! | an integer that an INT64 holds | `int64_param` |
 //! | a larger one that a UINT64 holds | `uint64_param` (of Triton's fields only `priority` takes it) |
-//! | any other number | `double_param` |
+//! | any other number, or NaN or an infinity as a bare word | `double_param` |
 //! | `null` | left out: servers refuse or misread an empty `InferParameter` |
 //! | `{"int64_param": "7"}` and the like | that field, as protobuf's JSON writes it |
 //! | an array, any other object | refused |
@@ -174,7 +174,7 @@ impl Parameters {
         let value = match event {
             Event::Bool(value) => Value::Bool(value),
             Event::String => Value::String(text),
-            Event::Number => number(text).ok_or_else(|| no_number(path, text))?,
+            Event::Number | Event::NotFinite => number(text).ok_or_else(|| no_number(path, text))?,
             Event::Null => return Ok(()),
             _ => {
                 return Err(Problem::bad_request(format!(
@@ -199,7 +199,9 @@ impl Parameters {
             (Some(Field::Uint64), Event::String | Event::Number) => {
                 integer_of(text, 0, u64::MAX.into()).ok().map(|value| Value::Uint64(value as u64))
             }
-            (Some(Field::Double), Event::String | Event::Number) => f64_of(text).ok().map(Value::Double),
+            (Some(Field::Double), Event::String | Event::Number | Event::NotFinite) => {
+                f64_of(text).ok().map(Value::Double)
+            }
             _ => None,
         };
         let value = value.ok_or_else(|| {

@@ -137,6 +137,36 @@ fn parameters_keep_their_types() {
 }
 
 #[test]
+fn a_parameter_may_be_not_a_number_or_infinite_as_in_answers() {
+    for (text, value) in [("Infinity", f64::INFINITY), ("-Infinity", f64::NEG_INFINITY)] {
+        for written in [text.to_owned(), format!(r#"{{"double_param":{text}}}"#)] {
+            let expected = parameters([("p", Choice::Double(value))]);
+            let message = request(&format!(
+                r#"{{"inputs":[],"outputs":[{{"name":"y","parameters":{{"p":{written}}}}}]}}"#
+            ));
+            assert_eq!(message.unwrap().outputs[0].parameters, expected, "{written}");
+            let message = request(&format!(r#"{{"parameters":{{"p":{written}}},"inputs":[]}}"#));
+            assert_eq!(message.unwrap().parameters, expected, "{written}");
+        }
+    }
+    let message = request(r#"{"parameters":{"p":NaN},"inputs":[]}"#).unwrap();
+    assert!(matches!(message.parameters["p"].choice, Some(Choice::Double(value)) if value.is_nan()));
+    // Nowhere else but in tensors, and for nothing else.
+    for body in [
+        r#"{"unknown":NaN,"inputs":[]}"#,
+        r#"{"unknown":[{"a":Infinity}],"inputs":[]}"#,
+        r#"{"inputs":[NaN]}"#,
+        r#"{"inputs":[{"shape":[NaN]}]}"#,
+        r#"{"id":-Infinity,"inputs":[]}"#,
+    ] {
+        let problem = request(body).unwrap_err();
+        assert!(problem.message.ends_with(" is no JSON value"), "{body}: {problem}");
+    }
+    assert!(request(r#"{"parameters":{"p":{"int64_param":NaN}},"inputs":[]}"#).is_err());
+    assert!(request(r#"{"inputs":[{"parameters":{"binary_data_size":Infinity}}]}"#).is_err());
+}
+
+#[test]
 fn a_number_that_does_not_fit_is_refused_with_its_place_and_its_text() {
     let input = |datatype: &str, data: &str| {
         let shape = data.matches(',').count() + 1;
