@@ -199,15 +199,7 @@ impl Answering {
                 OnHeaders::Continue
             }
             400..=599 => self.refuse(&http_problem(status, ""), end, true, terms, cx),
-            _ => {
-                let content_type = match content_type {
-                    b"" => "no content-type".into(),
-                    some => String::from_utf8_lossy(some),
-                };
-                let message =
-                    format!("the model server answered HTTP {status} with {content_type} instead of gRPC");
-                self.refuse(&Problem::bad_answer(message), end, true, terms, cx)
-            }
+            _ => self.refuse(&not_grpc(status, content_type), end, true, terms, cx),
         }
     }
 
@@ -297,6 +289,17 @@ fn without_grpc_status(http_status: u16) -> Problem {
             "the model server answered a gRPC call with HTTP status {http_status} instead of 200"
         )),
     }
+}
+
+/// What an answer says that is neither gRPC nor an error.
+fn not_grpc(status: u16, content_type: &[u8]) -> Problem {
+    let content_type = match content_type {
+        b"" => "no content-type".into(),
+        some => String::from_utf8_lossy(some),
+    };
+    Problem::bad_answer(format!(
+        "the model server answered HTTP {status} with {content_type} instead of gRPC"
+    ))
 }
 
 fn http_problem(status: u16, text: &str) -> Problem {

@@ -1,7 +1,7 @@
 //! The answer to a request without a body that was sent beside the route, where the host cannot give it one.
 
 use super::headers::{self, is_of_model};
-use super::{TEXT_BYTES, check_length, http_problem, http_status, is_grpc, without_grpc_status};
+use super::{TEXT_BYTES, check_length, http_problem, http_status, is_grpc, not_grpc, without_grpc_status};
 use crate::codec::{Answer, Response};
 use crate::frame::Reader;
 use crate::problem::Problem;
@@ -17,17 +17,23 @@ pub(crate) fn of_call(codec: Response, end: CallEnd, max_bytes: usize) -> Result
         CallEnd::Answered(response) => response,
         CallEnd::Failed(failure) => return Err(call_problem(failure).reply()),
     };
-    let answer = answer(codec, &response, max_bytes);
-    let (mut reply, failed) = match answer {
+    if let Some(reply) = passed(&response) {
+        return Ok(with_headers(reply, &response));
+    }
+    match answer(codec, &response, max_bytes) {
         Ok(answer) => {
             let mut body = Vec::new();
             let reply =
                 Reply::new(answer.status(), "kserve_answer").header("content-type", "application/json");
             answer.render(&mut body);
-            (reply.body(body), false)
+            Ok(with_headers(reply.body(body), &response))
         }
-        Err(problem) => (problem.reply(), true),
-    };
+        Err(problem) => Err(with_headers(problem.reply(), &response)),
+    }
+}
+
+/// Adds the headers that are meant for the client, those of trailing metadata included.
+fn with_headers(mut reply: Reply, response: &CallResponse) -> Reply {
     let of_headers = |name: &[u8]| response.headers.iter().any(|(found, _)| found == name);
     let of_trailers = response.trailers.iter().filter(|(name, _)| !of_headers(name));
     for (name, value) in response.headers.iter().chain(of_trailers) {
@@ -35,22 +41,40 @@ pub(crate) fn of_call(codec: Response, end: CallEnd, max_bytes: usize) -> Result
             headers::add(&mut reply, name, value);
         }
     }
-    if failed { Err(reply) } else { Ok(reply) }
+    reply
+}
+
+/// A redirect, or an error that is JSON already: what goes to the client as it is, as it does on the route.
+fn passed(response: &CallResponse) -> Option<Reply> {
+    let content_type = header(response, b"content-type");
+    let status = http_status(Some(header(response, b":status")));
+    let passes = match status {
+        300..=399 => !is_grpc(content_type),
+        400..=599 => content_type.starts_with(b"application/json") && !response.body.is_empty(),
+        _ => false,
+    };
+    let mut reply = passes.then(|| Reply::new(status, "kserve_passed").body(response.body.clone()))?;
+    if !content_type.is_empty() {
+        headers::add(&mut reply, b"content-type", content_type);
+    }
+    Some(reply)
+}
+
+fn header<'r>(response: &'r CallResponse, wanted: &[u8]) -> &'r [u8] {
+    response.headers.iter().find(|(name, _)| name == wanted).map_or(&b""[..], |(_, value)| value)
 }
 
 fn answer(mut codec: Response, response: &CallResponse, max_bytes: usize) -> Result<Answer, Problem> {
-    let header = |wanted: &[u8]| {
-        response.headers.iter().find(|(name, _)| name == wanted).map_or(&b""[..], |(_, value)| value)
-    };
-    let http_status = http_status(Some(header(b":status")));
-    if !is_grpc(header(b"content-type")) {
+    let content_type = header(response, b"content-type");
+    let http_status = http_status(Some(header(response, b":status")));
+    if !is_grpc(content_type) {
+        let is_text = content_type.is_empty() || content_type.starts_with(b"text/plain");
         let text = &response.body[..response.body.len().min(TEXT_BYTES)];
-        return Err(match (http_status, String::from_utf8_lossy(text).trim()) {
+        let text = if is_text { String::from_utf8_lossy(text) } else { "".into() };
+        return Err(match (http_status, text.trim()) {
             (503, text) if text.starts_with(NO_ENDPOINT) => no_endpoint(),
             (400..=599, text) => http_problem(http_status, text),
-            _ => Problem::bad_answer(format!(
-                "the model server answered HTTP {http_status}, which is not gRPC"
-            )),
+            _ => not_grpc(http_status, content_type),
         });
     }
     let status = Status::find(&response.trailers).or_else(|| Status::find(&response.headers));
