@@ -272,6 +272,10 @@ impl Exchange {
             Reading::Nothing | Reading::Ignored => Ok(None),
             Reading::Sent(Rest::Nothing) if bytes.is_empty() => Ok(None),
             Reading::Sent(Rest::Nothing) => Err(tensor::goes_on()),
+            Reading::Sent(Rest::Blanks) if self.taken > self.plugin.config.max_request_bytes => {
+                let limit = self.plugin.config.max_request_bytes;
+                Err(Problem::too_large(format!("the body is larger than {limit} bytes")))
+            }
             Reading::Sent(Rest::Blanks) => match bytes.iter().position(|byte| !is_blank(byte)) {
                 None => Ok(None),
                 Some(at) => Err(goes_on(before + at, bytes[at])),

@@ -44,6 +44,30 @@ fn white_space_may_follow_a_document_and_nothing_else() {
 }
 
 #[test]
+fn white_space_counts_for_the_largest_body_wherever_it_stands_and_however_it_is_cut() {
+    for (method, path, body, status) in [
+        ("POST", "/v2/models/m/infer", r#"{"inputs":[]}"#, 200),
+        ("POST", "/v2/repository/index", "{}", 200),
+        ("GET", "/v2/models/m", "", 200),
+    ] {
+        let text = format!(
+            "story = \"a large body\"\nconfig = '{{\"max_request_bytes\":100}}'\n[request]\nmethod = \"{method}\"\npath = \"{path}\"\n[answer]\n[expect]\n"
+        );
+        let mut case = Case::parse("made", &text).unwrap();
+        case.answer.as_mut().unwrap().body.bytes = frame(b"");
+        for (blanks, status) in [(100 - body.len(), status), (101 - body.len(), 413)] {
+            for padded in [format!("{body}{}", " ".repeat(blanks)), format!("{}{body}", " ".repeat(blanks))] {
+                case.request.body.bytes = padded.into_bytes();
+                for chunking in Chunking::ALL {
+                    let outcome = run_on_core::<KserveTranscoder>(&case, Column::Native, chunking).unwrap();
+                    assert_eq!(outcome.got.status, status, "{path}, {blanks} blanks, {chunking:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_may_follow_the_last_binary_tensor_not_even_white_space() {
     let json =
         br#"{"inputs":[{"name":"x","shape":[2],"datatype":"INT8","parameters":{"binary_data_size":2}}]}"#;

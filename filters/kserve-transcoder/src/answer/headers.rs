@@ -4,18 +4,22 @@ use crate::problem::Problem;
 use filter_api::{Cx, Map, Reply, View};
 use std::borrow::Cow;
 
-/// Headers that speak of the message or of the connection that they came with (RFC 9110, sections 7.6.1 and 8), or that
+/// Headers that speak of the message or of the connection that they came with (RFC 9110, sections 7.6.1 and 8; RFC 9530), or that
 /// Envoy writes itself: they belong to no other message.
-const OF_ONE_MESSAGE: [&[u8]; 14] = [
+const OF_ONE_MESSAGE: [&[u8]; 18] = [
     b"connection",
+    b"content-digest",
     b"content-encoding",
     b"content-length",
+    b"content-md5",
     b"content-range",
     b"content-type",
     b"date",
+    b"digest",
     b"inference-header-content-length",
     b"keep-alive",
     b"proxy-connection",
+    b"repr-digest",
     b"server",
     b"te",
     b"trailer",
@@ -104,6 +108,25 @@ pub(super) fn from_trailers(cx: &mut Cx<'_>) {
         if cx.view.header(Map::ResponseHeaders, name).is_none() {
             cx.ops.add_header(Map::ResponseHeaders, name, value);
             cx.ops.remove_header(Map::ResponseTrailers, name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn what_a_model_says_is_for_the_client_but_for_what_is_true_of_its_message_only() {
+        for name in ["x-cost", "set-cookie", "retry-after", "etag", "content-language"] {
+            assert!(is_of_model(name.as_bytes()), "{name}");
+        }
+        for name in
+            ["content-length", "content-digest", "repr-digest", "content-md5", "te", "grpc-status", "a-bin"]
+        {
+            assert!(!is_of_model(name.as_bytes()), "{name}");
         }
     }
 }

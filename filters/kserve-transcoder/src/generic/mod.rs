@@ -57,6 +57,8 @@ pub(crate) struct Request {
     variables: Variables,
     body: Buffer,
     scanner: Scanner,
+    /// How many bytes have come.
+    taken: usize,
     max_bytes: usize,
     answer_form: AnswerForm,
     charge: Charge,
@@ -91,20 +93,21 @@ impl Request {
     ) -> Self {
         let body = Buffer::new(charge.sibling());
         let scanner = Scanner::default();
-        Self { row: row.clone(), variables, body, scanner, max_bytes, answer_form, charge }
+        Self { row: row.clone(), variables, body, scanner, taken: 0, max_bytes, answer_form, charge }
     }
 
     /// Takes the next bytes of the body. It is complete if there is none, or once its JSON document has been closed.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
+        self.taken = self.taken.saturating_add(bytes.len());
+        if self.taken > self.max_bytes {
+            let limit = self.max_bytes;
+            return Err(Problem::too_large(format!("the body is larger than max_request_bytes ({limit})")));
+        }
         if self.row.body == Body::None {
             return match bytes.iter().all(is_blank) {
                 true => Ok(Progress::Complete),
                 false => Err(Problem::bad_request("this path takes no body")),
             };
-        }
-        if self.body.len().saturating_add(bytes.len()) > self.max_bytes {
-            let limit = self.max_bytes;
-            return Err(Problem::too_large(format!("the body is larger than max_request_bytes ({limit})")));
         }
         self.scanner.write(bytes)?;
         self.body.push(bytes)?;

@@ -97,10 +97,16 @@ fn in_protobufs_form(form: &Form, json: Json) -> Result<Json, String> {
 }
 
 impl Plain {
-    /// The message that a plain value stands for.
+    /// The message that a plain value stands for; an object of its fields is one already.
     fn message(&self, key: &str, json: Json) -> Result<Json, String> {
         if json.is_null() {
             return Ok(Json::Object(serde_json::Map::new()));
+        }
+        // Protobuf's own form, as Java's and Python's printers write it.
+        let is_field =
+            |name: &String| self.fields.iter().any(|field| name == field.name() || name == field.json_name());
+        if json.as_object().is_some_and(|members| !members.is_empty() && members.keys().all(is_field)) {
+            return Ok(json);
         }
         let is_bytes = !self.bytes_prefix.is_empty() && key.starts_with(&self.bytes_prefix);
         let fits = |kind: Kind, json: &Json| match (json, kind) {

@@ -47,6 +47,33 @@ fn a_plain_value_is_set_in_the_field_that_can_hold_it() {
 }
 
 #[test]
+fn a_value_in_protobufs_form_is_understood_too() {
+    let expected = json(
+        r#"{"model_name":"m","parameters":{"config":{"string_param":"{}"},"file:1/model.bin":{"bytes_param":"AP8="}}}"#,
+    );
+    for body in [
+        r#"{"modelName":"m","parameters":{"config":{"stringParam":"{}"},"file:1/model.bin":{"bytesParam":"AP8="}}}"#,
+        r#"{"parameters":{"config":{"string_param":"{}"},"file:1/model.bin":"AP8="}}"#,
+    ] {
+        assert_eq!(posted("/v2/repository/models/m/load", body), expected, "{body}");
+    }
+    assert_eq!(
+        posted("/v2/trace/setting", r#"{"trace_level":{"value":["TIMESTAMPS"]}}"#),
+        json(r#"{"settings":{"trace_level":{"value":["TIMESTAMPS"]}}}"#)
+    );
+    let load = "/v2/repository/models/m/load";
+    for (body, told) in [
+        (r#"{"parameters":{"n":{"string_param":"a","bool_param":true}}}"#, "multiple fields"),
+        (r#"{"parameters":{"n":{"string_param":"a","stringParam":"b"}}}"#, "string_param is given twice"),
+        (r#"{"parameters":{"n":{"int64_param":"seven"}}}"#, "invalid digit"),
+        (r#"{"parameters":{"n":{"text":"a"}}}"#, "'n' cannot be an object"),
+    ] {
+        let found = refused(&OURS, load, body);
+        assert!(found.contains(told), "{body}: {found}");
+    }
+}
+
+#[test]
 fn one_value_is_a_list_of_one_and_null_an_empty_one() {
     assert_eq!(
         posted(
