@@ -29,9 +29,6 @@ const LATE_ERROR_BYTES: usize = 1024;
 /// How much of the text of an answer that is no gRPC is kept, in bytes.
 const TEXT_BYTES: usize = 512;
 
-/// Trailers that only a gRPC client understands.
-const GRPC_TRAILERS: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
-
 /// Where the response half stands.
 #[derive(Debug)]
 pub(crate) enum Answering {
@@ -162,11 +159,11 @@ impl Answering {
             }
             Self::Message(message) => message.trailers(cx),
             Self::Error { body: None, .. } => {
-                remove_grpc_trailers(cx);
+                remove_own_trailers(cx);
                 OnTrailers::Continue
             }
             Self::Error { body: Some(body), in_trailers: true } => {
-                remove_grpc_trailers(cx);
+                remove_own_trailers(cx);
                 cx.out.write(&body);
                 OnTrailers::Emit
             }
@@ -251,10 +248,15 @@ impl Answering {
     }
 }
 
-fn remove_grpc_trailers(cx: &mut Cx<'_>) {
-    for name in GRPC_TRAILERS {
-        cx.ops.remove_header(Map::ResponseTrailers, name);
-    }
+/// Removes the trailers that are not for the client: gRPC's own, and those that say something of the server's message or
+/// connection, with which an HTTP/2 client refuses the whole answer (RFC 9110 section 6.5.1, RFC 9113 section 8.2.2).
+fn remove_own_trailers(cx: &mut Cx<'_>) {
+    let (view, ops) = (cx.view, &mut *cx.ops);
+    view.each_header(Map::ResponseTrailers, &mut |name, _| {
+        if let (false, Ok(name)) = (headers::is_for_client(name), std::str::from_utf8(name)) {
+            ops.remove_header(Map::ResponseTrailers, name);
+        }
+    });
 }
 
 fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {

@@ -1,8 +1,6 @@
 //! One gRPC message, read and turned into the answer.
 
-use super::{
-    Holding, LATE_ERROR_BYTES, Terms, check_length, headers, remove_grpc_trailers, short_error_body,
-};
+use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, headers, remove_own_trailers, short_error_body};
 use crate::KserveTranscoder;
 use crate::codec::Response;
 use crate::frame::Reader;
@@ -98,7 +96,7 @@ impl Message {
     /// Ends the message.
     pub(super) fn trailers(mut self, cx: &mut Cx<'_>) -> OnTrailers {
         let status = Status::read(cx.view, Map::ResponseTrailers);
-        remove_grpc_trailers(cx);
+        remove_own_trailers(cx);
         if self.refused {
             return OnTrailers::Continue;
         }
