@@ -160,11 +160,7 @@ fn read(kind: &Kind, text: &str) -> Option<Value> {
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => read_integer(text).map(Value::I64),
         Kind::Uint32 | Kind::Fixed32 => read_integer(text).map(Value::U32),
         Kind::Uint64 | Kind::Fixed64 => read_integer(text).map(Value::U64),
-        Kind::Float => {
-            let number = read_float(text)?;
-            let single = number as f32;
-            (single.is_finite() || !number.is_finite()).then_some(Value::F32(single))
-        }
+        Kind::Float => read_single(text).map(Value::F32),
         Kind::Double => read_float(text).map(Value::F64),
         Kind::Enum(values) => {
             let named = values.get_value_by_name(text).map(|value| value.number());
@@ -182,7 +178,7 @@ fn read_integer<T: FromStr>(text: &str) -> Option<T> {
 
 /// Reads a number as protobuf's JSON has it. [`str::parse`] takes more words, and makes an infinity of a number that is too
 /// large.
-fn read_float(text: &str) -> Option<f64> {
+pub(super) fn read_float(text: &str) -> Option<f64> {
     match text {
         "NaN" => Some(f64::NAN),
         "Infinity" => Some(f64::INFINITY),
@@ -190,6 +186,13 @@ fn read_float(text: &str) -> Option<f64> {
         _ if text.starts_with('+') => None,
         number => number.parse().ok().filter(|number: &f64| number.is_finite()),
     }
+}
+
+/// As [`read_float`], for a float of 32 bits.
+pub(super) fn read_single(text: &str) -> Option<f32> {
+    let number = read_float(text)?;
+    let single = number as f32;
+    (single.is_finite() || !number.is_finite()).then_some(single)
 }
 
 fn kind_name(field: &FieldDescriptor) -> String {

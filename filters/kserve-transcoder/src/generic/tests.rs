@@ -299,6 +299,21 @@ fn a_number_in_a_url_is_one_in_protobufs_json() {
         let problem = sent(&rows, "GET", &format!("/v1?{query}"), "").unwrap_err();
         assert!(problem.message.contains("is not a valid"), "{query}: {problem}");
     }
+    // In a body they may be in quotes.
+    for body in [
+        r#"{"single":"inf"}"#,
+        r#"{"single":"1e39"}"#,
+        r#"{"ratio":"nan"}"#,
+        r#"{"ratio":"+1"}"#,
+        r#"{"whole":"+7"}"#,
+        r#"{"big":"+1"}"#,
+        r#"{"wrapped":"+1"}"#,
+    ] {
+        assert!(refused(&rows, "/v1", body).contains("is not a number, or is out of range"), "{body}");
+    }
+    assert!(
+        sent(&rows, "POST", "/v1", r#"{"by_text":{"a":"+1"},"single":"-Infinity","ratio":"NaN"}"#).is_ok()
+    );
     assert!(sent(&rows, "GET", "/v1/7/1.5", "").is_ok());
     for path in ["/v1/+7/1", "/v1/7/+1", "/v1/7/inf", "/v1/7/1e39"] {
         assert_eq!(sent(&rows, "GET", path, "").unwrap_err().status, 400, "{path}");

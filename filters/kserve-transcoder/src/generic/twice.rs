@@ -1,22 +1,23 @@
-//! Finds what a JSON document gives twice. The reader of protobuf's JSON lets the last one count, whichever of its two
-//! names a field has.
+//! Finds what the reader of protobuf's JSON takes though it is none: a thing that is given twice, of which it lets the last
+//! one count, whichever of its two names a field has; and numbers in quotes as only Rust reads them (`+5`, `inf`).
 
+use super::assign::{read_float, read_single};
 use crate::problem::Problem;
 use prost_reflect::{Kind, MessageDescriptor};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
-/// Refuses a document in which a field, or a key of a map, comes twice in one object. What is wrong with it otherwise
-/// is for its reader to say.
+/// Refuses a document in which a field, or a key of a map, comes twice in one object, or a quoted number is not one. What is
+/// wrong with it otherwise is for its reader to say.
 pub(super) fn check(message: &MessageDescriptor, json: &[u8]) -> Result<(), Problem> {
     let found = Cell::new(None);
-    let seed = Seed { message: Some(message.clone()), found: &found };
+    let seed = Seed { of: Some(Kind::Message(message.clone())), found: &found };
     let _ends_at_what_is_found = seed.deserialize(&mut serde_json::Deserializer::from_slice(json));
     match found.into_inner() {
-        Some(key) => Err(Problem::bad_request(format!("body: {} is given twice", super::quoted(&key)))),
+        Some(what) => Err(Problem::bad_request(format!("body: {}", super::quoted(&what)))),
         None => Ok(()),
     }
 }
@@ -24,36 +25,55 @@ pub(super) fn check(message: &MessageDescriptor, json: &[u8]) -> Result<(), Prob
 /// Reads a value, or the items of a list.
 #[derive(Clone)]
 struct Seed<'f> {
-    /// Whose fields an object's keys are; `None` for the keys of a map and for anything else.
-    message: Option<MessageDescriptor>,
+    /// What kind of value it is, where that matters. An object's keys are the fields of its message.
+    of: Option<Kind>,
+    /// What is wrong, once it has been found.
     found: &'f Cell<Option<String>>,
 }
 
 impl Seed<'_> {
-    /// The name by which a key is known, and the message that its value is.
-    fn member<'k>(&self, key: Cow<'k, str>) -> (Cow<'k, str>, Option<MessageDescriptor>) {
-        let Some(message) = &self.message else { return (key, None) };
+    /// The name by which a key is known, and the kind of its value.
+    fn member<'k>(&self, key: Cow<'k, str>) -> (Cow<'k, str>, Option<Kind>) {
+        let Some(Kind::Message(message)) = &self.of else { return (key, None) };
         if message.is_map_entry() {
             let key = match (message.map_entry_key_field().kind(), key.parse::<i128>()) {
                 // `1` and `01` are one key.
                 (kind, Ok(number)) if kind != Kind::String => number.to_string().into(),
                 _ => key,
             };
-            return (key, message_of(&message.map_entry_value_field().kind()));
+            return (key, Some(message.map_entry_value_field().kind()));
+        }
+        // The keys of any JSON at all are not the fields of the message that holds it.
+        if matches!(message.full_name(), "google.protobuf.Struct" | "google.protobuf.Value") {
+            return (key, None);
         }
         match message.get_field_by_json_name(&key).or_else(|| message.get_field_by_name(&key)) {
-            Some(field) => (field.name().to_owned().into(), message_of(&field.kind())),
+            Some(field) => (field.name().to_owned().into(), Some(field.kind())),
             None => (key, None),
         }
     }
+
+    /// Notes what is wrong, and ends the search.
+    fn ends<E: serde::de::Error>(&self, what: String) -> Result<(), E> {
+        self.found.set(Some(what));
+        Err(E::custom("it is wrong"))
+    }
 }
 
-/// The message whose fields are the keys of an object. Of any JSON at all they are not.
-fn message_of(kind: &Kind) -> Option<MessageDescriptor> {
-    let is_any_json = |message: &&MessageDescriptor| {
-        matches!(message.full_name(), "google.protobuf.Struct" | "google.protobuf.Value")
-    };
-    kind.as_message().filter(|message| !is_any_json(message)).cloned()
+/// Whether a text in quotes is a number to Rust that it is not to protobuf's JSON: one with a plus, `inf`, or one that is too
+/// large for its float.
+fn is_rusts_number(kind: &Kind, text: &str) -> bool {
+    match kind {
+        Kind::Float => text.parse::<f32>().is_ok() && read_single(text).is_none(),
+        Kind::Double => text.parse::<f64>().is_ok() && read_float(text).is_none(),
+        // A wrapper is written as its value is.
+        Kind::Message(message) if message.full_name().starts_with("google.protobuf.") => {
+            let value = message.get_field_by_name("value").filter(|_| message.fields().len() == 1);
+            value.is_some_and(|value| is_rusts_number(&value.kind(), text))
+        }
+        Kind::Message(_) | Kind::String | Kind::Bytes | Kind::Bool | Kind::Enum(_) => false,
+        _ => text.starts_with('+'),
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
@@ -74,13 +94,12 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let mut names = HashSet::new();
         while let Some(key) = members.next_key::<String>()? {
-            let (name, message) = self.member(key.into());
+            let (name, of) = self.member(key.into());
             if names.contains(&name) {
-                self.found.set(Some(name.into_owned()));
-                return Err(A::Error::custom("it is given twice"));
+                return self.ends(format!("{name} is given twice"));
             }
             names.insert(name);
-            members.next_value_seed(Seed { message, found: self.found })?;
+            members.next_value_seed(Seed { of, found: self.found })?;
         }
         Ok(())
     }
@@ -106,8 +125,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        match self.of.as_ref().is_some_and(|kind| is_rusts_number(kind, text)) {
+            true => self.ends(format!("{text:?} is not a number, or is out of range")),
+            false => Ok(()),
+        }
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
