@@ -71,7 +71,7 @@ impl Failed {
     }
 
     fn shard(&self, digest: &[u8; 32]) -> MutexGuard<'_, Generations> {
-        let shard = &self.shards[usize::from(digest[0]) % SHARDS];
+        let shard = &self.shards[usize::from(digest[0]) % self.shards.len()];
         // What is locked is whole between any two statements.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
