@@ -21,16 +21,16 @@ pub struct Config {
     pub metadata: Metadata,
     /// With `builtin`: whose tokens are believed. At least one.
     pub issuers: Vec<Issuer>,
-    /// With `builtin`: where a request's token is looked for. All of these places are looked at, and two different
-    /// tokens are as good as none.
+    /// With `builtin`: where a request's token is looked for. All of these places are looked at; if two
+    /// different tokens are found, neither is used.
     pub token: TokenPlaces,
     /// Which claims become which headers.
     pub map: Vec<Rule>,
-    /// What becomes of a request without verified claims. The mapped headers are taken off it in any case. One that
+    /// What is done with a request without verified claims. The mapped headers are removed in any case. One that
     /// could not be judged (too many forged tokens, or the issuer's keys cannot be had) is answered 503 with
     /// `retry-after`, except with `pass`.
     pub on_unverified: OnUnverified,
-    /// With `deny`: let CORS preflight requests pass all the same, which browsers send without a token.
+    /// With `deny`: let CORS preflight requests pass, which browsers send without a token.
     pub allow_cors_preflight: bool,
     /// Headers that carry tokens and do not go upstream, such as `x-id-token`.
     pub strip: Vec<String>,
@@ -266,7 +266,7 @@ pub enum Kind {
     List,
 }
 
-/// What becomes of a request without verified claims.
+/// What is done with a request without verified claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]

@@ -15,7 +15,7 @@ const MIB: usize = 1024 * 1024;
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What becomes of `:path` of a request that is transcoded. The client's path goes upstream with its query as
+    /// How `:path` of a request that is transcoded is changed. The client's path goes upstream with its query as
     /// `x-envoy-original-path` in both modes.
     pub path: PathMode,
     /// Whether the route is selected again once the request is a gRPC request, so that a route for
@@ -76,7 +76,7 @@ pub struct Config {
     pub list_models: bool,
 }
 
-/// What becomes of `:path` of a request that is transcoded.
+/// How `:path` of a request that is transcoded is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
