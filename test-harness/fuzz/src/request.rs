@@ -279,7 +279,15 @@ fn parameters(value: Option<&Json>, binary: &str, depth: usize) -> Result<Parame
     once(fields, &names)?;
     let mut found = Parameters::default();
     for (name, value) in fields {
-        plain(value, depth + 1)?;
+        // NaN and the infinities may be bare words here, also in protobuf's form.
+        match value {
+            Json::Bare(_) => {}
+            Json::Object(members) => members
+                .iter()
+                .filter(|(_, value)| !matches!(value, Json::Bare(_)))
+                .try_for_each(|(_, value)| plain(value, depth + 2))?,
+            other => plain(other, depth + 1)?,
+        }
         if let Some(choice) = choice(value)? {
             if name != binary {
                 found.entries.push(Entry::new(name, choice));
@@ -315,7 +323,8 @@ fn choice(value: &Json) -> Result<Option<Choice>> {
             let set = fields.iter().filter_map(set).collect::<Result<Vec<Choice>>>()?;
             return if set.len() > 1 { Err(Stop::Refused) } else { Ok(set.into_iter().next()) };
         }
-        Json::Array(_) | Json::Bare(_) => return Err(Stop::Refused),
+        Json::Bare(text) => text.parse().map(Choice::Double).map_err(|_| Stop::Refused)?,
+        Json::Array(_) => return Err(Stop::Refused),
     }))
 }
 
@@ -350,7 +359,7 @@ fn proto_choice(field: &str, value: &Json) -> Result<Option<Choice>> {
         (4, Json::Text(text, _) | Json::Number(text)) => {
             integer(text, 0, u64::MAX.into()).map(|value| Choice::Uint64(value as u64))
         }
-        (3, Json::Text(text, _) | Json::Number(text)) => fp64(text).map(Choice::Double),
+        (3, Json::Text(text, _) | Json::Number(text) | Json::Bare(text)) => fp64(text).map(Choice::Double),
         _ => None,
     };
     choice.map(Some).ok_or(Stop::Refused)
