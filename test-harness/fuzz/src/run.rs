@@ -70,7 +70,10 @@ pub(crate) fn is_refusal(outcome: &Outcome) -> bool {
     };
     // The answer to a HEAD has no body, only the length of the one that a GET would get.
     let of_a_head = || outcome.got.body.is_empty();
-    outcome.got.status >= 400 && !outcome.got.reset && (of_a_head() || error())
+    // What Envoy makes of a filter's reply to a request that calls itself gRPC.
+    let in_grpcs_form =
+        outcome.got.headers.iter().any(|(name, value)| name == b"grpc-status" && value != b"0");
+    !outcome.got.reset && (in_grpcs_form || outcome.got.status >= 400 && (of_a_head() || error()))
 }
 
 /// What differs between what a client gets of the same exchange, cut in two ways; a cut answer may be cut elsewhere.
