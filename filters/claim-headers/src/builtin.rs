@@ -175,7 +175,7 @@ impl Builtin {
     /// and are not metered.
     ///
     /// # Errors
-    /// Too many were wrong in this second: nobody knows.
+    /// Too many were wrong in this second, so this one was not checked.
     fn is_right(
         &self,
         algorithm: Algorithm,
