@@ -23,6 +23,7 @@ mod browser;
 mod envoy;
 mod error;
 mod gateway;
+pub mod groups;
 pub mod h1;
 pub mod h2c;
 pub mod hostile;

@@ -8,7 +8,6 @@ mod application;
 mod by_claims;
 #[path = "bootstraps/by_policy.rs"]
 mod by_policy;
-mod groups;
 mod identity;
 #[path = "bootstraps/two_groups.rs"]
 mod two_groups;
@@ -21,7 +20,7 @@ use std::time::Duration;
 
 use e2e::{
     Answer, End, Envoy, Error, Installed, Options, Process, Protocol, Request, dist, envoys, free_ports,
-    repository, send, unless_missing,
+    groups, repository, send, unless_missing,
 };
 use libtest_mimic::{Arguments, Trial};
 use odd_server::{OddServer, Recorded, Script, infer, wire};
@@ -181,7 +180,7 @@ fn main() -> ExitCode {
             format!("{name}_runs_under_func_e::1.40"),
             under_func_e().map(|(func_e, envoy)| {
                 Box::new(move || {
-                    let servers = groups::start();
+                    let servers = groups::start().unwrap();
                     let config = |ports| two_groups::on_ports(name, ports, &servers);
                     runs_under_func_e(func_e, &envoy, name, config, |address| {
                         two_groups::groups_are_told_apart(address, native);

@@ -5,7 +5,6 @@
 
 #[path = "istio/claims_hold.rs"]
 mod claims_hold;
-mod groups;
 #[path = "istio/groups_hold.rs"]
 mod groups_hold;
 

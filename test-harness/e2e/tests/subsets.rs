@@ -2,12 +2,10 @@
 //! `header_to_metadata`, flagged wasm with Lua, and native, each alone and in one chain with `kserve-transcoder`.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
-mod groups;
-
+use e2e::groups::{self, NAMES, who};
 use e2e::{
     Answer, Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, gateway_to, h2c, send,
 };
-use groups::{NAMES, who};
 use odd_server::{OddServer, wire};
 use scenario::Column;
 use std::collections::BTreeMap;
@@ -78,7 +76,7 @@ impl Mesh {
     }
 
     fn with(installed: &Installed, listeners: &[Listener]) -> Self {
-        let servers = groups::start();
+        let servers = groups::start().unwrap();
         let ports: Vec<u16> = servers.iter().map(OddServer::port).collect();
         // The client says which cluster, so that every fallback policy can be tried with every listener.
         let routes = r#"[{ match: { prefix: "/" }, route: { cluster_header: x-cluster, timeout: 10s } }]"#;

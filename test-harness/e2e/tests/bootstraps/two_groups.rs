@@ -1,8 +1,8 @@
 //! The bootstraps with two groups of model servers.
 
-use crate::{BOUND, groups};
+use crate::BOUND;
+use e2e::groups::{self, NAMES, who};
 use e2e::{Envoy, Installed, Options, Protocol, Request, repository, send};
-use groups::{NAMES, who};
 use odd_server::{OddServer, wire};
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ pub(crate) fn on_ports(name: &str, [main, vendor, admin]: [u16; 3], servers: &[O
 }
 
 pub(crate) fn answers_as_it_says(installed: &Installed, name: &str, native: bool) {
-    let servers = groups::start();
+    let servers = groups::start().unwrap();
     let text = on_ports(name, [0, 0, 0], &servers);
     let mut envoy = Envoy::start(&installed.path, &text, &Options::default()).unwrap();
     envoy.wait_for_stat("cluster.model-server.membership_healthy", BOUND, |count| count == 4).unwrap();

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use e2e::{Envoy, Installed, Protocol, Request, send};
-use odd_server::{OddServer, wire};
+use e2e::groups::{self, NAMES, who};
+use e2e::{Envoy, Installed, Protocol, send};
+use odd_server::OddServer;
 use resources::{Resource, embedded, kustomize};
 use serde_json::{Value, json};
 
-use crate::groups::{self, NAMES, who};
 use crate::{as_the_agent_hands_it_on, in_istios_cluster, listening, lua_filter, module, options};
 
 const SERVICE: &str = "modelmesh-serving.modelmesh-serving.svc.cluster.local";
@@ -20,7 +20,7 @@ const RUNTIMES: [(&str, &str, &str); 2] = [
 
 pub(crate) fn hold(installed: &Installed, overlay: &Path, name: &str) {
     let resources = kustomize::build(overlay).unwrap();
-    let servers = groups::start();
+    let servers = groups::start().unwrap();
     let gateway = name.starts_with("gateway-");
     let clusters = clusters(&resources, gateway, &servers);
     let bootstrap = listening(chain(&resources), routes(&resources, gateway), clusters);
@@ -28,7 +28,7 @@ pub(crate) fn hold(installed: &Installed, overlay: &Path, name: &str) {
     let address = envoy.address("inference").unwrap();
 
     let reads_bodies = name.ends_with("-hold") || name.ends_with("-native");
-    for (request, expected) in cases(reads_bodies) {
+    for (request, expected) in groups::cases(reads_bodies) {
         let grpc = request.path.starts_with("/inference");
         let protocols = if grpc { &[Protocol::Http2][..] } else { &Protocol::BOTH };
         for round in 0..12 {
@@ -39,42 +39,6 @@ pub(crate) fn hold(installed: &Installed, overlay: &Path, name: &str) {
             assert!(right, "{request:?}: {name}, not {expected:?}: {}", answer.text());
         }
     }
-}
-
-/// Requests, and the beginning of the names of those that may answer.
-fn cases(reads_bodies: bool) -> Vec<(Request, &'static str)> {
-    let tensorflow = |request: Request| request.header("x-model-format-tensorflow", "true");
-    let pytorch = |request: Request| request.header("x-model-format-pytorch", "true");
-    let infer = |model: &str| {
-        let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1.5]}]}"#;
-        Request::post(&format!("/v2/models/{model}/infer"), body)
-    };
-    let ready = |model: &str| Request::get(&format!("/v2/models/{model}/ready"));
-    let grpc = |model: &str| {
-        let message = wire::Message::new().bytes(1, model);
-        Request::grpc("/inference.GRPCInferenceService/ModelInfer", message.as_bytes())
-    };
-    let forged = |request: Request| {
-        let request = request.header("x-subset-runtime", "triton-2-x");
-        request.header("x-subset-model.format.tensorflow", "true")
-    };
-    let in_body = |group| if reads_bodies { group } else { "" };
-    vec![
-        (tensorflow(infer("any")), "tensorflow-"),
-        (pytorch(infer("any")), "pytorch-"),
-        (infer("tf-style-transfer"), "tensorflow-"),
-        (infer("pt-style-transfer/versions/1"), "pytorch-"),
-        (ready("tf-style-transfer"), "tensorflow-"),
-        (ready("pt-style-transfer"), "pytorch-"),
-        (pytorch(Request::get("/v2/health/ready")), "pytorch-"),
-        (tensorflow(grpc("any")), "tensorflow-"),
-        (grpc("any").header("mm-model-id", "pt-style-transfer"), "pytorch-"),
-        (grpc("tf-style-transfer"), in_body("tensorflow-")),
-        (grpc("pt-style-transfer"), in_body("pytorch-")),
-        (infer("any"), ""),
-        (forged(pytorch(infer("any"))), "pytorch-"),
-        (forged(infer("pt-style-transfer")), "pytorch-"),
-    ]
 }
 
 /// The HTTP filters: plugins by falling priority, then what `EnvoyFilter`s insert, by rising priority.
