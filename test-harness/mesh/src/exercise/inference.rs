@@ -1,0 +1,322 @@
+//! The overlays of `istio/kserve-transcoder` and `istio/dynamic-subset`: four model servers of two groups behind a
+//! gateway or a waypoint.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use e2e::groups::{self, NAMES, who};
+use e2e::{Answer, Protocol, Request, send};
+use odd_server::{OddServer, wire};
+use resources::{Resource, kustomize};
+use serde_json::json;
+
+use crate::control_plane::ROOT_NAMESPACE;
+use crate::hbone::Tunnel;
+use crate::proxy::Proxy;
+use crate::report::Report;
+use crate::setup::Mesh;
+use crate::world::{Pod, Workload};
+
+const NAMESPACE: &str = "modelmesh-serving";
+const SERVICE: &str = "modelmesh-serving";
+const GRPC: u16 = 8033;
+/// The account of the pods that ask for inferences.
+const CLIENT: &str = "client";
+/// How many requests are sent while an endpoint goes and comes.
+const MIXED: usize = 200;
+
+/// Applies an overlay to a cluster with its model servers, and tries it.
+pub(crate) fn run(mesh: &Mesh, overlay: &Path, name: &str, report: &mut Report) -> Result<()> {
+    let resources = kustomize::build(overlay)?;
+    let mut tried = Tried::raise(mesh, &resources)?;
+    report.check("applied unchanged", Ok(()));
+    report.check("first answer", tried.first_answer());
+    report.check("accepted by Envoy", tried.accepted());
+    report.check("JSON over HTTP/1.1 and HTTP/2, and gRPC", tried.inferences());
+    report.check("a 12 MB tensor", tried.large_tensor());
+    report.check("errors in KServe's shape", tried.errors());
+    report.check("repository calls denied", tried.repository_calls());
+    report.check("HBONE to the pods by the proxy's identity", tried.identities());
+    if resources.iter().any(|resource| resource.kind() == "WasmPlugin") {
+        report.check("modules pulled from the registry", tried.pulled(&resources));
+    }
+    let cases = if name.starts_with("dynamic-subset") {
+        groups::cases(name.ends_with("-hold") || name.ends_with("-native"))
+    } else if name.ends_with("-model-routes") {
+        routes_of_models()
+    } else {
+        Vec::new()
+    };
+    if !cases.is_empty() {
+        let what = format!("{MIXED} mixed requests, each to its group, while an endpoint goes and comes");
+        report.check(&what, tried.groups(&cases));
+    }
+    Ok(())
+}
+
+/// An overlay that has been applied.
+struct Tried<'m> {
+    mesh: &'m Mesh,
+    proxy: Proxy,
+    /// Where a client in the mesh sends requests.
+    address: SocketAddr,
+    /// What takes them to a waypoint.
+    tunnel: Option<Tunnel>,
+    servers: Vec<OddServer>,
+    pods: Vec<Pod>,
+}
+
+impl<'m> Tried<'m> {
+    fn raise(mesh: &'m Mesh, resources: &[Resource]) -> Result<Self> {
+        let world = &mesh.world;
+        world.ambient_namespace(NAMESPACE)?;
+        world.account(NAMESPACE, "modelmesh")?;
+        world.account(NAMESPACE, CLIENT)?;
+        let waypoint = resources.iter().any(|r| r.text("/spec/gatewayClassName") == "istio-waypoint");
+        let labels: &[(&str, &str)] = if waypoint { &[("istio.io/use-waypoint", "waypoint")] } else { &[] };
+        let selector = [("modelmesh-service", SERVICE)];
+        let virtual_address =
+            world.service(NAMESPACE, SERVICE, labels, &selector, &[("grpc", GRPC, GRPC)])?;
+        let (mut servers, mut pods) = (Vec::new(), Vec::new());
+        for server in NAMES {
+            let address = world.place.address()?;
+            servers.push(groups::start_on(server, SocketAddr::new(address, GRPC))?);
+            pods.push(world.pod(&workload_of(server, &labels_of(server)), address)?);
+        }
+        world.apply(resources)?;
+        if waypoint {
+            let proxy = world.waypoint(NAMESPACE, "waypoint")?;
+            let caller = world.identity(NAMESPACE, CLIENT)?;
+            let hbone = SocketAddr::new(proxy.address(), 15008);
+            let authority = format!("{virtual_address}:{GRPC}");
+            let tunnel = Tunnel::open(&world.handle, hbone, &authority, &caller, world.place.address()?)?;
+            let address = tunnel.address();
+            return Ok(Self { mesh, proxy, address, tunnel: Some(tunnel), servers, pods });
+        }
+        let proxy = if resources.iter().any(|r| r.is("gateway.networking.k8s.io", "Gateway")) {
+            world.gateway(NAMESPACE, "inference-gateway")?
+        } else {
+            let labels = [("app", "istio-ingressgateway"), ("istio", "ingressgateway")];
+            world.chart_gateway("istio-ingressgateway", &labels, &[("http-inference", 8008)])?
+        };
+        let address = SocketAddr::new(proxy.address(), 8008);
+        Ok(Self { mesh, proxy, address, tunnel: None, servers, pods })
+    }
+
+    /// The first request after the agent is ready may meet a module that is still being fetched, or an endpoint that is
+    /// not there yet.
+    fn first_answer(&mut self) -> Result<()> {
+        let request = Request::get("/v2/health/ready");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match send(Protocol::Http1, self.address, &request) {
+                Ok(answer) if answer.status() == 200 => return Ok(()),
+                _ if Instant::now() < deadline => thread::sleep(Duration::from_millis(100)),
+                Ok(answer) => {
+                    let last = self.proxy.process().last_lines();
+                    bail!("{} {}\n{last}", answer.status(), answer.text())
+                }
+                Err(error) => return Err(error).context("ask whether the server is ready"),
+            }
+        }
+    }
+
+    fn accepted(&self) -> Result<()> {
+        let rejected = self.proxy.rejected();
+        ensure!(rejected.is_empty(), "Envoy refused: {}", rejected.join("; "));
+        Ok(())
+    }
+
+    fn inferences(&self) -> Result<()> {
+        for protocol in Protocol::BOTH {
+            let answer = self.send(protocol, &infer("any"))?;
+            ensure!(answer.status() == 200, "{protocol:?}: {} {}", answer.status(), answer.text());
+            let outputs = &answer.json()?["outputs"][0];
+            let expected = json!({"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]});
+            ensure!(*outputs == expected, "{protocol:?}: {outputs}");
+        }
+        let message = wire::Message::new().bytes(1, "any");
+        let request = Request::grpc("/inference.GRPCInferenceService/ModelInfer", message.as_bytes());
+        let answer = self.send(Protocol::Http2, &request)?;
+        let status = answer.trailer("grpc-status").map(<[u8]>::to_vec);
+        ensure!(status.as_deref() == Some(b"0"), "gRPC: {} {status:?}", answer.status());
+        Ok(())
+    }
+
+    /// 3 million numbers in text, which is over what a listener's buffers hold.
+    fn large_tensor(&self) -> Result<()> {
+        const ELEMENTS: usize = 3_000_000;
+        let data = vec!["1.5"; ELEMENTS].join(",");
+        let body = format!(
+            r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[{ELEMENTS}],"data":[{data}]}}]}}"#
+        );
+        let request = Request::post("/v2/models/any/infer", body).patience(Duration::from_secs(60));
+        let answer = self.send(Protocol::Http1, &request)?;
+        ensure!(answer.status() == 200, "{} {}", answer.status(), answer.text());
+        let numbers = answer.text().matches("1.5").count();
+        ensure!(numbers == ELEMENTS, "{numbers} of {ELEMENTS} numbers came back");
+        Ok(())
+    }
+
+    fn errors(&self) -> Result<()> {
+        let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":["a"]}]}"#;
+        let answer = self.send(Protocol::Http1, &Request::post("/v2/models/any/infer", body))?;
+        ensure!(answer.status() == 400, "a string for a number: {} {}", answer.status(), answer.text());
+        let error = answer.json()?["error"].as_str().unwrap_or_default().to_owned();
+        ensure!(error.contains("data"), "the error does not say where: {error:?}");
+        Ok(())
+    }
+
+    /// What `models-are-managed-elsewhere` denies, in both shapes. The native gateway has no such policy of its own.
+    fn repository_calls(&self) -> Result<()> {
+        let asked = |servers: &[OddServer]| -> usize {
+            servers
+                .iter()
+                .flat_map(OddServer::requests)
+                .filter(|seen| seen.path.contains("Repository"))
+                .count()
+        };
+        let json = Request::post("/v2/repository/index", "{}");
+        let grpc = Request::grpc("/inference.GRPCInferenceService/RepositoryIndex", &[]);
+        for (protocol, request) in [(Protocol::Http1, json), (Protocol::Http2, grpc)] {
+            let answer = self.send(protocol, &request)?;
+            ensure!(answer.status() == 403, "{}: {} {}", request.path, answer.status(), answer.text());
+        }
+        ensure!(asked(&self.servers) == 0, "a model server was asked for its repository");
+        Ok(())
+    }
+
+    fn identities(&self) -> Result<()> {
+        let expected = match &self.tunnel {
+            Some(tunnel) => {
+                let expected = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/waypoint");
+                let peer = tunnel.peer().unwrap_or_default();
+                ensure!(peer == expected, "the waypoint's certificate is for {peer}");
+                expected
+            }
+            None if self.proxy.namespace() == NAMESPACE => {
+                format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/inference-gateway-istio")
+            }
+            None => format!("spiffe://cluster.local/ns/{ROOT_NAMESPACE}/sa/istio-ingressgateway"),
+        };
+        let calls = self.mesh.world.redirect.calls()?;
+        let ours: Vec<_> =
+            calls.iter().filter(|call| self.pods.iter().any(|pod| pod.address == call.pod)).collect();
+        ensure!(!ours.is_empty(), "no pod was called by HBONE");
+        let other = ours.iter().find(|call| call.peer != expected);
+        other.map_or(Ok(()), |call| bail!("{} was called by {}", call.pod, call.peer))
+    }
+
+    fn pulled(&self, resources: &[Resource]) -> Result<()> {
+        let requests = self.mesh.registry.requests();
+        for plugin in resources.iter().filter(|resource| resource.kind() == "WasmPlugin") {
+            let url = plugin.text("/spec/url");
+            let image = url.rsplit('/').next().unwrap_or(url);
+            let repository = image.split(':').next().unwrap_or(image);
+            let asked =
+                requests.iter().any(|request| request.contains(&format!("/v2/{repository}/manifests/")));
+            ensure!(asked, "the agent did not ask for {url}: {requests:?}");
+        }
+        Ok(())
+    }
+
+    /// Sends requests in turn while one endpoint of the first group is removed and another takes its place.
+    fn groups(&mut self, cases: &[(Request, &'static str)]) -> Result<()> {
+        let going = self.pods.remove(0);
+        let world = &self.mesh.world;
+        let (address, name) = (going.address, NAMES[0]);
+        let (sent, came) = thread::scope(|scope| {
+            let changing = scope.spawn(|| -> Result<Pod> {
+                thread::sleep(Duration::from_millis(300));
+                world.remove(&going)?;
+                thread::sleep(Duration::from_millis(500));
+                world.pod(&workload_of(name, &labels_of(name)), address)
+            });
+            let mut served = BTreeSet::new();
+            let mut sent = Ok(());
+            let mut number = 0;
+            // Until the endpoint is back, however fast the requests are.
+            while sent.is_ok() && (number < MIXED || !changing.is_finished()) {
+                let (request, expected) = &cases[number % cases.len()];
+                let grpc = request.path.starts_with("/inference");
+                let protocol = if grpc || number % 2 == 0 { Protocol::Http2 } else { Protocol::Http1 };
+                sent = self.send(protocol, request).and_then(|answer| {
+                    let name = who(&answer);
+                    let right = NAMES.contains(&name.as_str()) && name.starts_with(expected);
+                    ensure!(
+                        right,
+                        "request {number}, {request:?}: {name}, not {expected:?}: {}",
+                        answer.text()
+                    );
+                    served.insert(name);
+                    Ok(())
+                });
+                number += 1;
+            }
+            let came = changing.join().unwrap_or_else(|_| Err(anyhow!("the thread of the pods panicked")));
+            let all = sent.and_then(|()| {
+                ensure!(served.len() == NAMES.len(), "only these answered: {served:?}");
+                Ok(())
+            });
+            (all, came)
+        });
+        self.pods.insert(0, came?);
+        sent
+    }
+
+    fn send(&self, protocol: Protocol, request: &Request) -> Result<Answer> {
+        let answer = send(protocol, self.address, request)?;
+        answer.complete().with_context(|| format!("{} {}", request.method, request.path))
+    }
+}
+
+fn infer(model: &str) -> Request {
+    let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1.5]}]}"#;
+    Request::post(&format!("/v2/models/{model}/infer"), body)
+}
+
+/// Requests that the routes of `base/model-routes` tell apart.
+fn routes_of_models() -> Vec<(Request, &'static str)> {
+    let get = |path: &str| Request::get(path);
+    let message = wire::Message::new().bytes(1, "tf-style-transfer");
+    vec![
+        (infer("tf-style-transfer"), "tensorflow-"),
+        (infer("tf-style-transfer/versions/1"), "tensorflow-"),
+        (get("/v2/models/tf-style-transfer/ready"), "tensorflow-"),
+        (infer("pt-style-transfer"), "pytorch-"),
+        (infer("pt-style-transfer/versions/2"), "pytorch-"),
+        (get("/v2/models/pt-style-transfer/ready"), "pytorch-"),
+        (infer("any"), ""),
+        (get("/v2/health/ready"), ""),
+        // The routes do not see the model in a message.
+        (Request::grpc("/inference.GRPCInferenceService/ModelInfer", message.as_bytes()), ""),
+    ]
+}
+
+fn workload_of<'a>(server: &str, labels: &'a [(&'a str, &'a str)]) -> Workload<'a> {
+    Workload {
+        namespace: NAMESPACE,
+        deployment: deployment_of(server),
+        account: "modelmesh",
+        labels,
+        ports: &[GRPC],
+    }
+}
+
+/// The labels that ModelMesh's controller gives a runtime's pods.
+fn labels_of(server: &str) -> [(&'static str, &'static str); 2] {
+    [("modelmesh-service", SERVICE), ("name", deployment_of(server))]
+}
+
+/// The Deployment that ModelMesh's controller makes for a server's runtime.
+fn deployment_of(server: &str) -> &'static str {
+    if server.starts_with("tensorflow") {
+        "modelmesh-serving-triton-2.x"
+    } else {
+        "modelmesh-serving-ovms-1.x"
+    }
+}

@@ -1,0 +1,132 @@
+//! A place of its own: user, network, mount and process namespaces, made without root.
+//!
+//! [`enter`] runs this program once more inside them. There it is process 1: whatever it started ends with it, and the
+//! addresses that it uses exist nowhere else. EndpointSlices refuse loopback addresses, which is why pods have
+//! addresses of a cluster's usual range, each of them on the loopback device of this namespace.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, bail, ensure};
+use keeper::Kept;
+
+/// Tells the program that it has been started inside. Its value is the directory that it may fill.
+const INSIDE: &str = "MESH_PLACE";
+/// Where names are asked for, as `/etc/resolv.conf` says inside.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
+
+/// The namespaces that this program is in.
+pub struct Place {
+    directory: PathBuf,
+    hosts: Mutex<BTreeMap<String, IpAddr>>,
+    addresses: Mutex<u8>,
+}
+
+/// This program inside namespaces of its own, started with the same arguments. `directory` is there for its files.
+///
+/// # Errors
+/// If user namespaces are not permitted here.
+pub fn enter(directory: &Path) -> Result<Kept> {
+    let program = std::env::current_exe().context("find this program's own file")?;
+    let mut command = Command::new("unshare");
+    command.args(["-Urnmpf", "--kill-child", "--mount-proc"]).arg(program).args(std::env::args_os().skip(1));
+    command.env(INSIDE, directory);
+    // A proxy of the machine's is out of reach inside, where everything is local.
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_uppercase());
+    }
+    Kept::start(&mut command, Stdio::inherit(), Stdio::inherit()).context(
+        "run unshare (package util-linux), which makes the namespaces that the control plane runs in",
+    )
+}
+
+impl Place {
+    /// The place, if this program was started by [`enter`]: with its loopback device up, its own files over those of
+    /// the machine that name hosts and authorities, and an empty `/var/lib/istio/data`.
+    ///
+    /// # Errors
+    /// If a device or mount is refused.
+    pub fn inside() -> Result<Option<Self>> {
+        let Some(directory) = std::env::var_os(INSIDE) else { return Ok(None) };
+        let place = Self { directory: directory.into(), hosts: Mutex::default(), addresses: Mutex::new(1) };
+        run("ip", &["link", "set", "lo", "up"])?;
+        place.name("localhost", Ipv4Addr::LOCALHOST.into())?;
+        place.over("/etc/hosts", "hosts")?;
+        place.write("resolv.conf", format!("nameserver {RESOLVER}\noptions timeout:1 attempts:2\n"))?;
+        place.over("/etc/resolv.conf", "resolv.conf")?;
+        // The agent's cache of modules has no other place than this. Without it every request that needs a module is
+        // denied.
+        let data = Path::new("/var/lib/istio");
+        let empty = if data.is_dir() { data } else { Path::new("/var/lib") };
+        run("mount", &["-t", "tmpfs", "tmpfs", &empty.to_string_lossy()])?;
+        fs::create_dir_all(data.join("data")).context("make /var/lib/istio/data")?;
+        Ok(Some(place))
+    }
+
+    /// Where files may be put.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Writes a file of the place's own; where it is.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> Result<PathBuf> {
+        let path = self.directory.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        }
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Puts one of the place's files over a file of the machine, which outside stays as it is.
+    ///
+    /// # Errors
+    /// If there is no such file to put it over, or the mount is refused.
+    pub fn over(&self, target: &str, name: &str) -> Result<()> {
+        let path = self.directory.join(name);
+        ensure!(Path::new(target).exists(), "{target} does not exist, so that nothing can be put over it");
+        run("mount", &["--bind", &path.to_string_lossy(), target])
+    }
+
+    /// The next address of a pod, which from now on can be bound.
+    ///
+    /// # Errors
+    /// If the address is refused, or none is left.
+    pub fn address(&self) -> Result<IpAddr> {
+        let mut last = self.addresses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ensure!(*last < 254, "all addresses of the pods' range are in use");
+        *last += 1;
+        let address = Ipv4Addr::new(10, 244, 0, *last);
+        run("ip", &["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
+        Ok(address.into())
+    }
+
+    /// Lets every program find `name` at `address`.
+    ///
+    /// # Errors
+    /// If the file of hosts cannot be written.
+    pub fn name(&self, name: &str, address: IpAddr) -> Result<()> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        hosts.insert(name.to_owned(), address);
+        // In place: the file is mounted elsewhere, too.
+        let lines: String = hosts.iter().map(|(name, address)| format!("{address} {name}\n")).collect();
+        self.write("hosts", lines).map(drop)
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let output = keeper::output(&mut command).with_context(|| format!("run {program}"))?;
+    if !output.status.success() {
+        bail!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

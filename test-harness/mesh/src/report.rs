@@ -1,0 +1,80 @@
+//! What ran and how it ended, printed as it happens and kept for the table.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use anyhow::Result;
+
+/// The results of one run.
+#[derive(Default)]
+pub struct Report {
+    rows: Vec<Row>,
+}
+
+/// What was tried of one overlay, or of the control plane itself.
+struct Row {
+    name: String,
+    checks: Vec<Check>,
+    begun: Instant,
+}
+
+struct Check {
+    what: String,
+    why_not: Option<String>,
+}
+
+impl Report {
+    /// Begins an overlay, or another part with checks of its own.
+    pub fn begin(&mut self, name: &str) {
+        println!("\n{name}");
+        self.rows.push(Row { name: name.to_owned(), checks: Vec::new(), begun: Instant::now() });
+    }
+
+    /// Records one check of what was begun last.
+    pub fn check(&mut self, what: &str, result: Result<()>) {
+        let why_not = result.err().map(|error| format!("{error:#}"));
+        match &why_not {
+            None => println!("  ok    {what}"),
+            Some(why) => println!("  FAIL  {what}: {}", why.replace('\n', "\n        ")),
+        }
+        if let Some(row) = self.rows.last_mut() {
+            row.checks.push(Check { what: what.to_owned(), why_not });
+        }
+    }
+
+    /// Ends what was begun last: `result` is what kept it from being tried to its end.
+    pub fn end(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            self.check("runs to its end", Err(error));
+        }
+        if let Some(row) = self.rows.last() {
+            println!("  {:.1} s", row.begun.elapsed().as_secs_f64());
+        }
+    }
+
+    /// How many checks passed, and how many failed.
+    pub fn totals(&self) -> (usize, usize) {
+        let checks = || self.rows.iter().flat_map(|row| &row.checks);
+        let failed = checks().filter(|check| check.why_not.is_some()).count();
+        (checks().count() - failed, failed)
+    }
+
+    /// The rows whose name begins so, as a Markdown table.
+    pub fn table(&self, prefix: &str, istio: &str, envoy: &str) -> String {
+        let mut table =
+            String::from("| overlay | Istio | Envoy | what ran | result |\n|---|---|---|---|---|\n");
+        for row in self.rows.iter().filter(|row| row.name.starts_with(prefix)) {
+            let name = row.name.rsplit('/').next().unwrap_or(&row.name);
+            let ran: Vec<&str> = row.checks.iter().map(|check| check.what.as_str()).collect();
+            let failed = row.checks.iter().filter(|check| check.why_not.is_some()).count();
+            let result = match (row.checks.len(), failed) {
+                (0, _) => "nothing ran".to_owned(),
+                (_, 0) => "passed".to_owned(),
+                (all, failed) => format!("{failed} of {all} failed"),
+            };
+            // Writing to a string does not fail.
+            let _ = writeln!(table, "| `{name}` | {istio} | {envoy} | {} | {result} |", ran.join("; "));
+        }
+        table
+    }
+}
