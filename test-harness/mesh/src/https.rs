@@ -1,6 +1,5 @@
 //! HTTP/1.1 over TLS: the part that the registry and the issuer of tokens have in common.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -143,16 +142,15 @@ async fn accept(listener: TcpListener, server: Server, alive: Alive) {
         };
         let began = *server.state.outage.borrow();
         if !began.down {
-            let (server, alive) = (server.clone(), alive.clone());
-            connections.spawn(async move {
+            let server = server.clone();
+            connections.spawn(alive.clone().hold(async move {
                 let mut outage = server.state.outage.subscribe();
                 tokio::select! {
                     biased;
                     _ = outage.wait_for(|now| *now != began) => {}
                     () = server.serve(stream, began) => {}
                 }
-                drop(alive);
-            });
+            }));
         }
     }
 }
@@ -192,12 +190,6 @@ impl std::fmt::Display for Closed {
 }
 
 impl std::error::Error for Closed {}
-
-impl From<Infallible> for Closed {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}
 
 /// A blocking client that trusts one authority, for the tests of the servers.
 #[cfg(test)]
@@ -324,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_without_tls_is_nothing_to_the_next_one() {
+    fn a_client_that_speaks_no_tls_does_not_disturb_the_next_one() {
         let (runtime, authority) = (runtime(), Authority::new().unwrap());
         let server = start(runtime.handle(), &authority, ([127, 0, 0, 1], 0).into());
         let mut plain = std::net::TcpStream::connect(server.address()).unwrap();

@@ -7,18 +7,9 @@
 
 pub mod api;
 pub mod authority;
-pub mod control_plane;
-pub mod exercise;
 pub mod hbone;
 mod https;
-pub mod image;
 pub mod names;
-pub mod place;
-pub mod proxy;
 pub mod redirect;
 pub mod registry;
-pub mod report;
-pub mod setup;
-pub mod shims;
 mod task;
-pub mod world;
