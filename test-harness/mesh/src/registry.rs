@@ -133,7 +133,7 @@ fn content(media_type: &str, digest: &str, bytes: &Bytes) -> Response<Full<Bytes
 }
 
 fn name_unknown(name: &str) -> Response<Full<Bytes>> {
-    refused("NAME_UNKNOWN", &format!("no image was pushed to {name}"))
+    refused("NAME_UNKNOWN", &format!("repository {name} has no images"))
 }
 
 fn refused(code: &str, message: &str) -> Response<Full<Bytes>> {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_pushed_is_refused_in_the_specification_s_form() {
+    fn what_was_never_pushed_is_refused_in_the_form_of_the_specification() {
         let site = Site::start();
         let other = site.registry.push("other", "1", b"other").unwrap();
         site.registry.push("a", "1", b"module").unwrap();
@@ -255,14 +255,14 @@ mod tests {
             assert!(answer.json()["errors"][0]["message"].is_string(), "{target}");
         };
         refused("GET /v2/a/manifests/2", 404, "MANIFEST_UNKNOWN");
-        // Digests are a repository's own, and no manifest is a blob.
+        // Digests belong to a repository, and a manifest is not a blob.
         refused(&format!("GET /v2/a/manifests/sha256:{other}"), 404, "MANIFEST_UNKNOWN");
         refused(&format!("GET /v2/other/blobs/sha256:{other}"), 404, "BLOB_UNKNOWN");
         refused(&format!("GET /v2/a/blobs/sha256:{}", "0".repeat(64)), 404, "BLOB_UNKNOWN");
         refused("GET /v2/b/manifests/1", 404, "NAME_UNKNOWN");
         refused("GET /v2/b/blobs/x", 404, "NAME_UNKNOWN");
         refused("GET /", 404, "UNSUPPORTED");
-        refused("GET /v3/a/manifests/1", 404, "NAME_UNKNOWN");
+        refused("GET /v3/a/manifests/1", 404, "UNSUPPORTED");
         refused("DELETE /v2/a/manifests/1", 405, "UNSUPPORTED");
         assert_eq!(site.ask("HEAD /v2/a/manifests/2").unwrap().status, 404);
     }
