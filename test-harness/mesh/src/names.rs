@@ -21,7 +21,7 @@ const LARGEST: u16 = 4096;
 
 /// A DNS server. It ends when dropped, and its port is free then.
 ///
-/// It knows addresses only, and nobody else to ask: a name that `lookup` has no answer for does not exist.
+/// It serves addresses only and forwards nothing: a name that `lookup` has no answer for does not exist.
 pub struct Names {
     address: SocketAddr,
     _task: Task,
@@ -67,8 +67,8 @@ async fn serve(socket: Arc<UdpSocket>, lookup: Arc<Lookup>, alive: Alive) {
         // An error is an earlier answer's: its client had gone.
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
         let Some(query) = parse(&buffer[..length]) else { continue };
-        let (socket, lookup, alive) = (Arc::clone(&socket), Arc::clone(&lookup), alive.clone());
-        queries.spawn(async move {
+        let (socket, lookup) = (Arc::clone(&socket), Arc::clone(&lookup));
+        queries.spawn(alive.clone().hold(async move {
             let failed = reply(&query, &|_| Err(ResponseCode::ServFail));
             let answered =
                 spawn_blocking(move || reply(&query, &|name| lookup(name).ok_or(ResponseCode::NXDomain)));
@@ -76,8 +76,7 @@ async fn serve(socket: Arc<UdpSocket>, lookup: Arc<Lookup>, alive: Alive) {
                 // A client that cannot be reached asks again, or has gone.
                 let _ = socket.send_to(&bytes, client).await;
             }
-            drop(alive);
-        });
+        }));
     }
 }
 
