@@ -8,7 +8,7 @@
 //! - [`SignOn`] is the shipped single sign-on with a real OpenID provider, [`agent`] a user agent that logs in there,
 //!   [`Browser`] headless Chromium.
 //! - [`application::Application`] is the AI application of `examples/ai-application`, whole.
-//! - [`Workload`] is an HTTP server that says its name.
+//! - [`Workload`] is an HTTP server that says its name, [`TokenKey`] signs tokens.
 //! - [`Suite`] is a test target's `main`: tests whose Envoy or Python is not here are ignored, by name.
 //!
 //! Binaries and Python environments come from `cargo xtask`, through the environment variables that
@@ -34,6 +34,7 @@ mod request;
 mod shipped;
 mod sign_on;
 mod suite;
+mod tokens;
 mod triton;
 pub mod uploads;
 mod workload;
@@ -53,6 +54,7 @@ pub use request::{Body, Protocol, Request, send};
 pub use shipped::{shipped_on, start_shipped};
 pub use sign_on::{Provider, SignOn, Tokens, identity_provider};
 pub use suite::{Suite, VERSIONS, unless_missing};
+pub use tokens::{TokenKey, base64url};
 pub use triton::{Triton, triton_python};
 pub use workload::{Seen, Workload};
 

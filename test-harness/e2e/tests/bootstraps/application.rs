@@ -22,7 +22,7 @@ pub(crate) struct Upstreams {
 impl Upstreams {
     pub(crate) fn start() -> Self {
         let issuer = Issuer::new(1);
-        let keys = format!(r#"{{"keys":[{}]}}"#, issuer.key());
+        let keys = issuer.key_set();
         let keys = Workload::serving("application/json", &keys).unwrap();
         let (tensorflow, pytorch) =
             (Workload::start("tensorflow").unwrap(), Workload::start("pytorch").unwrap());

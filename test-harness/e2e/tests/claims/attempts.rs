@@ -1,7 +1,7 @@
 //! What attackers send, and what must become of it.
 
-use crate::identity::{HEADER, Issuer, encode, payload};
-use e2e::{Protocol, Request};
+use crate::identity::{HEADER, Issuer, payload};
+use e2e::{Protocol, Request, base64url};
 
 /// A listener of the bootstraps.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,7 @@ pub(crate) fn forged_headers(issuer: &Issuer, listener: Listener) -> Vec<Attempt
         });
     }
     let parameter = format!("/models/one?{}=premium", listener.header());
-    let claims = encode(payload(r#""premium""#));
+    let claims = base64url(payload(r#""premium""#));
     let forged = [
         ("a parameter", Request::get(&parameter), Outcome::Unknown),
         ("claims without a token", get().header("x-verified-claims", &claims), Outcome::Unknown),
@@ -171,7 +171,7 @@ pub(crate) fn bad_tokens(issuer: &Issuer, listener: Listener) -> Vec<Attempt> {
         assert!(premium.contains(from), "{from}");
         issuer.sign(HEADER, &premium.replacen(from, to, 1))
     };
-    let unsigned = |header: &str| format!("{}.{}.", encode(header), encode(&premium));
+    let unsigned = |header: &str| format!("{}.{}.", base64url(header), base64url(&premium));
     let flipped = if signature.starts_with('A') { "B" } else { "A" };
     let embedded = format!(r#"{{"alg":"ES256","kid":"one","jwk":{}}}"#, stranger.key());
     let tokens = [
@@ -184,7 +184,7 @@ pub(crate) fn bad_tokens(issuer: &Issuer, listener: Listener) -> Vec<Attempt> {
         ("half a signature", format!("{signed}.{}", &signature[..40])),
         ("a bit of the signature", format!("{signed}.{flipped}{}", &signature[1..])),
         ("another token's signature", format!("{signed}.{of_basic}")),
-        ("a zero signature", format!("{signed}.{}", encode([0; 64]))),
+        ("a zero signature", format!("{signed}.{}", base64url([0; 64]))),
         ("a stranger's signature", stranger.sign(HEADER, &premium)),
         ("a stranger's key within", stranger.sign(&embedded, &premium)),
         ("alg none", unsigned(r#"{"alg":"none"}"#)),

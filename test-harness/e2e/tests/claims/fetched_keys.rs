@@ -239,7 +239,7 @@ impl Rotation {
 
 /// From now on the issuer has this key, and only this one, in its set.
 fn publish(issuer: &OddServer, key: u8) {
-    let set = format!(r#"{{"keys":[{}]}}"#, Issuer::new(key).key().replace("one", &name(key)));
+    let set = Issuer::new(key).key_set().replace("one", &name(key));
     issuer.script_for_path("/keys", Script::plain(200, "application/json", set));
 }
 

@@ -1,11 +1,11 @@
 //! A client's own copy of the payload header, behind `jwt_authn` with two providers of which one writes that header and
 //! the other does not: with a guard in front and without one, in both hosts.
 
-use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Workload, gateway_to, send};
+use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Workload, base64url, gateway_to, send};
 use scenario::Column;
 use serde_json::{Value, json};
 
-use crate::identity::{HEADER, ISSUER, Issuer, encode, payload, who};
+use crate::identity::{HEADER, ISSUER, Issuer, payload, who};
 
 const HEADER_NAME: &str = "x-jwt-payload";
 const OTHER_ISSUER: &str = "http://127.0.0.1:8091";
@@ -48,7 +48,7 @@ const PATHS: [&str; 9] =
 fn jwt_authn(issuer: &Issuer) -> String {
     let provider = |name: &str| {
         json!({"issuer": name, "audiences": ["inference"], "payload_in_metadata": "payload",
-            "local_jwks": {"inline_string": format!(r#"{{"keys":[{}]}}"#, issuer.key())}})
+            "local_jwks": {"inline_string": issuer.key_set()}})
     };
     let (a, mut b) = (provider(ISSUER), provider(OTHER_ISSUER));
     b["forward_payload_header"] = HEADER_NAME.into();
@@ -86,7 +86,7 @@ fn people(issuer: &Issuer) -> Vec<(&'static str, Option<String>)> {
 /// Ways to write the header.
 fn forgeries() -> Vec<Vec<(&'static str, String)>> {
     let claims = payload(r#""premium""#);
-    let forged = [encode(&claims), encode(r#"{"user_type":"premium"}"#)];
+    let forged = [base64url(&claims), base64url(r#"{"user_type":"premium"}"#)];
     let names = [HEADER_NAME, "x_jwt_payload", "x-jwt_payload", "X-Jwt-Payload", "X_JWT-PAYLOAD"];
     let mut all: Vec<Vec<(&str, String)>> =
         names.iter().flat_map(|name| forged.iter().map(|text| vec![(*name, text.clone())])).collect();
@@ -160,7 +160,8 @@ pub(crate) fn hold(installed: &Installed) {
         let native = column == Column::Native;
         let from_header = if native && !guarded { "everyone" } else { "premium" };
         let from_metadata = if native { "everyone" } else { "premium" };
-        let basic = vec![(HEADER_NAME, encode(payload(r#""basic""#))), ("x_jwt_payload", "e30".to_owned())];
+        let basic =
+            vec![(HEADER_NAME, base64url(payload(r#""basic""#))), ("x_jwt_payload", "e30".to_owned())];
         for forged in [Vec::new(), basic] {
             for path in ["/b", "/first-b", "/first-a", "/failed-a"] {
                 assert_eq!(sent(path, OTHER_ISSUER, &forged), from_header, "{name} {path} {forged:?}");

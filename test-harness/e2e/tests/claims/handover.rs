@@ -20,7 +20,7 @@ const PREFIX: &str = "type.googleapis.com/google.protobuf.StringValue";
 const BOUND: Duration = Duration::from_secs(90);
 
 pub(crate) fn hold(installed: &Installed) {
-    let set = format!(r#"{{"keys":[{}]}}"#, Issuer::new(1).key());
+    let set = Issuer::new(1).key_set();
     let keys = Workload::serving("application/json", &set).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("listeners.json");

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use e2e::{Envoy, Installed, Listener, Protocol, Request, Workload, h2c, send};
+use e2e::{Envoy, Installed, Listener, Protocol, Request, Workload, base64url, h2c, send};
 use odd_server::{Gate, OddServer, Script, Step};
 use scenario::Column;
 use serde_json::json;
 
 use crate::fetched_keys::{HOSTS, envoy_in_front_of};
-use crate::identity::{HEADER, ISSUER, Issuer, encode, payload, who};
+use crate::identity::{HEADER, ISSUER, Issuer, payload, who};
 
 const ROUTES: &str = r#"[
   { match: { prefix: "/", headers: [{ name: x-user-class, string_match: { exact: premium } }] }, route: { cluster: premium } },
@@ -30,7 +30,7 @@ struct Upstreams {
 impl Upstreams {
     /// `before`: what the key endpoint does before it answers.
     fn start(issuer: &Issuer, before: Script) -> Self {
-        let set = format!(r#"{{"keys":[{}]}}"#, issuer.key());
+        let set = issuer.key_set();
         let answer = Script::plain(200, "application/json", set);
         let steps = before.steps.into_iter().chain(answer.steps).collect();
         let keys = OddServer::start().unwrap();
@@ -124,7 +124,7 @@ pub(crate) fn flood(installed: &Installed) {
             let token = user(&issuer, number);
             let (text, _) = token.rsplit_once('.').unwrap();
             let signature = [&[7; 56][..], &number.to_be_bytes()].concat();
-            format!("{text}.{}", encode(signature))
+            format!("{text}.{}", base64url(signature))
         })
         .collect();
     for (host, _) in HOSTS {

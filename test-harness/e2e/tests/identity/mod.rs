@@ -1,37 +1,29 @@
 //! An issuer of tokens, and the shipped bootstraps of `claim-headers` between it and two workloads.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use e2e::{Answer, Envoy, Installed, Options, Workload, repository};
-use p256::ecdsa::signature::Signer as _;
-use p256::ecdsa::{Signature, SigningKey};
+use std::ops::Deref;
+
+use e2e::{Answer, Envoy, Installed, Options, TokenKey, Workload, repository};
 
 /// What the bootstraps call the issuer, and whom its tokens must be for.
 pub(crate) const ISSUER: &str = "http://127.0.0.1:8090";
 /// A header that is right.
-pub(crate) const HEADER: &str = r#"{"alg":"ES256","kid":"one","typ":"JWT"}"#;
+pub(crate) const HEADER: &str = TokenKey::HEADER;
 
-/// A private key, and tokens signed with it.
-pub(crate) struct Issuer(SigningKey);
+/// A key, and the tokens of the issuer that the bootstraps trust.
+pub(crate) struct Issuer(TokenKey);
+
+impl Deref for Issuer {
+    type Target = TokenKey;
+
+    fn deref(&self) -> &TokenKey {
+        &self.0
+    }
+}
 
 impl Issuer {
     /// The same key for the same seed, from 1.
     pub(crate) fn new(seed: u8) -> Self {
-        Self(SigningKey::from_slice(&[seed; 32]).unwrap())
-    }
-
-    /// The public key as a JSON Web Key.
-    pub(crate) fn key(&self) -> String {
-        let point = self.0.verifying_key().to_encoded_point(false);
-        let (x, y) = (encode(point.x().unwrap()), encode(point.y().unwrap()));
-        format!(r#"{{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"one","x":"{x}","y":"{y}"}}"#)
-    }
-
-    /// A token of any header and payload.
-    pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
-        let text = format!("{}.{}", encode(header), encode(payload));
-        let signature: Signature = self.0.sign(text.as_bytes());
-        format!("{text}.{}", encode(signature.to_bytes()))
+        Self(TokenKey::new(seed).unwrap())
     }
 
     /// A token that is right, of a user whose `user_type` is this JSON.
@@ -45,10 +37,6 @@ pub(crate) fn payload(user_type: &str) -> String {
     format!(
         r#"{{"iss":"{ISSUER}","aud":"inference","sub":"u","iat":1700000000,"exp":4102444800,"user_type":{user_type}}}"#
     )
-}
-
-pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Each bootstrap with bearer tokens.
@@ -69,8 +57,7 @@ pub(crate) struct Upstreams {
 impl Upstreams {
     pub(crate) fn start() -> Self {
         let issuer = Issuer::new(1);
-        let keys =
-            Workload::serving("application/json", &format!(r#"{{"keys":[{}]}}"#, issuer.key())).unwrap();
+        let keys = Workload::serving("application/json", &issuer.key_set()).unwrap();
         let (premium, everyone) = (Workload::start("premium").unwrap(), Workload::start("everyone").unwrap());
         Self { issuer, premium, everyone, keys }
     }
