@@ -9,6 +9,7 @@ pub mod api;
 pub mod authority;
 pub mod hbone;
 mod https;
+pub mod idp;
 pub mod image;
 pub mod names;
 pub mod redirect;
