@@ -8,13 +8,14 @@ mod config;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use e2e::{Envoy, Options, Request, h1};
 use tempfile::TempDir;
 
@@ -49,8 +50,8 @@ pub struct Pod {
 pub struct Call {
     /// The pod's address.
     pub pod: IpAddr,
-    /// The port that was asked for.
-    pub port: u16,
+    /// The port that was asked for; `None` if the authority names none, and was refused.
+    pub port: Option<u16>,
     /// The SPIFFE id in the caller's certificate.
     pub peer: String,
     /// The address that the caller connected from.
@@ -131,9 +132,14 @@ impl Redirect {
         self.state().wait("its access log is not written", |stats| {
             (stats.read(BUFFERED)?.get(BUFFERED) == "0").then_some(())
         })?;
-        let log =
-            fs::read_to_string(config::access_log(self.directory.path())).context("read the access log")?;
-        log.lines().map(|line| read_call(line).with_context(|| format!("access log: {line:?}"))).collect()
+        let log = match fs::read_to_string(config::access_log(self.directory.path())) {
+            // There has been no pod yet.
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            log => log.context("read the access log")?,
+        };
+        // What comes after the last line's end is still being written.
+        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+        whole.lines().map(|line| read_call(line).with_context(|| format!("access log: {line:?}"))).collect()
     }
 
     /// What Envoy has logged.
@@ -234,16 +240,16 @@ fn targets(pods: &Pods) -> BTreeSet<SocketAddr> {
     pods.values().flat_map(|pod| pod.ports.iter().map(|&port| SocketAddr::new(pod.ip, port))).collect()
 }
 
-/// A line of the access log. The authority of a CONNECT that is not an address and a port has been refused.
+/// A line of the access log.
 fn read_call(line: &str) -> Result<Call> {
     let fields: Vec<&str> = line.split('\t').collect();
     let &[pod, authority, peer, source] = fields.as_slice() else {
-        anyhow::bail!("{} fields instead of 4", fields.len());
+        bail!("{} fields instead of 4", fields.len());
     };
-    let port = authority.rsplit_once(':').map_or(authority, |(_, port)| port);
+    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     Ok(Call {
         pod: pod.parse().context("the pod's address")?,
-        port: port.parse().context("the port in the authority")?,
+        port,
         peer: peer.into(),
         source: source.parse().context("the caller's address")?,
     })
@@ -257,12 +263,12 @@ mod tests {
     fn a_line_of_the_access_log_says_who_called_whom() {
         let call =
             read_call("10.244.0.7\t10.244.0.7:8080\tspiffe://cluster.local/ns/a/sa/b\t10.244.0.2").unwrap();
-        assert_eq!((call.pod.to_string(), call.port), ("10.244.0.7".into(), 8080));
+        assert_eq!((call.pod.to_string(), call.port), ("10.244.0.7".into(), Some(8080)));
         assert_eq!(
             (call.peer.as_str(), call.source.to_string()),
             ("spiffe://cluster.local/ns/a/sa/b", "10.244.0.2".into())
         );
-        assert_eq!(read_call("fd00::7\t[fd00::7]:80\t-\tfd00::2").unwrap().port, 80);
+        assert_eq!(read_call("fd00::7\t[fd00::7]:80\t-\tfd00::2").unwrap().port, Some(80));
     }
 
     #[test]

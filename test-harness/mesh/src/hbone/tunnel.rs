@@ -41,7 +41,7 @@ pub struct Tunnel {
     shared: Arc<Shared>,
     acceptor: AbortHandle,
     /// Hangs up when the acceptor has ended.
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
 }
 
 struct Shared {
@@ -114,7 +114,7 @@ impl Tunnel {
         let address = listener.local_addr().context("read a listener's address")?;
         let (ending, ended) = channel();
         let acceptor = handle.spawn(accept(listener, Arc::clone(&shared), ending)).abort_handle();
-        Ok(Self { address, shared, acceptor, ended })
+        Ok(Self { address, shared, acceptor, ended: ended.into() })
     }
 
     /// Where clients connect to.
@@ -147,7 +147,7 @@ impl Drop for Tunnel {
     fn drop(&mut self) {
         self.acceptor.abort();
         // It never receives; either it has hung up or the runtime has stalled.
-        let _ = self.ended.recv_timeout(END_WITHIN);
+        let _ = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(END_WITHIN);
     }
 }
 
