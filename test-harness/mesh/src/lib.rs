@@ -7,11 +7,19 @@
 
 pub mod api;
 pub mod authority;
+pub mod control_plane;
+pub mod exercise;
 pub mod hbone;
 mod https;
 pub mod idp;
 pub mod image;
 pub mod names;
+pub mod place;
+pub mod proxy;
 pub mod redirect;
 pub mod registry;
+pub mod report;
+pub mod setup;
+pub mod shims;
 mod task;
+pub mod world;
