@@ -1,6 +1,7 @@
 //! Our overlays, applied and tried.
 
 mod inference;
+mod lifecycle;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,17 @@ pub fn overlays(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<(
         mesh.world.clear(NAMESPACES)?;
     }
     Ok(())
+}
+
+/// What happens while modules, configurations and the control plane change.
+///
+/// # Errors
+/// If the cluster is lost.
+pub fn lifecycle(mesh: &Mesh, report: &mut Report) -> Result<()> {
+    report.begin("lifecycle");
+    let ran = lifecycle::run(mesh, report);
+    report.end(ran);
+    mesh.world.clear(NAMESPACES)
 }
 
 /// `filter/overlay`.
