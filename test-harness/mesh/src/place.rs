@@ -97,7 +97,7 @@ impl Place {
     fn inside() -> Result<Option<Self>> {
         let Some(directory) = std::env::var_os(INSIDE) else { return Ok(None) };
         let place = Self { directory: directory.into(), hosts: Mutex::default(), addresses: Mutex::new(1) };
-        run("ip", &["link", "set", "lo", "up"])?;
+        call("ip", &["link", "set", "lo", "up"])?;
         place.name("localhost", Ipv4Addr::LOCALHOST.into())?;
         place.over("/etc/hosts", "hosts")?;
         place.write("resolv.conf", format!("nameserver {RESOLVER}\noptions timeout:1 attempts:2\n"))?;
@@ -106,7 +106,7 @@ impl Place {
         // denied.
         let data = Path::new("/var/lib/istio");
         let empty = if data.is_dir() { data } else { Path::new("/var/lib") };
-        run("mount", &["-t", "tmpfs", "tmpfs", &empty.to_string_lossy()])?;
+        call("mount", &["-t", "tmpfs", "tmpfs", &empty.to_string_lossy()])?;
         fs::create_dir_all(data.join("data")).context("make /var/lib/istio/data")?;
         Ok(Some(place))
     }
@@ -136,7 +136,7 @@ impl Place {
     pub fn over(&self, target: &str, name: &str) -> Result<()> {
         let path = self.directory.join(name);
         ensure!(Path::new(target).exists(), "{target} does not exist, so that nothing can be put over it");
-        run("mount", &["--bind", &path.to_string_lossy(), target])
+        call("mount", &["--bind", &path.to_string_lossy(), target])
     }
 
     /// The next address of a pod, which from now on can be bound.
@@ -148,7 +148,7 @@ impl Place {
         ensure!(*last < 254, "all addresses of the pods' range are in use");
         *last += 1;
         let address = Ipv4Addr::new(10, 244, 0, *last);
-        run("ip", &["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
+        call("ip", &["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
         Ok(address.into())
     }
 
@@ -165,7 +165,7 @@ impl Place {
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<()> {
+fn call(program: &str, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(program);
     command.args(arguments);
     let output = keeper::output(&mut command).with_context(|| format!("run {program}"))?;
