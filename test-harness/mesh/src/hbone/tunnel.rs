@@ -40,7 +40,7 @@ pub struct Tunnel {
     address: SocketAddr,
     shared: Arc<Shared>,
     acceptor: AbortHandle,
-    /// Hangs up when the acceptor has ended.
+    /// Hangs up when nothing listens any more.
     ended: Mutex<Receiver<()>>,
 }
 
@@ -51,6 +51,12 @@ struct Shared {
     tls: Arc<ClientConfig>,
     current: tokio::sync::Mutex<Option<Arc<Connection>>>,
     seen: Mutex<Seen>,
+}
+
+/// What says that it has ended, after it has: fields are dropped in order.
+struct Listening {
+    listener: TcpListener,
+    _ending: Sender<()>,
 }
 
 /// What has been noticed.
@@ -113,7 +119,8 @@ impl Tunnel {
         let listener = listener.with_context(|| format!("tunnel to {authority}"))?;
         let address = listener.local_addr().context("read a listener's address")?;
         let (ending, ended) = channel();
-        let acceptor = handle.spawn(accept(listener, Arc::clone(&shared), ending)).abort_handle();
+        let listening = Listening { listener, _ending: ending };
+        let acceptor = handle.spawn(accept(listening, Arc::clone(&shared))).abort_handle();
         Ok(Self { address, shared, acceptor, ended: ended.into() })
     }
 
@@ -152,11 +159,11 @@ impl Drop for Tunnel {
 }
 
 /// Serves clients until it is aborted, which ends them too.
-async fn accept(listener: TcpListener, shared: Arc<Shared>, _ending: Sender<()>) {
+async fn accept(listening: Listening, shared: Arc<Shared>) {
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listening.listener.accept() => match accepted {
                 Ok((client, _)) => {
                     clients.spawn(Arc::clone(&shared).serve(client));
                 }

@@ -91,7 +91,7 @@ pub(crate) fn five_megabytes(envoy: &Installed) {
     world.redirect.add(pod.clone()).unwrap();
     let tunnel = world.tunnel(&pod, &world.caller).unwrap();
     assert_eq!(tunnel.peer().as_deref(), Some("spiffe://cluster.local/ns/models/sa/triton"));
-    let bytes: Vec<u8> = (0..MUCH).map(|at| (at * 31 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..MUCH).map(|at| ((at * 31) >> 3) as u8).collect();
     let heard = exchange(&tunnel, &bytes).unwrap();
     assert_eq!(heard.len(), MUCH + 6);
     assert!(heard[..MUCH] == bytes && heard.ends_with(b"; over"));
