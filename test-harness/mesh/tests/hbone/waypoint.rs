@@ -72,14 +72,14 @@ impl Waypoint {
         self.shared.let_go.send_replace(true);
     }
 
-    /// Ends connections politely: streams that there are go on.
+    /// Ends the connection politely: streams that there are go on.
     pub(crate) fn go_away(&self) {
-        self.shared.go_away.notify_waiters();
+        self.shared.go_away.notify_one();
     }
 
-    /// Ends connections at once.
+    /// Ends the connection at once.
     pub(crate) fn hang_up(&self) {
-        self.shared.hang_up.notify_waiters();
+        self.shared.hang_up.notify_one();
     }
 }
 
