@@ -67,11 +67,7 @@ fn main() -> ExitCode {
 
         // The pod of the gateway that istiod asks for, and a request through it.
         let gateway = world.gateway("shop", "shop")?;
-        let answer = send(
-            Protocol::Http1,
-            SocketAddr::new(gateway.address(), 8000),
-            &Request::get("/"),
-        )?;
+        let answer = send(Protocol::Http1, SocketAddr::new(gateway.address(), 8000), &Request::get("/"))?;
         ensure!(answer.status() == 200, "{} {}", answer.status(), answer.text());
         ensure!(server.requests().len() == 1, "the cart was not asked");
         Ok(ExitCode::SUCCESS)

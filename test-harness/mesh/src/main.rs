@@ -1,6 +1,7 @@
 //! `cargo xtask mesh`: raises an ambient mesh in this process tree, applies our resources, and sends requests.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use mesh::exercise;
@@ -12,20 +13,29 @@ fn main() -> ExitCode {
     place::run(inside)
 }
 
+const USAGE: &str = "\
+usage: mesh --once [OVERLAY...]
+
+  OVERLAY   the end of an overlay's path, such as kserve-transcoder/gateway-wasm, or `lifecycle`; without one, all";
+
 /// Raises the mesh, tries what was asked for, and says what came of it.
 fn inside(place: Place) -> Result<ExitCode> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let overlays: Vec<String> = arguments.iter().filter(|a| !a.starts_with("--")).cloned().collect();
-    if let Some(unknown) = arguments.iter().find(|a| a.starts_with("--") && *a != "--once") {
-        bail!("unknown option {unknown}; usage: mesh [--once] [OVERLAY...]");
+    let (options, wanted): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    if let Some(unknown) = options.iter().find(|option| *option != "--once") {
+        bail!("unknown option {unknown}\n\n{USAGE}");
     }
+    let begun = Instant::now();
     let mesh = Mesh::raise(place)?;
     let mut report = Report::default();
-    exercise::overlays(&mesh, &overlays, &mut report)?;
-    if overlays.is_empty() || overlays.iter().any(|wanted| wanted == "lifecycle") {
-        exercise::lifecycle(&mesh, &mut report)?;
+    exercise::run(&mesh, &wanted, &mut report)?;
+    for (name, peak) in mesh.world.plane.memory() {
+        println!("memory of {name}: {} MiB", peak >> 20);
+    }
+    if wanted.is_empty() {
+        report.check("the READMEs' tables are what ran", exercise::documents(&report));
     }
     let (passed, failed) = report.totals();
-    println!("\n{passed} passed, {failed} failed");
+    println!("\n{passed} passed, {failed} failed in {:.0} s", begun.elapsed().as_secs_f64());
     Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
