@@ -6,7 +6,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ impl Programs {
 /// A running control plane, with the CRDs of Istio and of the Gateway API.
 pub struct ControlPlane {
     /// The API server's client.
-    pub cluster: Cluster,
+    pub cluster: Arc<Cluster>,
     programs: Programs,
     directory: PathBuf,
     authority: PathBuf,
@@ -119,7 +119,7 @@ impl ControlPlane {
         let mut istiod = istiod(programs, &directory, &authority_pem)?;
         wait_for_istiod(&mut istiod, &cluster)?;
         Ok(Self {
-            cluster,
+            cluster: Arc::new(cluster),
             programs: programs.clone(),
             directory,
             authority: authority_pem,

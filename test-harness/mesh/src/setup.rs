@@ -1,15 +1,15 @@
 //! Everything that resources name, raised: control plane, registry, names.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+use crate::api::{Cluster, Kind};
 use crate::authority::Authority;
 use crate::control_plane::{ControlPlane, Programs};
 use crate::names::Names;
@@ -54,13 +54,6 @@ impl Mesh {
         // What a DestinationRule and the agent take for the authorities of the proxy's image.
         place.over("/etc/ssl/certs/ca-certificates.crt", "authorities.pem")?;
 
-        let known: Arc<Mutex<HashMap<String, Vec<IpAddr>>>> = Arc::default();
-        let lookup = {
-            let known = Arc::clone(&known);
-            move |name: &str| known.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-        };
-        let names = Names::start(&handle, (RESOLVER, 53).into(), lookup)?;
-
         let address = place.address()?;
         place.name(REGISTRY, address)?;
         let registry =
@@ -75,9 +68,30 @@ impl Mesh {
         let providers = extension_providers()?;
         let plane = ControlPlane::start(&handle, &place, &programs, &authority, &providers)?;
         println!("control plane: ready after {:.1} s", begun.elapsed().as_secs_f64());
-        let modules = e2e::repository().join("dist");
-        let world = World::new(&handle, place, plane, &modules, known)?;
+        let names = Names::start(&handle, (RESOLVER, 53).into(), lookup(Arc::clone(&plane.cluster)))?;
+        let world = World::new(&handle, place, plane, &e2e::repository().join("dist"))?;
         Ok(Self { world, registry, authority, _names: names, _runtime: runtime })
+    }
+}
+
+/// What a cluster's DNS says of a Service: its virtual address, or the addresses of its ready pods if it has none.
+fn lookup(cluster: Arc<Cluster>) -> impl Fn(&str) -> Option<Vec<IpAddr>> + Send + Sync + 'static {
+    move |name| {
+        let (service, namespace) = name.strip_suffix(".svc.cluster.local")?.split_once('.')?;
+        let found = cluster.get(Kind("v1", "Service"), namespace, service).ok()??;
+        if let Some(address) = found.pointer("/spec/clusterIP").and_then(Value::as_str)
+            && let Ok(address) = address.parse()
+        {
+            return Some(vec![address]);
+        }
+        let slices = cluster.list(Kind("discovery.k8s.io/v1", "EndpointSlice"), namespace).ok()?;
+        let of_service =
+            |slice: &&Value| slice["metadata"]["labels"]["kubernetes.io/service-name"] == service;
+        let endpoints =
+            slices.iter().filter(of_service).filter_map(|slice| slice["endpoints"].as_array()).flatten();
+        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+        let addresses = ready.filter_map(|endpoint| endpoint["addresses"][0].as_str()?.parse().ok());
+        Some(addresses.collect::<Vec<_>>()).filter(|addresses| !addresses.is_empty())
     }
 }
 

@@ -3,11 +3,9 @@
 //! Pods are objects whose status is written here, and their processes are started by this program. A pod's name and
 //! labels are as a Deployment's controllers make them, because Istio reads the workload's name from them.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -44,7 +42,6 @@ pub struct World {
     pub redirect: Redirect,
     /// Where `libinference_filters.so` is.
     pub modules: PathBuf,
-    names: Arc<Mutex<HashMap<String, Vec<IpAddr>>>>,
     pods: AtomicU32,
     proxies: AtomicU16,
 }
@@ -80,13 +77,7 @@ impl World {
     ///
     /// # Errors
     /// If the node is refused.
-    pub fn new(
-        handle: &Handle,
-        place: Place,
-        plane: ControlPlane,
-        modules: &Path,
-        names: Arc<Mutex<HashMap<String, Vec<IpAddr>>>>,
-    ) -> Result<Self> {
+    pub fn new(handle: &Handle, place: Place, plane: ControlPlane, modules: &Path) -> Result<Self> {
         // Before any pod: the controller of EndpointSlices passes over pods of unknown nodes.
         plane
             .cluster
@@ -98,7 +89,6 @@ impl World {
             handle: handle.clone(),
             redirect,
             modules: modules.to_owned(),
-            names,
             pods: AtomicU32::new(0),
             proxies: AtomicU16::new(0),
         })
@@ -154,21 +144,14 @@ impl World {
         self.virtual_address(namespace, name)
     }
 
-    /// The virtual address of a Service, under whose names programs that ask for it find it from now on.
+    /// The virtual address of a Service.
     ///
     /// # Errors
     /// If there is no such Service, or it is headless.
     pub fn virtual_address(&self, namespace: &str, name: &str) -> Result<IpAddr> {
-        let address = self.plane.cluster.wait(Kind("v1", "Service"), namespace, name, SOON, |service| {
+        self.plane.cluster.wait(Kind("v1", "Service"), namespace, name, SOON, |service| {
             service.pointer("/spec/clusterIP")?.as_str()?.parse().ok()
-        })?;
-        self.resolves(&format!("{name}.{namespace}.svc.cluster.local"), vec![address]);
-        Ok(address)
-    }
-
-    /// Lets the DNS server answer with these addresses for a name.
-    pub fn resolves(&self, name: &str, addresses: Vec<IpAddr>) {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), addresses);
+        })
     }
 
     /// Makes a running pod of the mesh at an address where its processes listen already. HBONE to it ends with its
