@@ -30,12 +30,13 @@ pub(crate) fn newest(workspace: &Workspace) -> Result<PathBuf, Stop> {
     }
 }
 
-/// Whether an Envoy takes `envoy/sso.yaml`, whose cookies only new ones know; else why not.
-pub(crate) fn logs_in(envoy: &Path) -> Result<Result<(), String>, Stop> {
+/// Why an Envoy is too old for what only the newest release can do: the cookies of `envoy/sso.yaml`, and what Istio's
+/// control plane sends.
+pub(crate) fn too_old(envoy: &Path) -> Result<Option<String>, Stop> {
     let version = version_of(envoy)?;
     let oldest = NEWEST.version;
-    let too_old = || format!("{} is {version}, not {oldest} or newer", envoy.display());
-    Ok(if numbers(&version) >= numbers(oldest) { Ok(()) } else { Err(too_old()) })
+    let why = || format!("{} is {version}, not {oldest} or newer", envoy.display());
+    Ok((numbers(&version) < numbers(oldest)).then(why))
 }
 
 /// The variables that name the Envoys of the matrix to the tests.

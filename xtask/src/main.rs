@@ -8,6 +8,7 @@ mod check;
 mod envoy;
 mod exports;
 mod fuzz;
+mod mesh;
 mod node;
 mod python;
 mod run;
@@ -33,6 +34,11 @@ cargo xtask COMMAND
   bench [ARGS]     the benchmark table; also written as JSON under target/bench/
   soak [ARGS]      many mixed requests while servers fail and clients leave, in both filter hosts
   interop          all real servers and clients
+  mesh [--once] [OVERLAY...]
+                   Istio's control plane, stock Envoy as gateway and waypoint, and the AI application or the overlays
+                   that are named, in namespaces of their own; runs until Ctrl-C, or with --once until its checks are
+                   done. Needs Go; the first time it takes half an hour
+  acceptance       interop, and mesh --once with ModelMesh's own controller
   fuzz [TARGET] [--seconds N]
                    fuzzes the transcoder's readers and whole exchanges, each target for N (20) seconds
   check            formatting, clippy, documentation, generated files, licences and advisories
@@ -82,12 +88,14 @@ fn command(arguments: &[&str]) -> Result<(), Stop> {
         ("test", []) => test::all(&Workspace::find()?),
         ("test", ["--quick"]) => test::quick(&Workspace::find()?),
         ("interop", []) => test::interop(&Workspace::find()?),
+        ("mesh", _) => mesh::run(&Workspace::find()?, rest),
+        ("acceptance", []) => mesh::acceptance(&Workspace::find()?),
         ("check", []) => check::all(&Workspace::find()?),
         ("demo", [] | ["--once"]) => demo(&Workspace::find()?, rest),
         ("bench", _) => measure(&Workspace::find()?, "bench", rest),
         ("soak", _) => measure(&Workspace::find()?, "soak", rest),
         ("fuzz", _) => fuzz::run(&Workspace::find()?, rest),
-        ("build" | "test" | "interop" | "check" | "demo", _) => {
+        ("build" | "test" | "interop" | "acceptance" | "check" | "demo", _) => {
             Err(Stop::new(format!("{command} does not take {:?}\n\n{HELP}", rest.join(" "))))
         }
         _ => Err(Stop::new(format!("no command {command:?}\n\n{HELP}"))),
@@ -98,9 +106,9 @@ fn demo(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
     build::dist(workspace)?;
     let envoy = envoy::newest(workspace)?;
     let python = python::models(workspace)?;
-    let provider = match envoy::logs_in(&envoy)? {
-        Ok(()) => node::identity_provider(workspace)?,
-        Err(too_old) => Err(too_old),
+    let provider = match envoy::too_old(&envoy)? {
+        None => node::identity_provider(workspace)?,
+        Some(too_old) => Err(too_old),
     };
     if let Err(why) = &provider {
         eprintln!("    no single sign-on: {why}");

@@ -1,0 +1,129 @@
+//! Istio's control plane, stock Envoy and our resources in one process tree: set up, and started.
+
+mod go;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::Stop;
+use crate::become_it;
+use crate::build;
+use crate::envoy;
+use crate::node;
+use crate::python;
+use crate::run::{self, Checked};
+use crate::test;
+use crate::workspace::Workspace;
+
+/// What every mesh runs.
+const CONTROL_PLANE: [&go::Tree; 4] = [&go::ETCD, &go::KUBERNETES, &go::ISTIO, &go::OAUTH2_PROXY];
+/// How the mesh makes a place of its own: user, network, mount and process namespaces.
+const PLACE: [&str; 3] = ["-Urnmpf", "--kill-child", "--mount-proc"];
+
+/// Runs the mesh with what it is asked for.
+pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
+    flags(arguments)?;
+    prerequisites()?;
+    start(workspace, arguments, Vec::new())
+}
+
+/// Refuses a flag that the mesh does not know, half an hour before it would.
+fn flags(arguments: &[&str]) -> Result<(), Stop> {
+    match arguments.iter().find(|argument| argument.starts_with('-') && **argument != "--once") {
+        Some(flag) => Err(Stop::new(format!("mesh takes --once and folders of overlays, not {flag}"))),
+        None => Ok(()),
+    }
+}
+
+/// What takes too long for every change: all real servers and clients, and the mesh with ModelMesh's controller.
+pub(crate) fn acceptance(workspace: &Workspace) -> Result<(), Stop> {
+    prerequisites()?;
+    test::interop(workspace)?;
+    let mut environment = go::MODELMESH.build(workspace)?;
+    environment.push(("MODELMESH_FILES", go::MODELMESH.files(workspace)?));
+    start(workspace, &["--once"], environment)
+}
+
+fn start(
+    workspace: &Workspace,
+    arguments: &[&str],
+    mut environment: Vec<(&'static str, PathBuf)>,
+) -> Result<(), Stop> {
+    let envoy = envoy::newest(workspace)?;
+    if let Some(why) = envoy::too_old(&envoy)? {
+        return Err(Stop::new(format!(
+            "{why}, which Istio's control plane needs: set ENVOY to another, or unset it"
+        )));
+    }
+    let python = python::models(workspace)?;
+    environment.push(("APPLICATION_MODELS", python::application_models(workspace, &python)?));
+    environment.extend([("ENVOY", envoy), ("MODELS_PYTHON", python)]);
+    environment.push(("IDENTITY_PROVIDER", or_a_line(node::identity_provider(workspace)?)));
+    let (browser, driver) = or_a_line(node::chromium());
+    environment.extend([("CHROMIUM", browser), ("CHROMEDRIVER", driver)]);
+    for tree in CONTROL_PLANE {
+        environment.extend(tree.build(workspace)?);
+    }
+    environment.push(("MESH_BIN", go::programs(workspace)));
+    environment.push(("ISTIO_FILES", go::ISTIO.files(workspace)?));
+    build::dist(workspace)?;
+    run::step("mesh: build", || workspace.cargo().args(["build", "-p", "mesh", "--bin", "mesh"]).checked())?;
+    let mut mesh = Command::new(workspace.target.join("debug/mesh"));
+    mesh.args(arguments).envs(environment);
+    become_it(mesh)
+}
+
+/// What is here, or nothing and a line that says why.
+fn or_a_line<T: Default>(found: run::Found<T>) -> T {
+    found.unwrap_or_else(|why| {
+        eprintln!("    {why}");
+        T::default()
+    })
+}
+
+/// Asks for all that is missing and cannot be made, before anything that takes long.
+fn prerequisites() -> Result<(), Stop> {
+    let missing: Vec<_> = [go::missing(), namespaces(), network_tool()].into_iter().flatten().collect();
+    if missing.is_empty() { Ok(()) } else { Err(Stop::new(missing.join("\nxtask: "))) }
+}
+
+fn namespaces() -> Option<String> {
+    let missing = |why: &str| {
+        format!(
+            "namespaces cannot be made ({why}): allow unprivileged user namespaces (sysctl \
+             kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu, kernel.unprivileged_userns_clone=1 on older \
+             Debian, user.max_user_namespaces above 0), or in a container run it privileged"
+        )
+    };
+    if run::on_path("unshare").is_none() {
+        return Some("there is no unshare on PATH; on Debian: apt-get install util-linux".into());
+    }
+    let output = match Command::new("unshare").args(PLACE).arg("true").output() {
+        Ok(output) => output,
+        Err(why) => return Some(missing(&why.to_string())),
+    };
+    let why = String::from_utf8_lossy(&output.stderr);
+    (!output.status.success()).then(|| missing(build::last_line(&why)))
+}
+
+fn network_tool() -> Option<String> {
+    run::on_path("ip").is_none().then(|| {
+        "there is no ip on PATH, which adds the pods' addresses; on Debian: apt-get install iproute2".into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlays_may_be_named_and_an_unknown_flag_is_refused_before_anything_is_built() {
+        for arguments in
+            [&[][..], &["--once"], &["istio/claim-headers/overlays/waypoint"], &["a", "--once", "b"]]
+        {
+            assert_eq!(flags(arguments), Ok(()));
+        }
+        let refused = flags(&["istio/claim-headers/overlays/waypoint", "--onec"]).unwrap_err();
+        assert_eq!(refused.0, "mesh takes --once and folders of overlays, not --onec");
+    }
+}
