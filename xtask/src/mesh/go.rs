@@ -237,7 +237,7 @@ impl Tree {
     fn cannot(&self, what: &str, output: &str) -> Stop {
         let (module, version, why) = (self.module, self.version, build::last_line(output));
         Stop::new(format!(
-            "{module} v{version}: Go cannot {what} ({why}); it needs access to a module proxy, 3 GB of memory and 5 GB \
+            "{module} v{version}: Go cannot {what} ({why}); it needs access to a module proxy, 3 GB of memory and 8 GB \
              of disk space"
         ))
     }
