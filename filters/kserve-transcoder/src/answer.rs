@@ -159,11 +159,11 @@ impl Answering {
             }
             Self::Message(message) => message.trailers(cx),
             Self::Error { body: None, .. } => {
-                remove_own_trailers(cx);
+                headers::sort_trailers(false, cx);
                 OnTrailers::Continue
             }
             Self::Error { body: Some(body), in_trailers: true } => {
-                remove_own_trailers(cx);
+                headers::sort_trailers(false, cx);
                 cx.out.write(&body);
                 OnTrailers::Emit
             }
@@ -246,17 +246,6 @@ impl Answering {
         *self = Self::Error { body, in_trailers: terms.gives_bodies };
         OnHeaders::Continue
     }
-}
-
-/// Removes the trailers that are not for the client: gRPC's own, and those that say something of the server's message or
-/// connection, with which an HTTP/2 client refuses the whole answer (RFC 9110 section 6.5.1, RFC 9113 section 8.2.2).
-fn remove_own_trailers(cx: &mut Cx<'_>) {
-    let (view, ops) = (cx.view, &mut *cx.ops);
-    view.each_header(Map::ResponseTrailers, &mut |name, _| {
-        if let (false, Ok(name)) = (headers::is_for_client(name), std::str::from_utf8(name)) {
-            ops.remove_header(Map::ResponseTrailers, name);
-        }
-    });
 }
 
 fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {

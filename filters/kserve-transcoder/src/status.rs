@@ -38,8 +38,13 @@ pub(crate) struct Status {
 impl Status {
     /// Reads the status from a header or trailer map; `None` where there is none.
     pub(crate) fn read(view: &dyn View, map: Map) -> Option<Self> {
-        let code = view.header(map, "grpc-status")?;
-        Some(Self::parse(&code, view.header(map, "grpc-message").as_deref().unwrap_or_default()))
+        let status = Self::parse(&view.header(map, "grpc-status")?, b"");
+        // Of a call that succeeded the message is not asked for: that would cost each of them a call of the host.
+        if status.is_ok() {
+            return Some(status);
+        }
+        let message = view.header(map, "grpc-message").unwrap_or_default();
+        Some(Self { message: percent_decoded(&message), ..status })
     }
 
     /// Reads the status from a list of headers; `None` where there is none.

@@ -94,22 +94,24 @@ pub(super) fn add(reply: &mut Reply, name: &[u8], value: &[u8]) {
     }
 }
 
-/// Turns trailers of the server's own into headers: what a model sets as a header travels as trailing metadata, as
-/// MLServer's `parameters.headers` do. A header that is there already stays as it is, and so do trailers with binary
-/// values (`-bin`).
-pub(super) fn from_trailers(cx: &mut Cx<'_>) {
-    let mut found = Vec::new();
-    cx.view.each_header(Map::ResponseTrailers, &mut |name, value| {
-        if let (true, Ok(name)) = (is_of_model(name), std::str::from_utf8(name)) {
-            found.push((name.to_owned(), value.to_vec()));
+/// Removes the trailers that are not for the client: gRPC's own, and those that say something of the server's message or
+/// connection, with which an HTTP/2 client refuses the whole answer (RFC 9110 section 6.5.1, RFC 9113 section 8.2.2).
+///
+/// With `to_headers` it also turns those that a model has set into headers, because what a model sets as a header
+/// travels as trailing metadata, as MLServer's `parameters.headers` do. A header that is there already stays as it is,
+/// and so do trailers with binary values (`-bin`).
+pub(super) fn sort_trailers(to_headers: bool, cx: &mut Cx<'_>) {
+    let (view, ops) = (cx.view, &mut *cx.ops);
+    view.each_header(Map::ResponseTrailers, &mut |name, value| {
+        let Ok(text) = std::str::from_utf8(name) else { return };
+        let moves = to_headers && is_of_model(name) && view.header(Map::ResponseHeaders, text).is_none();
+        if moves {
+            ops.add_header(Map::ResponseHeaders, text, value);
+        }
+        if moves || !is_for_client(name) {
+            ops.remove_header(Map::ResponseTrailers, text);
         }
     });
-    for (name, value) in &found {
-        if cx.view.header(Map::ResponseHeaders, name).is_none() {
-            cx.ops.add_header(Map::ResponseHeaders, name, value);
-            cx.ops.remove_header(Map::ResponseTrailers, name);
-        }
-    }
 }
 
 #[cfg(test)]

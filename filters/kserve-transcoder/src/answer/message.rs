@@ -1,6 +1,6 @@
 //! One gRPC message, read and turned into the answer.
 
-use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, headers, remove_own_trailers, short_error_body};
+use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, headers, short_error_body};
 use crate::KserveTranscoder;
 use crate::codec::Response;
 use crate::frame::Reader;
@@ -96,7 +96,8 @@ impl Message {
     /// Ends the message.
     pub(super) fn trailers(mut self, cx: &mut Cx<'_>) -> OnTrailers {
         let status = Status::read(cx.view, Map::ResponseTrailers);
-        remove_own_trailers(cx);
+        let held = self.terms.holding != Holding::No;
+        headers::sort_trailers(held && !self.refused && self.is_small(), cx);
         if self.refused {
             return OnTrailers::Continue;
         }
@@ -104,10 +105,6 @@ impl Message {
             Some(status) if !status.is_ok() => Some(status.problem()),
             _ => self.reader.problem_at_end(),
         };
-        let held = self.terms.holding != Holding::No;
-        if held && self.is_small() {
-            headers::from_trailers(cx);
-        }
         let Some(problem) = failure else {
             let answered = self.codec.is_none() && self.parked.is_none();
             return match if self.parked.is_some() { self.emit_parked(cx) } else { self.emit(cx) } {
