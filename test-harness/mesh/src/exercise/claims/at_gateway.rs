@@ -1,0 +1,104 @@
+//! What is tried at the gateway.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use e2e::Request;
+use e2e::classes::{FORGERIES, SUBSETS, USERS, User, badly_signed};
+
+use super::{Tried, bearer, home, said, with};
+
+/// Someone without a token.
+const NOBODY: User = User { name: "no token", subset: SUBSETS[1], class: None };
+/// The cluster that Istio makes of the provider's ServiceEntry.
+const KEYS: &str = "outbound|443||idp.example.com";
+
+impl Tried<'_> {
+    pub(super) fn users(&self) -> Result<()> {
+        for user in USERS {
+            self.arrives(self.user(user.name), user, &[])?;
+        }
+        self.anyone(&[])
+    }
+
+    pub(super) fn forgeries(&self) -> Result<()> {
+        for forged in FORGERIES {
+            for user in USERS {
+                self.arrives(self.user(user.name), user, forged)?;
+            }
+            self.anyone(forged)?;
+        }
+        Ok(())
+    }
+
+    /// Where users log in, requests without a token are its own matter.
+    fn anyone(&self, forged: &[(&str, &str)]) -> Result<()> {
+        if self.sign_on.is_none() {
+            return self.arrives(home(), NOBODY, forged);
+        }
+        self.refused(home(), 302, forged)
+    }
+
+    pub(super) fn bad_tokens(&self) -> Result<()> {
+        let badly_signed = badly_signed(self.tokens.of("premium"));
+        for bad in [&badly_signed, &self.tokens.for_another_application] {
+            for forged in [&[][..], FORGERIES[0], FORGERIES[4]] {
+                match (self.builtin, self.sign_on.is_some()) {
+                    // It takes the token off, and the request goes on as one without.
+                    (true, _) => self.arrives(bearer(bad), NOBODY, forged)?,
+                    // oauth2-proxy has users log in.
+                    (_, true) => self.refused(bearer(bad), 302, forged)?,
+                    _ => self.refused(bearer(bad), 401, forged)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// That a request gets through, and with which class.
+    pub(super) fn arrives(&self, request: Request, user: User, forged: &[(&str, &str)]) -> Result<()> {
+        let has_token = request.headers.iter().any(|(name, _)| name == "authorization");
+        let way = self.ask(with(request, forged))?;
+        let (name, said) = (user.name, said(forged));
+        let (status, text) = (way.answer.status(), way.answer.text());
+        ensure!(status == 200, "{name}, {said}: {status} {text}");
+        let [backend] = &way.backend[..] else {
+            anyhow::bail!("{name}, {said}: the backend got {} requests", way.backend.len());
+        };
+        let class = user.class.map(str::to_owned).into_iter().collect::<Vec<_>>();
+        let expect = |who: &str, header: &str, found: Vec<String>, expected: &[String]| {
+            ensure!(found == expected, "{name}, {said}: {who} saw {header}: {found:?}, not {expected:?}");
+            Ok(())
+        };
+        expect("the backend", "user_class", backend.all("user_class"), &class)?;
+        expect("the backend", "user-class", backend.all("user-class"), &[])?;
+        expect("the backend", "x-other", backend.all("x-other"), &["kept".to_owned()])?;
+        let keeps = has_token && self.passes_on == "authorization" && user.name != NOBODY.name;
+        let tokens = backend.all("authorization").len();
+        ensure!(tokens == usize::from(keeps), "{name}, {said}: the backend saw {tokens} tokens");
+        if self.native {
+            expect("the backend", "x-jwt-payload", backend.all("x-jwt-payload"), &[])?;
+        }
+        if self.waypoint.is_none() {
+            return Ok(());
+        }
+        self.answered(&way, user, &said)
+    }
+
+    /// That a request is not let through.
+    pub(super) fn refused(&self, request: Request, status: u16, forged: &[(&str, &str)]) -> Result<()> {
+        let way = self.ask(with(request, forged))?;
+        let found = way.answer.status();
+        ensure!(found == status, "{}: {found} {}, not {status}", said(forged), way.answer.text());
+        ensure!(way.backend.is_empty(), "{}: the backend was asked", said(forged));
+        Ok(())
+    }
+
+    pub(super) fn fetched_keys(&mut self) -> Result<()> {
+        let fetched = |text: &str| {
+            let of_keys = text.lines().filter(|line| line.starts_with(KEYS));
+            of_keys.filter_map(|line| line.rsplit_once("::rq_success::")).any(|(_, count)| count != "0")
+        };
+        self.gateway.wait("no answer with keys", "/clusters", Duration::from_secs(10), fetched)
+    }
+}
