@@ -41,14 +41,14 @@ impl Tried<'_> {
 
     pub(super) fn bad_tokens(&self) -> Result<()> {
         let badly_signed = badly_signed(self.tokens.of("premium"));
-        for bad in [&badly_signed, &self.tokens.for_another_application] {
+        for (bad, status) in [(&badly_signed, 401), (&self.tokens.for_another_application, 403)] {
             for forged in [&[][..], FORGERIES[0], FORGERIES[4]] {
                 match (self.builtin, self.sign_on.is_some()) {
                     // It takes the token off, and the request goes on as one without.
                     (true, _) => self.arrives(bearer(bad), NOBODY, forged)?,
                     // oauth2-proxy has users log in.
                     (_, true) => self.refused(bearer(bad), 302, forged)?,
-                    _ => self.refused(bearer(bad), 401, forged)?,
+                    _ => self.refused(bearer(bad), status, forged)?,
                 }
             }
         }

@@ -164,9 +164,10 @@ impl Tried<'_> {
     pub(super) fn bad_tokens_at_the_waypoint(&self) -> Result<()> {
         let waypoint = self.the_waypoint()?;
         let badly_signed = badly_signed(self.tokens.of("premium"));
-        for bad in [&badly_signed, &self.tokens.for_another_application] {
+        for (bad, expected) in [(&badly_signed, 401), (&self.tokens.for_another_application, 403)] {
             let way = self.call(&waypoint.backend, &with(bearer(bad), FORGERIES[0]))?;
-            ensure!(way.answer.status() == 401, "{} {}", way.answer.status(), way.answer.text());
+            let status = way.answer.status();
+            ensure!(status == expected, "{status} {}, not {expected}", way.answer.text());
             ensure!(way.workloads.is_empty(), "a workload was asked");
         }
         Ok(())
