@@ -3,8 +3,11 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -80,9 +83,9 @@ pub struct ControlPlane {
     directory: PathBuf,
     authority: PathBuf,
     etcd: Process,
-    api_server: Process,
+    api_server: Mutex<Process>,
     controllers: Process,
-    istiod: Process,
+    istiod: Mutex<Process>,
 }
 
 impl ControlPlane {
@@ -99,7 +102,7 @@ impl ControlPlane {
     ) -> Result<Self> {
         let directory = place.directory().join("control-plane");
         fs::create_dir_all(&directory).context("make the control plane's directory")?;
-        place.name(ISTIOD, std::net::Ipv4Addr::LOCALHOST.into())?;
+        place.name(ISTIOD, Ipv4Addr::LOCALHOST.into())?;
         let authority_pem = directory.join("authority.pem");
         fs::write(&authority_pem, authority.pem()).context("write the authority's certificate")?;
         write_credentials(&directory)?;
@@ -113,19 +116,18 @@ impl ControlPlane {
         cluster.apply_value(&namespace(ROOT_NAMESPACE, json!({})))?;
 
         write_istiods_files(&directory, &programs.istio_files, extension_providers)?;
-        let istiod = istiod(programs, &directory, &authority_pem)?;
-        let mut plane = Self {
+        let mut istiod = istiod(programs, &directory, &authority_pem)?;
+        wait_for_istiod(&mut istiod, &cluster)?;
+        Ok(Self {
             cluster,
             programs: programs.clone(),
             directory,
             authority: authority_pem,
             etcd,
-            api_server,
+            api_server: api_server.into(),
             controllers,
-            istiod,
-        };
-        plane.wait_for_istiod()?;
-        Ok(plane)
+            istiod: istiod.into(),
+        })
     }
 
     /// What clients of istiod trust: its own root certificate, in PEM.
@@ -148,56 +150,63 @@ impl ControlPlane {
         &self.programs
     }
 
-    /// istiod, for its log.
-    pub fn istiod(&self) -> &Process {
-        &self.istiod
+    /// What istiod has logged.
+    pub fn istiods_log(&self) -> String {
+        held(&self.istiod).log()
     }
 
-    /// Kills istiod and starts it once more.
+    /// Kills istiod, waits, and starts it once more.
     ///
     /// # Errors
     /// If it does not come back.
-    pub fn restart_istiod(&mut self) -> Result<()> {
-        self.istiod.kill();
-        self.istiod = istiod(&self.programs, &self.directory, &self.authority)?;
-        let answers = |_: &Process| std::net::TcpStream::connect(("127.0.0.1", 15012)).ok();
-        self.istiod.wait("its port 15012 is closed", READY, answers)?;
+    pub fn restart_istiod(&self, away: Duration) -> Result<()> {
+        let mut running = held(&self.istiod);
+        running.kill();
+        thread::sleep(away);
+        *running = istiod(&self.programs, &self.directory, &self.authority)?;
+        let answers = |_: &Process| TcpStream::connect(("127.0.0.1", 15012)).ok();
+        running.wait("its port 15012 is closed", READY, answers)?;
         Ok(())
     }
 
-    /// Kills the API server and starts it once more.
+    /// Kills the API server, waits, and starts it once more.
     ///
     /// # Errors
     /// If it does not come back.
-    pub fn restart_api_server(&mut self) -> Result<()> {
-        self.api_server.kill();
-        self.api_server = api_server(&self.programs, &self.directory)?;
-        let cluster = &self.cluster;
-        self.api_server.wait("it is not ready", READY, |_| cluster.ready().then_some(()))?;
+    pub fn restart_api_server(&self, away: Duration) -> Result<()> {
+        let mut running = held(&self.api_server);
+        running.kill();
+        thread::sleep(away);
+        *running = api_server(&self.programs, &self.directory)?;
+        running.wait("it is not ready", READY, |_| self.cluster.ready().then_some(()))?;
         Ok(())
     }
 
-    /// Memory resident in the control plane's processes, in bytes, by name.
+    /// The most memory that was resident in each of its processes, in bytes.
     pub fn memory(&self) -> Vec<(&'static str, u64)> {
-        let all = [
-            ("etcd", &self.etcd),
-            ("kube-apiserver", &self.api_server),
-            ("kube-controller-manager", &self.controllers),
-            ("istiod", &self.istiod),
-        ];
-        all.map(|(name, process)| (name, process.memory().map_or(0, |memory| memory.peak))).into()
+        let peak = |process: &Process| process.memory().map_or(0, |memory| memory.peak);
+        vec![
+            ("etcd", peak(&self.etcd)),
+            ("kube-apiserver", peak(&held(&self.api_server))),
+            ("kube-controller-manager", peak(&self.controllers)),
+            ("istiod", peak(&held(&self.istiod))),
+        ]
     }
+}
 
-    fn wait_for_istiod(&mut self) -> Result<()> {
-        let cluster = &self.cluster;
-        let root = Kind("v1", "ConfigMap");
-        let class = Kind("gateway.networking.k8s.io/v1", "GatewayClass");
-        self.istiod.wait("it has written no root certificate, or no GatewayClass", READY, |_| {
-            let root = cluster.get(root, ROOT_NAMESPACE, "istio-ca-root-cert").ok()??;
-            cluster.get(class, "", "istio-waypoint").ok()?.map(|_| root)
-        })?;
-        Ok(())
-    }
+/// A process that can be replaced. Whoever panicked while holding it left it as it was.
+fn held(process: &Mutex<Process>) -> MutexGuard<'_, Process> {
+    process.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait_for_istiod(istiod: &mut Process, cluster: &Cluster) -> Result<()> {
+    let root = Kind("v1", "ConfigMap");
+    let class = Kind("gateway.networking.k8s.io/v1", "GatewayClass");
+    istiod.wait("it has not written its root certificate and the GatewayClass", READY, |_| {
+        let root = cluster.get(root, ROOT_NAMESPACE, "istio-ca-root-cert").ok()??;
+        cluster.get(class, "", "istio-waypoint").ok()?.map(|_| root)
+    })?;
+    Ok(())
 }
 
 /// A namespace with labels.

@@ -1,6 +1,6 @@
 //! A place of its own: user, network, mount and process namespaces, made without root.
 //!
-//! [`enter`] runs this program once more inside them. There it is process 1: whatever it started ends with it, and the
+//! [`run`] runs this program once more inside them. There it is process 1: whatever it started ends with it, and the
 //! addresses that it uses exist nowhere else. EndpointSlices refuse loopback addresses, which is why pods have
 //! addresses of a cluster's usual range, each of them on the loopback device of this namespace.
 
@@ -8,14 +8,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use keeper::Kept;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Tells the program that it has been started inside. Its value is the directory that it may fill.
 const INSIDE: &str = "MESH_PLACE";
+/// How often the end of what runs inside is looked for.
+const POLL: Duration = Duration::from_millis(50);
 /// Where names are asked for, as `/etc/resolv.conf` says inside.
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 
@@ -26,11 +30,51 @@ pub struct Place {
     addresses: Mutex<u8>,
 }
 
+/// What a `main` of a program of the mesh is: everything that `inside` does happens inside. SIGINT and SIGTERM end it.
+pub fn run(inside: impl FnOnce(Place) -> Result<ExitCode>) -> ExitCode {
+    keeper::stand_in();
+    let ran = Place::inside().and_then(|place| match place {
+        None => outside(),
+        Some(place) => inside(place),
+    });
+    ran.unwrap_or_else(|error| {
+        eprintln!("mesh: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Starts this program once more inside, and ends it with this one.
+fn outside() -> Result<ExitCode> {
+    let directory = tempfile::Builder::new().prefix("mesh-").tempdir().context("make a directory")?;
+    let mut inner = enter(directory.path())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let status = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        loop {
+            if let Some(status) = inner.try_wait()? {
+                return Ok::<_, std::io::Error>(Some(status));
+            }
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(None),
+                _ = terminate.recv() => return Ok(None),
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    });
+    match status.context("wait for the mesh")? {
+        Some(status) if status.success() => Ok(ExitCode::SUCCESS),
+        Some(_) => Ok(ExitCode::FAILURE),
+        None => {
+            println!("\nEnding the mesh.");
+            inner.end().context("end the mesh")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
 /// This program inside namespaces of its own, started with the same arguments. `directory` is there for its files.
-///
-/// # Errors
-/// If user namespaces are not permitted here.
-pub fn enter(directory: &Path) -> Result<Kept> {
+fn enter(directory: &Path) -> Result<Kept> {
     let program = std::env::current_exe().context("find this program's own file")?;
     let mut command = Command::new("unshare");
     command.args(["-Urnmpf", "--kill-child", "--mount-proc"]).arg(program).args(std::env::args_os().skip(1));
@@ -45,15 +89,15 @@ pub fn enter(directory: &Path) -> Result<Kept> {
 }
 
 impl Place {
-    /// The place, if this program was started by [`enter`]: with its loopback device up, its own files over those of
+    /// The place, if this program was started by [`run`]: with its loopback device up, its own files over those of
     /// the machine that name hosts and authorities, and an empty `/var/lib/istio/data`.
     ///
     /// # Errors
     /// If a device or mount is refused.
-    pub fn inside() -> Result<Option<Self>> {
+    fn inside() -> Result<Option<Self>> {
         let Some(directory) = std::env::var_os(INSIDE) else { return Ok(None) };
         let place = Self { directory: directory.into(), hosts: Mutex::default(), addresses: Mutex::new(1) };
-        run("ip", &["link", "set", "lo", "up"])?;
+        call("ip", &["link", "set", "lo", "up"])?;
         place.name("localhost", Ipv4Addr::LOCALHOST.into())?;
         place.over("/etc/hosts", "hosts")?;
         place.write("resolv.conf", format!("nameserver {RESOLVER}\noptions timeout:1 attempts:2\n"))?;
@@ -62,7 +106,7 @@ impl Place {
         // denied.
         let data = Path::new("/var/lib/istio");
         let empty = if data.is_dir() { data } else { Path::new("/var/lib") };
-        run("mount", &["-t", "tmpfs", "tmpfs", &empty.to_string_lossy()])?;
+        call("mount", &["-t", "tmpfs", "tmpfs", &empty.to_string_lossy()])?;
         fs::create_dir_all(data.join("data")).context("make /var/lib/istio/data")?;
         Ok(Some(place))
     }
@@ -92,7 +136,7 @@ impl Place {
     pub fn over(&self, target: &str, name: &str) -> Result<()> {
         let path = self.directory.join(name);
         ensure!(Path::new(target).exists(), "{target} does not exist, so that nothing can be put over it");
-        run("mount", &["--bind", &path.to_string_lossy(), target])
+        call("mount", &["--bind", &path.to_string_lossy(), target])
     }
 
     /// The next address of a pod, which from now on can be bound.
@@ -100,11 +144,11 @@ impl Place {
     /// # Errors
     /// If the address is refused, or none is left.
     pub fn address(&self) -> Result<IpAddr> {
-        let mut last = self.addresses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(*last < 254, "all addresses of the pods' range are in use");
         *last += 1;
         let address = Ipv4Addr::new(10, 244, 0, *last);
-        run("ip", &["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
+        call("ip", &["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
         Ok(address.into())
     }
 
@@ -113,7 +157,7 @@ impl Place {
     /// # Errors
     /// If the file of hosts cannot be written.
     pub fn name(&self, name: &str, address: IpAddr) -> Result<()> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         hosts.insert(name.to_owned(), address);
         // In place: the file is mounted elsewhere, too.
         let lines: String = hosts.iter().map(|(name, address)| format!("{address} {name}\n")).collect();
@@ -121,7 +165,7 @@ impl Place {
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<()> {
+fn call(program: &str, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(program);
     command.args(arguments);
     let output = keeper::output(&mut command).with_context(|| format!("run {program}"))?;

@@ -1,9 +1,15 @@
 //! What ran and how it ended, printed as it happens and kept for the table.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Instant;
+use std::{env, fs};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+
+/// The lines between which a README has its table.
+const BEGIN: &str = "<!-- what `cargo xtask mesh --once` tried; written by it with UPDATE_DOCS=1 -->\n";
+const END: &str = "<!-- end -->";
 
 /// The results of one run.
 #[derive(Default)]
@@ -59,8 +65,26 @@ impl Report {
         (checks().count() - failed, failed)
     }
 
+    /// Sees that the table in a README is what ran, or writes it if `UPDATE_DOCS` is set.
+    ///
+    /// # Errors
+    /// If it is not, or the README has no place for it.
+    pub fn document(&self, readme: &Path, prefix: &str, istio: &str, envoy: &str) -> Result<()> {
+        let text = fs::read_to_string(readme).with_context(|| format!("read {}", readme.display()))?;
+        let place = || format!("{} has no place for the table of overlays", readme.display());
+        let (before, rest) = text.split_once(BEGIN).with_context(place)?;
+        let (_, after) = rest.split_once(END).with_context(place)?;
+        let current = format!("{before}{BEGIN}{}{END}{after}", self.table(prefix, istio, envoy));
+        if env::var_os("UPDATE_DOCS").is_some() {
+            return fs::write(readme, current).with_context(|| format!("write {}", readme.display()));
+        }
+        let stale = "is not what ran: UPDATE_DOCS=1 cargo xtask mesh --once writes what did";
+        ensure!(current == text, "the table in {} {stale}", readme.display());
+        Ok(())
+    }
+
     /// The rows whose name begins so, as a Markdown table.
-    pub fn table(&self, prefix: &str, istio: &str, envoy: &str) -> String {
+    fn table(&self, prefix: &str, istio: &str, envoy: &str) -> String {
         let mut table =
             String::from("| overlay | Istio | Envoy | what ran | result |\n|---|---|---|---|---|\n");
         for row in self.rows.iter().filter(|row| row.name.starts_with(prefix)) {

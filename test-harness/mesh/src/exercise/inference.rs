@@ -60,11 +60,12 @@ pub(crate) fn run(mesh: &Mesh, overlay: &Path, name: &str, report: &mut Report) 
 }
 
 /// An overlay that has been applied.
-struct Tried<'m> {
+pub(super) struct Tried<'m> {
     mesh: &'m Mesh,
-    proxy: Proxy,
+    /// The gateway or waypoint.
+    pub(super) proxy: Proxy,
     /// Where a client in the mesh sends requests.
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// What takes them to a waypoint.
     tunnel: Option<Tunnel>,
     servers: Vec<OddServer>,
@@ -72,7 +73,7 @@ struct Tried<'m> {
 }
 
 impl<'m> Tried<'m> {
-    fn raise(mesh: &'m Mesh, resources: &[Resource]) -> Result<Self> {
+    pub(super) fn raise(mesh: &'m Mesh, resources: &[Resource]) -> Result<Self> {
         let world = &mesh.world;
         world.ambient_namespace(NAMESPACE)?;
         world.account(NAMESPACE, "modelmesh")?;
@@ -110,7 +111,7 @@ impl<'m> Tried<'m> {
 
     /// The first request after the agent is ready may meet a module that is still being fetched, or an endpoint that is
     /// not there yet.
-    fn first_answer(&mut self) -> Result<()> {
+    pub(super) fn first_answer(&mut self) -> Result<()> {
         let request = Request::get("/v2/health/ready");
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -256,7 +257,7 @@ impl<'m> Tried<'m> {
     }
 }
 
-fn infer(model: &str) -> Request {
+pub(super) fn infer(model: &str) -> Request {
     let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1.5]}]}"#;
     Request::post(&format!("/v2/models/{model}/infer"), body)
 }

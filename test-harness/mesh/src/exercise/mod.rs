@@ -2,10 +2,11 @@
 
 mod claims;
 mod inference;
+mod lifecycle;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use resources::Resource;
 
 use crate::control_plane::ROOT_NAMESPACE;
@@ -16,27 +17,53 @@ use crate::setup::Mesh;
 /// Where overlays and exercises put resources.
 const NAMESPACES: &[&str] = &["apsara-demo", ROOT_NAMESPACE, "modelmesh-serving"];
 
-/// The overlays, or those of them whose path ends with one of `wanted`, each tried on a cluster that has nothing else.
+/// The name under which the life cycle is asked for.
+const LIFECYCLE: &str = "lifecycle";
+/// The versions that the READMEs' tables name: what the pins are.
+const ISTIO: &str = "1.31 (development)";
+const ENVOY: &str = "1.40 (stock)";
+
+/// Tries everything, or what ends with one of `wanted`: each overlay on a cluster that has nothing else.
 ///
 /// # Errors
-/// If the overlays cannot be listed, or the cluster is lost.
-pub fn overlays(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
+/// If a name is unknown, or the cluster is lost.
+pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
+    let overlays: Vec<_> = resources::overlays()?.into_iter().map(|path| (name_of(&path), path)).collect();
+    let names = || overlays.iter().map(|(name, _)| name.as_str()).chain([LIFECYCLE]);
+    if let Some(unknown) = wanted.iter().find(|want| !names().any(|name| is_meant(name, want))) {
+        let known: Vec<&str> = names().collect();
+        bail!("unknown overlay {unknown}; there are {}", known.join(", "));
+    }
+    let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|want| is_meant(name, want));
     // Raised for the first overlay that needs it. istiod keeps an issuer's keys, so it stays the same one.
     let mut issuer = None;
-    for overlay in resources::overlays()? {
-        let name = name_of(&overlay);
-        let asked = |want: &String| name.ends_with(want.trim_end_matches('/').trim_start_matches("istio/"));
-        if !wanted.is_empty() && !wanted.iter().any(asked) {
-            continue;
-        }
-        report.begin(&name);
+    for (name, path) in overlays.iter().filter(|(name, _)| asked(name)) {
+        report.begin(name);
         let ran = match name.split('/').next() {
-            Some("kserve-transcoder" | "dynamic-subset") => inference::run(mesh, &overlay, &name, report),
-            Some("claim-headers") => claims::run(mesh, &mut issuer, &overlay, &name, report),
+            Some("kserve-transcoder" | "dynamic-subset") => inference::run(mesh, path, name, report),
+            Some("claim-headers") => claims::run(mesh, &mut issuer, path, name, report),
             _ => Ok(()),
         };
         report.end(ran);
         mesh.world.clear(NAMESPACES)?;
+    }
+    if asked(LIFECYCLE) {
+        report.begin(LIFECYCLE);
+        let ran = lifecycle::run(mesh, report);
+        report.end(ran);
+        mesh.world.clear(NAMESPACES)?;
+    }
+    Ok(())
+}
+
+/// Sees that each README's table is what a whole run tried, or writes it if `UPDATE_DOCS` is set.
+///
+/// # Errors
+/// If one is not.
+pub fn documents(report: &Report) -> Result<()> {
+    for filter in ["kserve-transcoder", "dynamic-subset", "claim-headers"] {
+        let readme = e2e::repository().join("istio").join(filter).join("README.md");
+        report.document(&readme, &format!("{filter}/"), ISTIO, ENVOY)?;
     }
     Ok(())
 }
@@ -59,6 +86,13 @@ fn pulled(mesh: &Mesh, resources: &[Resource]) -> Result<()> {
         ensure!(asked, "the agent did not ask for {url}: {requests:?}");
     }
     Ok(())
+}
+
+/// Whether `wanted` is the end of a path that means this overlay.
+fn is_meant(name: &str, wanted: &str) -> bool {
+    let wanted = wanted.trim_end_matches('/').replace("/overlays/", "/");
+    let wanted = wanted.trim_start_matches("istio/");
+    name.strip_suffix(wanted).is_some_and(|before| before.is_empty() || before.ends_with('/'))
 }
 
 /// `filter/overlay`.

@@ -19,10 +19,11 @@ use super::tls::spiffe_id;
 
 /// How long it may take to connect, agree on TLS and hear from the peer.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
-/// What a peer may send on one stream before it is read, in bytes.
-const STREAM_WINDOW: u32 = 256 << 10;
+/// What a peer may send on one stream before it is read, in bytes: Envoy's own default. When what is behind it ends first,
+/// Envoy sends what the window holds, resets the stream, and loses the rest.
+const STREAM_WINDOW: u32 = 16 << 20;
 /// The same for all streams together, so that many stalled ones don't stop the others.
-const CONNECTION_WINDOW: u32 = 64 << 20;
+const CONNECTION_WINDOW: u32 = 1 << 30;
 
 /// A connection whose peer has answered. It is closed when dropped.
 pub(super) struct Connection {

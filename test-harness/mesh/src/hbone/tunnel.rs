@@ -40,7 +40,7 @@ pub struct Tunnel {
     address: SocketAddr,
     shared: Arc<Shared>,
     acceptor: AbortHandle,
-    /// Hangs up when the acceptor has ended.
+    /// Hangs up when nothing listens any more.
     ended: Mutex<Receiver<()>>,
 }
 
@@ -51,6 +51,12 @@ struct Shared {
     tls: Arc<ClientConfig>,
     current: tokio::sync::Mutex<Option<Arc<Connection>>>,
     seen: Mutex<Seen>,
+}
+
+/// What says that it has ended, after it has: fields are dropped in order.
+struct Listening {
+    listener: TcpListener,
+    _ending: Sender<()>,
 }
 
 /// What has been noticed.
@@ -113,7 +119,8 @@ impl Tunnel {
         let listener = listener.with_context(|| format!("tunnel to {authority}"))?;
         let address = listener.local_addr().context("read a listener's address")?;
         let (ending, ended) = channel();
-        let acceptor = handle.spawn(accept(listener, Arc::clone(&shared), ending)).abort_handle();
+        let listening = Listening { listener, _ending: ending };
+        let acceptor = handle.spawn(accept(listening, Arc::clone(&shared))).abort_handle();
         Ok(Self { address, shared, acceptor, ended: ended.into() })
     }
 
@@ -152,11 +159,11 @@ impl Drop for Tunnel {
 }
 
 /// Serves clients until it is aborted, which ends them too.
-async fn accept(listener: TcpListener, shared: Arc<Shared>, _ending: Sender<()>) {
+async fn accept(listening: Listening, shared: Arc<Shared>) {
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listening.listener.accept() => match accepted {
                 Ok((client, _)) => {
                     clients.spawn(Arc::clone(&shared).serve(client));
                 }
@@ -249,62 +256,39 @@ async fn pipe(mut client: TcpStream, mut stream: Stream) {
     }
 }
 
-/// What the client says.
+/// What the client says, for as long as the peer wants it: why that ends, [`down`] says.
 async fn up(from: &mut ReadHalf<'_>, send: &mut SendStream<Bytes>) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(CHUNK);
         let read = tokio::select! {
             read = from.read_buf(&mut buffer) => read?,
-            reset = poll_fn(|context| send.poll_reset(context)) => return after_reset(reset),
+            _ = poll_fn(|context| send.poll_reset(context)) => return Ok(()),
         };
         if read == 0 {
-            return send.send_data(Bytes::new(), true).map_err(io::Error::other);
+            // It fails only after a reset.
+            let _ = send.send_data(Bytes::new(), true);
+            return Ok(());
         }
         // Window is taken only for bytes that are there: what idle streams held, the others would lack.
         let mut data = buffer.split().freeze();
         while !data.is_empty() {
             send.reserve_capacity(data.len());
-            match poll_fn(|context| send.poll_capacity(context)).await {
-                Some(Ok(window)) => {
-                    let piece = data.split_to(window.min(data.len()));
-                    send.send_data(piece, false).map_err(io::Error::other)?;
-                }
-                Some(Err(error)) => return after_error(error),
-                None => return after_reset(poll_fn(|context| send.poll_reset(context)).await),
+            let window = poll_fn(|context| send.poll_capacity(context)).await;
+            let Some(Ok(window)) = window else { return Ok(()) };
+            if send.send_data(data.split_to(window.min(data.len())), false).is_err() {
+                return Ok(());
             }
         }
     }
 }
 
-/// What the client hears.
+/// What the client hears. A reset after the stream's end, as Envoy sends when a pod has ended first, is no error.
 async fn down(receive: &mut RecvStream, to: &mut WriteHalf<'_>) -> io::Result<()> {
     while let Some(data) = receive.data().await {
-        let data = match data {
-            Ok(data) => data,
-            Err(error) => {
-                after_error(error)?;
-                break;
-            }
-        };
+        let data = data.map_err(io::Error::other)?;
         to.write_all(&data).await?;
         receive.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
     }
     to.shutdown().await
-}
-
-/// A reset without an error follows a whole answer: the peer wants no more (RFC 9113, section 8.1).
-fn after_reset(reset: Result<Reason, h2::Error>) -> io::Result<()> {
-    match reset {
-        Ok(Reason::NO_ERROR) => Ok(()),
-        Ok(reason) => Err(io::Error::other(h2::Error::from(reason))),
-        Err(error) => after_error(error),
-    }
-}
-
-fn after_error(error: h2::Error) -> io::Result<()> {
-    if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) {
-        return Ok(());
-    }
-    Err(io::Error::other(error))
 }

@@ -1,6 +1,6 @@
 //! Pods whose HBONE ends in stock Envoy, called through tunnels as a waypoint would.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,6 +8,7 @@ use std::thread;
 use e2e::{Installed, free_ports};
 use mesh::hbone::{Identity, Tunnel};
 use mesh::redirect::{Call, Pod, Redirect};
+use socket2::{Domain, Socket, Type};
 use tokio::runtime::Runtime;
 
 use crate::istiod::Istiod;
@@ -91,11 +92,48 @@ pub(crate) fn five_megabytes(envoy: &Installed) {
     world.redirect.add(pod.clone()).unwrap();
     let tunnel = world.tunnel(&pod, &world.caller).unwrap();
     assert_eq!(tunnel.peer().as_deref(), Some("spiffe://cluster.local/ns/models/sa/triton"));
-    let bytes: Vec<u8> = (0..MUCH).map(|at| (at * 31 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..MUCH).map(|at| ((at * 31) >> 3) as u8).collect();
     let heard = exchange(&tunnel, &bytes).unwrap();
     assert_eq!(heard.len(), MUCH + 6);
     assert!(heard[..MUCH] == bytes && heard.ends_with(b"; over"));
     assert_eq!((tunnel.refusals(), tunnel.failures()), (vec![], vec![]));
+}
+
+pub(crate) fn ends_first(envoy: &Installed) {
+    let world = World::new(envoy);
+    let listener = TcpListener::bind((ip(2), 0)).unwrap();
+    let pod = Pod { ports: vec![listener.local_addr().unwrap().port()], ..world.pod(ip(2)) };
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            client.unwrap().write_all(&vec![7; MUCH]).unwrap();
+        }
+    });
+    world.redirect.add(pod.clone()).unwrap();
+    let tunnel = world.tunnel(&pod, &world.caller).unwrap();
+    for _ in 0..5 {
+        let mut client = TcpStream::connect_timeout(&tunnel.address(), BOUND).unwrap();
+        client.set_read_timeout(Some(BOUND)).unwrap();
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard.len(), MUCH);
+    }
+    assert_eq!(tunnel.connections(), 1);
+}
+
+pub(crate) fn beside_a_waypoint(envoy: &Installed) {
+    let world = World::new(envoy);
+    let waypoint = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    waypoint.set_reuse_port(true).unwrap();
+    waypoint.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, world.port)).into()).unwrap();
+    waypoint.listen(1).unwrap();
+    let pod = world.pod(ip(2));
+    world.redirect.add(pod.clone()).unwrap();
+    for _ in 0..10 {
+        let tunnel = world.tunnel(&pod, &world.caller).unwrap();
+        assert_eq!(exchange(&tunnel, b"one").unwrap(), b"one; over");
+    }
+    waypoint.set_nonblocking(true).unwrap();
+    assert_eq!(waypoint.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 pub(crate) fn who_called(envoy: &Installed) {

@@ -14,7 +14,7 @@ use crate::{BOUND, runtime};
 /// More than all windows and socket buffers together.
 const MUCH: usize = 64 << 20;
 /// What windows and socket buffers may hold together, with room to spare.
-const BUFFERED: usize = 24 << 20;
+const BUFFERED: usize = 40 << 20;
 /// How long a direction must have stood still to be taken for stalled.
 const STALLED: Duration = Duration::from_millis(500);
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));

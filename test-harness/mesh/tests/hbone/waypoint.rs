@@ -25,7 +25,7 @@ const WINDOW: u32 = 64 << 10;
 
 /// Authorities and what they do, all on port 80: `status-N` answers CONNECT with that status, `echo` sends back what
 /// comes, `cut` resets after the first bytes, `held` waits for [`Waypoint::let_go`] and then counts what comes and says
-/// the count, `flood` sends [`FLOOD`] bytes as the window lets it, `short` answers and, when let go, wants no more.
+/// the count, `flood` sends [`FLOOD`] bytes as the window lets it, `short` answers and, when let go, resets.
 pub(crate) struct Waypoint {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
@@ -72,14 +72,14 @@ impl Waypoint {
         self.shared.let_go.send_replace(true);
     }
 
-    /// Ends connections politely: streams that there are go on.
+    /// Ends the connection politely: streams that there are go on.
     pub(crate) fn go_away(&self) {
-        self.shared.go_away.notify_waiters();
+        self.shared.go_away.notify_one();
     }
 
-    /// Ends connections at once.
+    /// Ends the connection at once.
     pub(crate) fn hang_up(&self) {
-        self.shared.hang_up.notify_waiters();
+        self.shared.hang_up.notify_one();
     }
 }
 
@@ -167,7 +167,7 @@ async fn behave(
         "short" => {
             send.send_data("that is all".into(), true)?;
             shared.let_go.subscribe().wait_for(|go| *go).await.unwrap();
-            send.send_reset(Reason::NO_ERROR);
+            send.send_reset(Reason::INTERNAL_ERROR);
         }
         _ => {
             while let Some(data) = next(&mut body).await {

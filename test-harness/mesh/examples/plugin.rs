@@ -1,0 +1,75 @@
+//! One `WasmPlugin` on a gateway, in a mesh of its own: `cargo run -p mesh --example plugin`, with the environment that
+//! `cargo xtask mesh --environment` prints.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use e2e::{Protocol, Request, Workload, send};
+use mesh::place;
+use mesh::setup::Mesh;
+use mesh::world::Workload as Pods;
+use serde_json::json;
+
+fn main() -> ExitCode {
+    place::run(|place| {
+        let mesh = Mesh::raise(place)?;
+        let world = &mesh.world;
+        let digest = mesh.registry.push("my-plugin", "1", &std::fs::read("my_plugin.wasm")?)?;
+
+        // A Service with one pod, which is a thread of this program.
+        world.ambient_namespace("shop")?;
+        world.account("shop", "cart")?;
+        world.service("shop", "cart", &[], &[("app", "cart")], &[("http", 8080, 8080)])?;
+        let address = world.place.address()?;
+        let server = Workload::start_on("cart", SocketAddr::new(address, 8080))?;
+        let pods = Pods {
+            namespace: "shop",
+            deployment: "cart",
+            account: "cart",
+            labels: &[("app", "cart")],
+            ports: &[8080],
+        };
+        world.pod(&pods, address)?;
+
+        // The resources, as they would be applied with kubectl.
+        for resource in [
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+                "metadata": {"name": "shop", "namespace": "shop"},
+                "spec": {
+                    "gatewayClassName": "istio",
+                    "listeners": [{"name": "http", "port": 8000, "protocol": "HTTP"}],
+                },
+            }),
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+                "metadata": {"name": "cart", "namespace": "shop"},
+                "spec": {
+                    "parentRefs": [{"name": "shop"}],
+                    "rules": [{"backendRefs": [{"name": "cart", "port": 8080}]}],
+                },
+            }),
+            json!({
+                "apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin",
+                "metadata": {"name": "my-plugin", "namespace": "shop"},
+                "spec": {
+                    "targetRefs": [
+                        {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "shop"},
+                    ],
+                    "url": "oci://registry.example/my-plugin:1",
+                    "sha256": digest,
+                },
+            }),
+        ] {
+            world.plane.cluster.apply_value(&resource)?;
+        }
+
+        // The pod of the gateway that istiod asks for, and a request through it.
+        let gateway = world.gateway("shop", "shop")?;
+        let answer = send(Protocol::Http1, SocketAddr::new(gateway.address(), 8000), &Request::get("/"))?;
+        ensure!(answer.status() == 200, "{} {}", answer.status(), answer.text());
+        ensure!(server.requests().len() == 1, "the cart was not asked");
+        Ok(ExitCode::SUCCESS)
+    })
+}
