@@ -1,15 +1,19 @@
 //! What is tried at the gateway.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::Request;
 use e2e::classes::{FORGERIES, SUBSETS, USERS, User, badly_signed};
 
-use super::{Tried, bearer, home, said, with};
+use super::{Issuer, Tried, bearer, chart_gateway, home, issuer, said, with};
+use crate::authority::Authority;
 
 /// Someone without a token.
 const NOBODY: User = User { name: "no token", subset: SUBSETS[1], class: None };
+/// How long the filter may take to ask for keys.
+const SOON: Duration = Duration::from_secs(20);
 /// The cluster that Istio makes of the provider's ServiceEntry.
 const KEYS: &str = "outbound|443||idp.example.com";
 
@@ -95,10 +99,35 @@ impl Tried<'_> {
     }
 
     pub(super) fn fetched_keys(&mut self) -> Result<()> {
-        let fetched = |text: &str| {
+        self.wait_for_keys("rq_success")
+    }
+
+    /// The gateway anew, for which the provider's name leads to a server that has the provider's answers, and a
+    /// certificate for another name or of another authority.
+    pub(super) fn impostors(&mut self, issuer: &Issuer) -> Result<()> {
+        let mesh = self.mesh;
+        let another_name = mesh.authority.server(&["other.example"])?;
+        let another_authority = Authority::new()?.server(&[issuer::HOST])?;
+        for tls in [another_name, another_authority] {
+            self.gateway.process().stop()?;
+            issuer.behind(mesh, tls, || {
+                self.gateway = chart_gateway(mesh, &[("http", 80)])?;
+                self.address = SocketAddr::new(self.gateway.address(), 80);
+                self.wait_for_keys("cx_connect_fail")?;
+                self.refused(self.user("premium"), 503, &[])?;
+                self.arrives(home(), NOBODY, &[])
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a counter of the provider's cluster has counted.
+    fn wait_for_keys(&mut self, counter: &str) -> Result<()> {
+        let counter = format!("::{counter}::");
+        let counted = |text: &str| {
             let of_keys = text.lines().filter(|line| line.starts_with(KEYS));
-            of_keys.filter_map(|line| line.rsplit_once("::rq_success::")).any(|(_, count)| count != "0")
+            of_keys.filter_map(|line| line.rsplit_once(&counter)).any(|(_, count)| count != "0")
         };
-        self.gateway.wait("no answer with keys", "/clusters", Duration::from_secs(10), fetched)
+        self.gateway.wait("the provider was not asked for keys", "/clusters", SOON, counted)
     }
 }

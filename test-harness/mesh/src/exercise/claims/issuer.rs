@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use e2e::{Client, Provider, free_ports, identity_provider};
+use rustls::ServerConfig;
 
 use crate::setup::Mesh;
 use crate::tls_relay::TlsRelay;
 
 /// Its host, in the overlays.
-const HOST: &str = "idp.example.com";
+pub(super) const HOST: &str = "idp.example.com";
 /// Its URL.
 pub(super) const ISSUER: &str = "https://idp.example.com";
 /// The application's URL.
@@ -49,14 +51,29 @@ impl Issuer {
         let tls =
             TlsRelay::in_front_of(&world.handle, at, mesh.authority.server(&[HOST])?, provider.issuer())
                 .context("end TLS in front of the identity provider")?;
-        world.place.name(HOST, address)?;
-        world.resolves(HOST, vec![address]);
+        is_at(mesh, at)?;
         Ok(Self { tls, provider })
     }
 
     /// Where it speaks TLS.
     pub(super) fn address(&self) -> SocketAddr {
         self.tls.address()
+    }
+
+    /// Lets everyone find another server under the provider's name, which has the provider behind it and `tls` in
+    /// front, for as long as `tried` runs.
+    pub(super) fn behind<T>(
+        &self,
+        mesh: &Mesh,
+        tls: Arc<ServerConfig>,
+        tried: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let at = SocketAddr::new(mesh.world.place.address()?, 443);
+        let _impostor = TlsRelay::in_front_of(&mesh.world.handle, at, tls, self.provider.issuer())?;
+        is_at(mesh, at)?;
+        let result = tried();
+        is_at(mesh, self.address())?;
+        result
     }
 
     /// Tokens of every user, as an API client gets them.
@@ -72,6 +89,13 @@ impl Issuer {
         }
         Ok(Tokens { by_user, for_another_application })
     }
+}
+
+/// Where the provider's name leads.
+fn is_at(mesh: &Mesh, address: SocketAddr) -> Result<()> {
+    mesh.world.place.name(HOST, address.ip())?;
+    mesh.world.resolves(HOST, vec![address.ip()]);
+    Ok(())
 }
 
 impl Tokens {

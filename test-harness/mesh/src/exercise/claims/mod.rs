@@ -62,6 +62,7 @@ pub(super) fn run(
     report.check("bad signatures and other audiences are refused", tried.bad_tokens());
     if name.ends_with("-builtin") {
         report.check("the filter fetches keys through the ServiceEntry", tried.fetched_keys());
+        report.check("it takes no keys from a server with another certificate", tried.impostors(issuer));
     }
     if tried.waypoint.is_some() {
         report.check("the Service is bound to the waypoint, and the policies accepted", tried.bound());
@@ -155,7 +156,7 @@ impl<'m> Tried<'m> {
         let gateway = if chart {
             let ports: &[(&str, u16)] =
                 if sign_on { &[("http", 80), ("https", 443)] } else { &[("http", 80)] };
-            world.chart_gateway(CHART_GATEWAY, &[("istio", CHART_GATEWAY)], ports)?
+            chart_gateway(mesh, ports)?
         } else {
             world.gateway(NAMESPACE, "ai-app-gateway")?
         };
@@ -211,10 +212,13 @@ impl<'m> Tried<'m> {
         } else {
             format!("spiffe://cluster.local/ns/{ROOT_NAMESPACE}/sa/{CHART_GATEWAY}")
         };
-        let mut callers = vec![(self.backend.address(), gateway)];
+        let mut callers = vec![(self.backend.address(), gateway.clone())];
         if self.waypoint.is_some() {
             let waypoint = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/waypoint");
             callers.extend(self.workloads.iter().map(|pod| (pod.address(), waypoint.clone())));
+        }
+        if let Some(sign_on) = &self.sign_on {
+            callers.extend(sign_on.pods().map(|pod| (pod, gateway.clone())));
         }
         let calls = self.mesh.world.redirect.calls()?;
         for (pod, expected) in callers {
@@ -268,6 +272,10 @@ fn with(request: Request, headers: &[(&str, &str)]) -> Request {
 fn said(headers: &[(&str, &str)]) -> String {
     let all: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     all.join(", ")
+}
+
+fn chart_gateway(mesh: &Mesh, ports: &[(&str, u16)]) -> Result<Proxy> {
+    mesh.world.chart_gateway(CHART_GATEWAY, &[("istio", CHART_GATEWAY)], ports)
 }
 
 /// A pod of style-transfer.

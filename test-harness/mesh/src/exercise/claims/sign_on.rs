@@ -11,7 +11,7 @@ use e2e::{CLIENT_SECRET, Process, Protocol, Request, base64url, send};
 use resources::Resource;
 use serde_json::{Value, json};
 
-use super::issuer::{APPLICATION, ISSUER, account};
+use super::issuer::{self, APPLICATION, ISSUER, account};
 use super::{Issuer, NAMESPACE, Tried, Way, home, pod, said, with};
 use crate::control_plane::ROOT_NAMESPACE;
 use crate::setup::Mesh;
@@ -31,7 +31,7 @@ pub(super) struct SignOn {
     gateway: TlsRelay,
     issuer: TlsRelay,
     http: SocketAddr,
-    _pods: Vec<Process>,
+    pods: Vec<(SocketAddr, Process)>,
 }
 
 /// What the README has users make: the client's secrets, and the gateway's certificate.
@@ -61,7 +61,7 @@ fn cookie_secret() -> String {
 }
 
 /// Runs the pods of the overlay's Deployment.
-pub(super) fn pods(mesh: &Mesh, resources: &[Resource]) -> Result<Vec<Process>> {
+pub(super) fn pods(mesh: &Mesh, resources: &[Resource]) -> Result<Vec<(SocketAddr, Process)>> {
     let deployment = resources.iter().find(|r| r.kind() == "Deployment" && r.name() == OAUTH2_PROXY);
     let deployment = deployment.context("the overlay has no Deployment oauth2-proxy")?;
     let replicas = deployment.at("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
@@ -82,7 +82,7 @@ pub(super) fn pods(mesh: &Mesh, resources: &[Resource]) -> Result<Vec<Process>> 
             (answer.status() == 200).then_some(())
         })?;
         mesh.world.pod(&pod(OAUTH2_PROXY, "default", &[("app", OAUTH2_PROXY)], &[PORT]), address)?;
-        Ok(process)
+        Ok((at, process))
     };
     (0..replicas).map(start).collect()
 }
@@ -115,19 +115,29 @@ fn environment(deployment: &Resource, resources: &[Resource]) -> Result<Vec<(Str
 }
 
 impl SignOn {
-    pub(super) fn start(mesh: &Mesh, issuer: &Issuer, gateway: IpAddr, pods: Vec<Process>) -> Result<Self> {
+    pub(super) fn start(
+        mesh: &Mesh,
+        issuer: &Issuer,
+        gateway: IpAddr,
+        pods: Vec<(SocketAddr, Process)>,
+    ) -> Result<Self> {
         let relay = |to, name| TlsRelay::for_clients(&mesh.world.handle, to, name, mesh.authority.pem());
         Ok(Self {
             gateway: relay(SocketAddr::new(gateway, 443), HOST)?,
-            issuer: relay(issuer.address(), "idp.example.com")?,
+            issuer: relay(issuer.address(), issuer::HOST)?,
             http: SocketAddr::new(gateway, 80),
-            _pods: pods,
+            pods,
         })
     }
 
     /// Where a plain client reaches the gateway over TLS.
     pub(super) fn gateway(&self) -> SocketAddr {
         self.gateway.address()
+    }
+
+    /// Where oauth2-proxy's pods are.
+    pub(super) fn pods(&self) -> impl Iterator<Item = SocketAddr> {
+        self.pods.iter().map(|(address, _)| *address)
     }
 
     /// A user agent without a session.
