@@ -179,3 +179,23 @@ fn split(url: &str) -> Result<(SocketAddr, String, String), Error> {
     });
     server.ok_or_else(|| Error::Protocol(format!("{url} is no URL of a server on loopback")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Workload;
+
+    #[test]
+    fn a_known_site_is_asked_by_its_own_name() {
+        let server = Workload::start("one").unwrap();
+        let mut agent = Agent::knowing(&[("https://site.example", server.address())]);
+        for url in ["https://site.example/a?b", "https://site.example"] {
+            assert_eq!(agent.get(url).unwrap().status(), 200, "{url}");
+        }
+        let hosts: Vec<_> = server.requests().iter().flat_map(|seen| seen.all("host")).collect();
+        assert_eq!(hosts, ["site.example", "site.example"]);
+        for other in ["https://site.example.org/", "http://site.example/", "https://other.example/"] {
+            assert!(agent.get(other).is_err(), "{other}");
+        }
+    }
+}

@@ -204,4 +204,14 @@ mod tests {
         );
         assert_eq!(seen.all("host"), ["test.local"]);
     }
+
+    #[test]
+    fn a_server_can_answer_by_what_it_was_asked() {
+        let loopback = (Ipv4Addr::LOCALHOST, 0).into();
+        let answer = |seen: &Seen| (403, format!("{:?}", seen.all("x-user")));
+        let server = Workload::answering(loopback, answer).unwrap();
+        let request = Request::get("/").header("x-user", "a");
+        let answer = send(Protocol::Http1, server.address(), &request).unwrap().complete().unwrap();
+        assert_eq!((answer.status(), answer.text()), (403, r#"["a"]"#.to_owned()));
+    }
 }

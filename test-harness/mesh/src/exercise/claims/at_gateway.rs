@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use e2e::Request;
 use e2e::classes::{FORGERIES, SUBSETS, USERS, User, badly_signed};
 
-use super::{Issuer, Tried, bearer, chart_gateway, home, issuer, said, with};
+use super::{Issuer, Tried, Way, bearer, chart_gateway, home, issuer, said, with};
 use crate::authority::Authority;
 
 /// Someone without a token.
@@ -37,10 +37,17 @@ impl Tried<'_> {
 
     /// Where users log in, requests without a token are its own matter.
     fn anyone(&self, forged: &[(&str, &str)]) -> Result<()> {
-        if self.sign_on.is_none() {
-            return self.arrives(home(), NOBODY, forged);
+        // jwt_authn leaves preflights alone.
+        let preflight = Request { method: "OPTIONS".to_owned(), ..home() };
+        let preflight = preflight.header("origin", "https://other.example");
+        let preflight = preflight.header("access-control-request-method", "GET");
+        for request in [home(), preflight] {
+            match self.sign_on {
+                None => self.arrives(request, NOBODY, forged)?,
+                Some(_) => self.refused(request, 302, forged)?,
+            }
         }
-        self.refused(home(), 302, forged)
+        Ok(())
     }
 
     pub(super) fn bad_tokens(&self) -> Result<()> {
@@ -62,8 +69,16 @@ impl Tried<'_> {
     /// That a request gets through, and with which class.
     pub(super) fn arrives(&self, request: Request, user: User, forged: &[(&str, &str)]) -> Result<()> {
         let has_token = request.headers.iter().any(|(name, _)| name == "authorization");
-        let way = self.ask(with(request, forged))?;
-        let (name, said) = (user.name, said(forged));
+        let request = with(request, forged);
+        self.protocols().iter().try_for_each(|&protocol| {
+            let way = self.ask_over(protocol, request.clone())?;
+            let said = format!("{protocol:?} {} {}", request.method, said(forged));
+            self.arrived(&way, user, has_token, &said)
+        })
+    }
+
+    fn arrived(&self, way: &Way, user: User, has_token: bool, said: &str) -> Result<()> {
+        let name = user.name;
         let (status, text) = (way.answer.status(), way.answer.text());
         ensure!(status == 200, "{name}, {said}: {status} {text}");
         let [backend] = &way.backend[..] else {
@@ -86,16 +101,19 @@ impl Tried<'_> {
         if self.waypoint.is_none() {
             return Ok(());
         }
-        self.answered(&way, user, &said)
+        self.answered(way, user, said)
     }
 
     /// That a request is not let through.
     pub(super) fn refused(&self, request: Request, status: u16, forged: &[(&str, &str)]) -> Result<()> {
-        let way = self.ask(with(request, forged))?;
-        let found = way.answer.status();
-        ensure!(found == status, "{}: {found} {}, not {status}", said(forged), way.answer.text());
-        ensure!(way.backend.is_empty(), "{}: the backend was asked", said(forged));
-        Ok(())
+        let request = with(request, forged);
+        self.protocols().iter().try_for_each(|&protocol| {
+            let way = self.ask_over(protocol, request.clone())?;
+            let (said, found) = (said(forged), way.answer.status());
+            ensure!(found == status, "{protocol:?} {said}: {found} {}, not {status}", way.answer.text());
+            ensure!(way.backend.is_empty(), "{protocol:?} {said}: the backend was asked");
+            Ok(())
+        })
     }
 
     pub(super) fn fetched_keys(&mut self) -> Result<()> {
@@ -115,6 +133,8 @@ impl Tried<'_> {
                 self.address = SocketAddr::new(self.gateway.address(), 80);
                 self.wait_for_keys("cx_connect_fail")?;
                 self.refused(self.user("premium"), 503, &[])?;
+                let later = self.ask(self.user("premium"))?.answer.header_text("retry-after");
+                ensure!(later.is_some(), "503 without retry-after");
                 self.arrives(home(), NOBODY, &[])
             })?;
         }

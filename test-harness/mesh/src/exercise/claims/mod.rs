@@ -230,12 +230,21 @@ impl<'m> Tried<'m> {
         Ok(())
     }
 
+    /// What the gateway is asked over: what ends TLS for plain clients speaks HTTP/1.1.
+    fn protocols(&self) -> &'static [Protocol] {
+        if self.sign_on.is_some() { &[Protocol::Http1] } else { &Protocol::BOTH }
+    }
+
     /// Sends a request to the gateway.
     fn ask(&self, request: Request) -> Result<Way> {
+        self.ask_over(Protocol::Http1, request)
+    }
+
+    fn ask_over(&self, protocol: Protocol, request: Request) -> Result<Way> {
         let request = Request { authority: self.authority.to_owned(), ..request };
         self.way(|| {
             let said = format!("{} {}", request.method, request.path);
-            send(Protocol::Http1, self.address, &request)?.complete().context(said)
+            send(protocol, self.address, &request)?.complete().context(said)
         })
     }
 
