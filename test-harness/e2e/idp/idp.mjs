@@ -1,12 +1,15 @@
 // An OpenID provider (npm oidc-provider) on loopback, for tests and the demo. Keys are made at every start.
 //
-//   node idp.mjs PORT GATEWAY        GATEWAY: the URL of the gateway that users log in for, http://127.0.0.1:8080
+//   node idp.mjs PORT GATEWAY [ISSUER CLIENT CALLBACK]
+//
+// GATEWAY: the URL of the gateway that users log in for, http://127.0.0.1:8080. ISSUER: its own URL, if users reach it
+// under another name than its address; with https, TLS ends in front of it. CLIENT: the gateway's client id. CALLBACK:
+// the path at the gateway that users come back to.
 import { generateKeyPairSync } from 'node:crypto';
 import http from 'node:http';
 import Provider from 'oidc-provider';
 
-const [port, gateway] = process.argv.slice(2);
-const issuer = `http://127.0.0.1:${port}`;
+const [port, gateway, issuer = `http://127.0.0.1:${port}`, client = 'gateway', callbackPath = '/callback'] = process.argv.slice(2);
 const readyWithin = performance.now();
 
 // What the gateway's API is called among the provider's resources; its tokens are for the audience `inference`.
@@ -30,17 +33,17 @@ const page = (title, body) => `<!DOCTYPE html><meta charset="utf-8"><title>${tit
 
 const provider = new Provider(issuer, {
   clients: [{
-    client_id: 'gateway',
+    client_id: client,
     client_secret: 'a-secret-for-trials',
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
-    redirect_uris: [`${gateway}/callback`],
+    redirect_uris: [`${gateway}${callbackPath}`],
     post_logout_redirect_uris: [`${gateway}/`],
     token_endpoint_auth_method: 'client_secret_post',
   }],
   jwks: { keys: [key('RS256', 'rsa', 'rsa', { modulusLength: 2048 }), key('ES256', 'ec', 'ec', { namedCurve: 'P-256' })] },
-  scopes: ['openid', 'offline_access', 'class'],
-  claims: { openid: ['sub'], class: ['user_type', 'groups', 'user-type'] },
+  scopes: ['openid', 'offline_access', 'email', 'class'],
+  claims: { openid: ['sub', 'user_type'], email: ['email', 'email_verified'], class: ['groups', 'user-type'] },
   // The claims are in the ID token, where a proxy can read them.
   conformIdTokenClaims: false,
   pkce: { required: () => true },
@@ -60,15 +63,16 @@ const provider = new Provider(issuer, {
       enabled: true,
       defaultResource: () => API,
       getResourceServerInfo: () => ({ scope: 'class', audience: 'inference', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } }),
-      useGrantedResource: () => true,
+      // Other clients' access tokens are for this provider's own endpoint of claims.
+      useGrantedResource: (ctx, model) => model.scopes.has('class'),
     },
   },
   extraTokenClaims: (ctx, token) => ({ user_type: users[token.accountId]?.user_type }),
-  findAccount: (ctx, id) => users[id] && { accountId: id, claims: () => ({ sub: id, ...users[id] }) },
+  findAccount: (ctx, id) => users[id] && { accountId: id, claims: () => ({ sub: id, email: `${id}@example.com`, email_verified: true, ...users[id] }) },
   // The gateway is the provider's own: nobody is asked whether it may know who they are.
   loadExistingGrant: async (ctx) => {
     const grant = new ctx.oidc.provider.Grant({ clientId: ctx.oidc.client.clientId, accountId: ctx.oidc.session.accountId });
-    grant.addOIDCScope('openid offline_access class');
+    grant.addOIDCScope('openid offline_access email class');
     grant.addResourceScope(API, 'class');
     await grant.save();
     return grant;
@@ -95,8 +99,11 @@ async function login(request, response) {
   response.end(page('Log in', `${failed}<form method="post"><input name="user" placeholder="user"> <input name="password" type="password" placeholder="password"> <button id="login">Log in</button></form>`));
 }
 
+const tls = issuer.startsWith('https:');
+provider.proxy = tls;
 const callback = provider.callback();
 http.createServer((request, response) => {
+  if (tls) request.headers['x-forwarded-proto'] = 'https';
   if (!request.url.startsWith('/login/')) return callback(request, response);
   login(request, response).catch((error) => {
     response.writeHead(400, { 'content-type': 'text/plain' });

@@ -17,6 +17,7 @@ pub type Cookies = Vec<(String, String)>;
 #[derive(Clone, Default)]
 pub struct Agent {
     jars: BTreeMap<SocketAddr, Cookies>,
+    sites: BTreeMap<String, SocketAddr>,
 }
 
 /// Where a walk of redirects has ended.
@@ -41,6 +42,13 @@ pub struct Step {
 }
 
 impl Agent {
+    /// An agent that finds the sites whose URLs begin so, such as `https://idp.example.com`, at these addresses. It
+    /// speaks plain HTTP there, also for `https`: what is there speaks TLS for it.
+    pub fn knowing(sites: &[(&str, SocketAddr)]) -> Self {
+        let sites = sites.iter().map(|&(site, server)| (site.to_owned(), server)).collect();
+        Self { sites, ..Self::default() }
+    }
+
     /// Its cookies for a server.
     pub fn cookies(&mut self, server: SocketAddr) -> &mut Cookies {
         self.jars.entry(server).or_default()
@@ -51,16 +59,18 @@ impl Agent {
     /// # Errors
     /// If there is no complete answer, or it sets a cookie without a name.
     pub fn send(&mut self, server: SocketAddr, request: Request) -> Result<Answer, Error> {
-        let jar = self.cookies(server);
-        let pairs: Vec<String> = jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        // Of the caller's own choice only if it names this server: `localhost` and its port.
-        let named = request.authority.ends_with(&format!(":{}", server.port()));
+        let pairs: Vec<String> =
+            self.cookies(server).iter().map(|(name, value)| format!("{name}={value}")).collect();
+        // Of the caller's own choice only if it names this server: `localhost` and its port, or a site.
+        let named = request.authority.ends_with(&format!(":{}", server.port()))
+            || self.sites.iter().any(|(site, at)| *at == server && authority_of(site) == request.authority);
         let authority = if named { request.authority } else { server.to_string() };
         let mut request = Request { authority, ..request };
         if !pairs.is_empty() {
             request = request.header("cookie", pairs.join("; "));
         }
         let answer = send(Protocol::Http1, server, &request)?.complete()?;
+        let jar = self.cookies(server);
         let set = answer.head.iter().flat_map(|head| &head.headers).filter(|(name, _)| name == "set-cookie");
         for (_, value) in set {
             let text = String::from_utf8_lossy(value).into_owned();
@@ -69,20 +79,21 @@ impl Agent {
             let (value, attributes) = rest.split_once(';').unwrap_or((rest, ""));
             let attributes = attributes.to_ascii_lowercase();
             jar.retain(|(known, _)| known != name);
-            if !attributes.contains("max-age=0") && !attributes.contains("01 jan 1970") && value != "deleted"
-            {
+            // How servers take a cookie back.
+            let gone = attributes.contains("max-age=0") || attributes.contains("01 jan 1970");
+            if !gone && value != "deleted" && !value.is_empty() {
                 jar.push((name.to_owned(), value.to_owned()));
             }
         }
         Ok(answer)
     }
 
-    /// A GET of a URL on loopback, as [`Agent::send`].
+    /// A GET of a URL on loopback or of a known site, as [`Agent::send`].
     ///
     /// # Errors
     /// As [`Agent::send`], or if the URL is another.
     pub fn get(&mut self, url: &str) -> Result<Answer, Error> {
-        let (server, authority, path) = split(url)?;
+        let (server, authority, path) = self.split(url)?;
         self.send(server, Request { authority, ..Request::get(&path) })
     }
 
@@ -96,7 +107,7 @@ impl Agent {
         let mut steps = Vec::new();
         let mut request = Request::get("");
         while steps.len() < MOST_STEPS {
-            let (server, authority, path) = split(&url)?;
+            let (server, authority, path) = self.split(&url)?;
             let asked = Request { path, authority: authority.clone(), ..request };
             let method = asked.method.clone();
             let answer = self.send(server, asked)?;
@@ -104,7 +115,8 @@ impl Agent {
             request = Request::get("");
             if let Some(location) = answer.header_text("location") {
                 url = if location.starts_with('/') {
-                    format!("http://{authority}{location}")
+                    let scheme = url.split("://").next().unwrap_or("http");
+                    format!("{scheme}://{authority}{location}")
                 } else {
                     location
                 };
@@ -119,6 +131,20 @@ impl Agent {
         }
         Err(Error::Protocol(format!("{url}: redirects without end")))
     }
+
+    /// Server, authority and path of a URL.
+    fn split(&self, url: &str) -> Result<(SocketAddr, String, String), Error> {
+        let known = self.sites.iter().find_map(|(site, server)| {
+            let path = url.strip_prefix(site.as_str())?;
+            let whole = path.is_empty() || path.starts_with(['/', '?']);
+            whole.then(|| (*server, authority_of(site).to_owned(), path.to_owned()))
+        });
+        known.map_or_else(|| split(url), Ok)
+    }
+}
+
+fn authority_of(site: &str) -> &str {
+    site.split("://").nth(1).unwrap_or(site)
 }
 
 /// Whether the provider shows its form.
@@ -152,4 +178,24 @@ fn split(url: &str) -> Result<(SocketAddr, String, String), Error> {
         Some((address, authority.to_owned(), format!("/{path}")))
     });
     server.ok_or_else(|| Error::Protocol(format!("{url} is no URL of a server on loopback")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Workload;
+
+    #[test]
+    fn a_known_site_is_asked_by_its_own_name() {
+        let server = Workload::start("one").unwrap();
+        let mut agent = Agent::knowing(&[("https://site.example", server.address())]);
+        for url in ["https://site.example/a?b", "https://site.example"] {
+            assert_eq!(agent.get(url).unwrap().status(), 200, "{url}");
+        }
+        let hosts: Vec<_> = server.requests().iter().flat_map(|seen| seen.all("host")).collect();
+        assert_eq!(hosts, ["site.example", "site.example"]);
+        for other in ["https://site.example.org/", "http://site.example/", "https://other.example/"] {
+            assert!(agent.get(other).is_err(), "{other}");
+        }
+    }
 }

@@ -13,6 +13,12 @@ use crate::ports::free_ports;
 use crate::process::{self, Process};
 use crate::shipped::shipped_on;
 
+/// The client that [`SignOn`]'s gateway is at the provider.
+const GATEWAY: Client<'static> =
+    Client { issuer: None, id: "gateway", callback: "/callback", scope: "openid+class" };
+/// The secret of every client.
+pub const CLIENT_SECRET: &str = "a-secret-for-trials";
+
 /// Node reads forty packages before it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -30,8 +36,23 @@ pub fn identity_provider() -> Option<PathBuf> {
 /// dropped.
 pub struct Provider {
     process: Process,
-    issuer: SocketAddr,
+    address: SocketAddr,
     gateway: String,
+    client: Client<'static>,
+}
+
+/// For whom users log in at a [`Provider`], and under which name it is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// The provider's own URL, if that is not its address. With `https`, TLS ends in front of the provider.
+    pub issuer: Option<&'a str>,
+    /// The client's identifier, which is the audience of its ID tokens.
+    pub id: &'a str,
+    /// The path that users come back to.
+    pub callback: &'a str,
+    /// What is asked for, with a `+` between scopes. For `class`, access tokens are JWTs for another audience,
+    /// `inference`.
+    pub scope: &'a str,
 }
 
 /// `envoy/sso.yaml` and a running [`Provider`], on ports of their own.
@@ -108,17 +129,31 @@ impl Provider {
     /// # Errors
     /// If it ends or is not ready in time.
     pub fn start(program: &Path, port: u16, gateway: &str) -> Result<Self, Error> {
+        Self::start_for(program, port, gateway, GATEWAY)
+    }
+
+    /// [`start`](Self::start) for another client than `envoy/sso.yaml` is.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_for(
+        program: &Path,
+        port: u16,
+        gateway: &str,
+        client: Client<'static>,
+    ) -> Result<Self, Error> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let issuer = client.issuer.map_or_else(|| format!("http://{address}"), str::to_owned);
         let mut command = Command::new("node");
-        command.arg(program).arg(port.to_string()).arg(gateway);
+        command.arg(program).arg(port.to_string()).args([gateway, &issuer, client.id, client.callback]);
         let mut process = Process::start("OpenID provider", command, process::directory("idp")?)?;
         process.wait_for_log("ready http", READY_WITHIN)?;
-        let issuer = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Ok(Self { process, issuer, gateway: gateway.to_owned() })
+        Ok(Self { process, address, gateway: gateway.to_owned(), client })
     }
 
     /// Where it is.
     pub fn issuer(&self) -> SocketAddr {
-        self.issuer
+        self.address
     }
 
     /// What an API client gets at the provider when a user logs in there for it, past the gateway.
@@ -126,17 +161,21 @@ impl Provider {
     /// # Errors
     /// If the provider gives no tokens.
     pub fn tokens(&self, user: &str) -> Result<Tokens, Error> {
-        let (issuer, callback) = (self.issuer, format!("{}/callback", self.gateway));
-        let mut agent = Agent::default();
+        let Client { issuer, id, callback, scope } = self.client;
+        let (issuer, callback) = (
+            issuer.map_or_else(|| format!("http://{}", self.address), str::to_owned),
+            format!("{}{callback}", self.gateway),
+        );
+        let mut agent = Agent::knowing(&[(&issuer, self.address)]);
         let authorize = format!(
-            "http://{issuer}/auth?client_id=gateway&response_type=code&scope=openid+class&state=s&redirect_uri={callback}&code_challenge_method=S256&code_challenge={CHALLENGE}"
+            "{issuer}/auth?client_id={id}&response_type=code&scope={scope}&state=s&redirect_uri={callback}&code_challenge_method=S256&code_challenge={CHALLENGE}"
         );
         let back = agent.visit(&authorize, Some(user), Some(&callback))?.url;
         let body = format!(
-            "grant_type=authorization_code&client_id=gateway&client_secret=a-secret-for-trials&code={}&code_verifier={VERIFIER}&redirect_uri={callback}",
+            "grant_type=authorization_code&client_id={id}&client_secret={CLIENT_SECRET}&code={}&code_verifier={VERIFIER}&redirect_uri={callback}",
             between(&back, "code=", "&")?
         );
-        let answer = agent.send(issuer, form("/token", &body))?.json()?;
+        let answer = agent.send(self.address, form("/token", &body))?.json()?;
         let token = |name: &str| {
             let token = answer[name].as_str().map(str::to_owned);
             token.ok_or_else(|| Error::Protocol(format!("no {name} for {user}: {answer}")))
@@ -151,7 +190,7 @@ impl Provider {
     pub fn confirm_logout(&self, agent: &mut Agent, page: &Page) -> Result<Answer, Error> {
         let text = page.answer.text();
         let token = between(&text, r#"name="xsrf" value=""#, "\"")?;
-        agent.send(self.issuer, form("/session/end/confirm", &format!("xsrf={token}&logout=yes")))
+        agent.send(self.address, form("/session/end/confirm", &format!("xsrf={token}&logout=yes")))
     }
 
     /// What it has printed.

@@ -17,13 +17,16 @@ const MAX_HEAD: usize = 128 * 1024;
 
 /// A server. It is ended when dropped.
 ///
-/// Each answer is a 200 with `connection: close`; a body of the request with a content length is read and forgotten.
+/// Each answer ends its connection; a body of the request with a content length is read and forgotten.
 pub struct Workload {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     closing: Arc<AtomicBool>,
     acceptor: Option<JoinHandle<()>>,
 }
+
+/// Status, content type and body for a request.
+type Answers = dyn Fn(&Seen) -> (u16, String, String) + Send + Sync;
 
 /// A request as it reached a [`Workload`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +64,16 @@ impl Workload {
     /// # Errors
     /// If it cannot listen.
     pub fn start(name: &str) -> Result<Self, Error> {
-        Self::serving("text/plain", &format!("workload {name}\n"))
+        Self::start_at(name, (Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// [`start`](Self::start) at an address, such as a pod's.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_at(name: &str, address: SocketAddr) -> Result<Self, Error> {
+        let text = format!("workload {name}\n");
+        Self::answering(address, move |_| (200, text.clone()))
     }
 
     /// A server that gives everybody the same document, such as an issuer's keys.
@@ -69,12 +81,32 @@ impl Workload {
     /// # Errors
     /// If it cannot listen.
     pub fn serving(content_type: &str, document: &str) -> Result<Self, Error> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::io("listen"))?;
+        let (content_type, document) = (content_type.to_owned(), document.to_owned());
+        let answer = move |_: &Seen| (200, content_type.clone(), document.clone());
+        Self::at((Ipv4Addr::LOCALHOST, 0).into(), answer)
+    }
+
+    /// A server that answers each request with the status and text that it is given for it.
+    ///
+    /// # Errors
+    /// If it cannot listen.
+    pub fn answering(
+        address: SocketAddr,
+        answer: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        Self::at(address, move |seen| {
+            let (status, text) = answer(seen);
+            (status, "text/plain".to_owned(), text)
+        })
+    }
+
+    fn at(
+        address: SocketAddr,
+        answer: impl Fn(&Seen) -> (u16, String, String) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let listener = TcpListener::bind(address).map_err(Error::io(format!("listen on {address}")))?;
         let address = listener.local_addr().map_err(Error::io("read a listener's address"))?;
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{document}",
-            document.len()
-        );
+        let answer: Arc<Answers> = Arc::new(answer);
         let (seen, closing) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let acceptor = {
             let (seen, closing) = (Arc::clone(&seen), Arc::clone(&closing));
@@ -115,19 +147,19 @@ impl Drop for Workload {
     }
 }
 
-fn accept(listener: &TcpListener, answer: &str, seen: &Arc<Mutex<Vec<Seen>>>, closing: &AtomicBool) {
+fn accept(listener: &TcpListener, answer: &Arc<Answers>, seen: &Arc<Mutex<Vec<Seen>>>, closing: &AtomicBool) {
     for stream in listener.incoming() {
         if closing.load(Ordering::Acquire) {
             return;
         }
         let Ok(stream) = stream else { continue };
-        let (seen, answer) = (Arc::clone(seen), answer.to_owned());
+        let (seen, answer) = (Arc::clone(seen), Arc::clone(answer));
         // A client that goes away while it is answered is no concern of this server's.
-        thread::spawn(move || serve(stream, &answer, &seen));
+        thread::spawn(move || serve(stream, &*answer, &seen));
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &str, seen: &Mutex<Vec<Seen>>) -> Option<()> {
+fn serve(mut stream: TcpStream, answer: &Answers, seen: &Mutex<Vec<Seen>>) -> Option<()> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 8192];
@@ -141,12 +173,17 @@ fn serve(mut stream: TcpStream, answer: &str, seen: &Mutex<Vec<Seen>>) -> Option
     let request = Seen::parse(&bytes[..end])?;
     let length = request.all("content-length").first().and_then(|length| length.parse::<usize>().ok());
     let mut left = length.unwrap_or(0).saturating_sub(bytes.len() - end - 4);
-    seen.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+    seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
     while left > 0 {
         let read = stream.read(&mut buffer).ok().filter(|&read| read > 0)?;
         left = left.saturating_sub(read);
     }
-    stream.write_all(answer.as_bytes()).ok()
+    let (status, content_type, body) = answer(&request);
+    let head = format!(
+        "HTTP/1.1 {status} \r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).ok()
 }
 
 #[cfg(test)]
@@ -166,5 +203,15 @@ mod tests {
             ("POST /a?b=c", vec!["1".to_owned(), "\u{fffd}".to_owned()])
         );
         assert_eq!(seen.all("host"), ["test.local"]);
+    }
+
+    #[test]
+    fn a_server_can_answer_by_what_it_was_asked() {
+        let loopback = (Ipv4Addr::LOCALHOST, 0).into();
+        let answer = |seen: &Seen| (403, format!("{:?}", seen.all("x-user")));
+        let server = Workload::answering(loopback, answer).unwrap();
+        let request = Request::get("/").header("x-user", "a");
+        let answer = send(Protocol::Http1, server.address(), &request).unwrap().complete().unwrap();
+        assert_eq!((answer.status(), answer.text()), (403, r#"["a"]"#.to_owned()));
     }
 }

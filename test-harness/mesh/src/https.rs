@@ -114,7 +114,7 @@ pub(crate) fn answer(
     response
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<Socket> {
+pub(crate) fn listen(address: SocketAddr) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;

@@ -22,4 +22,5 @@ pub mod report;
 pub mod setup;
 pub mod shims;
 mod task;
+mod tls_relay;
 pub mod world;

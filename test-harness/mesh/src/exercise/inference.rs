@@ -14,6 +14,7 @@ use odd_server::{OddServer, wire};
 use resources::{Resource, kustomize};
 use serde_json::json;
 
+use super::{accepted, pulled};
 use crate::control_plane::ROOT_NAMESPACE;
 use crate::hbone::Tunnel;
 use crate::proxy::Proxy;
@@ -35,14 +36,14 @@ pub(crate) fn run(mesh: &Mesh, overlay: &Path, name: &str, report: &mut Report) 
     let mut tried = Tried::raise(mesh, &resources)?;
     report.check("applied unchanged", Ok(()));
     report.check("first answer", tried.first_answer());
-    report.check("accepted by Envoy", tried.accepted());
+    report.check("accepted by Envoy", accepted(&tried.proxy));
     report.check("JSON over HTTP/1.1 and HTTP/2, and gRPC", tried.inferences());
     report.check("a 12 MB tensor", tried.large_tensor());
     report.check("errors in KServe's shape", tried.errors());
     report.check("repository calls denied", tried.repository_calls());
     report.check("HBONE to the pods by the proxy's identity", tried.identities());
     if resources.iter().any(|resource| resource.kind() == "WasmPlugin") {
-        report.check("modules pulled from the registry", tried.pulled(&resources));
+        report.check("modules pulled from the registry", pulled(mesh, &resources));
     }
     let cases = if name.starts_with("dynamic-subset") {
         groups::cases(name.ends_with("-hold") || name.ends_with("-native"))
@@ -126,12 +127,6 @@ impl<'m> Tried<'m> {
         }
     }
 
-    fn accepted(&self) -> Result<()> {
-        let rejected = self.proxy.rejected();
-        ensure!(rejected.is_empty(), "Envoy refused: {}", rejected.join("; "));
-        Ok(())
-    }
-
     fn inferences(&self) -> Result<()> {
         for protocol in Protocol::BOTH {
             let answer = self.send(protocol, &infer("any"))?;
@@ -211,19 +206,6 @@ impl<'m> Tried<'m> {
         ensure!(!ours.is_empty(), "no pod was called by HBONE");
         let other = ours.iter().find(|call| call.peer != expected);
         other.map_or(Ok(()), |call| bail!("{} was called by {}", call.pod, call.peer))
-    }
-
-    fn pulled(&self, resources: &[Resource]) -> Result<()> {
-        let requests = self.mesh.registry.requests();
-        for plugin in resources.iter().filter(|resource| resource.kind() == "WasmPlugin") {
-            let url = plugin.text("/spec/url");
-            let image = url.rsplit('/').next().unwrap_or(url);
-            let repository = image.split(':').next().unwrap_or(image);
-            let asked =
-                requests.iter().any(|request| request.contains(&format!("/v2/{repository}/manifests/")));
-            ensure!(asked, "the agent did not ask for {url}: {requests:?}");
-        }
-        Ok(())
     }
 
     /// Sends requests in turn while one endpoint of the first group is removed and another takes its place.

@@ -1,13 +1,16 @@
 //! Our overlays, applied and tried.
 
+mod claims;
 mod inference;
 mod lifecycle;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use resources::Resource;
 
 use crate::control_plane::ROOT_NAMESPACE;
+use crate::proxy::Proxy;
 use crate::report::Report;
 use crate::setup::Mesh;
 
@@ -32,10 +35,13 @@ pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
         bail!("unknown overlay {unknown}; there are {}", known.join(", "));
     }
     let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|want| is_meant(name, want));
+    // Raised for the first overlay that needs it. istiod keeps an issuer's keys, so it stays the same one.
+    let mut issuer = None;
     for (name, path) in overlays.iter().filter(|(name, _)| asked(name)) {
         report.begin(name);
         let ran = match name.split('/').next() {
             Some("kserve-transcoder" | "dynamic-subset") => inference::run(mesh, path, name, report),
+            Some("claim-headers") => claims::run(mesh, &mut issuer, path, name, report),
             _ => Ok(()),
         };
         report.end(ran);
@@ -58,6 +64,26 @@ pub fn documents(report: &Report) -> Result<()> {
     for filter in ["kserve-transcoder", "dynamic-subset", "claim-headers"] {
         let readme = e2e::repository().join("istio").join(filter).join("README.md");
         report.document(&readme, &format!("{filter}/"), ISTIO, ENVOY)?;
+    }
+    Ok(())
+}
+
+/// Whether Envoy took all of its configuration.
+fn accepted(proxy: &Proxy) -> Result<()> {
+    let rejected = proxy.rejected();
+    ensure!(rejected.is_empty(), "Envoy refused: {}", rejected.join("; "));
+    Ok(())
+}
+
+/// Whether agents asked the registry for every module that resources name.
+fn pulled(mesh: &Mesh, resources: &[Resource]) -> Result<()> {
+    let requests = mesh.registry.requests();
+    for plugin in resources.iter().filter(|resource| resource.kind() == "WasmPlugin") {
+        let url = plugin.text("/spec/url");
+        let image = url.rsplit('/').next().unwrap_or(url);
+        let repository = image.split(':').next().unwrap_or(image);
+        let asked = requests.iter().any(|request| request.contains(&format!("/v2/{repository}/manifests/")));
+        ensure!(asked, "the agent did not ask for {url}: {requests:?}");
     }
     Ok(())
 }
