@@ -9,7 +9,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,7 +26,7 @@ pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 /// The namespaces that this program is in.
 pub struct Place {
     directory: PathBuf,
-    hosts: Mutex<BTreeMap<String, IpAddr>>,
+    hosts: Arc<Mutex<BTreeMap<String, IpAddr>>>,
     addresses: Mutex<u8>,
 }
 
@@ -96,7 +96,7 @@ impl Place {
     /// If a device or mount is refused.
     fn inside() -> Result<Option<Self>> {
         let Some(directory) = std::env::var_os(INSIDE) else { return Ok(None) };
-        let place = Self { directory: directory.into(), hosts: Mutex::default(), addresses: Mutex::new(1) };
+        let place = Self { directory: directory.into(), hosts: Arc::default(), addresses: Mutex::new(1) };
         call("ip", &["link", "set", "lo", "up"])?;
         place.name("localhost", Ipv4Addr::LOCALHOST.into())?;
         place.over("/etc/hosts", "hosts")?;
@@ -150,6 +150,12 @@ impl Place {
         let address = Ipv4Addr::new(10, 244, 0, *last);
         call("ip", &["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
         Ok(address.into())
+    }
+
+    /// The names given so far and later, for a DNS server.
+    pub fn names(&self) -> impl Fn(&str) -> Option<IpAddr> + Send + Sync + use<> {
+        let hosts = Arc::clone(&self.hosts);
+        move |name| hosts.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 
     /// Lets every program find `name` at `address`.

@@ -68,7 +68,9 @@ impl Mesh {
         let providers = extension_providers()?;
         let plane = ControlPlane::start(&handle, &place, &programs, &authority, &providers)?;
         println!("control plane: ready after {:.1} s", begun.elapsed().as_secs_f64());
-        let names = Names::start(&handle, (RESOLVER, 53).into(), lookup(Arc::clone(&plane.cluster)))?;
+        let (outside, inside) = (place.names(), lookup(Arc::clone(&plane.cluster)));
+        let lookup = move |name: &str| outside(name).map(|address| vec![address]).or_else(|| inside(name));
+        let names = Names::start(&handle, (RESOLVER, 53).into(), lookup)?;
         let world = World::new(&handle, place, plane, &e2e::repository().join("dist"))?;
         Ok(Self { world, registry, authority, _names: names, _runtime: runtime })
     }

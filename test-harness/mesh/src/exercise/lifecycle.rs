@@ -18,6 +18,8 @@ use crate::setup::Mesh;
 const SOON: Duration = Duration::from_secs(30);
 /// How many clients send requests during a change, one after the other each.
 const CLIENTS: usize = 3;
+/// What the log says of [`wrong_type`].
+const NAMED: &str = "configuration key max_request_bytes: invalid type: string";
 /// For how long they go on after a change.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 
@@ -33,7 +35,9 @@ pub(super) fn run(mesh: &Mesh, report: &mut Report) -> Result<()> {
 
     let rolled_out = under_load(tried.address, || changed.new_digest(&tried));
     report.check("a module's new digest, under load", rolled_out);
-    report.check("a configuration that the filter refuses", changed.refused_configuration(&mut tried));
+    let refused = under_load(tried.address, || changed.refused_configuration(&tried));
+    report.check("a configuration that the filter refuses, under load: the old one stays", refused);
+    changed.mend(&mut tried)?;
     report.check("a digest that does not exist", changed.unknown_digest(&mut tried));
     let restarted = under_load(tried.address, || mesh.world.plane.restart_istiod(Duration::from_secs(1)));
     report.check("istiod killed and started, under load", restarted);
@@ -44,6 +48,9 @@ pub(super) fn run(mesh: &Mesh, report: &mut Report) -> Result<()> {
 
     mesh.world.clear(super::NAMESPACES)?;
     report.check("a proxy that starts while the registry is down", registry_down(mesh, &resources));
+    mesh.world.clear(super::NAMESPACES)?;
+    let refused = refused_from_the_start(mesh, resources);
+    report.check("a proxy that starts with a configuration that the filter refuses", refused);
     Ok(())
 }
 
@@ -73,17 +80,11 @@ impl Changed<'_> {
         })
     }
 
-    /// A key of the wrong type: the filter names it in Envoy's log and no request passes.
-    fn refused_configuration(&self, tried: &mut Tried<'_>) -> Result<()> {
-        self.apply(
-            "/spec/pluginConfig",
-            json!({"max_request_bytes": "a lot"}),
-            self.plugin.text("/spec/url"),
-        )?;
-        refuses(tried.address)?;
-        let log = tried.proxy.process().log();
-        ensure!(log.contains("max_request_bytes"), "the log does not name the key");
-        self.mend(tried)
+    /// A key of the wrong type. The log names it, and Envoy keeps the configuration that it has: it refuses the new one
+    /// as a whole.
+    fn refused_configuration(&self, tried: &Tried<'_>) -> Result<()> {
+        self.apply("/spec/pluginConfig", wrong_type(), self.plugin.text("/spec/url"))?;
+        wait_for("the log names the key", SOON, || Ok(tried.proxy.log().contains(NAMED)))
     }
 
     /// The registry has no such image: the agent says so, and no request passes.
@@ -109,6 +110,22 @@ impl Changed<'_> {
         changed["spec"][name] = value;
         self.mesh.world.plane.cluster.apply_value(&changed)
     }
+}
+
+/// What no configuration of the transcoder may be.
+fn wrong_type() -> Value {
+    json!({"max_request_bytes": "a lot"})
+}
+
+/// A proxy that never had a good configuration has none to keep: it refuses every request.
+fn refused_from_the_start(mesh: &Mesh, mut resources: Vec<Resource>) -> Result<()> {
+    for plugin in resources.iter_mut().filter(|resource| resource.kind() == "WasmPlugin") {
+        plugin.value["spec"]["pluginConfig"] = wrong_type();
+    }
+    let tried = Tried::raise(mesh, &resources)?;
+    refuses(tried.address)?;
+    ensure!(tried.proxy.log().contains(NAMED), "the log does not name the key");
+    Ok(())
 }
 
 /// Without its module the proxy refuses every request, and serves as soon as the registry is back.
