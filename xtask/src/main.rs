@@ -38,6 +38,8 @@ cargo xtask COMMAND
                    Istio's control plane, stock Envoy as gateway and waypoint, and the AI application or the overlays
                    that are named, in namespaces of their own; runs until Ctrl-C, or with --once until its checks are
                    done. Needs Go; the first time it takes half an hour
+  mesh --with PROGRAM [ARGUMENTS...]
+                   another program of the crate `mesh`, with what it needs (docs/mesh.md)
   acceptance       interop, and mesh --once with ModelMesh's own controller
   fuzz [TARGET] [--seconds N]
                    fuzzes the transcoder's readers and whole exchanges, each target for N (20) seconds

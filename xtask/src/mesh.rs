@@ -22,15 +22,22 @@ const PLACE: [&str; 3] = ["-Urnmpf", "--kill-child", "--mount-proc"];
 
 /// Runs the mesh with what it is asked for.
 pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
-    flags(arguments)?;
+    let (program, arguments) = match arguments {
+        ["--with", program, arguments @ ..] => (Some(PathBuf::from(program)), arguments),
+        ["--with"] => return Err(Stop::new("mesh --with: which program?")),
+        _ => (None, arguments),
+    };
+    if program.is_none() {
+        flags(arguments)?;
+    }
     prerequisites()?;
-    start(workspace, arguments, Vec::new())
+    start(workspace, program, arguments, Vec::new())
 }
 
 /// Refuses a flag that the mesh does not know, half an hour before it would.
 fn flags(arguments: &[&str]) -> Result<(), Stop> {
     match arguments.iter().find(|argument| argument.starts_with('-') && **argument != "--once") {
-        Some(flag) => Err(Stop::new(format!("mesh takes --once and folders of overlays, not {flag}"))),
+        Some(flag) => Err(Stop::new(format!("mesh takes --once, --with PROGRAM and overlays, not {flag}"))),
         None => Ok(()),
     }
 }
@@ -41,11 +48,13 @@ pub(crate) fn acceptance(workspace: &Workspace) -> Result<(), Stop> {
     test::interop(workspace)?;
     let mut environment = go::MODELMESH.build(workspace)?;
     environment.push(("MODELMESH_FILES", go::MODELMESH.files(workspace)?));
-    start(workspace, &["--once"], environment)
+    start(workspace, None, &["--once"], environment)
 }
 
+/// Builds all that a mesh is made of, and becomes `program`, or the one that tries this repository's resources.
 fn start(
     workspace: &Workspace,
+    program: Option<PathBuf>,
     arguments: &[&str],
     mut environment: Vec<(&'static str, PathBuf)>,
 ) -> Result<(), Stop> {
@@ -67,8 +76,16 @@ fn start(
     environment.push(("MESH_BIN", go::programs(workspace)));
     environment.push(("ISTIO_FILES", go::ISTIO.files(workspace)?));
     build::dist(workspace)?;
-    run::step("mesh: build", || workspace.cargo().args(["build", "-p", "mesh", "--bin", "mesh"]).checked())?;
-    let mut mesh = Command::new(workspace.target.join("debug/mesh"));
+    let program = match program {
+        Some(program) => program,
+        None => {
+            run::step("mesh: build", || {
+                workspace.cargo().args(["build", "-p", "mesh", "--bin", "mesh"]).checked()
+            })?;
+            workspace.target.join("debug/mesh")
+        }
+    };
+    let mut mesh = Command::new(program);
     mesh.args(arguments).envs(environment);
     become_it(mesh)
 }
@@ -124,6 +141,6 @@ mod tests {
             assert_eq!(flags(arguments), Ok(()));
         }
         let refused = flags(&["istio/claim-headers/overlays/waypoint", "--onec"]).unwrap_err();
-        assert_eq!(refused.0, "mesh takes --once and folders of overlays, not --onec");
+        assert_eq!(refused.0, "mesh takes --once, --with PROGRAM and overlays, not --onec");
     }
 }

@@ -1,10 +1,16 @@
-//! One `WasmPlugin` on a gateway, in a mesh of its own: `cargo run -p mesh --example plugin`, with the environment that
-//! `cargo xtask mesh --environment` prints.
+//! One `WasmPlugin` on a gateway, in a mesh of its own:
+//!
+//! ```sh
+//! cargo build -p mesh --example plugin
+//! cargo xtask mesh --with target/debug/examples/plugin dist/claim_headers.wasm
+//! ```
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, ensure};
 use e2e::{Protocol, Request, Workload, send};
 use mesh::place;
 use mesh::setup::Mesh;
@@ -15,14 +21,15 @@ fn main() -> ExitCode {
     place::run(|place| {
         let mesh = Mesh::raise(place)?;
         let world = &mesh.world;
-        let digest = mesh.registry.push("my-plugin", "1", &std::fs::read("my_plugin.wasm")?)?;
+        let module = std::env::args().nth(1).context("which module? the path of a .wasm file")?;
+        let digest = mesh.registry.push("my-plugin", "1", &std::fs::read(&module)?)?;
 
         // A Service with one pod, which is a thread of this program.
         world.ambient_namespace("shop")?;
         world.account("shop", "cart")?;
         world.service("shop", "cart", &[], &[("app", "cart")], &[("http", 8080, 8080)])?;
         let address = world.place.address()?;
-        let server = Workload::start_on("cart", SocketAddr::new(address, 8080))?;
+        let server = Workload::start_at("cart", SocketAddr::new(address, 8080))?;
         let pods = Pods {
             namespace: "shop",
             deployment: "cart",
@@ -59,6 +66,7 @@ fn main() -> ExitCode {
                     ],
                     "url": "oci://registry.example/my-plugin:1",
                     "sha256": digest,
+                    "pluginConfig": {"map": [{"header": "x-user", "claim": ["sub"]}]},
                 },
             }),
         ] {
@@ -67,9 +75,21 @@ fn main() -> ExitCode {
 
         // The pod of the gateway that istiod asks for, and a request through it.
         let gateway = world.gateway("shop", "shop")?;
-        let answer = send(Protocol::Http1, SocketAddr::new(gateway.address(), 8000), &Request::get("/"))?;
+        let address = SocketAddr::new(gateway.address(), 8000);
+        let request = Request::get("/").header("x-user", "forged");
+        // What a cluster takes a moment for: the pod's endpoint, and the module.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let answer = loop {
+            let answer = send(Protocol::Http1, address, &request)?;
+            if answer.status() == 200 || Instant::now() > deadline {
+                break answer;
+            }
+            thread::sleep(Duration::from_millis(100));
+        };
         ensure!(answer.status() == 200, "{} {}", answer.status(), answer.text());
-        ensure!(server.requests().len() == 1, "the cart was not asked");
+        let seen = server.requests();
+        ensure!(seen.last().is_some_and(|request| request.all("x-user").is_empty()), "the cart saw {seen:?}");
+        println!("the cart was asked through the gateway, and the plugin took the header off");
         Ok(ExitCode::SUCCESS)
     })
 }
