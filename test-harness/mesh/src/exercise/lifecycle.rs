@@ -16,6 +16,8 @@ use crate::setup::Mesh;
 
 /// How long a change may take to reach Envoy.
 const SOON: Duration = Duration::from_secs(30);
+/// How long istiod may take to watch again after the API server was away: its watches back off.
+const LATER: Duration = Duration::from_secs(120);
 /// How many clients send requests during a change, one after the other each.
 const CLIENTS: usize = 3;
 /// What the log says of [`wrong_type`].
@@ -74,7 +76,7 @@ impl Changed<'_> {
         let digest = self.mesh.registry.push("kserve-transcoder", "next", &module)?;
         self.apply("/spec/sha256", json!(digest), "oci://registry.example/kserve-transcoder:next")?;
         // Envoy names its VM by the digest.
-        wait_for("Envoy has the new module", SOON, || {
+        wait_for("Envoy has the new module", LATER, || {
             let dump = tried.proxy.admin("/config_dump?include_eds=false")?;
             Ok(dump.contains(&digest))
         })
