@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use e2e::{Protocol, Request, Workload, send};
 use mesh::place;
 use mesh::setup::Mesh;
