@@ -64,14 +64,14 @@ impl Workload {
     /// # Errors
     /// If it cannot listen.
     pub fn start(name: &str) -> Result<Self, Error> {
-        Self::start_at(name, (Ipv4Addr::LOCALHOST, 0).into())
+        Self::start_on(name, (Ipv4Addr::LOCALHOST, 0).into())
     }
 
     /// [`start`](Self::start) at an address, such as a pod's.
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn start_at(name: &str, address: SocketAddr) -> Result<Self, Error> {
+    pub fn start_on(name: &str, address: SocketAddr) -> Result<Self, Error> {
         let text = format!("workload {name}\n");
         Self::answering(address, move |_| (200, text.clone()))
     }

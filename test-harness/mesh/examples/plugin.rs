@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         world.account("shop", "cart")?;
         world.service("shop", "cart", &[], &[("app", "cart")], &[("http", 8080, 8080)])?;
         let address = world.place.address()?;
-        let server = Workload::start_at("cart", SocketAddr::new(address, 8080))?;
+        let server = Workload::start_on("cart", SocketAddr::new(address, 8080))?;
         let pods = Pods {
             namespace: "shop",
             deployment: "cart",

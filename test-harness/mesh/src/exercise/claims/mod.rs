@@ -279,6 +279,9 @@ fn with(request: Request, headers: &[(&str, &str)]) -> Request {
 
 /// For messages: without tokens.
 fn said(headers: &[(&str, &str)]) -> String {
+    if headers.is_empty() {
+        return "nothing forged".to_owned();
+    }
     let all: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     all.join(", ")
 }
@@ -290,7 +293,7 @@ fn chart_gateway(mesh: &Mesh, ports: &[(&str, u16)]) -> Result<Proxy> {
 /// A pod of style-transfer.
 fn workload(mesh: &Mesh, deployment: &str, subset: &str) -> Result<Workload> {
     let address = mesh.world.place.address()?;
-    let server = Workload::start_at(subset, SocketAddr::new(address, PORT))?;
+    let server = Workload::start_on(subset, SocketAddr::new(address, PORT))?;
     let labels = [("app", STYLE_TRANSFER), ("model-format", subset)];
     let pod = pod(deployment, STYLE_TRANSFER, &labels, &[PORT]);
     mesh.world.pod(&pod, address)?;
