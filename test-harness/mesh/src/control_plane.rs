@@ -145,6 +145,11 @@ impl ControlPlane {
         &self.authority
     }
 
+    /// How a program of the cluster reaches the API server, as its administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.directory.join("kubeconfig")
+    }
+
     /// The programs that it runs.
     pub fn programs(&self) -> &Programs {
         &self.programs

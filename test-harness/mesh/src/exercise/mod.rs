@@ -4,6 +4,7 @@ mod application;
 mod claims;
 mod inference;
 mod lifecycle;
+mod modelmesh;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ const NAMESPACES: &[&str] = &["apsara-demo", ROOT_NAMESPACE, "modelmesh-serving"
 
 /// The name under which the life cycle is asked for.
 const LIFECYCLE: &str = "lifecycle";
+/// The name under which ModelMesh's controller is asked for.
+const MODELMESH: &str = "modelmesh-controller";
 /// The versions that the READMEs' tables name: what the pins are.
 const ISTIO: &str = "1.31 (development)";
 const ENVOY: &str = "1.40 (stock)";
@@ -35,7 +38,7 @@ pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
         .chain(resources::applications()?)
         .map(|path| (name_of(&path), path))
         .collect();
-    let names = || overlays.iter().map(|(name, _)| name.as_str()).chain([LIFECYCLE]);
+    let names = || overlays.iter().map(|(name, _)| name.as_str()).chain([LIFECYCLE, MODELMESH]);
     if let Some(unknown) = wanted.iter().find(|want| !names().any(|name| is_meant(name, want))) {
         let known: Vec<&str> = names().collect();
         bail!("unknown overlay {unknown}; there are {}", known.join(", "));
@@ -60,6 +63,17 @@ pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
         report.end(ran);
         mesh.world.clear(NAMESPACES)?;
     }
+    if asked(MODELMESH) {
+        report.begin(MODELMESH);
+        match modelmesh::programs() {
+            Some((controller, files)) => {
+                let ran = modelmesh::run(mesh, &controller, &files, report);
+                report.end(ran);
+            }
+            None => report.skip("its controller", "it is run by `cargo xtask acceptance`"),
+        }
+        mesh.world.clear(NAMESPACES)?;
+    }
     Ok(())
 }
 
@@ -72,7 +86,8 @@ pub fn documents(report: &Report) -> Result<()> {
         let readme = e2e::repository().join("istio").join(filter).join("README.md");
         report.document(&readme, &format!("{filter}/"), ISTIO, ENVOY)?;
     }
-    Ok(())
+    let readme = e2e::repository().join("examples/ai-application/README.md");
+    report.document(&readme, "examples/", ISTIO, ENVOY)
 }
 
 /// Raises the AI application for users outside, prints how they get to it, and goes on until the program ends.
