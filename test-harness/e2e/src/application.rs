@@ -117,7 +117,7 @@ impl Application {
                 ("WORKLOAD", name),
                 ("PAYLOAD", payload),
             ];
-            Service::start(python, "style_transfer", port, &environment)
+            Service::start(python, "style_transfer", loopback(port), &environment)
         };
         let (servers, services, provider) = thread::scope(|scope| {
             let (models, workload) = (&models, &workload);
@@ -126,7 +126,8 @@ impl Application {
             });
             let services = [
                 scope.spawn(|| {
-                    Service::start(python, "ai_backend", backend, &[("STYLE_TRANSFER", &style_transfer)])
+                    let environment = [("STYLE_TRANSFER", style_transfer.as_str())];
+                    Service::start(python, "ai_backend", loopback(backend), &environment)
                 }),
                 scope.spawn(move || workload(WORKLOADS[0], "tf-style-transfer", tf)),
                 scope.spawn(move || workload(WORKLOADS[1], "pt-style-transfer", torch)),
@@ -300,20 +301,19 @@ pub fn sample(name: &str) -> Result<Vec<u8>, Error> {
 }
 
 impl Service {
-    /// Starts the program `module` of `services/` on a port of loopback.
+    /// Starts the program `module` of `services/` on an address of this machine's.
     ///
     /// # Errors
     /// If it ends or is not ready in time.
     pub fn start(
         python: &Path,
         module: &str,
-        port: u16,
+        address: SocketAddr,
         environment: &[(&str, &str)],
     ) -> Result<Self, Error> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut command = Command::new(python);
-        command.args(["-m", "uvicorn", &format!("{module}:app"), "--host", "127.0.0.1"]);
-        command.args(["--port", &port.to_string()]).current_dir(folder().join("services"));
+        command.args(["-m", "uvicorn", &format!("{module}:app"), "--host", &address.ip().to_string()]);
+        command.args(["--port", &address.port().to_string()]).current_dir(folder().join("services"));
         command.env("PYTHONUNBUFFERED", "1").env("PYTHONDONTWRITEBYTECODE", "1");
         command.envs(environment.iter().copied());
         let mut process = Process::start(module, command, process::directory(module)?)?;
@@ -327,6 +327,11 @@ impl Service {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The end of its log, for an error.
+    pub fn last_lines(&self) -> String {
+        self.process.last_lines()
     }
 }
 
@@ -345,7 +350,16 @@ fn folder() -> PathBuf {
 }
 
 fn start_server(python: &Path, models: &Path) -> Result<MlServer, Error> {
-    MlServer::start_in(python, models, &folder().join("models"))
+    MlServer::start_in(python, models, &runtimes())
+}
+
+/// Where the code of the model servers is.
+pub fn runtimes() -> PathBuf {
+    folder().join("models")
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 fn joined<T, const N: usize>(

@@ -1,7 +1,7 @@
 //! Headless Chromium through WebDriver (W3C WebDriver, sections 8 to 14).
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,15 @@ impl Browser {
     ///
     /// # Errors
     /// If the driver or the browser does not start in time.
-    pub fn start(chromium: &std::path::Path, driver: &std::path::Path) -> Result<Self, Error> {
+    pub fn start(chromium: &Path, driver: &Path) -> Result<Self, Error> {
+        Self::start_with(chromium, driver, &[])
+    }
+
+    /// As [`start`](Self::start), with further arguments for Chromium.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(chromium: &Path, driver: &Path, more: &[&str]) -> Result<Self, Error> {
         let port = free_ports(1)?.pop().unwrap_or_default();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let directory = process::directory("chromium")?;
@@ -47,7 +55,8 @@ impl Browser {
         let mut process = Process::start("chromedriver", command, directory)?;
         process.wait("not listening", BOUND, |_| TcpStream::connect(address).ok())?;
         let mut browser = Self { _driver: process, address, session: String::new() };
-        let arguments = [
+        let profile = format!("--user-data-dir={}", profile.display());
+        let mut arguments = vec![
             "--headless",
             // As root, which continuous integration is, Chromium's sandbox does not work.
             "--no-sandbox",
@@ -59,8 +68,9 @@ impl Browser {
             "--disable-sync",
             "--no-first-run",
             "--no-proxy-server",
-            &format!("--user-data-dir={}", profile.display()),
+            &profile,
         ];
+        arguments.extend(more);
         let options = json!({"binary": chromium, "args": arguments});
         let session = browser.call(
             "POST",

@@ -58,16 +58,25 @@ impl MlServer {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_in(python: &Path, models: &Path, code: &Path) -> Result<Self, Error> {
-        let [http, grpc, metrics] = free_ports(3)?[..] else {
+        let grpc = free_ports(1)?.pop().unwrap_or_default();
+        Self::start_on(python, models, code, (Ipv4Addr::LOCALHOST, grpc).into())
+    }
+
+    /// As [`start_in`](Self::start_in), with its gRPC endpoint at an address of this machine's.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_on(python: &Path, models: &Path, code: &Path, grpc: SocketAddr) -> Result<Self, Error> {
+        let [http, metrics] = free_ports(2)?[..] else {
             return Err(Error::Protocol("no ports".into()));
         };
         let directory = process::directory("mlserver")?;
         let mut command = Command::new(python);
         command.args(["-c", MAIN, "start"]).arg(models).current_dir(directory.path());
         for (name, value) in [
-            ("MLSERVER_HOST", "127.0.0.1".to_owned()),
+            ("MLSERVER_HOST", grpc.ip().to_string()),
             ("MLSERVER_HTTP_PORT", http.to_string()),
-            ("MLSERVER_GRPC_PORT", grpc.to_string()),
+            ("MLSERVER_GRPC_PORT", grpc.port().to_string()),
             ("MLSERVER_METRICS_PORT", metrics.to_string()),
             ("MLSERVER_GRPC_MAX_MESSAGE_LENGTH", MESSAGE_LIMIT.to_string()),
             // Workers of its own would each need a second to start, and answer no better.
@@ -80,8 +89,7 @@ impl MlServer {
             command.env(name, value);
         }
         let mut process = Process::start("mlserver", command, directory)?;
-        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (http, grpc) = (loopback(http), loopback(grpc));
+        let http = SocketAddr::new(grpc.ip(), http);
         let ready = Request::get("/v2/health/ready");
         process.wait("not ready", READY_WITHIN, |_| {
             let answer = send(Protocol::Http1, http, &ready).ok()?;

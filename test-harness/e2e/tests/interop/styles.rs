@@ -1,5 +1,6 @@
 //! The AI application's model of any style on Triton, asked by the application's own service.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use e2e::application::{Parts, Service, form_to, style_networks, triton_models};
@@ -26,8 +27,8 @@ pub(crate) fn on_triton(envoy: &Installed, python: &Path, triton: &Path, models:
                 ("MODEL_NAME", "tf-style-transfer"),
                 ("PAYLOAD", payload),
             ];
-            let port = free_ports(1).unwrap()[0];
-            let service = Service::start(python, "style_transfer", port, &settings).unwrap();
+            let address = (Ipv4Addr::LOCALHOST, free_ports(1).unwrap()[0]).into();
+            let service = Service::start(python, "style_transfer", address, &settings).unwrap();
             let form =
                 form_to("/transfer", &pictures.bytes("tensorflow.png"), Some(&pictures.bytes("style.png")));
             let answer = send(Protocol::Http1, service.address(), &form).unwrap();
