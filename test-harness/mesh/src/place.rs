@@ -16,6 +16,8 @@ use anyhow::{Context, Result, bail, ensure};
 use keeper::Kept;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::front::Front;
+
 /// Tells the program that it has been started inside. Its value is the directory that it may fill.
 const INSIDE: &str = "MESH_PLACE";
 /// How often the end of what runs inside is looked for.
@@ -46,8 +48,9 @@ pub fn run(inside: impl FnOnce(Place) -> Result<ExitCode>) -> ExitCode {
 /// Starts this program once more inside, and ends it with this one.
 fn outside() -> Result<ExitCode> {
     let directory = tempfile::Builder::new().prefix("mesh-").tempdir().context("make a directory")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let _front = Front::open(runtime.handle(), directory.path())?;
     let mut inner = enter(directory.path())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -156,6 +159,14 @@ impl Place {
     pub fn names(&self) -> impl Fn(&str) -> Option<IpAddr> + Send + Sync + use<> {
         let hosts = Arc::clone(&self.hosts);
         move |name| hosts.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
+    /// Has connections to an address, a Service's virtual one, come to this machine, for whoever listens there.
+    ///
+    /// # Errors
+    /// If the address is refused.
+    pub fn take(&self, address: IpAddr) -> Result<()> {
+        call("ip", &["addr", "replace", &format!("{address}/32"), "dev", "lo"])
     }
 
     /// Lets every program find `name` at `address`.
