@@ -156,6 +156,13 @@ impl Proxy {
     }
 }
 
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Asked to end, the agent first lets connections go on for five seconds.
+        self.process.kill();
+    }
+}
+
 /// The files that a cluster mounts into the pod, and the bootstrap's template; where that is.
 fn write_files(plane: &ControlPlane, identity: &Identity, directory: &Path) -> Result<PathBuf> {
     let write = |path: &str, text: &str| -> Result<()> {

@@ -26,7 +26,15 @@ struct Row {
 
 struct Check {
     what: String,
-    why_not: Option<String>,
+    outcome: Outcome,
+}
+
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+    /// For want of something on this machine.
+    Skipped,
 }
 
 impl Report {
@@ -38,13 +46,28 @@ impl Report {
 
     /// Records one check of what was begun last.
     pub fn check(&mut self, what: &str, result: Result<()>) {
-        let why_not = result.err().map(|error| format!("{error:#}"));
-        match &why_not {
-            None => println!("  ok    {what}"),
-            Some(why) => println!("  FAIL  {what}: {}", why.replace('\n', "\n        ")),
-        }
+        let outcome = match result {
+            Ok(()) => {
+                println!("  ok    {what}");
+                Outcome::Passed
+            }
+            Err(why) => {
+                println!("  FAIL  {what}: {}", format!("{why:#}").replace('\n', "\n        "));
+                Outcome::Failed
+            }
+        };
+        self.record(what, outcome);
+    }
+
+    /// Records one check of what was begun last that cannot be made on this machine, and why not.
+    pub fn skip(&mut self, what: &str, why: &str) {
+        println!("  skip  {what}: {why}");
+        self.record(what, Outcome::Skipped);
+    }
+
+    fn record(&mut self, what: &str, outcome: Outcome) {
         if let Some(row) = self.rows.last_mut() {
-            row.checks.push(Check { what: what.to_owned(), why_not });
+            row.checks.push(Check { what: what.to_owned(), outcome });
         }
     }
 
@@ -61,15 +84,20 @@ impl Report {
     /// How many checks passed, and how many failed.
     pub fn totals(&self) -> (usize, usize) {
         let checks = || self.rows.iter().flat_map(|row| &row.checks);
-        let failed = checks().filter(|check| check.why_not.is_some()).count();
-        (checks().count() - failed, failed)
+        let count = |outcome| checks().filter(|check| check.outcome == outcome).count();
+        (count(Outcome::Passed), count(Outcome::Failed))
     }
 
-    /// Sees that the table in a README is what ran, or writes it if `UPDATE_DOCS` is set.
+    /// Sees that the table in a README is what ran, or writes it if `UPDATE_DOCS` is set. One of which something was
+    /// skipped is left as it is.
     ///
     /// # Errors
     /// If it is not, or the README has no place for it.
     pub fn document(&self, readme: &Path, prefix: &str, istio: &str, envoy: &str) -> Result<()> {
+        let mut checks = self.rows(prefix).flat_map(|row| &row.checks);
+        if checks.any(|check| check.outcome == Outcome::Skipped) {
+            return Ok(());
+        }
         let text = fs::read_to_string(readme).with_context(|| format!("read {}", readme.display()))?;
         let place = || format!("{} has no place for the table of overlays", readme.display());
         let (before, rest) = text.split_once(BEGIN).with_context(place)?;
@@ -83,14 +111,18 @@ impl Report {
         Ok(())
     }
 
+    fn rows<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(move |row| row.name.starts_with(prefix))
+    }
+
     /// The rows whose name begins so, as a Markdown table.
     fn table(&self, prefix: &str, istio: &str, envoy: &str) -> String {
         let mut table =
             String::from("| overlay | Istio | Envoy | what ran | result |\n|---|---|---|---|---|\n");
-        for row in self.rows.iter().filter(|row| row.name.starts_with(prefix)) {
+        for row in self.rows(prefix) {
             let name = row.name.rsplit('/').next().unwrap_or(&row.name);
             let ran: Vec<&str> = row.checks.iter().map(|check| check.what.as_str()).collect();
-            let failed = row.checks.iter().filter(|check| check.why_not.is_some()).count();
+            let failed = row.checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
             let result = match (row.checks.len(), failed) {
                 (0, _) => "nothing ran".to_owned(),
                 (_, 0) => "passed".to_owned(),
