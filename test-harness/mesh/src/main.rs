@@ -14,8 +14,9 @@ fn main() -> ExitCode {
 }
 
 const USAGE: &str = "\
-usage: mesh --once [OVERLAY...]
+usage: mesh [--once [OVERLAY...]]
 
+  --once    applies and tries each overlay, and ends; without it, the AI application runs until Ctrl-C
   OVERLAY   the end of an overlay's path, such as kserve-transcoder/gateway-wasm, or `lifecycle`; without one, all";
 
 /// Raises the mesh, tries what was asked for, and says what came of it.
@@ -27,6 +28,9 @@ fn inside(place: Place) -> Result<ExitCode> {
     }
     let begun = Instant::now();
     let mesh = Mesh::raise(place)?;
+    if options.is_empty() && wanted.is_empty() {
+        match exercise::serve(&mesh)? {}
+    }
     let mut report = Report::default();
     exercise::run(&mesh, &wanted, &mut report)?;
     for (name, peak) in mesh.world.plane.memory() {

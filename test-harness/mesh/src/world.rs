@@ -166,6 +166,29 @@ impl World {
         self.make_pod(workload, address, redirected)
     }
 
+    /// Makes a running pod of the mesh, as the template of a Deployment has it, at an address where its processes listen
+    /// already.
+    ///
+    /// # Errors
+    /// As [`pod`](Self::pod).
+    pub fn deployed_pod(
+        &self,
+        namespace: &str,
+        deployment: &str,
+        template: &Value,
+        address: IpAddr,
+    ) -> Result<Pod> {
+        let containers = template["spec"]["containers"].as_array().into_iter().flatten();
+        let ports = containers.flat_map(|container| container["ports"].as_array().into_iter().flatten());
+        let ports = ports.filter_map(|port| port["containerPort"].as_u64()?.try_into().ok()).collect();
+        let account = template["spec"]["serviceAccountName"].as_str().unwrap_or("default");
+        let identity = self.identity(namespace, account)?;
+        self.redirect.add(redirect::Pod { ip: address, ports, identity })?;
+        let labels = template["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+        let redirected = json!({"ambient.istio.io/redirection": "enabled"});
+        self.run_pod(namespace, deployment, labels, redirected, template["spec"].clone(), address)
+    }
+
     /// A certificate of istiod's for a service account.
     ///
     /// # Errors
@@ -190,18 +213,36 @@ impl World {
     }
 
     fn make_pod(&self, workload: &Workload<'_>, address: IpAddr, annotations: Value) -> Result<Pod> {
-        let number = self.pods.fetch_add(1, Ordering::Relaxed);
-        let replica_set = format!("{}-{HASH}", workload.deployment);
-        let name = format!("{replica_set}-{number:05}");
-        let mut labels = map(workload.labels);
-        labels.insert("pod-template-hash".into(), HASH.into());
         let ports: Vec<Value> = workload.ports.iter().map(|port| json!({"containerPort": port})).collect();
+        let spec = json!({
+            "serviceAccountName": workload.account,
+            "containers": [{"name": "main", "image": "registry.example/main", "ports": ports}],
+        });
+        let labels = map(workload.labels);
+        self.run_pod(workload.namespace, workload.deployment, labels, annotations, spec, address)
+    }
+
+    /// What the controllers of Deployments and ReplicaSets, the scheduler and a kubelet do.
+    fn run_pod(
+        &self,
+        namespace: &str,
+        deployment: &str,
+        mut labels: Map<String, Value>,
+        annotations: Value,
+        mut spec: Value,
+        address: IpAddr,
+    ) -> Result<Pod> {
+        let number = self.pods.fetch_add(1, Ordering::Relaxed);
+        let replica_set = format!("{deployment}-{HASH}");
+        let name = format!("{replica_set}-{number:05}");
+        labels.insert("pod-template-hash".into(), HASH.into());
+        spec["nodeName"] = NODE.into();
         self.plane.cluster.apply_value(&json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "name": name,
                 "generateName": format!("{replica_set}-"),
-                "namespace": workload.namespace,
+                "namespace": namespace,
                 "labels": labels,
                 "annotations": annotations,
                 "ownerReferences": [{
@@ -209,16 +250,12 @@ impl World {
                     "uid": format!("00000000-0000-0000-0000-{number:012}"),
                 }],
             },
-            "spec": {
-                "nodeName": NODE,
-                "serviceAccountName": workload.account,
-                "containers": [{"name": "main", "image": "registry.example/main", "ports": ports}],
-            },
+            "spec": spec,
         }))?;
         let address_text = address.to_string();
         self.plane.cluster.set_status(
             Kind("v1", "Pod"),
-            workload.namespace,
+            namespace,
             &name,
             json!({
                 "phase": "Running", "podIP": address_text, "podIPs": [{"ip": address_text}],
@@ -228,7 +265,7 @@ impl World {
                 ],
             }),
         )?;
-        Ok(Pod { namespace: workload.namespace.to_owned(), name, address })
+        Ok(Pod { namespace: namespace.to_owned(), name, address })
     }
 
     /// Makes the account, Service and pod of a gateway that Istio's `gateway` chart installs under this name, and runs
@@ -245,6 +282,14 @@ impl World {
             Workload { namespace: ROOT_NAMESPACE, deployment: name, account: name, labels, ports: &numbers };
         self.allow_secrets(ROOT_NAMESPACE, name)?;
         self.run_proxy(Role::Router, &workload, None)
+    }
+
+    /// Runs the pod of a gateway whose Deployment is there, for Istio's webhook to complete ("gateway injection").
+    ///
+    /// # Errors
+    /// If there is no such Deployment, or the proxy does not come up.
+    pub fn injected_gateway(&self, namespace: &str, deployment: &str) -> Result<Proxy> {
+        self.run_deployment(Role::Router, namespace, deployment)
     }
 
     /// What a gateway's chart grants its account: istiod asks by whom a certificate is read.
@@ -296,7 +341,9 @@ impl World {
     fn run_deployment(&self, role: Role, namespace: &str, deployment: &str) -> Result<Proxy> {
         let kind = Kind("apps/v1", "Deployment");
         let made = self.plane.cluster.wait(kind, namespace, deployment, SOON, |made| Some(made.clone()));
-        let made = made.context("istiod makes a Deployment of every Gateway of its classes")?;
+        let made = made.context(
+            "a gateway or waypoint runs as its Deployment says, which istiod makes unless it is applied",
+        )?;
         let template = &made["spec"]["template"];
         let labels = template["metadata"]["labels"].as_object().cloned().unwrap_or_default();
         let labels: Vec<(&str, &str)> =

@@ -1,9 +1,11 @@
 //! Our overlays, applied and tried.
 
+mod application;
 mod claims;
 mod inference;
 mod lifecycle;
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
@@ -28,7 +30,11 @@ const ENVOY: &str = "1.40 (stock)";
 /// # Errors
 /// If a name is unknown, or the cluster is lost.
 pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
-    let overlays: Vec<_> = resources::overlays()?.into_iter().map(|path| (name_of(&path), path)).collect();
+    let overlays: Vec<_> = resources::overlays()?
+        .into_iter()
+        .chain(resources::applications()?)
+        .map(|path| (name_of(&path), path))
+        .collect();
     let names = || overlays.iter().map(|(name, _)| name.as_str()).chain([LIFECYCLE]);
     if let Some(unknown) = wanted.iter().find(|want| !names().any(|name| is_meant(name, want))) {
         let known: Vec<&str> = names().collect();
@@ -42,6 +48,7 @@ pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
         let ran = match name.split('/').next() {
             Some("kserve-transcoder" | "dynamic-subset") => inference::run(mesh, path, name, report),
             Some("claim-headers") => claims::run(mesh, &mut issuer, path, name, report),
+            Some("examples") => application::run(mesh, &mut issuer, path, report),
             _ => Ok(()),
         };
         report.end(ran);
@@ -66,6 +73,14 @@ pub fn documents(report: &Report) -> Result<()> {
         report.document(&readme, &format!("{filter}/"), ISTIO, ENVOY)?;
     }
     Ok(())
+}
+
+/// Raises the AI application for users outside, prints how they get to it, and goes on until the program ends.
+///
+/// # Errors
+/// If a part does not come up.
+pub fn serve(mesh: &Mesh) -> Result<Infallible> {
+    application::serve(mesh)
 }
 
 /// Whether Envoy took all of its configuration.
@@ -95,10 +110,13 @@ fn is_meant(name: &str, wanted: &str) -> bool {
     name.strip_suffix(wanted).is_some_and(|before| before.is_empty() || before.ends_with('/'))
 }
 
-/// `filter/overlay`.
+/// `filter/overlay`, or `examples/application/k8s/overlay`.
 fn name_of(overlay: &Path) -> String {
     let parts: Vec<_> = overlay.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     match parts.as_slice() {
+        [.., examples, application, k8s, _, name] if k8s == "k8s" => {
+            format!("{examples}/{application}/{k8s}/{name}")
+        }
         [.., filter, _, name] => format!("{filter}/{name}"),
         _ => PathBuf::from(overlay).display().to_string(),
     }

@@ -14,7 +14,7 @@ use crate::tls_relay::TlsRelay;
 /// Its host, in the overlays.
 pub(super) const HOST: &str = "idp.example.com";
 /// Its URL.
-pub(super) const ISSUER: &str = "https://idp.example.com";
+pub(in crate::exercise) const ISSUER: &str = "https://idp.example.com";
 /// The application's URL.
 pub(super) const APPLICATION: &str = "https://ai.example.com";
 /// The application, as the overlays and their README register it.
@@ -31,15 +31,15 @@ pub(crate) struct Issuer {
 }
 
 /// What users send.
-pub(super) struct Tokens {
+pub(in crate::exercise) struct Tokens {
     by_user: HashMap<&'static str, String>,
     /// A premium user's, from the same issuer for another audience.
-    pub(super) for_another_application: String,
+    pub(in crate::exercise) for_another_application: String,
 }
 
 impl Issuer {
     /// Starts it on an address of its own, where every program of the mesh finds it by its name.
-    pub(super) fn start(mesh: &Mesh) -> Result<Self> {
+    pub(in crate::exercise) fn start(mesh: &Mesh) -> Result<Self> {
         let program = identity_provider().context(
             "IDENTITY_PROVIDER is missing: run this through `cargo xtask mesh`, with Node and npm",
         )?;
@@ -56,7 +56,7 @@ impl Issuer {
     }
 
     /// Where it speaks TLS.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(in crate::exercise) fn address(&self) -> SocketAddr {
         self.tls.address()
     }
 
@@ -77,7 +77,7 @@ impl Issuer {
     }
 
     /// Tokens of every user, as an API client gets them.
-    pub(super) fn tokens(&self) -> Result<Tokens> {
+    pub(in crate::exercise) fn tokens(&self) -> Result<Tokens> {
         let mut by_user = HashMap::new();
         let mut for_another_application = String::new();
         for (user, account) in USERS {
@@ -99,7 +99,7 @@ fn is_at(mesh: &Mesh, address: SocketAddr) -> Result<()> {
 
 impl Tokens {
     /// A user's, for this application.
-    pub(super) fn of(&self, user: &str) -> &str {
+    pub(in crate::exercise) fn of(&self, user: &str) -> &str {
         self.by_user.get(user).map_or("", String::as_str)
     }
 }

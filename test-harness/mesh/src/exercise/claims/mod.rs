@@ -20,9 +20,9 @@ use e2e::{Answer, Protocol, Request, Seen, Workload, send};
 use resources::{Resource, kustomize};
 
 use self::at_waypoint::Waypoint;
-pub(super) use self::issuer::Issuer;
-use self::issuer::Tokens;
+pub(super) use self::issuer::{ISSUER, Issuer, Tokens};
 use self::sign_on::SignOn;
+pub(super) use self::sign_on::{HOST, pods as sign_on_pods, secrets as sign_on_secrets};
 use super::{accepted, pulled};
 use crate::control_plane::ROOT_NAMESPACE;
 use crate::proxy::Proxy;

@@ -18,7 +18,7 @@ use crate::setup::Mesh;
 use crate::tls_relay::TlsRelay;
 
 /// The application's host.
-pub(super) const HOST: &str = "ai.example.com";
+pub(in crate::exercise) const HOST: &str = "ai.example.com";
 const OAUTH2_PROXY: &str = "oauth2-proxy";
 const PORT: u16 = 4180;
 /// How long oauth2-proxy may take to start.
@@ -35,7 +35,7 @@ pub(super) struct SignOn {
 }
 
 /// What the README has users make: the client's secrets, and the gateway's certificate.
-pub(super) fn secrets(mesh: &Mesh) -> Result<()> {
+pub(in crate::exercise) fn secrets(mesh: &Mesh) -> Result<()> {
     let leaf = mesh.authority.leaf(&[HOST])?;
     let secret = |namespace: &str, name: &str, kind: &str, data: Value| {
         mesh.world.plane.cluster.apply_value(&json!({
@@ -61,7 +61,7 @@ fn cookie_secret() -> String {
 }
 
 /// Runs the pods of the overlay's Deployment.
-pub(super) fn pods(mesh: &Mesh, resources: &[Resource]) -> Result<Vec<(SocketAddr, Process)>> {
+pub(in crate::exercise) fn pods(mesh: &Mesh, resources: &[Resource]) -> Result<Vec<(SocketAddr, Process)>> {
     let deployment = resources.iter().find(|r| r.kind() == "Deployment" && r.name() == OAUTH2_PROXY);
     let deployment = deployment.context("the overlay has no Deployment oauth2-proxy")?;
     let replicas = deployment.at("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
