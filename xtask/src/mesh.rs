@@ -46,8 +46,7 @@ fn flags(arguments: &[&str]) -> Result<(), Stop> {
 pub(crate) fn acceptance(workspace: &Workspace) -> Result<(), Stop> {
     prerequisites()?;
     test::interop(workspace)?;
-    let mut environment = go::MODELMESH.build(workspace)?;
-    environment.push(("MODELMESH_FILES", go::MODELMESH.files(workspace)?));
+    let environment = go::MODELMESH.build(workspace)?;
     start(workspace, None, &["--once"], environment)
 }
 
@@ -74,7 +73,11 @@ fn start(
         environment.extend(tree.build(workspace)?);
     }
     environment.push(("MESH_BIN", go::programs(workspace)));
-    environment.push(("ISTIO_FILES", go::ISTIO.files(workspace)?));
+    for (variable, tree) in
+        [("ISTIO_FILES", &go::ISTIO), ("KSERVE_FILES", &go::KSERVE), ("MODELMESH_FILES", &go::MODELMESH)]
+    {
+        environment.push((variable, tree.files(workspace)?));
+    }
     build::dist(workspace)?;
     let program = match program {
         Some(program) => program,

@@ -121,7 +121,7 @@ pub(super) const OAUTH2_PROXY: Tree = Tree {
     files: &[],
 };
 
-/// ModelMesh's controller, which is not needed to try an overlay.
+/// ModelMesh's controller, which is not needed to try an overlay, and its resource definitions, which are.
 pub(super) const MODELMESH: Tree = Tree {
     name: "modelmesh",
     module: "github.com/kserve/modelmesh-serving",
@@ -133,6 +133,19 @@ pub(super) const MODELMESH: Tree = Tree {
         variable: "MODELMESH_CONTROLLER",
     }],
     files: &["config"],
+};
+
+/// KServe's resource definitions. Its controller is not run.
+pub(super) const KSERVE: Tree = Tree {
+    name: "kserve",
+    module: "github.com/kserve/kserve",
+    version: "0.20.0",
+    linked: &[],
+    programs: &[],
+    files: &[
+        "config/crd/full/serving.kserve.io_inferenceservices.yaml",
+        "config/crd/full/serving.kserve.io_servingruntimes.yaml",
+    ],
 };
 
 /// What is missing to build a tree, and how to get it.
@@ -290,7 +303,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    const ALL: [&Tree; 5] = [&ETCD, &KUBERNETES, &ISTIO, &OAUTH2_PROXY, &MODELMESH];
+    const ALL: [&Tree; 6] = [&ETCD, &KUBERNETES, &ISTIO, &OAUTH2_PROXY, &MODELMESH, &KSERVE];
 
     fn file(tree: &Tree, name: &str) -> String {
         let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TREES);
