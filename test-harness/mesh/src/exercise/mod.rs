@@ -72,7 +72,8 @@ pub fn documents(report: &Report) -> Result<()> {
         let readme = e2e::repository().join("istio").join(filter).join("README.md");
         report.document(&readme, &format!("{filter}/"), ISTIO, ENVOY)?;
     }
-    Ok(())
+    let readme = e2e::repository().join("examples/ai-application/README.md");
+    report.document(&readme, "examples/ai-application/", ISTIO, ENVOY)
 }
 
 /// Raises the AI application for users outside, prints how they get to it, and goes on until the program ends.
