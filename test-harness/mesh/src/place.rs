@@ -29,7 +29,7 @@ pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 pub struct Place {
     directory: PathBuf,
     hosts: Arc<Mutex<BTreeMap<String, IpAddr>>>,
-    addresses: Mutex<u8>,
+    addresses: Mutex<u16>,
 }
 
 /// What a `main` of a program of the mesh is: everything that `inside` does happens inside. SIGINT and SIGTERM end it.
@@ -148,9 +148,10 @@ impl Place {
     /// If the address is refused, or none is left.
     pub fn address(&self) -> Result<IpAddr> {
         let mut last = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        ensure!(*last < 254, "all addresses of the pods' range are in use");
+        ensure!(*last < 0xfffe, "all addresses of the pods' range are in use");
         *last += 1;
-        let address = Ipv4Addr::new(10, 244, 0, *last);
+        let [third, fourth] = last.to_be_bytes();
+        let address = Ipv4Addr::new(10, 244, third, fourth);
         call("ip", &["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
         Ok(address.into())
     }

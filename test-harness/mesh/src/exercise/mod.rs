@@ -87,7 +87,7 @@ pub fn documents(report: &Report) -> Result<()> {
         report.document(&readme, &format!("{filter}/"), ISTIO, ENVOY)?;
     }
     let readme = e2e::repository().join("examples/ai-application/README.md");
-    report.document(&readme, "examples/", ISTIO, ENVOY)
+    report.document(&readme, "examples/ai-application/", ISTIO, ENVOY)
 }
 
 /// Raises the AI application for users outside, prints how they get to it, and goes on until the program ends.
