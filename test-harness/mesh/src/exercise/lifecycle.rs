@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use e2e::h1::Connection;
 use e2e::{Protocol, dist, repository, send};
 use resources::{Resource, kustomize};
 use serde_json::{Value, json};
@@ -15,9 +16,9 @@ use crate::report::Report;
 use crate::setup::Mesh;
 
 /// How long a change may take to reach Envoy.
-const SOON: Duration = Duration::from_secs(30);
-/// How long istiod may take to watch again after the API server was away: its watches back off.
-const LATER: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(60);
+/// How long a request may take meanwhile.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How many clients send requests during a change, one after the other each.
 const CLIENTS: usize = 3;
 /// What the log says of [`wrong_type`].
@@ -41,10 +42,11 @@ pub(super) fn run(mesh: &Mesh, report: &mut Report) -> Result<()> {
     report.check("a configuration that the filter refuses, under load: the old one stays", refused);
     changed.mend(&mut tried)?;
     report.check("a digest that does not exist", changed.unknown_digest(&mut tried));
-    let restarted = under_load(tried.address, || mesh.world.plane.restart_istiod(Duration::from_secs(1)));
-    report.check("istiod killed and started, under load", restarted);
     let restarted = under_load(tried.address, || mesh.world.plane.restart_api_server(Duration::from_secs(1)));
     report.check("the API server killed and started, under load", restarted);
+    // After the API server: the watches of an istiod that has seen it go back off for a minute or two.
+    let restarted = under_load(tried.address, || mesh.world.plane.restart_istiod(Duration::from_secs(1)));
+    report.check("istiod killed and started, under load", restarted);
     report.check("a module's digest, after both", under_load(tried.address, || changed.new_digest(&tried)));
     drop(tried);
 
@@ -76,7 +78,7 @@ impl Changed<'_> {
         let digest = self.mesh.registry.push("kserve-transcoder", "next", &module)?;
         self.apply("/spec/sha256", json!(digest), "oci://registry.example/kserve-transcoder:next")?;
         // Envoy names its VM by the digest.
-        wait_for("Envoy has the new module", LATER, || {
+        wait_for("Envoy has the new module", SOON, || {
             let dump = tried.proxy.admin("/config_dump?include_eds=false")?;
             Ok(dump.contains(&digest))
         })
@@ -163,10 +165,17 @@ fn refuses(address: SocketAddr) -> Result<()> {
 fn under_load(address: SocketAddr, change: impl FnOnce() -> Result<()>) -> Result<()> {
     let ended = AtomicBool::new(false);
     let client = || -> Result<usize> {
-        let mut sent = 0;
+        let (mut sent, mut connection) = (0, None);
         while !ended.load(Ordering::Relaxed) {
-            let answer = send(Protocol::Http1, address, &infer("any"))?;
+            // One connection for many requests: there are fewer ports than requests.
+            let mut open = match connection.take() {
+                Some(open) => open,
+                None => Connection::open(address, PATIENCE)?,
+            };
+            let answer = open.send(&infer("any"))?.complete().with_context(|| format!("request {sent}"))?;
             ensure!(answer.status() == 200, "request {sent}: {} {}", answer.status(), answer.text());
+            let last = answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
+            connection = Some(open).filter(|_| !last);
             sent += 1;
         }
         Ok(sent)
