@@ -162,7 +162,7 @@ impl Place {
         move |name| hosts.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 
-    /// Has connections to an address, a Service's virtual one, come to this machine, for whoever listens there.
+    /// Has connections to an address, a Service's virtual one, come to this machine, for a listener there.
     ///
     /// # Errors
     /// If the address is refused.

@@ -1,4 +1,4 @@
-//! What must hold for users of the application, whoever asks and whatever they say of themselves.
+//! What must hold for users of the application, and for callers within the mesh, whatever they say of themselves.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,7 +40,10 @@ pub(super) fn all(
     report.check("forged headers change nothing", users.forged(application));
     report.check("no picture without a token for this application", users.strangers(application));
     report.check("past the gateway, the token alone decides", users.inside(application));
-    report.check("pods are called by those alone whom their policies name", callers(application, resources));
+    report.check(
+        "every call to a pod came from an identity that its policies name",
+        callers(application, resources),
+    );
     report.check("modules pulled from the registry", crate::exercise::pulled(application.mesh, resources));
     let what = "in a browser, both users sign in and have their picture painted";
     match e2e::chromium() {

@@ -21,8 +21,10 @@
 //! TensorFlow's.
 
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use resources::Resource;
 use serde_json::{Map, Value, json};
 
@@ -30,6 +32,8 @@ use crate::api::Kind;
 use crate::world::World;
 
 const CRD: Kind<'static> = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+/// How often a kind that is being removed is looked at.
+const POLL: Duration = Duration::from_millis(100);
 const MODELMESH: &str = "modelmesh-serving";
 /// Ports of ModelMesh's pods.
 const GRPC: u16 = 8033;
@@ -111,10 +115,22 @@ impl Controller {
     }
 }
 
-/// Removes the kinds, and with them all resources of theirs.
+/// Removes the kinds, and with them all resources of theirs. They are gone when this returns: what is applied to one that
+/// is being removed goes with it.
 pub(super) fn forget(world: &World) -> Result<()> {
-    for name in ["inferenceservices.serving.kserve.io", "servingruntimes.serving.kserve.io"] {
-        world.plane.cluster.delete(CRD, "", name)?;
+    let cluster = &world.plane.cluster;
+    let names = ["inferenceservices.serving.kserve.io", "servingruntimes.serving.kserve.io"];
+    names.iter().try_for_each(|name| cluster.delete(CRD, "", name))?;
+    let deadline = Instant::now() + super::SOON;
+    for name in names {
+        while cluster.get(CRD, "", name)?.is_some() {
+            ensure!(
+                Instant::now() < deadline,
+                "{name} is still there {:?} after it was deleted",
+                super::SOON
+            );
+            thread::sleep(POLL);
+        }
     }
     Ok(())
 }
