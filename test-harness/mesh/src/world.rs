@@ -22,6 +22,8 @@ use crate::redirect::{self, Redirect};
 use crate::shims;
 
 const NODE: &str = "node-1";
+/// The Secret in which istiod keeps the key that it signs certificates with.
+const ISTIODS_KEY: &str = "istio-ca-secret";
 const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 /// The hash in every ReplicaSet's and pod's name.
 const HASH: &str = "5d8c9f7b6";
@@ -388,12 +390,13 @@ impl World {
         Proxy::start(&self.plane, &identity, self.proxies.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Deletes everything that overlays and exercises make in these namespaces, istiod's own ConfigMaps excepted.
+    /// Deletes everything that overlays and exercises make in these namespaces, istiod's own ConfigMaps and the
+    /// Secret with its authority's key excepted.
     ///
     /// # Errors
     /// If the API server does not answer.
     pub fn clear(&self, namespaces: &[&str]) -> Result<()> {
-        const KINDS: [Kind<'static>; 18] = [
+        const KINDS: [Kind<'static>; 17] = [
             Kind("extensions.istio.io/v1alpha1", "WasmPlugin"),
             Kind("networking.istio.io/v1alpha3", "EnvoyFilter"),
             Kind("networking.istio.io/v1", "Gateway"),
@@ -410,7 +413,6 @@ impl World {
             Kind(GATEWAY_API, "GRPCRoute"),
             Kind("apps/v1", "Deployment"),
             Kind("v1", "Pod"),
-            Kind("v1", "Secret"),
             Kind("discovery.k8s.io/v1", "EndpointSlice"),
         ];
         for name in namespaces {
@@ -420,9 +422,13 @@ impl World {
             for kind in KINDS {
                 self.plane.cluster.delete_all(kind, name)?;
             }
-            for service in self.plane.cluster.list(Kind("v1", "Service"), name)? {
-                let service = service["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-                self.plane.cluster.delete(Kind("v1", "Service"), name, &service)?;
+            for kind in [Kind("v1", "Service"), Kind("v1", "Secret")] {
+                for found in self.plane.cluster.list(kind, name)? {
+                    let found = found["metadata"]["name"].as_str().unwrap_or_default();
+                    if found != ISTIODS_KEY {
+                        self.plane.cluster.delete(kind, name, found)?;
+                    }
+                }
             }
         }
         self.redirect.pods().into_iter().try_for_each(|address| self.redirect.remove(address))
