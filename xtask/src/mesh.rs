@@ -24,7 +24,7 @@ const PLACE: [&str; 3] = ["-Urnmpf", "--kill-child", "--mount-proc"];
 pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
     let (program, arguments) = match arguments {
         ["--with", program, arguments @ ..] => (Some(PathBuf::from(program)), arguments),
-        ["--with"] => return Err(Stop::new("mesh --with: which program?")),
+        ["--with"] => return Err(Stop::new("mesh --with needs a program")),
         _ => (None, arguments),
     };
     if program.is_none() {
@@ -66,13 +66,19 @@ fn start(
     let python = python::models(workspace)?;
     environment.push(("APPLICATION_MODELS", python::application_models(workspace, &python)?));
     environment.extend([("ENVOY", envoy), ("MODELS_PYTHON", python)]);
-    environment.push(("IDENTITY_PROVIDER", or_a_line(node::identity_provider(workspace)?)));
+    let provider = match node::identity_provider(workspace)? {
+        // What is asked for by name may do without a login.
+        Err(why) if program.is_none() && arguments.iter().all(|argument| argument.starts_with('-')) => {
+            return Err(Stop::new(why));
+        }
+        found => or_a_line(found),
+    };
+    environment.push(("IDENTITY_PROVIDER", provider));
     let (browser, driver) = or_a_line(node::chromium());
     environment.extend([("CHROMIUM", browser), ("CHROMEDRIVER", driver)]);
     for tree in CONTROL_PLANE {
         environment.extend(tree.build(workspace)?);
     }
-    environment.push(("MESH_BIN", go::programs(workspace)));
     for (variable, tree) in
         [("ISTIO_FILES", &go::ISTIO), ("KSERVE_FILES", &go::KSERVE), ("MODELMESH_FILES", &go::MODELMESH)]
     {
@@ -103,7 +109,8 @@ fn or_a_line<T: Default>(found: run::Found<T>) -> T {
 
 /// Asks for all that is missing and cannot be made, before anything that takes long.
 fn prerequisites() -> Result<(), Stop> {
-    let missing: Vec<_> = [go::missing(), namespaces(), network_tool()].into_iter().flatten().collect();
+    let missing: Vec<_> =
+        [go::missing(), namespaces(), network_tool(), authorities()].into_iter().flatten().collect();
     if missing.is_empty() { Ok(()) } else { Err(Stop::new(missing.join("\nxtask: "))) }
 }
 
@@ -116,7 +123,7 @@ fn namespaces() -> Option<String> {
         )
     };
     if run::on_path("unshare").is_none() {
-        return Some("there is no unshare on PATH; on Debian: apt-get install util-linux".into());
+        return Some("unshare was not found on PATH; on Debian: apt-get install util-linux".into());
     }
     let output = match Command::new("unshare").args(PLACE).arg("true").output() {
         Ok(output) => output,
@@ -128,8 +135,16 @@ fn namespaces() -> Option<String> {
 
 fn network_tool() -> Option<String> {
     run::on_path("ip").is_none().then(|| {
-        "there is no ip on PATH, which adds the pods' addresses; on Debian: apt-get install iproute2".into()
+        "ip, which adds the pods' addresses, was not found on PATH; on Debian: apt-get install iproute2"
+            .into()
     })
+}
+
+/// The file of authorities that the mesh puts its own over, inside its namespaces only.
+fn authorities() -> Option<String> {
+    const FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
+    (!std::path::Path::new(FILE).exists())
+        .then(|| format!("{FILE} is missing; on Debian: apt-get install ca-certificates"))
 }
 
 #[cfg(test)]

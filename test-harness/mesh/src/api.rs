@@ -170,7 +170,10 @@ impl Cluster {
             if Instant::now() > deadline {
                 let last =
                     found.map_or_else(|| "it is not there".to_owned(), |last| last["status"].to_string());
-                bail!("{} {namespace}/{name} is not as awaited after {bound:?}: {last}", kind.1);
+                bail!(
+                    "{} {namespace}/{name} did not reach the expected state within {bound:?}: {last}",
+                    kind.1
+                );
             }
             thread::sleep(POLL);
         }

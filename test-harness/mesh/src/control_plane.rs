@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use e2e::Process;
+use e2e::{Process, Protocol, Request, send};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -155,11 +155,6 @@ impl ControlPlane {
         &self.programs
     }
 
-    /// What istiod has logged.
-    pub fn istiods_log(&self) -> String {
-        held(&self.istiod).log()
-    }
-
     /// Kills istiod, waits, and starts it once more.
     ///
     /// # Errors
@@ -169,8 +164,11 @@ impl ControlPlane {
         running.kill();
         thread::sleep(away);
         *running = istiod(&self.programs, &self.directory, &self.authority)?;
-        let answers = |_: &Process| TcpStream::connect(("127.0.0.1", 15012)).ok();
-        running.wait("its port 15012 is closed", READY, answers)?;
+        let health = (Ipv4Addr::LOCALHOST, 18080).into();
+        running.wait("it says that it is not ready", READY, |_| {
+            let answer = send(Protocol::Http1, health, &Request::get("/ready")).ok()?;
+            (answer.status() == 200).then_some(())
+        })?;
         Ok(())
     }
 
@@ -199,7 +197,7 @@ impl ControlPlane {
     }
 }
 
-/// A process that can be replaced. Whoever panicked while holding it left it as it was.
+/// A process that can be replaced. A panic while it was held cannot have left it half changed.
 fn held(process: &Mutex<Process>) -> MutexGuard<'_, Process> {
     process.lock().unwrap_or_else(PoisonError::into_inner)
 }

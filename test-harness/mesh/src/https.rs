@@ -82,6 +82,10 @@ impl Https {
     }
 
     /// `METHOD /path` of each request so far, in the order they came. A request is here before it is answered.
+    pub(crate) fn forget(&self) {
+        self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -71,7 +71,9 @@ fn outside() -> Result<ExitCode> {
         None => {
             println!("\nEnding the mesh.");
             inner.end().context("end the mesh")?;
-            Ok(ExitCode::SUCCESS)
+            // Ctrl-C is how what only runs is ended, but it leaves what was asked for undone.
+            let undone = std::env::args().len() > 1;
+            Ok(if undone { ExitCode::from(130) } else { ExitCode::SUCCESS })
         }
     }
 }
@@ -81,7 +83,7 @@ fn enter(directory: &Path) -> Result<Kept> {
     let program = std::env::current_exe().context("find this program's own file")?;
     let mut command = Command::new("unshare");
     command.args(["-Urnmpf", "--kill-child", "--mount-proc"]).arg(program).args(std::env::args_os().skip(1));
-    command.env(INSIDE, directory);
+    command.env(INSIDE, directory).env("TMPDIR", directory);
     // A proxy of the machine's is out of reach inside, where everything is local.
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command.env_remove(name).env_remove(name.to_uppercase());
@@ -109,6 +111,15 @@ impl Place {
         // denied.
         let data = Path::new("/var/lib/istio");
         let empty = if data.is_dir() { data } else { Path::new("/var/lib") };
+        let program = std::env::current_exe().context("find this program's own file")?;
+        let hidden = [place.directory.as_path(), &program].into_iter().find(|path| path.starts_with(empty));
+        if let Some(hidden) = hidden {
+            bail!(
+                "{} would be hidden by the agent's cache: run this outside {}",
+                hidden.display(),
+                empty.display()
+            );
+        }
         call("mount", &["-t", "tmpfs", "tmpfs", &empty.to_string_lossy()])?;
         fs::create_dir_all(data.join("data")).context("make /var/lib/istio/data")?;
         Ok(Some(place))
@@ -138,7 +149,10 @@ impl Place {
     /// If there is no such file to put it over, or the mount is refused.
     pub fn over(&self, target: &str, name: &str) -> Result<()> {
         let path = self.directory.join(name);
-        ensure!(Path::new(target).exists(), "{target} does not exist, so that nothing can be put over it");
+        ensure!(
+            Path::new(target).exists(),
+            "{target} does not exist: create it (it is replaced inside the namespaces only)"
+        );
         call("mount", &["--bind", &path.to_string_lossy(), target])
     }
 

@@ -65,6 +65,11 @@ impl Registry {
         self.server.requests()
     }
 
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        self.server.forget();
+    }
+
     /// While it is down, open connections are closed, and new ones as soon as they are there.
     pub fn set_down(&self, down: bool) {
         self.server.set_down(down);

@@ -106,7 +106,7 @@ impl Report {
         if env::var_os("UPDATE_DOCS").is_some() {
             return fs::write(readme, current).with_context(|| format!("write {}", readme.display()));
         }
-        let stale = "is not what ran: UPDATE_DOCS=1 cargo xtask mesh --once writes what did";
+        let stale = "is out of date: run UPDATE_DOCS=1 cargo xtask mesh --once";
         ensure!(current == text, "the table in {} {stale}", readme.display());
         Ok(())
     }

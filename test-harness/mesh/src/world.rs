@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use resources::Resource;
@@ -22,15 +22,11 @@ use crate::redirect::{self, Redirect};
 use crate::shims;
 
 const NODE: &str = "node-1";
-/// The Secret in which istiod keeps the key that it signs certificates with.
-const ISTIODS_KEY: &str = "istio-ca-secret";
 const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 /// The hash in every ReplicaSet's and pod's name.
 const HASH: &str = "5d8c9f7b6";
-/// How long a deleted pod goes on.
-const FINISHING: Duration = Duration::from_secs(2);
 /// How long a controller may take over a resource.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 /// A cluster with a control plane, to which resources are applied.
 pub struct World {
@@ -203,14 +199,18 @@ impl World {
         hbone::Identity::from_istiod(&self.handle, istiod, name, &roots, &token, namespace, account)
     }
 
-    /// Deletes a pod, whose processes go on, as a kubelet does: its endpoint is taken away first, and connections are
-    /// closed after the time that a pod has to finish.
+    /// Deletes a pod, whose processes go on, as a kubelet does: its endpoint is taken away first, and its connections are
+    /// closed once `gone` says that no proxy sends anything there.
     ///
     /// # Errors
-    /// If the API server does not answer.
-    pub fn remove(&self, pod: &Pod) -> Result<()> {
+    /// If the API server does not answer, or the endpoint stays.
+    pub fn remove(&self, pod: &Pod, gone: impl Fn() -> Result<bool>) -> Result<()> {
         self.plane.cluster.delete(Kind("v1", "Pod"), &pod.namespace, &pod.name)?;
-        std::thread::sleep(FINISHING);
+        let deadline = Instant::now() + SOON;
+        while !gone()? {
+            ensure!(Instant::now() < deadline, "the endpoint {} is still there after {SOON:?}", pod.address);
+            std::thread::sleep(Duration::from_millis(50));
+        }
         self.redirect.remove(pod.address)
     }
 
@@ -390,14 +390,15 @@ impl World {
         Proxy::start(&self.plane, &identity, self.proxies.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Deletes everything that overlays and exercises make in these namespaces, istiod's own ConfigMaps and the
-    /// Secret with its authority's key excepted.
+    /// Deletes everything that overlays and exercises make in these namespaces. istiod's own ConfigMaps stay, and the
+    /// Secret with the key of its authority; their names begin with `istio-`.
     ///
     /// # Errors
     /// If the API server does not answer.
     pub fn clear(&self, namespaces: &[&str]) -> Result<()> {
-        const KINDS: [Kind<'static>; 17] = [
+        const KINDS: [Kind<'static>; 18] = [
             Kind("extensions.istio.io/v1alpha1", "WasmPlugin"),
+            Kind("extensions.istio.io/v1alpha1", "TrafficExtension"),
             Kind("networking.istio.io/v1alpha3", "EnvoyFilter"),
             Kind("networking.istio.io/v1", "Gateway"),
             Kind("networking.istio.io/v1", "VirtualService"),
@@ -422,10 +423,20 @@ impl World {
             for kind in KINDS {
                 self.plane.cluster.delete_all(kind, name)?;
             }
-            for kind in [Kind("v1", "Service"), Kind("v1", "Secret")] {
+            let rbac = "rbac.authorization.k8s.io/v1";
+            let by_name = [
+                Kind("v1", "Service"),
+                Kind("v1", "Secret"),
+                Kind("v1", "ConfigMap"),
+                Kind("v1", "PersistentVolumeClaim"),
+                Kind(rbac, "Role"),
+                Kind(rbac, "RoleBinding"),
+            ];
+            for kind in by_name {
                 for found in self.plane.cluster.list(kind, name)? {
                     let found = found["metadata"]["name"].as_str().unwrap_or_default();
-                    if found != ISTIODS_KEY {
+                    let of_istiod = matches!(kind.1, "Secret" | "ConfigMap") && found.starts_with("istio-");
+                    if !of_istiod {
                         self.plane.cluster.delete(kind, name, found)?;
                     }
                 }

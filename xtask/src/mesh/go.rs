@@ -267,7 +267,7 @@ fn once(lock: &Path, to: &Path, make: impl FnOnce(&Path) -> Result<(), Stop>) ->
     // Held until this function returns.
     let held = File::create(lock).map_err(|e| cannot("make", lock, e))?;
     if held.try_lock().is_err() {
-        eprintln!("    waiting for another command, which builds for the mesh");
+        eprintln!("    waiting for another xtask to finish building");
         held.lock().map_err(|e| cannot("lock", lock, e))?;
     }
     if to.exists() {

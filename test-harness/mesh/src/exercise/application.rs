@@ -51,7 +51,7 @@ const SERVING: &str = "modelmesh-serving";
 /// The identity of the pods that ask at the waypoint besides the backend.
 const OTHER: &str = "someone-else";
 /// How long a controller may take over a resource.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Applies an overlay and tries it.
 pub(crate) fn run(

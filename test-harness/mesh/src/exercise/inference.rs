@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ const SERVICE: &str = "modelmesh-serving";
 const GRPC: u16 = 8033;
 /// The account of the pods that ask for inferences.
 const CLIENT: &str = "client";
+/// How long a module and an endpoint may take to be there.
+const FIRST_ANSWER: Duration = Duration::from_secs(90);
 /// How many requests are sent while an endpoint goes and comes.
 const MIXED: usize = 200;
 
@@ -44,9 +47,9 @@ pub(crate) fn run(mesh: &Mesh, overlay: &Path, name: &str, report: &mut Report) 
     if name.contains("-subset-lb") {
         report.check("plain text to the pods, past HBONE", tried.plain_text());
     } else {
-        report.check("HBONE to the pods by the proxy's identity", tried.identities());
+        report.check("HBONE to the pods with the proxy's identity", tried.identities());
     }
-    if resources.iter().any(|resource| resource.kind() == "WasmPlugin") {
+    if !name.ends_with("-native") {
         report.check("modules pulled from the registry", pulled(mesh, &resources));
     }
     let cases = if name.starts_with("dynamic-subset") {
@@ -117,7 +120,7 @@ impl<'m> Tried<'m> {
     /// not there yet.
     pub(super) fn first_answer(&mut self) -> Result<()> {
         let request = Request::get("/v2/health/ready");
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + FIRST_ANSWER;
         loop {
             match send(Protocol::Http1, self.address, &request) {
                 Ok(answer) if answer.status() == 200 => return Ok(()),
@@ -171,7 +174,7 @@ impl<'m> Tried<'m> {
         Ok(())
     }
 
-    /// What `models-are-managed-elsewhere` denies, in both shapes. The native gateway has no such policy of its own.
+    /// What `models-are-managed-elsewhere` denies, in both shapes.
     fn repository_calls(&self) -> Result<()> {
         let asked = |servers: &[OddServer]| -> usize {
             servers
@@ -216,51 +219,65 @@ impl<'m> Tried<'m> {
     fn plain_text(&self) -> Result<()> {
         let calls = self.mesh.world.redirect.calls()?;
         let by_hbone = calls.iter().find(|call| self.pods.iter().any(|pod| pod.address == call.pod));
+        ensure!(self.servers.iter().any(|server| !server.requests().is_empty()), "no server was asked");
         by_hbone.map_or(Ok(()), |call| bail!("{} was called by HBONE, by {}", call.pod, call.peer))
     }
 
     /// Sends requests in turn while one endpoint of the first group is removed and another takes its place.
     fn groups(&mut self, cases: &[(Request, &'static str)]) -> Result<()> {
         let going = self.pods.remove(0);
-        let world = &self.mesh.world;
+        let (world, proxy) = (&self.mesh.world, &self.proxy);
         let (address, name) = (going.address, NAMES[0]);
+        let endpoint = format!("{address}:{GRPC}");
+        let away = AtomicBool::new(false);
         let (sent, came) = thread::scope(|scope| {
             let changing = scope.spawn(|| -> Result<Pod> {
                 thread::sleep(Duration::from_millis(300));
-                world.remove(&going)?;
-                thread::sleep(Duration::from_millis(500));
+                world.remove(&going, || Ok(!proxy.admin("/clusters")?.contains(&endpoint)))?;
+                away.store(true, Ordering::SeqCst);
+                thread::sleep(Duration::from_secs(1));
+                away.store(false, Ordering::SeqCst);
                 world.pod(&workload_of(name, &labels_of(name)), address)
             });
-            let mut served = BTreeSet::new();
-            let mut sent = Ok(());
-            let mut number = 0;
-            // Until the endpoint is back, however fast the requests are.
-            while sent.is_ok() && (number < MIXED || !changing.is_finished()) {
-                let (request, expected) = &cases[number % cases.len()];
-                let grpc = request.path.starts_with("/inference");
-                let protocol = if grpc || number % 2 == 0 { Protocol::Http2 } else { Protocol::Http1 };
-                sent = self.send(protocol, request).and_then(|answer| {
-                    let name = who(&answer);
-                    let right = NAMES.contains(&name.as_str()) && name.starts_with(expected);
-                    ensure!(
-                        right,
-                        "request {number}, {request:?}: {name}, not {expected:?}: {}",
-                        answer.text()
-                    );
-                    served.insert(name);
-                    Ok(())
-                });
-                number += 1;
-            }
-            let came = changing.join().unwrap_or_else(|_| Err(anyhow!("the thread of the pods panicked")));
-            let all = sent.and_then(|()| {
-                ensure!(served.len() == NAMES.len(), "only these answered: {served:?}");
-                Ok(())
-            });
-            (all, came)
+            let sent = self.mixed(cases, &away, || changing.is_finished());
+            (sent, changing.join().unwrap_or_else(|_| Err(anyhow!("the thread of the pods panicked"))))
         });
         self.pods.insert(0, came?);
         sent
+    }
+
+    /// Sends at least [`MIXED`] requests, each of which must reach its group, and none the first endpoint while it is
+    /// away; then, once the change has `ended`, until every endpoint has answered again.
+    fn mixed(
+        &self,
+        cases: &[(Request, &'static str)],
+        away: &AtomicBool,
+        ended: impl Fn() -> bool,
+    ) -> Result<()> {
+        let (mut number, mut since_the_end, mut served) = (0, None, BTreeSet::new());
+        loop {
+            if since_the_end.is_none() && ended() {
+                since_the_end = Some(Instant::now());
+                served.clear();
+            }
+            let (request, expected) = &cases[number % cases.len()];
+            let grpc = request.path.starts_with("/inference");
+            let protocol = if grpc || number % 2 == 0 { Protocol::Http2 } else { Protocol::Http1 };
+            let was_away = away.load(Ordering::SeqCst);
+            let answer = self.send(protocol, request)?;
+            let name = who(&answer);
+            let right = NAMES.contains(&name.as_str()) && name.starts_with(expected);
+            ensure!(right, "request {number}, {request:?}: {name}, not {expected:?}: {}", answer.text());
+            let still_away = was_away && away.load(Ordering::SeqCst);
+            ensure!(!still_away || name != NAMES[0], "request {number} reached {name}, which is gone");
+            served.insert(name);
+            number += 1;
+            let Some(end) = since_the_end else { continue };
+            if number >= MIXED && served.len() == NAMES.len() {
+                return Ok(());
+            }
+            ensure!(end.elapsed() < FIRST_ANSWER, "since the endpoint is back only these answer: {served:?}");
+        }
     }
 
     fn send(&self, protocol: Protocol, request: &Request) -> Result<Answer> {

@@ -21,6 +21,12 @@ const SOON: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many clients send requests during a change, one after the other each.
 const CLIENTS: usize = 3;
+/// What Istio's agent answers in place of a module that it cannot pull.
+const NOT_PULLED: u16 = 403;
+/// What Envoy answers for a filter that never had a configuration.
+const NOT_CONFIGURED: u16 = 500;
+/// The module in the resources.
+const IMAGE: &str = "cannot fetch Wasm module oci://registry.example/kserve-transcoder:0.1.0";
 /// What the log says of [`wrong_type`].
 const NAMED: &str = "configuration key max_request_bytes: invalid type: string";
 /// For how long they go on after a change.
@@ -41,7 +47,7 @@ pub(super) fn run(mesh: &Mesh, report: &mut Report) -> Result<()> {
     let refused = under_load(tried.address, || changed.refused_configuration(&tried));
     report.check("a configuration that the filter refuses, under load: the old one stays", refused);
     changed.mend(&mut tried)?;
-    report.check("a digest that does not exist", changed.unknown_digest(&mut tried));
+    report.check("a digest that does not exist: 403", changed.unknown_digest(&mut tried));
     let restarted = under_load(tried.address, || mesh.world.plane.restart_api_server(Duration::from_secs(1)));
     report.check("the API server killed and started, under load", restarted);
     // After the API server: the watches of an istiod that has seen it go back off for a minute or two.
@@ -51,10 +57,13 @@ pub(super) fn run(mesh: &Mesh, report: &mut Report) -> Result<()> {
     drop(tried);
 
     mesh.world.clear(super::NAMESPACES)?;
-    report.check("a proxy that starts while the registry is down", registry_down(mesh, &resources));
+    report.check(
+        "a proxy that starts while the registry is down: 403, until the resource is touched",
+        registry_down(mesh, &resources),
+    );
     mesh.world.clear(super::NAMESPACES)?;
     let refused = refused_from_the_start(mesh, resources);
-    report.check("a proxy that starts with a configuration that the filter refuses", refused);
+    report.check("a proxy that starts with a configuration that the filter refuses: 500", refused);
     Ok(())
 }
 
@@ -95,9 +104,8 @@ impl Changed<'_> {
     fn unknown_digest(&self, tried: &mut Tried<'_>) -> Result<()> {
         let digest = "0".repeat(64);
         self.apply("/spec/sha256", json!(digest), self.plugin.text("/spec/url"))?;
-        refuses(tried.address)?;
-        let log = tried.proxy.process().log();
-        ensure!(log.contains(&digest), "the agent's log does not name the digest");
+        refuses(tried.address, NOT_PULLED)?;
+        wait_for("the agent's log names the digest", SOON, || Ok(tried.proxy.log().contains(&digest)))?;
         self.mend(tried)
     }
 
@@ -127,16 +135,19 @@ fn refused_from_the_start(mesh: &Mesh, mut resources: Vec<Resource>) -> Result<(
         plugin.value["spec"]["pluginConfig"] = wrong_type();
     }
     let tried = Tried::raise(mesh, &resources)?;
-    refuses(tried.address)?;
-    ensure!(tried.proxy.log().contains(NAMED), "the log does not name the key");
-    Ok(())
+    refuses(tried.address, NOT_CONFIGURED)?;
+    wait_for("the log names the key", SOON, || Ok(tried.proxy.log().contains(NAMED)))
 }
 
-/// Without its module the proxy refuses every request, and serves as soon as the registry is back.
+/// Without its module the proxy refuses every request. The registry is asked again when the resource changes.
 fn registry_down(mesh: &Mesh, resources: &[Resource]) -> Result<()> {
     mesh.registry.set_down(true);
     let raised = Tried::raise(mesh, resources);
-    let refused = raised.and_then(|tried| refuses(tried.address).map(|()| tried));
+    let refused = raised.and_then(|tried| {
+        refuses(tried.address, NOT_PULLED)?;
+        wait_for("the agent's log names the image", SOON, || Ok(tried.proxy.log().contains(IMAGE)))?;
+        Ok(tried)
+    });
     mesh.registry.set_down(false);
     let mut tried = refused?;
     // What the agent could not fetch it tries again when the resource changes.
@@ -149,13 +160,15 @@ fn registry_down(mesh: &Mesh, resources: &[Resource]) -> Result<()> {
     tried.first_answer().context("after the registry came back")
 }
 
-/// Waits until requests are refused, and sees that they stay so.
-fn refuses(address: SocketAddr) -> Result<()> {
-    let status = || -> Result<u16> { Ok(send(Protocol::Http1, address, &infer("any"))?.status()) };
-    wait_for("requests are refused", SOON, || Ok(status()? >= 400))?;
+/// Waits until requests are answered with this status, and sees that they stay so.
+fn refuses(address: SocketAddr, expected: u16) -> Result<()> {
+    let status = || send(Protocol::Http1, address, &infer("any")).map(|answer| answer.status());
+    // The listener may not be there yet.
+    let what = format!("requests are answered with {expected}");
+    wait_for(&what, SOON, || Ok(status().is_ok_and(|status| status == expected)))?;
     for _ in 0..20 {
         let status = status()?;
-        ensure!(matches!(status, 403 | 500 | 503), "a request was answered {status}");
+        ensure!(status == expected, "a request was answered with {status}, not {expected}");
         thread::sleep(Duration::from_millis(20));
     }
     Ok(())

@@ -6,10 +6,11 @@ mod inference;
 mod lifecycle;
 mod modelmesh;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use resources::Resource;
 
 use crate::control_plane::ROOT_NAMESPACE;
@@ -48,11 +49,12 @@ pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
     let mut issuer = None;
     for (name, path) in overlays.iter().filter(|(name, _)| asked(name)) {
         report.begin(name);
+        mesh.registry.forget();
         let ran = match name.split('/').next() {
             Some("kserve-transcoder" | "dynamic-subset") => inference::run(mesh, path, name, report),
             Some("claim-headers") => claims::run(mesh, &mut issuer, path, name, report),
             Some("examples") => application::run(mesh, &mut issuer, path, report),
-            _ => Ok(()),
+            _ => Err(anyhow!("nothing here tries this overlay")),
         };
         report.end(ran);
         mesh.world.clear(NAMESPACES)?;
@@ -105,13 +107,17 @@ fn accepted(proxy: &Proxy) -> Result<()> {
     Ok(())
 }
 
-/// Whether agents asked the registry for every module that resources name.
+/// Whether agents asked the registry, since this overlay was begun, for every module that its resources name: a
+/// `WasmPlugin` by its URL, an `EnvoyFilter` within what it gives to Envoy.
 fn pulled(mesh: &Mesh, resources: &[Resource]) -> Result<()> {
     let requests = mesh.registry.requests();
-    for plugin in resources.iter().filter(|resource| resource.kind() == "WasmPlugin") {
-        let url = plugin.text("/spec/url");
+    let text: String = resources.iter().map(|resource| resource.value.to_string()).collect();
+    let urls = text.match_indices("oci://").map(|(at, _)| &text[at..]);
+    let urls: BTreeSet<&str> = urls.filter_map(|rest| rest.split(['"', '\\']).next()).collect();
+    ensure!(!urls.is_empty(), "the resources name no module");
+    for url in urls {
         let image = url.rsplit('/').next().unwrap_or(url);
-        let repository = image.split(':').next().unwrap_or(image);
+        let repository = image.split([':', '@']).next().unwrap_or(image);
         let asked = requests.iter().any(|request| request.contains(&format!("/v2/{repository}/manifests/")));
         ensure!(asked, "the agent did not ask for {url}: {requests:?}");
     }

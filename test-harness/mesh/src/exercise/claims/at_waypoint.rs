@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::classes::{FORGERIES, SUBSETS, USERS, User, badly_signed};
 use e2e::{Protocol, Request, send};
 
@@ -108,10 +108,11 @@ impl Tried<'_> {
 
     pub(super) fn without_certificate(&self) -> Result<()> {
         let waypoint = self.the_waypoint()?;
-        let nobody = Identity::none(&waypoint.roots_pem);
+        let anonymous = Identity::none(&waypoint.roots_pem);
         let handle = &self.mesh.world.handle;
-        let opened = Tunnel::open(handle, waypoint.at(), &waypoint.authority, &nobody, waypoint.source);
-        ensure!(opened.is_err(), "the waypoint took a connection without a certificate");
+        let opened = Tunnel::open(handle, waypoint.at(), &waypoint.authority, &anonymous, waypoint.source);
+        let Err(why) = opened else { bail!("the waypoint took a connection without a certificate") };
+        ensure!(format!("{why:#}").contains("CertificateRequired"), "{why:#}");
         Ok(())
     }
 

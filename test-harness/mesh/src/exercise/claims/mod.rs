@@ -184,7 +184,7 @@ impl<'m> Tried<'m> {
     /// The first request after the agents are ready may meet a module that is still being fetched, keys that are, or an
     /// endpoint that is not there yet.
     fn first_answer(&mut self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(40);
+        let deadline = Instant::now() + Duration::from_secs(90);
         loop {
             let last = match self.ask(self.user("premium")) {
                 Ok(way) if way.answer.status() == 200 => return Ok(()),

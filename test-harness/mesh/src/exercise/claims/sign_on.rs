@@ -22,7 +22,7 @@ pub(in crate::exercise) const HOST: &str = "ai.example.com";
 const OAUTH2_PROXY: &str = "oauth2-proxy";
 const PORT: u16 = 4180;
 /// How long oauth2-proxy may take to start.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(90);
 /// The session's cookie.
 const SESSION: &str = "__Host-session";
 
