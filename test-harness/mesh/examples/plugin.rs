@@ -66,7 +66,7 @@ fn main() -> ExitCode {
                     ],
                     "url": "oci://registry.example/my-plugin:1",
                     "sha256": digest,
-                    "pluginConfig": {"map": [{"header": "x-user", "claim": ["sub"]}]},
+                    "pluginConfig": {"map": [{"header": "x-user", "claim": ["sub"], "type": "string"}]},
                 },
             }),
         ] {
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
             }
             thread::sleep(Duration::from_millis(100));
         };
-        ensure!(answer.status() == 200, "{} {}", answer.status(), answer.text());
+        ensure!(answer.status() == 200, "{} {}\n{}", answer.status(), answer.text(), gateway.log());
         let seen = server.requests();
         ensure!(seen.last().is_some_and(|request| request.all("x-user").is_empty()), "the cart saw {seen:?}");
         println!("the cart was asked through the gateway, and the plugin took the header off");

@@ -113,7 +113,7 @@ impl Cluster {
             .collect()
     }
 
-    /// Deletes a resource and does not wait until it is gone. One that is not there is no error.
+    /// Deletes a resource and does not wait until it is gone. It may be gone already.
     ///
     /// # Errors
     /// If the API server does not answer or does not know the kind.
@@ -211,7 +211,7 @@ impl Cluster {
     }
 }
 
-/// A pod's grace period is a kubelet's to observe, and there is none.
+/// No kubelet is there to observe a pod's grace period.
 fn at_once() -> DeleteParams {
     DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }
 }

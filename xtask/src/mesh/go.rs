@@ -78,7 +78,7 @@ pub(super) const KUBERNETES: Tree = Tree {
 pub(super) const ISTIO: Tree = Tree {
     name: "istio",
     module: "istio.io/istio",
-    // 1.31 in development. Istio's releases are no versions of its Go module.
+    // 1.31 in development. Istio's releases are not versions of its Go module.
     version: "0.0.0-20260827124520-eed52ebb66ad",
     linked: &[],
     programs: &[
