@@ -283,7 +283,7 @@ async fn up(from: &mut ReadHalf<'_>, send: &mut SendStream<Bytes>) -> io::Result
     }
 }
 
-/// What the client hears. A reset after the stream's end, as Envoy sends when a pod has ended first, is no error.
+/// What the client hears. A reset after the stream's end, which Envoy sends when a pod ended first, is not an error.
 async fn down(receive: &mut RecvStream, to: &mut WriteHalf<'_>) -> io::Result<()> {
     while let Some(data) = receive.data().await {
         let data = data.map_err(io::Error::other)?;
