@@ -35,7 +35,7 @@ impl Core {
         let holds_bytes = self.kept.iter().any(|kept| !kept.is_empty());
         match choice % 9 {
             1 => OnHeaders::Hold,
-            2 | 3 | 4 => {
+            2..=4 => {
                 for cluster in ["a", "unknown", "a"]
                     .iter()
                     .cycle()

@@ -1,5 +1,7 @@
 //! The rules of the contract, one story each.
 
+#![allow(clippy::unwrap_used)] // A test whose helpers are not marked as such.
+
 mod world;
 
 use filter_api::{
