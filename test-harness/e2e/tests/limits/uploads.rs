@@ -5,9 +5,9 @@ use super::{
 };
 use e2e::uploads::{Form, Upload};
 use e2e::{Answer, Installed, Protocol, send};
-use scenario::Column;
 use std::collections::BTreeMap;
 use std::thread;
+use testkit::Column;
 
 const AT_ONCE: usize = 12;
 
