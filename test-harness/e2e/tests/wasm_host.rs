@@ -1,5 +1,5 @@
 //! Every verdict of `filter-api` in the proxy-wasm host, in stock Envoy: a filter does in each phase what the
-//! header `x-plan` says (`test-harness/verdict-filter`), and the client and the upstream show what came of it.
+//! header `x-plan` says (`test-harness/test-filters/src/verdict.rs`), and the client and the upstream show what came of it.
 //!
 //! Two plugin forms run side by side in one Envoy: `plain` as a `WasmPlugin` makes it, and `flagged` with
 //! `allow_on_headers_stop_iteration`.
