@@ -59,7 +59,7 @@ class FixedStyle(Style):
 
     def load_networks(self, folder):
         # OpenVINO reports to its maker that it has been imported, from a forked process that it ends by SIGTERM where there
-        # is no way out. The fork has MLServer's signal handlers, and the pipe that they write to: MLServer would end itself.
+        # does not help. The fork has MLServer's signal handlers, and the pipe that they write to: MLServer would end itself.
         sys.modules["openvino_telemetry"] = None
         import openvino
 
