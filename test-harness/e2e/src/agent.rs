@@ -97,8 +97,8 @@ impl Agent {
         self.send(server, Request { authority, ..Request::get(&path) })
     }
 
-    /// Opens an address and follows it to a page that is not a redirect, or to one whose address begins with `stop`, which
-    /// is not asked. As `user`, whose password is the same, it logs in when it is asked to.
+    /// Opens an address and follows it to a page that does not redirect, or to one whose address begins with `stop`,
+    /// which is not asked. As `user`, whose password is the same, it logs in when it is asked to.
     ///
     /// # Errors
     /// As [`Agent::get`], or if it is sent on and on.
