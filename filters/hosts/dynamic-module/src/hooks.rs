@@ -9,6 +9,7 @@
 use crate::abi::{self, DataStatus, EnvoyBuffer, EnvoyHeader, EnvoyStream, HeadersStatus, TrailersStatus};
 use crate::adapter::Exchange;
 use crate::envoy::{self, Envoy, EnvoyConfig};
+use crate::module::{self, Module};
 use crate::registry::{self, Configured};
 use filter_api::{CallEnd, CallFailure, Dir, Level};
 use std::ffi::{CStr, c_char};
@@ -16,14 +17,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The component that lines which belong to no filter are logged for.
-pub(crate) const MODULE: &str = "inference_filters";
-
-/// Envoy loads the module; the result is the ABI's version.
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
+/// Envoy loads the module (`envoy_dynamic_module_on_program_init`, which `module!` makes); the result is the ABI's version.
+pub fn start(module: &'static Module) -> *const c_char {
+    module::load(module);
     // The default hook would write to standard error and walk the stack, which blocks a worker for long.
-    std::panic::set_hook(Box::new(|panic| envoy::log(Level::Error, MODULE, &panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| {
+        envoy::log(Level::Error, module::loaded().name, &panic.to_string())
+    }));
     version().as_ptr()
 }
 
@@ -51,7 +51,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
         Ok(Err(refused)) => refused,
         Err(_) => "the filter panicked while it was configured".to_owned(),
     };
-    envoy::log(Level::Error, MODULE, &refused);
+    envoy::log(Level::Error, module::loaded().name, &refused);
     std::ptr::null()
 }
 

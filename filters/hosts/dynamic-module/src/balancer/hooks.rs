@@ -8,7 +8,7 @@ use super::envoy::{Counters, Endpoints, Request};
 use super::registry::{self, Configured};
 use crate::abi::EnvoyBuffer;
 use crate::envoy;
-use crate::hooks::MODULE;
+use crate::module;
 use filter_api::{Balancer, HostIndex, Level};
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
@@ -80,7 +80,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_config_new(
         Ok(Err(refused)) => refused,
         Err(_) => "the policy panicked while it was configured".to_owned(),
     };
-    envoy::log(Level::Error, MODULE, &refused);
+    envoy::log(Level::Error, module::loaded().name, &refused);
     std::ptr::null()
 }
 

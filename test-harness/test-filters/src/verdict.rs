@@ -23,10 +23,7 @@ use filter_api::{
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(target_arch = "wasm32")]
-host_proxy_wasm::export!(VerdictFilter);
-
-/// The filter.
+/// The filter that does in each phase what a request header says: the plan `x-plan`, as above.
 pub struct VerdictFilter {
     config: Arc<Config>,
 }

@@ -27,13 +27,13 @@ struct Config {
     panic_on_open: bool,
 }
 
-/// The filter.
-pub(crate) struct Probe {
+/// The filter that does in every phase what the request header `x-probe` asks for, and logs what it sees.
+pub struct Probe {
     config: Config,
 }
 
 /// One exchange.
-pub(crate) struct Probing {
+pub struct Probing {
     id: String,
     steps: HashMap<String, String>,
     /// What was kept, by direction.

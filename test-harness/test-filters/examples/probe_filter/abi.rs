@@ -1,6 +1,6 @@
 //! The raw proxy-wasm ABI 0.2.1: imports as safe functions that return the host's status, exports as calls into
 //! the probe.
-#![allow(unsafe_code, reason = "foreign functions of the ABI; the only unsafe code of this crate")]
+#![allow(unsafe_code, reason = "foreign functions of the ABI; the only unsafe code of this package")]
 
 use std::slice;
 

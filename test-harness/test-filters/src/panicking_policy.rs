@@ -1,15 +1,15 @@
-//! A policy that panics when it is told to, for tests of what becomes of that. Not in the shipped module.
+//! A policy that panics when it is told to, for tests of what the host makes of that.
 
 use filter_api::{Balancer, Choice, ConfigError, HostIndex, HostList, Hosts, LbRequest, Policy};
 use std::sync::Arc;
 
 /// Takes the first healthy endpoint. Panics while it is configured, if the configuration is `panic`, and while it
 /// chooses, if the request has the header `x-panic`.
-pub(super) struct Probe;
+pub struct PanickingPolicy;
 
-impl Policy for Probe {
+impl Policy for PanickingPolicy {
     type Balancer = Worker;
-    const NAME: &'static str = "probe";
+    const NAME: &'static str = "panicking-policy";
 
     fn configure(json: &[u8]) -> Result<Self, ConfigError> {
         assert!(json != b"panic", "told to panic");
@@ -21,7 +21,8 @@ impl Policy for Probe {
     }
 }
 
-pub(super) struct Worker;
+/// The policy in one worker.
+pub struct Worker;
 
 impl Balancer for Worker {
     fn hosts(&mut self, _all: &dyn Hosts) {}
