@@ -8,13 +8,9 @@ use std::process::Command;
 use crate::Stop;
 use crate::exports;
 use crate::run::{self, Checked};
+use crate::toolchain::{self, WASI};
 use crate::workspace::Workspace;
 use crate::zig;
-
-/// The target of the filters' wasm modules.
-pub(crate) const WASI: &str = "wasm32-wasip1";
-/// The target on which the pure crates' tests run under Node.
-pub(crate) const WEB: &str = "wasm32-unknown-unknown";
 
 /// What users load into Envoy: it goes to `dist/`.
 const SHIPPED: &[Artefact] = &[
@@ -132,30 +128,6 @@ pub(crate) fn packages_for_wasm() -> impl Iterator<Item = &'static str> {
     wasm_packages().chain([TEST_FILTERS])
 }
 
-/// Makes sure that the toolchain in use can compile for `target`.
-pub(crate) fn target(workspace: &Workspace, target: &str) -> Result<(), Stop> {
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.current_dir(&workspace.root).args(["--print", "sysroot"]);
-    let output = rustc.output().map_err(|e| Stop::new(format!("cannot run rustc: {e}")))?;
-    let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    if sysroot.join("lib/rustlib").join(target).join("lib").is_dir() {
-        return Ok(());
-    }
-    let missing = |why: &str| {
-        Stop::new(format!(
-            "Rust's target {target} is missing ({why}): install it, `rustup target add {target}`"
-        ))
-    };
-    if run::on_path("rustup").is_none() {
-        return Err(missing("and rustup is not on PATH"));
-    }
-    run::step(&format!("rustup target add {target}"), || {
-        let mut rustup = Command::new("rustup");
-        rustup.current_dir(&workspace.root).args(["target", "add", target]);
-        rustup.quietly(target)?.map_err(|output| missing(last_line(&output)))
-    })
-}
-
 fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory: &Path) -> Result<(), Stop> {
     let Artefact { package, kind, example, unused, name } = *artefact;
     let (profile_name, folder) = match profile {
@@ -169,7 +141,7 @@ fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory:
     };
     let (mut cargo, products) = match (kind, profile) {
         (Kind::Wasm, _) => {
-            target(workspace, WASI)?;
+            toolchain::target(workspace, WASI)?;
             let mut cargo = plain();
             cargo.args(["--target", WASI]);
             (cargo, workspace.target.join(WASI))
@@ -200,9 +172,4 @@ fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory:
         copied.map_err(|e| Stop::new(format!("copy {} to {}: {e}", built.display(), to.display())))?;
     eprintln!("    {}: {} KB", to.display(), bytes / 1000);
     Ok(())
-}
-
-/// The last line that says something.
-pub(crate) fn last_line(output: &str) -> &str {
-    output.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no output")
 }

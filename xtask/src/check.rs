@@ -3,6 +3,7 @@
 use crate::Stop;
 use crate::build;
 use crate::run::{self, Checked};
+use crate::toolchain;
 use crate::workspace::Workspace;
 
 /// All of it, also after a failure.
@@ -14,10 +15,10 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
         cargo.args(["clippy", "--workspace", "--all-targets", "--locked"]);
         cargo.args(["--", "-D", "warnings"]).checked()
     });
-    build::target(workspace, build::WASI)?;
+    toolchain::target(workspace, toolchain::WASI)?;
     let clippy_for_wasm = run::step("clippy for wasm", || {
         let mut cargo = workspace.cargo();
-        cargo.args(["clippy", "--locked", "--target", build::WASI, "--lib", "--examples"]);
+        cargo.args(["clippy", "--locked", "--target", toolchain::WASI, "--lib", "--examples"]);
         cargo.args(build::packages_for_wasm().flat_map(|package| ["-p", package]));
         cargo.args(["--", "-D", "warnings"]).checked()
     });

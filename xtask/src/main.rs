@@ -14,6 +14,7 @@ mod python;
 mod run;
 mod tally;
 mod test;
+mod toolchain;
 mod tools;
 mod workspace;
 mod zig;

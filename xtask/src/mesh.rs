@@ -130,7 +130,7 @@ fn namespaces() -> Option<String> {
         Err(why) => return Some(missing(&why.to_string())),
     };
     let why = String::from_utf8_lossy(&output.stderr);
-    (!output.status.success()).then(|| missing(build::last_line(&why)))
+    (!output.status.success()).then(|| missing(run::last_line(&why)))
 }
 
 fn network_tool() -> Option<String> {

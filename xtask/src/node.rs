@@ -45,7 +45,7 @@ pub(crate) fn identity_provider(workspace: &Workspace) -> Result<Found<PathBuf>,
                 Ok(Ok(program))
             }
             Err(output) => {
-                let why = crate::build::last_line(&output);
+                let why = run::last_line(&output);
                 Ok(Err(format!(
                     "no OpenID provider: npm cannot install it ({why}): give it access to a package registry"
                 )))

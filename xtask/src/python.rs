@@ -75,8 +75,7 @@ pub(crate) fn application_models(workspace: &Workspace, python: &Path) -> Result
         for (out, stand_ins) in [("models", installed.is_err()), ("stand-ins", true)] {
             let mut make = Command::new(python);
             make.arg(&script).arg(folder.join(out)).args(stand_ins.then_some("--stand-in"));
-            let failed =
-                |output: String| Stop::new(format!("{MAKE_MODELS}: {}", crate::build::last_line(&output)));
+            let failed = |output: String| Stop::new(format!("{MAKE_MODELS}: {}", run::last_line(&output)));
             make.quietly("make_models.py")?.map_err(failed)?;
         }
         // Without the stamp the networks are tried again the next time.
@@ -134,7 +133,7 @@ pub(crate) fn environment(
             removed.map_err(|e| Stop::new(format!("remove {}: {e}", venv.display())))?;
         }
         let made = Command::new(&base).args(["-m", "venv"]).arg(&venv).quietly("venv")?;
-        made.map_err(|output| no_venv(&base, crate::build::last_line(&output)))?;
+        made.map_err(|output| no_venv(&base, run::last_line(&output)))?;
         let mut pip = Command::new(&python);
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(requirements);
         pip.quietly("pip install")?.map_err(|output| {
@@ -166,7 +165,7 @@ fn interpreter(versions: Versions) -> Result<PathBuf, Stop> {
             return Ok(candidate.into());
         } else {
             let why = String::from_utf8_lossy(&output.stderr).into_owned();
-            unfit.get_or_insert_with(|| no_venv(Path::new(candidate), crate::build::last_line(&why)));
+            unfit.get_or_insert_with(|| no_venv(Path::new(candidate), run::last_line(&why)));
         }
     }
     Err(unfit.unwrap_or_else(|| {
@@ -189,7 +188,7 @@ fn version(printed: &str) -> Option<(u32, u32)> {
 /// The line of pip's output that says why.
 fn pip_error(output: &str) -> &str {
     let error = output.lines().find_map(|line| line.strip_prefix("ERROR: "));
-    error.unwrap_or_else(|| crate::build::last_line(output)).trim()
+    error.unwrap_or_else(|| run::last_line(output)).trim()
 }
 
 #[cfg(test)]

@@ -116,6 +116,11 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }
 
+/// The last line that says something.
+pub(crate) fn last_line(output: &str) -> &str {
+    output.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no output")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use crate::node;
 use crate::python;
 use crate::run::{self, Found};
 use crate::tally::Tally;
+use crate::toolchain;
 use crate::tools;
 use crate::workspace::Workspace;
 
@@ -118,10 +119,10 @@ fn under_node(workspace: &Workspace, tally: &mut Tally) -> Result<(), Stop> {
         tally.skip(NAME, "there is no node on PATH; install Node");
         return Ok(());
     }
-    build::target(workspace, build::WEB)?;
+    toolchain::target(workspace, toolchain::WEB)?;
     let runner = tools::wasm_bindgen_test_runner(workspace)?;
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "--no-fail-fast", "--tests", "--target", build::WEB]);
+    cargo.args(["test", "--no-fail-fast", "--tests", "--target", toolchain::WEB]);
     cargo.args(packages.iter().flat_map(|package| ["-p", package]));
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
     tally.tests(NAME, &mut cargo);

@@ -31,7 +31,7 @@ pub(crate) fn func_e(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
         Ok(match command.quietly("go")? {
             Ok(()) => Ok(binary),
             Err(output) => {
-                let why = crate::build::last_line(&output);
+                let why = run::last_line(&output);
                 Err(format!(
                     "Go cannot install func-e ({why}): give it access to a module proxy, or set FUNC_E"
                 ))
@@ -74,7 +74,7 @@ pub(crate) fn install(
             Err(_) => cargo_install(&[])?,
         };
         installed.map_err(|output| {
-            let why = crate::build::last_line(&output);
+            let why = run::last_line(&output);
             Stop::new(format!(
                 "cargo cannot install {package} {version} ({why}): give it access to crates.io"
             ))

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Stop;
-use crate::build;
 use crate::python;
+use crate::toolchain;
 use crate::workspace::Workspace;
 
 /// The oldest glibc that a module loads with. Envoy itself needs 2.30.
@@ -20,7 +20,7 @@ const WHEELS: [&str; 2] = ["cargo-zigbuild==0.24.1", "ziglang==0.17.1"];
 /// A `cargo build` for this processor and [`GLIBC`], and the directory that has one of products for each profile.
 pub(crate) fn cargo_build(workspace: &Workspace) -> Result<(Command, PathBuf), Stop> {
     let target = target(std::env::consts::ARCH)?;
-    build::target(workspace, target)?;
+    toolchain::target(workspace, target)?;
     let python = python::environment(workspace, "venv-zig", &WHEELS.map(str::to_owned), python::ANY, "")?;
     let mut command = workspace.subcommand(&python.with_file_name("cargo-zigbuild"));
     command.args(["zigbuild", "--target", &format!("{target}.{GLIBC}")]);

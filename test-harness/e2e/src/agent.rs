@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::answer::Answer;
+use crate::client::{Protocol, send};
 use crate::error::Error;
-use crate::request::{Protocol, Request, send};
+use crate::request::Request;
 
 /// More redirects than a login has.
 const MOST_STEPS: usize = 20;

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use crate::agent::Agent;
 use crate::answer::Answer;
+use crate::client::{Protocol, send};
 use crate::envoy::{Envoy, Options};
 use crate::error::Error;
 use crate::mlserver::MlServer;
 use crate::ports::free_ports;
 use crate::process::{self, Process};
 use crate::repository;
-use crate::request::{Protocol, Request, send};
+use crate::request::Request;
 use crate::shipped::shipped_on;
 use crate::sign_on::Provider;
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::client::{Protocol, send};
 use crate::error::Error;
 use crate::ports::free_ports;
 use crate::process::{self, Process};
-use crate::request::{Protocol, Request, send};
+use crate::request::Request;
 
 /// How long the driver may take to listen, and the browser to start or to load a page, on a loaded machine.
 const BOUND: Duration = Duration::from_secs(90);

@@ -14,7 +14,6 @@ use crate::answer::Answer;
 use crate::error::Error;
 use crate::process::{self, Process};
 use crate::request::Request;
-use crate::suite::VERSIONS;
 use crate::{h1, repository};
 
 /// How long a read of the admin endpoint may take.
@@ -24,6 +23,9 @@ const VALIDATE_BOUND: Duration = Duration::from_secs(60);
 /// Laid over every bootstrap: an admin endpoint on a port of the kernel's choice.
 const ADMIN: &str =
     r#"{"admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}}"#;
+
+/// The versions of the matrix, oldest first.
+pub const VERSIONS: [&str; 3] = ["1.38", "1.39", "1.40"];
 
 /// An Envoy binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +46,17 @@ pub fn envoys() -> Vec<Installed> {
     VERSIONS.into_iter().filter_map(named).collect()
 }
 
+/// The Envoy of a version of the matrix.
+///
+/// # Errors
+/// It is not here: the variable that would name it.
+pub fn installed(version: &str) -> Result<Installed, String> {
+    let found = envoys().into_iter().find(|envoy| envoy.version == version);
+    found.ok_or_else(|| variable(version))
+}
+
 /// The variable that names the Envoy of a version: `ENVOY_140` of `1.40`.
-pub(crate) fn variable(version: &str) -> String {
+fn variable(version: &str) -> String {
     format!("ENVOY_{}", version.replace('.', ""))
 }
 

@@ -5,9 +5,14 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use httparse::Status;
+
 use crate::answer::{Answer, End, Head, Headers};
 use crate::error::Error;
 use crate::request::{Body, Request};
+
+/// How many headers a message may have.
+const HEADERS: usize = 256;
 
 /// A connection.
 pub struct Connection {
@@ -112,9 +117,14 @@ impl Connection {
     /// # Errors
     /// How the connection ended instead.
     pub fn read_head(&mut self) -> Result<Head, End> {
-        let end = self.find(b"\r\n\r\n")?;
-        let bytes: Vec<u8> = self.buffer.drain(..end + 4).collect();
-        parse_head(&bytes).ok_or(End::Closed)
+        self.read(|bytes| {
+            let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+            let mut response = httparse::Response::new(&mut headers);
+            let Status::Complete(length) = response.parse(bytes)? else { return Ok(Status::Partial) };
+            let head =
+                Head { status: response.code.unwrap_or_default(), headers: to_headers(response.headers) };
+            Ok(Status::Complete((length, head)))
+        })
     }
 
     /// Reads body bytes until at least `len` are there, and returns all that are. Transfer coding is left in.
@@ -180,22 +190,33 @@ impl Connection {
 
     fn chunks(&mut self, body: &mut Vec<u8>, trailers: &mut Headers) -> Result<(), Stop> {
         loop {
-            let line = self.line()?;
-            let digits = line.split(|&b| b == b';').next().unwrap_or_default();
             let size =
-                std::str::from_utf8(digits).ok().and_then(|s| usize::from_str_radix(s.trim(), 16).ok());
-            let size = size.ok_or(End::Closed)?;
+                self.read(|bytes| httparse::parse_chunk_size(bytes).map_err(|_| httparse::Error::Token))?;
             if size == 0 {
-                loop {
-                    let line = self.line()?;
-                    if line.is_empty() {
-                        return Ok(());
-                    }
-                    trailers.extend(parse_header(&line));
-                }
+                *trailers = self.read(|bytes| {
+                    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+                    let parsed = httparse::parse_headers(bytes, &mut headers)?;
+                    let Status::Complete((length, headers)) = parsed else { return Ok(Status::Partial) };
+                    Ok(Status::Complete((length, to_headers(headers))))
+                })?;
+                return Ok(());
             }
-            self.take(size, body)?;
-            self.line()?;
+            self.take(usize::try_from(size).map_err(|_| End::Closed)?, body)?;
+            self.take(b"\r\n".len(), &mut Vec::new())?;
+        }
+    }
+
+    /// Reads on until `parse` has what it needs, and uses the bytes that it counts up.
+    fn read<T>(&mut self, parse: impl Fn(&[u8]) -> httparse::Result<(usize, T)>) -> Result<T, Stop> {
+        loop {
+            match parse(&self.buffer) {
+                Ok(Status::Complete((length, parsed))) => {
+                    self.buffer.drain(..length);
+                    return Ok(parsed);
+                }
+                Ok(Status::Partial) => self.fill()?,
+                Err(_) => return Err(End::Closed),
+            }
         }
     }
 
@@ -209,24 +230,6 @@ impl Connection {
             if len == 0 {
                 return Ok(());
             }
-            self.fill()?;
-        }
-    }
-
-    fn line(&mut self) -> Result<Vec<u8>, Stop> {
-        let end = self.find(b"\r\n")?;
-        let line = self.buffer.drain(..end + 2).take(end).collect();
-        Ok(line)
-    }
-
-    /// Where `pattern` begins, reading on as needed.
-    fn find(&mut self, pattern: &[u8]) -> Result<usize, Stop> {
-        let mut from = 0;
-        loop {
-            if let Some(at) = self.buffer[from..].windows(pattern.len()).position(|w| w == pattern) {
-                return Ok(from + at);
-            }
-            from = self.buffer.len().saturating_sub(pattern.len() - 1);
             self.fill()?;
         }
     }
@@ -295,19 +298,9 @@ fn put_headers(out: &mut Vec<u8>, headers: &Headers) {
     }
 }
 
-fn parse_head(bytes: &[u8]) -> Option<Head> {
-    let mut lines = bytes.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let line = lines.next()?;
-    let status = line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 "))?;
-    let status = std::str::from_utf8(status.get(..3)?).ok()?.parse().ok()?;
-    Some(Head { status, headers: lines.filter_map(parse_header).collect() })
-}
-
-fn parse_header(line: impl AsRef<[u8]>) -> Option<(String, Vec<u8>)> {
-    let line = line.as_ref();
-    let colon = line.iter().position(|&b| b == b':')?;
-    let name = String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase();
-    Some((name, line[colon + 1..].trim_ascii().to_vec()))
+fn to_headers(headers: &[httparse::Header<'_>]) -> Headers {
+    let header = |header: &httparse::Header<'_>| (header.name.to_ascii_lowercase(), header.value.to_vec());
+    headers.iter().map(header).collect()
 }
 
 #[cfg(test)]

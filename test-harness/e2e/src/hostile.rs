@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::answer::Answer;
+use crate::client::{Protocol, send};
 use crate::error::Error;
-use crate::request::{Body, Protocol, Request, send};
+use crate::request::{Body, Request};
 use crate::uploads::gzip;
 use crate::{h1, h2c};
 

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::client::{Protocol, send};
 use crate::error::Error;
 use crate::ports::free_ports;
 use crate::process::{self, Process};
-use crate::request::{Protocol, Request, send};
+use crate::request::Request;
 
 /// Importing MLServer takes seconds on a cold or loaded machine.
 const READY_WITHIN: Duration = Duration::from_secs(120);

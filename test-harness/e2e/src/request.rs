@@ -1,25 +1,8 @@
-//! A request, and sending it over either protocol.
+//! A request.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::answer::{Answer, Headers};
-use crate::error::Error;
-use crate::{h1, h2c};
-
-/// Which protocol a request goes over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1, a connection per request.
-    Http1,
-    /// HTTP/2 in clear text with prior knowledge, a connection per request.
-    Http2,
-}
-
-impl Protocol {
-    /// Both, for tests that must hold over either.
-    pub const BOTH: [Self; 2] = [Self::Http1, Self::Http2];
-}
+use crate::answer::Headers;
 
 /// How a body is delimited and cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,16 +109,5 @@ impl Request {
         Self { body: Body::Chunked(vec![framed]), ..Self::new("POST", path) }
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-    }
-}
-
-/// Sends a request over a new connection and reads what comes back, however broken.
-///
-/// # Errors
-/// If the connection cannot be made, or the request is one the protocol cannot carry.
-pub fn send(protocol: Protocol, address: SocketAddr, request: &Request) -> Result<Answer, Error> {
-    match protocol {
-        Protocol::Http1 => h1::Connection::open(address, request.patience)?.send(request),
-        Protocol::Http2 => h2c::Connection::open(address, request.patience)?.send(request),
     }
 }

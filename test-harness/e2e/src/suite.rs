@@ -9,13 +9,10 @@ use testkit::unless_missing;
 
 use crate::browser::chromium;
 use crate::dist;
-use crate::envoy::{Installed, envoys, variable};
+use crate::envoy::{Installed, VERSIONS, installed};
 use crate::mlserver::models_python;
 use crate::sign_on::identity_provider;
 use crate::triton::triton_python;
-
-/// The versions of the matrix, oldest first.
-pub const VERSIONS: [&str; 3] = ["1.38", "1.39", "1.40"];
 
 /// A list of tests, run by [`Suite::run`] as the `main` of a test target with `harness = false`.
 ///
@@ -168,15 +165,6 @@ fn signing_on() -> Result<(Installed, PathBuf), String> {
 /// The newest Envoy of the matrix.
 fn newest() -> Result<Installed, String> {
     installed(VERSIONS[VERSIONS.len() - 1])
-}
-
-/// The Envoy of a version of the matrix.
-///
-/// # Errors
-/// It is not here: the variable that would name it.
-pub fn installed(version: &str) -> Result<Installed, String> {
-    let found = envoys().into_iter().find(|envoy| envoy.version == version);
-    found.ok_or_else(|| variable(version))
 }
 
 fn passed(body: impl FnOnce()) -> Result<(), Failed> {

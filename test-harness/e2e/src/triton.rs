@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::client::{Protocol, send};
 use crate::error::Error;
 use crate::ports::free_ports;
 use crate::process::{self, Process};
-use crate::request::{Protocol, Request, send};
+use crate::request::Request;
 
 /// The server is large, and each model has a Python interpreter of its own.
 const READY_WITHIN: Duration = Duration::from_secs(120);

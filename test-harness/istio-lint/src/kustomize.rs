@@ -1,11 +1,10 @@
-//! The part of kustomize that the overlays use: resources and JSON patches.
+//! The part of kustomize that the overlays use: resources and JSON patches (RFC 6902).
 //!
 //! Anything else in a `kustomization.yaml` is an error here, so that what is checked is what a user gets.
 
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::resource::{Error, Resource, read, yaml};
 
@@ -35,14 +34,6 @@ struct Target {
     name: String,
     /// Any, if it is left out.
     namespace: Option<String>,
-}
-
-/// An operation of RFC 6902.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, tag = "op", rename_all = "lowercase")]
-enum Operation {
-    Add { path: String, value: Value },
-    Replace { path: String, value: Value },
 }
 
 /// The resources of the directory's `kustomization.yaml`, patched.
@@ -75,7 +66,7 @@ pub fn build(directory: &Path) -> Result<Vec<Resource>, Error> {
     for patch in &kustomization.patches {
         let Target { group, kind, name, namespace } = &patch.target;
         let here = |r: &Resource| namespace.as_ref().is_none_or(|namespace| r.namespace() == namespace);
-        let mut targets: Vec<&mut Resource> =
+        let targets: Vec<&mut Resource> =
             resources.iter_mut().filter(|r| r.is(group, kind) && r.name() == name && here(r)).collect();
         if targets.is_empty() {
             return Err(Error::content(
@@ -83,12 +74,10 @@ pub fn build(directory: &Path) -> Result<Vec<Resource>, Error> {
                 format!("a patch for {kind} {name}, which is not among the resources"),
             ));
         }
-        let operations: Vec<Operation> =
+        let patch: json_patch::Patch =
             serde_saphyr::from_str(&patch.patch).map_err(|error| Error::content(&file, error))?;
-        for operation in operations {
-            for target in &mut targets {
-                apply(&mut target.value, &operation).map_err(|reason| Error::content(&file, reason))?;
-            }
+        for target in targets {
+            json_patch::patch(&mut target.value, &patch).map_err(|error| Error::content(&file, error))?;
         }
     }
     Ok(resources)
@@ -102,41 +91,9 @@ fn own_file(directory: &Path, name: &str) -> Result<Vec<Resource>, Error> {
     read(&directory.join(name))
 }
 
-fn apply(document: &mut Value, operation: &Operation) -> Result<(), String> {
-    let (path, value, must_exist) = match operation {
-        Operation::Add { path, value } => (path, value, false),
-        Operation::Replace { path, value } => (path, value, true),
-    };
-    let (parent, key) = path.rsplit_once('/').ok_or_else(|| format!("{path:?} is not a JSON pointer"))?;
-    let parent: Option<&mut Map<String, Value>> = document.pointer_mut(parent).and_then(Value::as_object_mut);
-    let parent = parent.ok_or_else(|| format!("{path}: its parent is not an object"))?;
-    if must_exist && !parent.contains_key(key) {
-        return Err(format!("{path}: there is nothing to replace"));
-    }
-    parent.insert(key.to_owned(), value.clone());
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn patched(path: &str, op: &str) -> Result<Value, String> {
-        let mut document = json!({"spec": {"hosts": ["a"]}});
-        let operation = serde_json::from_value(json!({"op": op, "path": path, "value": ["b"]})).unwrap();
-        apply(&mut document, &operation).map(|()| document)
-    }
-
-    #[test]
-    fn a_patch_adds_and_replaces_members_of_objects_that_are_there() {
-        assert_eq!(patched("/spec/hosts", "replace").unwrap(), json!({"spec": {"hosts": ["b"]}}));
-        assert_eq!(patched("/spec/x", "add").unwrap(), json!({"spec": {"hosts": ["a"], "x": ["b"]}}));
-        assert!(patched("/spec/x", "replace").unwrap_err().contains("nothing to replace"));
-        assert!(patched("/spex/x", "add").unwrap_err().contains("parent is not an object"));
-        assert!(patched("spec", "add").unwrap_err().contains("not a JSON pointer"));
-    }
 
     #[test]
     fn a_kustomization_with_more_than_is_understood_is_refused() {

@@ -28,6 +28,7 @@ mod script;
 mod server;
 pub mod wire;
 
-pub use record::{Grpc, Recorded};
+pub use record::Recorded;
 pub use script::{Gate, Headers, Script, Step, grpc_status, percent_encode};
 pub use server::{OddServer, TimedOut};
+pub use wire::Grpc;

@@ -1,7 +1,7 @@
 //! What a request brought.
 
 use crate::script::Headers;
-use crate::wire::{self, WireError};
+use crate::wire::{self, Grpc, WireError};
 
 /// One request as the server has seen it so far.
 #[derive(Clone, Debug, Default)]
@@ -26,15 +26,6 @@ pub struct Recorded {
     pub answered: bool,
     /// Why the script could not be played, if it could not (a header name HTTP/2 forbids, for example).
     pub fault: Option<String>,
-}
-
-/// One length-prefixed gRPC message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grpc {
-    /// Whether the compressed flag is set.
-    pub compressed: bool,
-    /// The payload.
-    pub bytes: Vec<u8>,
 }
 
 impl Recorded {

@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use crate::record::Grpc;
-
 /// A message under construction: fields appear in the order they are added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message(Vec<u8>);
@@ -186,6 +184,15 @@ pub fn packed_varints(mut bytes: &[u8]) -> Result<Vec<u64>, WireError> {
         out.push(take_varint(&mut bytes)?);
     }
     Ok(out)
+}
+
+/// One length-prefixed gRPC message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grpc {
+    /// Whether the compressed flag is set.
+    pub compressed: bool,
+    /// The payload.
+    pub bytes: Vec<u8>,
 }
 
 /// A gRPC message with its five-byte prefix, uncompressed.

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Stop;
-use crate::build;
 use crate::run::{self, Checked};
 use crate::workspace::Workspace;
 
@@ -248,7 +247,7 @@ impl Tree {
     }
 
     fn cannot(&self, what: &str, output: &str) -> Stop {
-        let (module, version, why) = (self.module, self.version, build::last_line(output));
+        let (module, version, why) = (self.module, self.version, run::last_line(output));
         Stop::new(format!(
             "{module} v{version}: Go cannot {what} ({why}); it needs access to a module proxy, 3 GB of memory and 8 GB \
              of disk space"

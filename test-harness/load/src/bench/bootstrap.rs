@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::Result;
 use crate::claims::{self, Claims};
 use crate::column::Column;
@@ -60,7 +62,7 @@ impl Setup {
             ready_within: READY_WITHIN,
             ..e2e::Options::default()
         };
-        Ok(e2e::Envoy::start(&self.envoy, &self.bootstrap(row, column, clusters), &options)?)
+        Ok(e2e::Envoy::start(&self.envoy, &self.bootstrap(row, column, clusters).to_string(), &options)?)
     }
 
     fn wasm(&self, filter: &str) -> PathBuf {
@@ -72,7 +74,7 @@ impl Setup {
     }
 
     /// Everything but the filter is Envoy's default in every column, buffer limits included.
-    fn bootstrap(&self, row: Row, column: Column, clusters: &[(&str, SocketAddr)]) -> String {
+    fn bootstrap(&self, row: Row, column: Column, clusters: &[(&str, SocketAddr)]) -> Value {
         let protocol = match row.speaks_as(column) {
             Column::Passthrough => "http_protocol_options",
             Column::Stock | Column::Wasm | Column::Native | Column::Grpc => "http2_protocol_options",
@@ -83,171 +85,172 @@ impl Setup {
             (Row::Subset, _) => Some("NO_FALLBACK"),
             _ => None,
         };
-        let clusters: String =
+        let clusters: Vec<Value> =
             clusters.iter().map(|(name, at)| cluster(name, *at, protocol, fallback)).collect();
-        let filters = match row {
+        let mut filters = match row {
             Row::Subset => self.subset_filters(column),
             Row::Claims(claims) => self.claims_filters(claims, column),
             _ => self.transcoder(column),
         };
+        filters.push(json!({
+            "name": "envoy.filters.http.router",
+            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+        }));
         // Only a request whose claim came through has a route to a cluster.
         let condition = match (row, column) {
             (Row::Claims(_), Column::Stock | Column::Wasm | Column::Native) => {
-                let (header, value) = (claims::HEADER, claims::VALUE);
-                format!(", headers: [{{ name: {header}, string_match: {{ exact: {value} }} }}]")
+                json!([{"name": claims::HEADER, "string_match": {"exact": claims::VALUE}}])
             }
-            _ => String::new(),
+            _ => json!([]),
         };
-        format!(
-            r#"static_resources:
-  listeners:
-  - name: {LISTENER}
-    address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: bench
-          route_config:
-            virtual_hosts:
-            - name: bench
-              domains: ["*"]
-              routes:
-              - match: {{ prefix: /{condition} }}
-                route: {{ cluster_header: {CLUSTER_HEADER}, timeout: 0s }}
-              - match: {{ prefix: / }}
-                direct_response: {{ status: 403 }}
-          http_filters:{filters}
-          - name: envoy.filters.http.router
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
-  clusters:
-{clusters}"#
-        )
+        let routes = json!([
+            {
+                "match": {"prefix": "/", "headers": condition},
+                "route": {"cluster_header": CLUSTER_HEADER, "timeout": "0s"},
+            },
+            {"match": {"prefix": "/"}, "direct_response": {"status": 403}},
+        ]);
+        let manager = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "bench",
+            "route_config": {"virtual_hosts": [{"name": "bench", "domains": ["*"], "routes": routes}]},
+            "http_filters": filters,
+        });
+        let listener = json!({
+            "name": LISTENER,
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+            "filter_chains": [{"filters": [
+                {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+            ]}],
+        });
+        json!({"static_resources": {"listeners": [listener], "clusters": clusters}})
     }
 
-    fn transcoder(&self, column: Column) -> String {
+    fn transcoder(&self, column: Column) -> Vec<Value> {
         match column {
-            Column::Passthrough | Column::Grpc => String::new(),
-            Column::Stock => format!(
-                r#"
-          - name: stock
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder
-              proto_descriptor: {descriptors:?}
-              services: [{service}]
-              convert_grpc_status: true
-              print_options: {{ preserve_proto_field_names: true }}
-              max_request_body_size: {STOCK_BODY_BYTES}
-              max_response_body_size: {STOCK_BODY_BYTES}"#,
-                descriptors = self.descriptors,
-                service = kserve_proto::SERVICE,
-            ),
-            Column::Wasm => self.wasm_filter("kserve_transcoder", "{}"),
-            Column::Native => self.native_filter("kserve_transcoder", "{}"),
+            Column::Passthrough | Column::Grpc => Vec::new(),
+            Column::Stock => vec![json!({
+                "name": "stock",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+                    "proto_descriptor": self.descriptors,
+                    "services": [kserve_proto::SERVICE],
+                    "convert_grpc_status": true,
+                    "print_options": {"preserve_proto_field_names": true},
+                    "max_request_body_size": STOCK_BODY_BYTES,
+                    "max_response_body_size": STOCK_BODY_BYTES,
+                },
+            })],
+            Column::Wasm => vec![self.wasm_filter("kserve_transcoder", &json!({}))],
+            Column::Native => vec![self.native_filter("kserve_transcoder", &json!({}))],
         }
     }
 
     /// Each but passthrough puts the header's value into the load balancer's metadata, and takes the header away.
-    fn subset_filters(&self, column: Column) -> String {
+    fn subset_filters(&self, column: Column) -> Vec<Value> {
         let to_metadata = |header: &str| {
-            format!(
-                r#"
-          - name: envoy.filters.http.header_to_metadata
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config
-              request_rules:
-              - header: {header}
-                on_header_present: {{ metadata_namespace: envoy.lb, key: {SUBSET_KEY} }}
-                remove: true"#
-            )
+            json!({
+                "name": "envoy.filters.http.header_to_metadata",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config",
+                    "request_rules": [{
+                        "header": header,
+                        "on_header_present": {"metadata_namespace": "envoy.lb", "key": SUBSET_KEY},
+                        "remove": true,
+                    }],
+                },
+            })
         };
-        let rule = format!(r#"{{"header": "{SUBSET_HEADER}", "key": "{SUBSET_KEY}"}}"#);
+        let rules = json!([{"header": SUBSET_HEADER, "key": SUBSET_KEY}]);
         match column {
-            Column::Passthrough | Column::Grpc => String::new(),
-            Column::Stock => to_metadata(SUBSET_HEADER),
-            Column::Wasm => {
-                let ours = self.wasm_filter("dynamic_subset", &format!(r#"{{"rules": [{rule}]}}"#));
-                ours + &to_metadata(&format!("x-subset-{SUBSET_KEY}"))
-            }
+            Column::Passthrough | Column::Grpc => Vec::new(),
+            Column::Stock => vec![to_metadata(SUBSET_HEADER)],
+            Column::Wasm => vec![
+                self.wasm_filter("dynamic_subset", &json!({"rules": rules})),
+                to_metadata(&format!("x-subset-{SUBSET_KEY}")),
+            ],
             Column::Native => {
-                let config = format!(r#"{{"rules": [{rule}], "emit_headers": false}}"#);
-                self.native_filter("dynamic_subset", &config)
+                vec![self.native_filter("dynamic_subset", &json!({"rules": rules, "emit_headers": false}))]
             }
         }
     }
 
     /// Each but passthrough makes a header of the token's claim, and takes the token away.
-    fn claims_filters(&self, claims: Claims, column: Column) -> String {
+    fn claims_filters(&self, claims: Claims, column: Column) -> Vec<Value> {
         let ours = || match column {
             Column::Wasm => self.wasm_filter("claim_headers", &claims.ours(column)),
             _ => self.native_filter("claim_headers", &claims.ours(column)),
         };
         match (claims, column) {
-            (_, Column::Passthrough | Column::Grpc) => String::new(),
-            (_, Column::Stock) => claims.jwt_authn(column),
-            (Claims::Metadata, Column::Wasm) => claims.jwt_authn(column) + &ours(),
+            (_, Column::Passthrough | Column::Grpc) => Vec::new(),
+            (_, Column::Stock) => vec![claims.jwt_authn(column)],
+            (Claims::Metadata, Column::Wasm) => vec![claims.jwt_authn(column), ours()],
             (Claims::Metadata, Column::Native) => {
-                self.native_filter("claim_headers", &Claims::guard()) + &claims.jwt_authn(column) + &ours()
+                let guard = self.native_filter("claim_headers", &Claims::guard());
+                vec![guard, claims.jwt_authn(column), ours()]
             }
-            (_, Column::Wasm | Column::Native) => ours(),
+            (_, Column::Wasm | Column::Native) => vec![ours()],
         }
     }
 
-    fn wasm_filter(&self, filter: &str, config: &str) -> String {
-        format!(
-            r#"
-          - name: wasm
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
-              config:
-                name: {filter}
-                failure_policy: FAIL_CLOSED
-                vm_config:
-                  runtime: envoy.wasm.runtime.v8
-                  code: {{ local: {{ filename: {module:?} }} }}
-                configuration: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config:?} }}"#,
-            module = self.wasm(filter),
-        )
+    fn wasm_filter(&self, filter: &str, config: &Value) -> Value {
+        json!({
+            "name": "wasm",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                "config": {
+                    "name": filter,
+                    "failure_policy": "FAIL_CLOSED",
+                    "vm_config": {
+                        "runtime": "envoy.wasm.runtime.v8",
+                        "code": {"local": {"filename": self.wasm(filter)}},
+                    },
+                    "configuration": text(config),
+                },
+            },
+        })
     }
 
-    fn native_filter(&self, filter: &str, config: &str) -> String {
-        format!(
-            r#"
-          - name: native
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
-              dynamic_module_config:
-                module: {{ local: {{ filename: {module:?} }} }}
-                do_not_close: true
-              filter_name: {filter}
-              filter_config: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: {config:?} }}"#,
-            module = self.native(),
-        )
+    fn native_filter(&self, filter: &str, config: &Value) -> Value {
+        json!({
+            "name": "native",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+                "dynamic_module_config": {
+                    "module": {"local": {"filename": self.native()}},
+                    "do_not_close": true,
+                },
+                "filter_name": filter,
+                "filter_config": text(config),
+            },
+        })
     }
 }
 
-fn cluster(name: &str, at: SocketAddr, protocol: &str, fallback: Option<&str>) -> String {
-    let (address, port) = (at.ip(), at.port());
-    let subsets = fallback.map_or(String::new(), |fallback| {
-        format!(
-            "    lb_subset_config: {{ fallback_policy: {fallback}, subset_selectors: [{{ keys: [{SUBSET_KEY}] }}] }}\n"
-        )
+/// A filter's configuration in the form in which Envoy passes it on.
+fn text(config: &Value) -> Value {
+    json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": config.to_string()})
+}
+
+fn cluster(name: &str, at: SocketAddr, protocol: &str, fallback: Option<&str>) -> Value {
+    let endpoint = json!({
+        "endpoint": {"address": {"socket_address": {"address": at.ip(), "port_value": at.port()}}},
+        "metadata": {"filter_metadata": {"envoy.lb": {SUBSET_KEY: "true"}}},
     });
-    format!(
-        r#"  - name: {name}
-    type: STATIC
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{ {protocol}: {{}} }}
-{subsets}    load_assignment:
-      cluster_name: {name}
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{ address: {{ socket_address: {{ address: {address}, port_value: {port} }} }} }}
-          metadata: {{ filter_metadata: {{ envoy.lb: {{ {SUBSET_KEY}: "true" }} }} }}
-"#
-    )
+    let mut cluster = json!({
+        "name": name,
+        "type": "STATIC",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {protocol: {}},
+            },
+        },
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    });
+    if let Some(fallback) = fallback {
+        cluster["lb_subset_config"] =
+            json!({"fallback_policy": fallback, "subset_selectors": [{"keys": [SUBSET_KEY]}]});
+    }
+    cluster
 }

@@ -1,5 +1,7 @@
 //! What it costs that a verified claim becomes a header: tokens, and the filters that read them.
 
+use serde_json::{Value, json};
+
 use crate::column::Column;
 
 /// The header that a claim becomes.
@@ -50,59 +52,62 @@ impl Claims {
     }
 
     /// `jwt_authn`, with what it does with the claims in `column`. Everywhere the token is taken off the request.
-    pub(crate) fn jwt_authn(self, column: Column) -> String {
-        let passed_on = match column {
-            Column::Wasm => "payload_in_metadata: payload".to_owned(),
+    pub(crate) fn jwt_authn(self, column: Column) -> Value {
+        let mut provider = json!({
+            "issuer": ISSUER,
+            "audiences": [AUDIENCE],
+            "require_expiration": true,
+            "local_jwks": {"inline_string": KEYS},
+            "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        });
+        match column {
+            Column::Wasm => provider["payload_in_metadata"] = json!("payload"),
             Column::Native => {
-                format!(
-                    "payload_in_metadata: payload\n                  forward_payload_header: {PAYLOAD_HEADER}"
-                )
+                provider["payload_in_metadata"] = json!("payload");
+                provider["forward_payload_header"] = json!(PAYLOAD_HEADER);
             }
-            Column::Passthrough | Column::Stock | Column::Grpc => format!(
-                "claim_to_headers: [{{ header_name: {HEADER}, claim_name: {CLAIM} }}]\n                  clear_route_cache: true"
-            ),
-        };
-        let cache = match self {
-            Self::Metadata | Self::Remembered(_) => "jwt_cache_config: { jwt_cache_size: 1000 }",
-            Self::Checked(_) => "",
-        };
-        format!(
-            r#"
-          - name: envoy.filters.http.jwt_authn
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
-              providers:
-                idp:
-                  issuer: {ISSUER}
-                  audiences: [{AUDIENCE}]
-                  require_expiration: true
-                  local_jwks: {{ inline_string: {KEYS:?} }}
-                  from_headers: [{{ name: authorization, value_prefix: "Bearer " }}]
-                  {passed_on}
-                  {cache}
-              rules: [{{ match: {{ prefix: / }}, requires: {{ provider_name: idp }} }}]"#
-        )
+            Column::Passthrough | Column::Stock | Column::Grpc => {
+                provider["claim_to_headers"] = json!([{"header_name": HEADER, "claim_name": CLAIM}]);
+                provider["clear_route_cache"] = json!(true);
+            }
+        }
+        if let Self::Metadata | Self::Remembered(_) = self {
+            provider["jwt_cache_config"] = json!({"jwt_cache_size": 1000});
+        }
+        json!({
+            "name": "envoy.filters.http.jwt_authn",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+                "providers": {"idp": provider},
+                "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "idp"}}],
+            },
+        })
     }
 
     /// The configuration of the instance in front of `jwt_authn`, where claims come in a header.
-    pub(crate) fn guard() -> String {
-        format!(r#"{{"source": "guard", "metadata": {{"payload_header": "{PAYLOAD_HEADER}"}}}}"#)
+    pub(crate) fn guard() -> Value {
+        json!({"source": "guard", "metadata": {"payload_header": PAYLOAD_HEADER}})
     }
 
     /// The configuration of `claim_headers` in `column`.
-    pub(crate) fn ours(self, column: Column) -> String {
-        let map = format!(r#""map": [{{"header": "{HEADER}", "claim": ["{CLAIM}"], "type": "string"}}]"#);
-        let remember = match self {
+    pub(crate) fn ours(self, column: Column) -> Value {
+        let mut config = json!({"map": [{"header": HEADER, "claim": [CLAIM], "type": "string"}]});
+        match self {
             Self::Metadata if column == Column::Native => {
-                return format!(r#"{{{map}, "metadata": {{"payload_header": "{PAYLOAD_HEADER}"}}}}"#);
+                config["metadata"] = json!({"payload_header": PAYLOAD_HEADER});
             }
-            Self::Metadata => return format!("{{{map}}}"),
-            Self::Remembered(_) => "",
-            Self::Checked(_) => r#""cached_tokens": 0, "max_checks_per_second": 1000000, "#,
-        };
-        format!(
-            r#"{{"source": "builtin", "issuers": [{{"issuer": "{ISSUER}", "audiences": ["{AUDIENCE}"], "jwks": {KEYS}}}],
-                {remember}"strip": ["authorization"], {map}}}"#
-        )
+            Self::Metadata => {}
+            Self::Remembered(_) | Self::Checked(_) => {
+                let keys = serde_json::from_str::<Value>(KEYS).unwrap_or_default();
+                config["source"] = json!("builtin");
+                config["issuers"] = json!([{"issuer": ISSUER, "audiences": [AUDIENCE], "jwks": keys}]);
+                config["strip"] = json!(["authorization"]);
+            }
+        }
+        if let Self::Checked(_) = self {
+            config["cached_tokens"] = json!(0);
+            config["max_checks_per_second"] = json!(1_000_000);
+        }
+        config
     }
 }

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use httparse::Status;
+
 use crate::Result;
 use crate::bootstrap::CLUSTER_HEADER;
 use crate::column::Column;
@@ -12,6 +14,8 @@ use crate::exchange::{Exchange, JSON_LENGTH, JSON_PATH};
 /// How long a single read or write may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 256 << 10;
+/// How many headers an answer may have.
+const HEADERS: usize = 64;
 
 /// A request as it goes on the wire.
 pub(crate) enum Prepared {
@@ -101,29 +105,28 @@ impl Http {
 
     fn exchange(&mut self, request: &[u8], reply: &mut Reply) -> Result<()> {
         self.stream.write_all(request).map_err(|e| format!("write the request: {e}"))?;
-        let (mut status, mut length, mut chunked) = (0, None, false);
         reply.json_length = None;
         reply.body.clear();
-        let mut line = String::new();
-        loop {
-            self.line(&mut line)?;
-            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
-                status = rest.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
-            } else if line.is_empty() {
-                break;
-            } else if let Some((name, value)) = line.split_once(':') {
-                let value = value.trim();
-                match name.to_ascii_lowercase().as_str() {
-                    "content-length" => length = value.parse().ok(),
-                    "transfer-encoding" => chunked = value == "chunked",
-                    JSON_LENGTH => reply.json_length = value.parse().ok(),
-                    _ => {}
+        let (mut length, mut chunked) = (None, false);
+        let status = self.read(|bytes| {
+            let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+            let mut response = httparse::Response::new(&mut headers);
+            let Status::Complete(head) = response.parse(bytes)? else { return Ok(Status::Partial) };
+            for header in response.headers.iter() {
+                let number = || std::str::from_utf8(header.value).ok()?.parse().ok();
+                if header.name.eq_ignore_ascii_case("content-length") {
+                    length = number();
+                } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+                    chunked = header.value == b"chunked";
+                } else if header.name.eq_ignore_ascii_case(JSON_LENGTH) {
+                    reply.json_length = number();
                 }
             }
-        }
+            Ok(Status::Complete((head, response.code.unwrap_or_default())))
+        })?;
         match length {
             Some(length) => self.take(length, &mut reply.body)?,
-            None if chunked => self.chunks(&mut line, &mut reply.body)?,
+            None if chunked => self.chunks(&mut reply.body)?,
             None => return Err(format!("status {status} with a body of no known length").into()),
         }
         if status != 200 {
@@ -133,35 +136,33 @@ impl Http {
         Ok(())
     }
 
-    fn chunks(&mut self, line: &mut String, body: &mut Vec<u8>) -> Result<()> {
+    fn chunks(&mut self, body: &mut Vec<u8>) -> Result<()> {
         loop {
-            self.line(line)?;
-            let size = usize::from_str_radix(line, 16).map_err(|e| format!("chunk size {line:?}: {e}"))?;
+            let size =
+                self.read(|bytes| httparse::parse_chunk_size(bytes).map_err(|_| httparse::Error::Token))?;
             if size == 0 {
-                while !line.is_empty() {
-                    self.line(line)?;
-                }
-                return Ok(());
+                return self.read(|bytes| {
+                    let mut trailers = [httparse::EMPTY_HEADER; HEADERS];
+                    let parsed = httparse::parse_headers(bytes, &mut trailers)?;
+                    let Status::Complete((length, _)) = parsed else { return Ok(Status::Partial) };
+                    Ok(Status::Complete((length, ())))
+                });
             }
-            self.take(size, body)?;
-            self.line(line)?;
+            self.take(usize::try_from(size)?, body)?;
+            self.take(b"\r\n".len(), &mut Vec::new())?;
         }
     }
 
-    /// Reads a line, without its end.
-    fn line(&mut self, line: &mut String) -> Result<()> {
-        let mut bytes = Vec::new();
+    /// Reads on until `parse` has what it needs, and uses the bytes that it counts up.
+    fn read<T>(&mut self, mut parse: impl FnMut(&[u8]) -> httparse::Result<(usize, T)>) -> Result<T> {
         loop {
-            let unread = &self.buffer[self.filled.clone()];
-            if let Some(end) = unread.iter().position(|&byte| byte == b'\n') {
-                bytes.extend_from_slice(&unread[..end]);
-                self.filled.start += end + 1;
-                line.clear();
-                line.push_str(String::from_utf8_lossy(&bytes).trim_end_matches('\r'));
-                return Ok(());
+            match parse(&self.buffer[self.filled.clone()]).map_err(|e| format!("read the answer: {e}"))? {
+                Status::Complete((length, parsed)) => {
+                    self.filled.start += length;
+                    return Ok(parsed);
+                }
+                Status::Partial => self.fill()?,
             }
-            bytes.extend_from_slice(unread);
-            self.fill()?;
         }
     }
 
@@ -179,10 +180,13 @@ impl Http {
         }
     }
 
-    /// Reads on, once everything filled has been used.
+    /// Reads on, behind what is filled and not yet used.
     fn fill(&mut self) -> Result<()> {
-        let read = self.stream.read(&mut self.buffer).map_err(|e| format!("read the answer: {e}"))?;
-        self.filled = 0..read;
+        self.buffer.copy_within(self.filled.clone(), 0);
+        self.filled = 0..self.filled.len();
+        let free = &mut self.buffer[self.filled.end..];
+        let read = self.stream.read(free).map_err(|e| format!("read the answer: {e}"))?;
+        self.filled.end += read;
         if read == 0 { Err("the connection was closed within an answer".into()) } else { Ok(()) }
     }
 }
