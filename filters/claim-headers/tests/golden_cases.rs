@@ -3,7 +3,7 @@
 
 use claim_headers::ClaimHeaders;
 use filter_api::Plugin as _;
-use scenario::{Chunking, golden_cases, run_on_core};
+use testkit::{Chunking, golden_cases, run_on_core};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -3,7 +3,7 @@
 
 use dynamic_subset::DynamicSubset;
 use filter_api::Plugin as _;
-use scenario::{Case, Chunking, Column, Core, MEMORY_BYTES, golden_cases, run_on_core};
+use testkit::{Case, Chunking, Column, Core, MEMORY_BYTES, golden_cases, run_on_core};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -1,7 +1,7 @@
 //! What a real client said to a real server, on the bare core, in every column and under every chunking.
 
 use kserve_transcoder::KserveTranscoder;
-use scenario::{Chunking, Column, Core};
+use testkit::{Chunking, Column, Core, captures};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -2,8 +2,8 @@
 
 use filter_api::Plugin as _;
 use kserve_transcoder::KserveTranscoder;
-use scenario::{Chunking, Column, Core, golden_cases};
 use std::collections::HashMap;
+use testkit::{Chunking, Column, Core, golden_cases};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

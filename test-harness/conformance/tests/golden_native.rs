@@ -7,10 +7,10 @@
 use conformance::native::{Module, Plugin, Stream, StreamOptions};
 use libtest_mimic::{Arguments, Trial};
 use proxy_wasm_emulator::{Delivered, HeaderMap};
-use scenario::{Case, Chunking, Column, Got, Headers, Outcome, Pairs, Seen, load_dir};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use testkit::{Case, Chunking, Column, Got, Headers, Outcome, Pairs, Seen, captures, load_dir};
 
 type Run = fn(&Path) -> Result<(), String>;
 

@@ -9,10 +9,10 @@ use libtest_mimic::{Arguments, Trial};
 use proxy_wasm_emulator::{
     Delivered, Engine, HeaderMap, HttpResponse, Plugin, PluginOptions, Stream, StreamOptions, Vm, VmOptions,
 };
-use scenario::{Case, Chunking, Column, Got, Headers, Outcome, Pairs, Seen, load_dir};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use testkit::{Case, Chunking, Column, Got, Headers, Outcome, Pairs, Seen, captures, load_dir};
 
 const CLUSTER: &str = "model-server";
 

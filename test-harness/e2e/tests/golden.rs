@@ -3,10 +3,10 @@
 
 use e2e::{Body, Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, repository, send};
 use odd_server::{OddServer, Recorded, Script, Step};
-use scenario::{Case, Chunking, Column, Got, Outcome, Pairs, Seen, load_dir};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
+use testkit::{Case, Chunking, Column, Got, Outcome, Pairs, Seen, load_dir};
 
 /// How long an answer, or the server's record of a request, may take.
 const BOUND: Duration = Duration::from_secs(10);
@@ -90,11 +90,11 @@ fn exchange(envoy: &Envoy, listener: usize, server: &OddServer, case: &Case, run
     let bytes =
         |headers: &e2e::Headers| headers.iter().map(|(n, v)| (n.clone().into_bytes(), v.clone())).collect();
     let seen = server.requests().into_iter().find(own).map(|request| {
-        let mut headers: scenario::Headers = vec![
+        let mut headers: testkit::Headers = vec![
             (b":method".to_vec(), request.method.clone().into_bytes()),
             (b":path".to_vec(), request.path.clone().into_bytes()),
         ];
-        headers.extend::<scenario::Headers>(bytes(&request.headers));
+        headers.extend::<testkit::Headers>(bytes(&request.headers));
         let trailers = request.trailers.as_ref().map(bytes).unwrap_or_default();
         Seen { headers, body: request.body, subset: None, trailers }
     });

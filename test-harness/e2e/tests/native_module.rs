@@ -19,7 +19,7 @@ use object::elf::{DT_NEEDED, FileHeader64, SHT_DYNSYM};
 use object::endian::Endianness;
 use object::read::elf::FileHeader as _;
 use odd_server::{OddServer, Script, infer};
-use scenario::Column;
+use testkit::Column;
 
 const MODULE: &str = "libinference_filters.so";
 const INFER: &str = "/v2/models/m/infer";

@@ -7,10 +7,10 @@ use e2e::{
     Answer, Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, gateway_to, h2c, send,
 };
 use odd_server::{OddServer, wire};
-use scenario::Column;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
+use testkit::Column;
 
 const BOUND: Duration = Duration::from_secs(20);
 const VERSIONS: [&str; 2] = ["1.38", "1.40"];

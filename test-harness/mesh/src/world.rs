@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use resources::Resource;
+use istio_lint::Resource;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 

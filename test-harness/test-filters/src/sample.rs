@@ -57,8 +57,8 @@ impl Stream for Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scenario::{Chunking, load_dir, run_on_core};
     use std::path::Path;
+    use testkit::{Chunking, load_dir, run_on_core};
 
     #[test]
     fn every_case_holds_on_the_core() {

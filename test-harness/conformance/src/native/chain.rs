@@ -29,7 +29,7 @@ pub(crate) fn headers(hooks: &impl Hooks, direction: Direction, headers: HeaderM
             return;
         }
         if direction == Direction::Request {
-            state.from_grpc = headers.get("content-type").is_some_and(scenario::is_grpc);
+            state.from_grpc = headers.get("content-type").is_some_and(testkit::is_grpc);
         }
         let half = state.half(direction);
         half.headers = Some(headers);

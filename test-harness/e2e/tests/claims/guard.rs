@@ -2,8 +2,8 @@
 //! the other does not: with a guard in front and without one, in both hosts.
 
 use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Workload, base64url, gateway_to, send};
-use scenario::Column;
 use serde_json::{Value, json};
+use testkit::Column;
 
 use crate::identity::{HEADER, ISSUER, Issuer, payload, who};
 

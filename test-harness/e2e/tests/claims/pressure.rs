@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use e2e::{Envoy, Installed, Listener, Protocol, Request, Workload, base64url, h2c, send};
 use odd_server::{Gate, OddServer, Script, Step};
-use scenario::Column;
 use serde_json::json;
+use testkit::Column;
 
 use crate::fetched_keys::{HOSTS, envoy_in_front_of};
 use crate::identity::{HEADER, ISSUER, Issuer, payload, who};

@@ -4,8 +4,8 @@ use std::fs;
 
 use e2e::{Installed, Listener, Protocol, Request, repository, send};
 use odd_server::Script;
-use scenario::Column;
 use serde_json::{Value, json};
+use testkit::Column;
 
 use crate::fetched_keys::{HOSTS, ROUTES, Upstreams, spellings};
 

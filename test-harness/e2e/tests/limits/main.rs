@@ -10,10 +10,10 @@ use e2e::{Answer, End, Envoy, Installed, Listener, Options, Protocol, Request, S
 use odd_server::infer::{Contents, Response, Style, Tensor, Values};
 use odd_server::wire::{self, Value};
 use odd_server::{OddServer, Recorded, Script};
-use scenario::Column;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
+use testkit::Column;
 
 const INFER: &str = "/v2/models/m/infer";
 const SMALL: &str = r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[0.5]}]}"#;

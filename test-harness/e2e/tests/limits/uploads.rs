@@ -5,9 +5,9 @@ use super::{
 };
 use e2e::uploads::{Form, Upload};
 use e2e::{Answer, Installed, Protocol, send};
-use scenario::Column;
 use std::collections::BTreeMap;
 use std::thread;
+use testkit::Column;
 
 const AT_ONCE: usize = 12;
 
@@ -65,7 +65,9 @@ pub(super) fn at_once(installed: &Installed) {
             *statuses.entry(answer.status()).or_insert(0_usize) += 1;
             match answer.status() {
                 200 => assert_eq!(answer.text(), counted(upload.elements), "{what}"),
-                413 | 503 => assert!(!error_of(&answer).is_empty(), "{what}: {}", answer.text()),
+                413 | 503 => {
+                    assert!(!error_of(&answer).is_empty(), "{what}: {answer:?}\n{}", envoy.log());
+                }
                 other => panic!("{what}: {other} {}", answer.text()),
             }
         }
