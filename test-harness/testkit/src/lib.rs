@@ -6,7 +6,7 @@
 //! that [`Case::check`] compares with the case. This crate's own runner, [`Core`], is a small host in plain Rust that
 //! applies verdicts as `filter-api` documents them.
 //!
-//! [`captures`] are exchanges of a real client with a real server in the form of cases, and [`docs`] keeps what is
+//! The module `captures` has exchanges of a real client with a real server in the form of cases, and `docs` keeps what is
 //! written about a filter's configuration true; each is a feature.
 
 #[cfg(feature = "captures")]
