@@ -2,7 +2,7 @@
 //!
 //! - [`Envoy`] runs one Envoy with a bootstrap of the caller's, on ports the kernel chose.
 //! - [`h1`] and [`h2c`] are clients that show an answer as it came: cut off, reset, with trailers, with bytes
-//!   that are no text. [`send`] does the common case over either.
+//!   that are not text. [`send`] does the common case over either.
 //! - [`uploads`] makes large requests, [`hostile`] ill-meant ones.
 //! - [`MlServer`] and [`Triton`] run MLServer and Triton with the models under `models/`.
 //! - [`SignOn`] is the shipped single sign-on with a real OpenID provider, [`agent`] a user agent that logs in there,
