@@ -7,7 +7,7 @@
 //! subject is a test of its own. This crate's own subject, [`OnCore`], is a small host in plain Rust that applies
 //! verdicts as `filter-api` documents them.
 //!
-//! [`captures`] are exchanges of a real client with a real server in the form of cases, and [`docs`] keeps what is
+//! The module `captures` has exchanges of a real client with a real server in the form of cases, and `docs` keeps what is
 //! written about a filter's configuration true; each is a feature.
 
 #[cfg(feature = "captures")]
