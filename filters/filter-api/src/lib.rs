@@ -45,6 +45,7 @@
 
 mod balancer;
 mod budget;
+mod buffer;
 mod config;
 mod event;
 mod ops;
@@ -56,6 +57,7 @@ mod verdict;
 
 pub use balancer::{Balancer, Choice, HostIndex, HostList, HostMetadata, Hosts, LbRequest, Policy};
 pub use budget::{Account, Charge, LimitReached, Memory, OverBudget, Purse};
+pub use buffer::Buffer;
 pub use config::{ConfigError, parse_config};
 pub use event::{Event, EventCx, Leases};
 pub use ops::{Call, CallEnd, CallFailure, CallId, CallResponse, Level, Op, Ops, Route};

@@ -4,16 +4,13 @@
 //! codec of its own that turns tensor data from text to bytes as it arrives; every other call goes by protobuf
 //! descriptors with `google.api.http` rules. See the README beside this crate for the configuration.
 
-mod answer;
-mod body;
 mod codec;
+mod compressed;
 mod config;
 mod exchange;
 mod frame;
 mod generic;
 mod problem;
-mod progress;
-mod request_headers;
 mod rows;
 mod status;
 mod tensor;

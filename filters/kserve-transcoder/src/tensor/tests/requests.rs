@@ -2,7 +2,7 @@
 
 use super::message::{Choice, Contents, Requested, parameters, tensor};
 use super::*;
-use crate::progress::Progress;
+use crate::codec::Progress;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

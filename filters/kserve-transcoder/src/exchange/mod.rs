@@ -1,0 +1,152 @@
+//! One HTTP exchange: the state machine that hosts drive.
+//!
+//! The request half ([`request_half`]) matches a row, reads the body through a codec and emits one gRPC message as soon as the
+//! body is complete (never later: a proxy-wasm host cannot add a body once the request has trailers). The
+//! response half ([`response_half`]) reads one gRPC message and its status and makes the answer.
+
+mod request_half;
+mod request_headers;
+mod response_half;
+
+use crate::config::Config;
+use crate::rows::Rows;
+use filter_api::{
+    Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Memory, Metric, MetricKind, OnData,
+    OnHeaders, OnTrailers, Plugin, Stream,
+};
+use request_half::Reading;
+use response_half::{Holding, ResponseHalf, Terms};
+use std::sync::Arc;
+
+/// The filter: KServe v2 JSON over HTTP in, gRPC out, and back.
+#[derive(Debug)]
+pub struct KserveTranscoder {
+    config: Config,
+    caps: Caps,
+    rows: Rows,
+    account: Account,
+}
+
+impl KserveTranscoder {
+    /// Requests whose message went to a model server.
+    pub const TRANSCODED: usize = 0;
+    /// Requests that the filter itself answered with an error, and that went to no model server.
+    pub const REFUSED: usize = 1;
+    /// Answers of a model server that were errors, or were no valid answers.
+    pub const FAILED_ANSWERS: usize = 2;
+    /// Errors that could only be told in a body, under a status of 200 that had gone out before.
+    pub const ERRORS_UNDER_200: usize = 3;
+    /// Answers that could only be cut off, because their status had gone out before the error came.
+    pub const RESETS: usize = 4;
+}
+
+impl Plugin for KserveTranscoder {
+    type Stream = Exchange;
+
+    const NAME: &'static str = "kserve_transcoder";
+
+    const METRICS: &'static [Metric] = &[
+        Metric { name: "transcoded", kind: MetricKind::Counter },
+        Metric { name: "refused", kind: MetricKind::Counter },
+        Metric { name: "failed_answers", kind: MetricKind::Counter },
+        Metric { name: "errors_under_200", kind: MetricKind::Counter },
+        Metric { name: "resets", kind: MetricKind::Counter },
+    ];
+
+    fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError> {
+        let config = Config::read(json, caps)?;
+        let rows = Rows::load(config.row_options()?)?;
+        Ok(Self { account: memory.account(config.memory_budget_bytes), config, caps, rows })
+    }
+
+    fn open(self: &Arc<Self>) -> Exchange {
+        Exchange {
+            plugin: self.clone(),
+            reading: Reading::Nothing,
+            taken: 0,
+            sent: false,
+            head: false,
+            response: ResponseHalf::Done,
+        }
+    }
+}
+
+/// The state of one exchange.
+#[derive(Debug)]
+pub struct Exchange {
+    plugin: Arc<KserveTranscoder>,
+    reading: Reading,
+    /// How much of the request's body has been read, in bytes.
+    taken: usize,
+    /// The message has gone out, and is counted as transcoded.
+    sent: bool,
+    /// The request is a HEAD, which is answered without a body.
+    head: bool,
+    response: ResponseHalf,
+}
+
+impl Stream for Exchange {
+    fn headers(&mut self, dir: Dir, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
+        match dir {
+            Dir::Request => self.request_headers(end, cx),
+            Dir::Response => self.response_headers(end, cx),
+        }
+    }
+
+    fn data(&mut self, dir: Dir, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        match dir {
+            Dir::Request => self.request_data(chunk, cx),
+            Dir::Response => self.response.data(chunk, cx),
+        }
+    }
+
+    fn trailers(&mut self, dir: Dir, cx: &mut Cx<'_>) -> OnTrailers {
+        match dir {
+            Dir::Request => self.request_trailers(cx),
+            Dir::Response => self.response.trailers(cx),
+        }
+    }
+
+    fn call_ended(&mut self, _id: CallId, end: CallEnd, cx: &mut Cx<'_>) -> OnHeaders {
+        let ResponseHalf::Expected(Some(codec)) = std::mem::replace(&mut self.response, ResponseHalf::Done)
+        else {
+            return OnHeaders::Continue;
+        };
+        let answer = response_half::of_call(codec, end, self.plugin.config.max_response_bytes);
+        if answer.is_err() {
+            cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
+        }
+        OnHeaders::Reply(answer.unwrap_or_else(|error| error))
+    }
+}
+
+impl Exchange {
+    fn response_headers(&mut self, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
+        let (config, caps) = (&self.plugin.config, self.plugin.caps);
+        let terms = Terms {
+            holding: Holding::of(config.holds_response_headers(caps), caps),
+            gives_bodies: caps.body_on_header_only && caps.emit_in_trailers,
+            head: self.head,
+            message: config.max_response_bytes,
+            binary_header: config.binary_header_bytes,
+        };
+        match std::mem::replace(&mut self.reading, Reading::Ignored) {
+            // What the server says to a request that was never sent in full is not what the client has to mend.
+            Reading::Failed { problem, .. } if matches!(self.response, ResponseHalf::Expected(_)) => {
+                self.count_refused(cx);
+                return self.response.replace(&problem, end, false, terms, cx);
+            }
+            // The server has answered without waiting for the rest of the body, which no longer matters.
+            Reading::Failed { .. } | Reading::Body(_) => {}
+            before => self.reading = before,
+        }
+        self.response.headers(end, terms, cx)
+    }
+
+    /// A request whose message had gone out before its end turned out to be bad has been counted.
+    fn count_refused(&self, cx: &mut Cx<'_>) {
+        if !self.sent {
+            cx.ops.count(KserveTranscoder::REFUSED, 1);
+        }
+    }
+}
