@@ -1,6 +1,6 @@
 //! Cookies of a request (RFC 6265, section 4.2), also those that were too large for one and came in numbered pieces.
 
-use crate::place::is_blank;
+use crate::header::is_blank;
 use crate::token::Refusal;
 
 /// Cookies as pairs, from the values of all `cookie` headers.

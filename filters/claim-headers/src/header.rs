@@ -47,6 +47,11 @@ pub(crate) fn is_value(text: &str) -> bool {
     !text.is_empty() && !outer && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
+/// Whether a header or a cookie has nothing in it, as a cookie has that was cleared: then it carries no token.
+pub(crate) fn is_blank(text: &[u8]) -> bool {
+    text.trim_ascii().is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use crate::config::TokenPlaces;
 use crate::cookies;
 use crate::header;
+use crate::header::is_blank;
 use crate::token::Refusal;
 use filter_api::{Map, View};
 
@@ -58,11 +59,6 @@ fn in_every_spelling(view: &dyn View, name: &str) -> Vec<Vec<u8>> {
         }
     });
     values
-}
-
-/// Whether a place has nothing in it, as a cookie has that was cleared: that is no token.
-pub(crate) fn is_blank(text: &[u8]) -> bool {
-    text.trim_ascii().is_empty()
 }
 
 /// The token of `authorization: Bearer TOKEN` (RFC 6750, section 2.1). Other schemes are somebody else's.

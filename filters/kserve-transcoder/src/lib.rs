@@ -10,6 +10,7 @@ mod config;
 mod exchange;
 mod frame;
 mod generic;
+pub mod metrics;
 mod problem;
 mod rows;
 mod status;

@@ -5,6 +5,7 @@
 //! configuration.
 
 mod config;
+mod header;
 mod load;
 mod membership;
 mod policy;

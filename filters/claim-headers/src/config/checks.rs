@@ -1,11 +1,10 @@
 //! What a configuration must not say.
 
-use super::{Config, Issuer, Kind, Rule, Source};
+use super::{Config, Issuer, Kind, Rule, Source, bounds};
 use crate::header;
 use crate::keys::{KeySet, Url};
 use crate::token::Algorithm;
 use filter_api::{Caps, ConfigError};
-use std::ops::RangeInclusive;
 
 pub(super) fn check(config: &Config, caps: Caps) -> Result<(), ConfigError> {
     check_numbers(config)?;
@@ -73,23 +72,21 @@ pub(super) fn check_guard(config: &Config, json: &[u8]) -> Result<(), ConfigErro
 }
 
 fn check_numbers(config: &Config) -> Result<(), ConfigError> {
-    let within = |key: &str, value: u64, range: RangeInclusive<u64>| {
-        let reason = || format!("{value} is not within {} and {}", range.start(), range.end());
-        if range.contains(&value) { Ok(()) } else { Err(ConfigError::at(key, reason())) }
-    };
-    within("max_token_bytes", config.max_token_bytes as u64, 256..=65536)?;
-    within("clock_skew_seconds", config.clock_skew_seconds, 0..=60)?;
-    within("max_age_seconds", config.max_age_seconds.unwrap_or(1), 1..=31_536_000)?;
-    within("cached_tokens", config.cached_tokens as u64, 0..=100_000)?;
-    within("jwks_refresh_seconds", config.jwks_refresh_seconds, 30..=86_400)?;
-    within("jwks_max_stale_seconds", config.jwks_max_stale_seconds, 31..=31_536_000)?;
+    bounds::TOKEN_BYTES.check("max_token_bytes", config.max_token_bytes as u64)?;
+    bounds::SKEW_SECONDS.check("clock_skew_seconds", config.clock_skew_seconds)?;
+    if let Some(age) = config.max_age_seconds {
+        bounds::AGE_SECONDS.check("max_age_seconds", age)?;
+    }
+    bounds::CACHED_TOKENS.check("cached_tokens", config.cached_tokens as u64)?;
+    bounds::REFRESH_SECONDS.check("jwks_refresh_seconds", config.jwks_refresh_seconds)?;
+    bounds::STALE_SECONDS.check("jwks_max_stale_seconds", config.jwks_max_stale_seconds)?;
     if config.jwks_max_stale_seconds <= config.jwks_refresh_seconds {
         let reason = "must be more than jwks_refresh_seconds: keys would not be believed any more before they are \
                       fetched again";
         return Err(ConfigError::at("jwks_max_stale_seconds", reason));
     }
-    within("jwks_wait_milliseconds", config.jwks_wait_milliseconds, 0..=30_000)?;
-    within("max_checks_per_second", config.max_checks_per_second.into(), 1..=1_000_000)
+    bounds::WAIT_MILLISECONDS.check("jwks_wait_milliseconds", config.jwks_wait_milliseconds)?;
+    bounds::CHECKS_PER_SECOND.check("max_checks_per_second", config.max_checks_per_second.into())
 }
 
 fn check_rule(path: &str, rule: &Rule) -> Result<(), ConfigError> {
@@ -105,9 +102,7 @@ fn check_rule(path: &str, rule: &Rule) -> Result<(), ConfigError> {
     if join.is_some() && rule.kind != Kind::List {
         return error("join", "only a list has items to put something between".to_owned());
     }
-    if !(1..=32_768).contains(&rule.max_bytes) {
-        return error("max_bytes", format!("{} is not within 1 and 32768", rule.max_bytes));
-    }
+    bounds::VALUE_BYTES.check(&format!("{path}.max_bytes"), rule.max_bytes as u64)?;
     let values = rule.table.iter().flatten().map(|(_, value)| ("table", value));
     for (key, value) in values.chain(rule.default.iter().map(|value| ("default", value))) {
         let written = rule.written(value).filter(|written| header::is_value(written));

@@ -51,7 +51,7 @@ fn a_key_that_can_never_work_is_named_with_its_reason() {
     let stripped = rule("").replacen('{', r#"{"strip":["x_user"],"#, 1);
     assert!(error(&stripped).contains("strip[0]: \"x_user\" is also a header that a claim is mapped to"));
     let skewed = rule("").replacen('{', r#"{"clock_skew_seconds":61,"#, 1);
-    assert!(error(&skewed).contains("clock_skew_seconds: 61 is not within 0 and 60"));
+    assert!(error(&skewed).contains("clock_skew_seconds: 61 is out of range: it must be from 0 to 60"));
     let cookie = rule("").replacen('{', r#"{"strip_cookies":["a b"],"#, 1);
     assert!(error(&cookie).contains("strip_cookies[0]"));
 }
@@ -131,7 +131,10 @@ fn a_value_of_the_rules_own_must_fit_as_it_is_written() {
             .contains("takes 8 bytes, more than max_bytes")
     );
     assert!(error(&rule(r#","table":{"a":"b\n"},"encode":"base64url""#)).contains("map[0].table"));
-    assert!(error(&rule(r#","max_bytes":0"#)).contains("map[0].max_bytes: 0 is not within 1 and 32768"));
+    assert!(
+        error(&rule(r#","max_bytes":0"#))
+            .contains("map[0].max_bytes: 0 is out of range: it must be from 1 to 32768")
+    );
     assert!(error(&rule(r#","encode":"hex""#)).contains("map[0].encode: unknown variant"));
 }
 
@@ -166,7 +169,9 @@ fn keys_are_fetched_again_before_they_are_too_old() {
     assert_eq!(config.jwks_max_stale_seconds, 86_400);
     let wrong = error(&with(r#""jwks_max_stale_seconds":300"#));
     assert!(wrong.contains("jwks_max_stale_seconds: must be more than jwks_refresh_seconds"), "{wrong}");
-    assert!(error(&with(r#""jwks_max_stale_seconds":30"#)).contains("30 is not within 31 and"));
+    assert!(
+        error(&with(r#""jwks_max_stale_seconds":30"#)).contains("30 is out of range: it must be from 31 to")
+    );
     let both = with(r#""jwks_refresh_seconds":30,"jwks_max_stale_seconds":31"#);
     assert!(Config::read(both.as_bytes(), Caps::PROXY_WASM).is_ok());
 }

@@ -9,10 +9,11 @@ mod request_headers;
 mod response_half;
 
 use crate::config::Config;
+use crate::metrics;
 use crate::rows::Rows;
 use filter_api::{
-    Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Memory, Metric, MetricKind, OnData,
-    OnHeaders, OnTrailers, Plugin, Stream,
+    Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Memory, Metric, OnData, OnHeaders,
+    OnTrailers, Plugin, Stream,
 };
 use request_half::Reading;
 use response_half::{Holding, ResponseHalf, Terms};
@@ -27,31 +28,12 @@ pub struct KserveTranscoder {
     account: Account,
 }
 
-impl KserveTranscoder {
-    /// Requests whose message went to a model server.
-    pub const TRANSCODED: usize = 0;
-    /// Requests that the filter itself answered with an error, and that went to no model server.
-    pub const REFUSED: usize = 1;
-    /// Answers of a model server that were errors, or were no valid answers.
-    pub const FAILED_ANSWERS: usize = 2;
-    /// Errors that could only be told in a body, under a status of 200 that had gone out before.
-    pub const ERRORS_UNDER_200: usize = 3;
-    /// Answers that could only be cut off, because their status had gone out before the error came.
-    pub const RESETS: usize = 4;
-}
-
 impl Plugin for KserveTranscoder {
     type Stream = Exchange;
 
     const NAME: &'static str = "kserve_transcoder";
 
-    const METRICS: &'static [Metric] = &[
-        Metric { name: "transcoded", kind: MetricKind::Counter },
-        Metric { name: "refused", kind: MetricKind::Counter },
-        Metric { name: "failed_answers", kind: MetricKind::Counter },
-        Metric { name: "errors_under_200", kind: MetricKind::Counter },
-        Metric { name: "resets", kind: MetricKind::Counter },
-    ];
+    const METRICS: &'static [Metric] = metrics::ALL;
 
     fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let config = Config::read(json, caps)?;
@@ -114,7 +96,7 @@ impl Stream for Exchange {
         };
         let answer = response_half::of_call(codec, end, self.plugin.config.max_response_bytes);
         if answer.is_err() {
-            cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
+            cx.ops.count(metrics::FAILED_ANSWERS, 1);
         }
         OnHeaders::Reply(answer.unwrap_or_else(|error| error))
     }
@@ -146,7 +128,7 @@ impl Exchange {
     /// A request whose message had gone out before its end turned out to be bad has been counted.
     fn count_refused(&self, cx: &mut Cx<'_>) {
         if !self.sent {
-            cx.ops.count(KserveTranscoder::REFUSED, 1);
+            cx.ops.count(metrics::REFUSED, 1);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The request half of an exchange: headers and a JSON body become one gRPC message.
 
+use super::Exchange;
 use super::request_headers::{RequestHeaders, is_about_the_http_message};
 use super::response_half::ResponseHalf;
-use super::{Exchange, KserveTranscoder};
 use crate::codec::{Progress, RequestCodec, Rest, is_blank};
 use crate::compressed::decoded;
 use crate::config::PathMode;
 use crate::frame;
+use crate::metrics;
 use crate::problem::Problem;
 use crate::rows::{Found, Row, RowKind, Variables, split_query};
 use crate::{generic, tensor};
@@ -192,7 +193,7 @@ impl Exchange {
 
     fn count_sent(&mut self, cx: &mut Cx<'_>) {
         self.sent = true;
-        cx.ops.count(KserveTranscoder::TRANSCODED, 1);
+        cx.ops.count(metrics::TRANSCODED, 1);
     }
 
     /// Remembers what is wrong with the body, or tells the client at once when nothing of it is left to come.

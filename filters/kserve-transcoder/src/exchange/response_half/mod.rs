@@ -15,9 +15,9 @@ mod transcoding;
 
 pub(crate) use call::of_call;
 
-use crate::KserveTranscoder;
 use crate::codec::ResponseCodec;
 use crate::frame::Reader;
+use crate::metrics;
 use crate::problem::Problem;
 use crate::status::Status;
 use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers};
@@ -168,7 +168,7 @@ impl ResponseHalf {
                 OnTrailers::Emit
             }
             Self::Error { .. } => {
-                cx.ops.count(KserveTranscoder::RESETS, 1);
+                cx.ops.count(metrics::RESETS, 1);
                 OnTrailers::Reset
             }
         }
@@ -189,7 +189,7 @@ impl ResponseHalf {
             300..=399 => self.pass(terms),
             400..=599 if !end && content_type.starts_with(b"application/json") => self.pass(terms),
             400..=599 if !end && (content_type.is_empty() || content_type.starts_with(b"text/plain")) => {
-                cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
+                cx.ops.count(metrics::FAILED_ANSWERS, 1);
                 cx.ops.set_header(Map::ResponseHeaders, "content-type", b"application/json");
                 cx.ops.remove_header(Map::ResponseHeaders, "content-length");
                 *self = Self::Text { text: Vec::new(), head: terms.head };
@@ -217,7 +217,7 @@ impl ResponseHalf {
         terms: Terms,
         cx: &mut Cx<'_>,
     ) -> OnHeaders {
-        cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
+        cx.ops.count(metrics::FAILED_ANSWERS, 1);
         self.replace(problem, end, data_follows, terms, cx)
     }
 

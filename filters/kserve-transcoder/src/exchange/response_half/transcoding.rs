@@ -1,9 +1,9 @@
 //! One gRPC message of an answer, read and turned into what the client gets.
 
 use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, headers, short_error_body};
-use crate::KserveTranscoder;
 use crate::codec::ResponseCodec;
 use crate::frame::Reader;
+use crate::metrics;
 use crate::problem::Problem;
 use crate::status::Status;
 use filter_api::{Chunk, Cx, Map, OnData, OnTrailers, PARK_LIMIT_BYTES, Sink};
@@ -115,8 +115,8 @@ impl Transcoding {
         };
         let parked = self.codec.is_some() && self.reader.length() == Some(0);
         if !held && parked {
-            cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
-            cx.ops.count(KserveTranscoder::ERRORS_UNDER_200, 1);
+            cx.ops.count(metrics::FAILED_ANSWERS, 1);
+            cx.ops.count(metrics::ERRORS_UNDER_200, 1);
             if !self.terms.head {
                 cx.out.write(&short_error_body(problem.message.as_bytes()));
             }
@@ -124,7 +124,7 @@ impl Transcoding {
         }
         // Without a single chunk nothing is parked, and there is no place for a body.
         if held && !self.terms.gives_bodies && !self.reader.has_begun() {
-            cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
+            cx.ops.count(metrics::FAILED_ANSWERS, 1);
             return OnTrailers::Reply(headers::error_reply(&problem, cx.view));
         }
         match self.abandon(&problem, cx) {
@@ -205,7 +205,7 @@ impl Transcoding {
             _ => false,
         };
         if !written {
-            cx.ops.count(KserveTranscoder::RESETS, 1);
+            cx.ops.count(metrics::RESETS, 1);
         }
         if written { OnData::Emit } else { OnData::Reset }
     }
@@ -230,9 +230,9 @@ impl Transcoding {
 
     /// There will be no answer: says so in the best way that is left.
     fn abandon(&mut self, problem: &Problem, cx: &mut Cx<'_>) -> OnData {
-        cx.ops.count(KserveTranscoder::FAILED_ANSWERS, 1);
+        cx.ops.count(metrics::FAILED_ANSWERS, 1);
         if self.terms.holding == Holding::No {
-            cx.ops.count(KserveTranscoder::RESETS, 1);
+            cx.ops.count(metrics::RESETS, 1);
             return OnData::Reset;
         }
         // Gives back what they hold.

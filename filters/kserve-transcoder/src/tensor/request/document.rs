@@ -227,7 +227,7 @@ impl Document {
         let Some(name) = name else {
             return Err(Problem::bad_request(format!("outputs[{}]: name is missing", self.output_count)));
         };
-        let name_len = if name.len() == 0 { 0 } else { field_len(1, name.len()) };
+        let name_len = if name.is_empty() { 0 } else { field_len(1, name.len()) };
         head(&mut self.outputs, 6, name_len + parameters.encoded().len())?;
         string(&mut self.outputs, 1, name.as_slice())?;
         self.outputs.push(parameters.encoded())?;

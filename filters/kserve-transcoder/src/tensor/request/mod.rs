@@ -101,7 +101,7 @@ impl Request {
         ];
         for (key, url, body) in pairs {
             if let (Some(url), Some(body)) = (url, body) {
-                let same = url.as_bytes() == body.as_slice() || body.len() == 0;
+                let same = url.as_bytes() == body.as_slice() || body.is_empty();
                 let ignored = key == "model_name" && self.options.body_model_name == BodyModelName::Ignore;
                 if !same && !ignored {
                     let body = String::from_utf8_lossy(body.as_slice());

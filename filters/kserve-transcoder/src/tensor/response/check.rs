@@ -55,7 +55,7 @@ fn head(message: &Message, form: AnswerForm, charge: &Charge) -> Result<Buffer, 
         texts.rotate_left(1);
     }
     for (key, text) in texts {
-        if text.len() == 0 && key != "model_name" {
+        if text.is_empty() && key != "model_name" {
             continue;
         }
         if head.len() > 1 {

@@ -100,10 +100,10 @@ fn floats(tensor: &mut Tensor, form: NonFinite, printer: &mut Printer<'_>) {
     let raw = &mut tensor.raw;
     match tensor.datatype {
         Datatype::Fp16 => {
-            raw.drain_to(&mut ElementPrinter::<_, 2>::new(printer, Special::new(float16::FP16, form)))
+            raw.drain_to(&mut ElementPrinter::<_, 2>::new(printer, Special::new(float16::FP16, form)));
         }
         Datatype::Bf16 => {
-            raw.drain_to(&mut ElementPrinter::<_, 2>::new(printer, Special::new(float16::BF16, form)))
+            raw.drain_to(&mut ElementPrinter::<_, 2>::new(printer, Special::new(float16::BF16, form)));
         }
         Datatype::Fp32 => raw.drain_to(&mut ElementPrinter::<_, 4>::new(printer, Special::new(Float, form))),
         _ => raw.drain_to(&mut ElementPrinter::<_, 8>::new(printer, Special::new(Float, form))),
