@@ -1,8 +1,6 @@
 //! The filter's configuration.
 
-use crate::keys::KeySet;
 use crate::token::Algorithm;
-use filter_api::{Caps, ConfigError};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -75,18 +73,18 @@ pub struct Config {
 }
 
 /// The values that numbers may have, for the check and for the JSON Schema.
-mod bounds {
+pub(crate) mod bounds {
     use filter_api::Bounds;
 
-    pub(super) const TOKEN_BYTES: Bounds = Bounds::new(256, 65_536);
-    pub(super) const SKEW_SECONDS: Bounds = Bounds::new(0, 60);
-    pub(super) const AGE_SECONDS: Bounds = Bounds::new(1, 31_536_000);
-    pub(super) const CACHED_TOKENS: Bounds = Bounds::new(0, 100_000);
-    pub(super) const REFRESH_SECONDS: Bounds = Bounds::new(30, 86_400);
-    pub(super) const STALE_SECONDS: Bounds = Bounds::new(31, 31_536_000);
-    pub(super) const WAIT_MILLISECONDS: Bounds = Bounds::new(0, 30_000);
-    pub(super) const CHECKS_PER_SECOND: Bounds = Bounds::new(1, 1_000_000);
-    pub(super) const VALUE_BYTES: Bounds = Bounds::new(1, 32_768);
+    pub(crate) const TOKEN_BYTES: Bounds = Bounds::new(256, 65_536);
+    pub(crate) const SKEW_SECONDS: Bounds = Bounds::new(0, 60);
+    pub(crate) const AGE_SECONDS: Bounds = Bounds::new(1, 31_536_000);
+    pub(crate) const CACHED_TOKENS: Bounds = Bounds::new(0, 100_000);
+    pub(crate) const REFRESH_SECONDS: Bounds = Bounds::new(30, 86_400);
+    pub(crate) const STALE_SECONDS: Bounds = Bounds::new(31, 31_536_000);
+    pub(crate) const WAIT_MILLISECONDS: Bounds = Bounds::new(0, 30_000);
+    pub(crate) const CHECKS_PER_SECOND: Bounds = Bounds::new(1, 1_000_000);
+    pub(crate) const VALUE_BYTES: Bounds = Bounds::new(1, 32_768);
 }
 
 /// Who verifies tokens.
@@ -337,50 +335,8 @@ impl Default for TokenPlaces {
     }
 }
 
-impl Config {
-    /// Reads a configuration for a host with these capabilities.
-    ///
-    /// # Errors
-    /// A key is unknown, of the wrong type, out of range, contradicts another, or asks for what the host cannot do.
-    pub fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
-        let config: Self = filter_api::parse_config(json)?;
-        match config.source {
-            Source::Guard => checks::check_guard(&config, json)?,
-            Source::Metadata | Source::Builtin => checks::check(&config, caps)?,
-        }
-        Ok(config)
-    }
-
-    /// What works, and may not be meant.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let underscores = self.map.iter().filter(|rule| rule.header.contains('_')).map(|rule| {
-            format!(
-                "the header {:?} has an underscore: a proxy with headers_with_underscores_action drops it or \
-                 refuses the request; prefer {:?}",
-                rule.header,
-                rule.header.replace('_', "-")
-            )
-        });
-        let keys = self.issuers.iter().enumerate().filter_map(|(index, issuer)| {
-            let keys = KeySet::read(issuer.jwks.as_ref()?.to_string().as_bytes()).ok()?;
-            Some(
-                keys.remarks()
-                    .iter()
-                    .map(|remark| format!("issuers[{index}].jwks: {remark}"))
-                    .collect::<Vec<_>>(),
-            )
-        });
-        underscores.chain(keys.flatten()).collect()
-    }
-}
-
-mod checks;
-
 // Reads files, which are not there under Node.
 #[cfg(all(test, not(target_family = "wasm")))]
 mod docs;
 #[cfg(all(test, not(target_family = "wasm")))]
 pub(crate) use docs::PACKAGE;
-
-#[cfg(test)]
-mod tests;

@@ -1,10 +1,11 @@
 //! The filter.
 
 use crate::builtin::{Builtin, NotVerified};
-use crate::config::{Config, OnUnverified, Source};
+use crate::config::{Config, OnUnverified};
 use crate::guard::Guard;
 use crate::mapping::Mapped;
 use crate::metadata::Behind;
+use crate::settings::{Settings, Verifier};
 use crate::token::Refusal;
 use crate::{cookies, metrics, place, remove};
 use filter_api::{
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime};
 pub struct ClaimHeaders {
     config: Config,
     claims: Claims,
+    warnings: Vec<String>,
 }
 
 /// Where verified claims come from.
@@ -64,20 +66,19 @@ impl Plugin for ClaimHeaders {
     const METRICS: &'static [Metric] = metrics::ALL;
 
     fn configure(json: &[u8], caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
-        let config = Config::read(json, caps)?;
-        let claims = match config.source {
-            Source::Builtin => Claims::Builtin(Box::new(Builtin::new(&config, hash(json)))),
-            Source::Metadata => Claims::Behind(Behind::new(&config.metadata, caps), AtomicBool::new(false)),
-            // The check of the configuration has seen that the header is named.
-            Source::Guard => {
-                Claims::Guard(Guard::new(config.metadata.payload_header.as_deref().unwrap_or_default()))
-            }
+        let settings = Settings::read(json, caps)?;
+        let config = &settings.config;
+        let claims = match &settings.verifier {
+            Verifier::Builtin(keys) => Claims::Builtin(Box::new(Builtin::new(config, keys, hash(json)))),
+            Verifier::Metadata => Claims::Behind(Behind::new(&config.metadata, caps), AtomicBool::new(false)),
+            Verifier::Guard(header) => Claims::Guard(Guard::new(header)),
         };
-        Ok(Self { config, claims })
+        let warnings = settings.warnings();
+        Ok(Self { config: settings.config, claims, warnings })
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.config.warnings()
+        self.warnings.clone()
     }
 
     fn tick(&self) -> Option<Duration> {

@@ -5,7 +5,8 @@
 //! spelling, at most one value is set, and the route is selected again. See the README beside this crate for the
 //! configuration.
 //!
-//! `token`, `keys`, `signature` and `json` are the strict layer under `builtin`; `metadata` is the other source;
+//! [`config`] is what an operator writes, `settings` is what is made of it. `token`, `keys`, `signature` and `json` are the
+//! strict layer under `builtin`; `metadata` is the other source;
 //! `mapping` makes values of claims, and [`ClaimHeaders`] is the filter.
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod place;
 #[cfg(test)]
 mod providers;
 mod remove;
+mod settings;
 mod signature;
 #[cfg(test)]
 mod stories;

@@ -210,8 +210,10 @@ mod tests {
     ) -> Result<Box<dyn RequestCodec>, Problem> {
         let charge = memory.account(usize::MAX).charge();
         let target = tensor::Target { model: "m".to_owned(), version: None };
-        let options =
-            tensor::Options { max_request_bytes: max_bytes, ..crate::Config::default().tensor_options() };
+        let options = tensor::Options {
+            max_request_bytes: max_bytes,
+            ..crate::settings::codec(&crate::Config::default())
+        };
         let codec = tensor::Request::new(target, options, None, charge.sibling());
         decoded(codec, Some(encoding.as_bytes()), max_bytes, charge)
     }

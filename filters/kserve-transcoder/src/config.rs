@@ -1,10 +1,7 @@
 //! The filter's configuration.
 
-use crate::rows;
-use crate::tensor::{self, AnswerForm, BodyModelName, NonFinite, TensorEncoding};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use filter_api::{Bounds, Caps, ConfigError, Dir, PathPrefixes};
+use crate::tensor::{AnswerForm, BodyModelName, NonFinite, TensorEncoding};
+use filter_api::{Bounds, Caps, ConfigError};
 use serde::Deserialize;
 
 /// One mebibyte, in bytes.
@@ -144,47 +141,6 @@ impl Config {
         }
         Ok(config)
     }
-
-    /// What of the configuration concerns the rows.
-    pub(crate) fn row_options(&self) -> Result<rows::Options, ConfigError> {
-        Ok(rows::Options {
-            sets: self.decoded_descriptor_sets()?,
-            services: self.services.clone(),
-            prefixes: PathPrefixes::parse("path_prefixes", &self.path_prefixes)?,
-            ignored: rows::Ignored {
-                names: self.ignored_query_parameters.clone(),
-                unknown: self.ignore_unknown_query_parameters,
-            },
-            list_models: self.list_models,
-        })
-    }
-
-    /// What of the configuration concerns the tensor codec.
-    pub(crate) fn tensor_options(&self) -> tensor::Options {
-        tensor::Options {
-            encoding: self.tensor_encoding,
-            answer_form: self.answer_form,
-            non_finite: self.non_finite,
-            body_model_name: self.body_model_name,
-            max_request_bytes: self.max_request_bytes,
-            max_response_bytes: self.max_response_bytes,
-        }
-    }
-
-    /// The descriptor sets as bytes.
-    fn decoded_descriptor_sets(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
-        let decode = |(index, text): (usize, &String)| {
-            STANDARD.decode(text).map_err(|error| {
-                ConfigError::at(format!("descriptor_sets[{index}]"), format!("not base64: {error}"))
-            })
-        };
-        self.descriptor_sets.iter().enumerate().map(decode).collect()
-    }
-
-    /// Whether answers' headers are held back on a host with these capabilities.
-    pub(crate) fn holds_response_headers(&self, caps: Caps) -> bool {
-        self.hold_response_headers.unwrap_or(caps.hold[Dir::Response as usize])
-    }
 }
 
 // Reads files, which are not there under Node.
@@ -227,16 +183,6 @@ mod tests {
             "configuration key services: chooses from descriptor_sets, which is empty"
         );
         assert!(error("[]").contains("configuration key .: "));
-    }
-
-    #[test]
-    fn a_prefix_that_no_path_can_begin_with_is_named() {
-        let config =
-            Config::read(br#"{"path_prefixes":["/serving/{a}/{b}","serving"]}"#, Caps::PROXY_WASM).unwrap();
-        assert_eq!(
-            config.row_options().unwrap_err().to_string(),
-            "configuration key path_prefixes[1]: \"serving\": it must begin with a slash"
-        );
     }
 
     #[test]

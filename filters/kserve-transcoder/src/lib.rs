@@ -13,6 +13,7 @@ mod generic;
 pub mod metrics;
 mod problem;
 mod rows;
+mod settings;
 mod status;
 mod tensor;
 

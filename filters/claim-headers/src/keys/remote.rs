@@ -34,8 +34,7 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 pub(crate) struct Remote {
     issuer: String,
     cluster: String,
-    /// Where the keys are, if the configuration says so.
-    keys_at: Option<Url>,
+    at: KeysAt,
     times: Times,
     /// Among the leases and calls of this configuration.
     lease: u64,
@@ -43,6 +42,15 @@ pub(crate) struct Remote {
     /// What requests look at.
     keys: Current,
     state: Mutex<State>,
+}
+
+/// Where keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeysAt {
+    /// At this URL.
+    Url(Url),
+    /// At a URL that the discovery document at this one names.
+    Discovery(Url),
 }
 
 /// How often keys are fetched, and how long they are believed without.
@@ -107,13 +115,7 @@ pub(crate) enum Want {
 
 impl Remote {
     /// Keys through a cluster, from a URL or by discovery. `numbers` name the lease and the call.
-    pub(crate) fn new(
-        issuer: &str,
-        cluster: &str,
-        keys_at: Option<&str>,
-        times: Times,
-        numbers: (u64, u32),
-    ) -> Self {
+    pub(crate) fn new(issuer: &str, cluster: String, at: KeysAt, times: Times, numbers: (u64, u32)) -> Self {
         let state = State {
             text: None,
             step: Step::Idle,
@@ -128,8 +130,8 @@ impl Remote {
         };
         Self {
             issuer: issuer.to_owned(),
-            cluster: cluster.to_owned(),
-            keys_at: keys_at.and_then(Url::parse),
+            cluster,
+            at,
             times,
             lease: numbers.0,
             call: numbers.1,
@@ -215,10 +217,9 @@ impl Remote {
             return;
         }
         (state.leased, state.began, state.wanted) = (!urgent, Some(cx.now), false);
-        match (&self.keys_at, Url::discovery(&self.issuer)) {
-            (Some(url), _) => self.ask(&mut state, Step::Keys, url, cx),
-            (None, Some(url)) => self.ask(&mut state, Step::Discovery, &url, cx),
-            (None, None) => self.fail(&mut state, "its name is not a URL", cx),
+        match &self.at {
+            KeysAt::Url(url) => self.ask(&mut state, Step::Keys, url, cx),
+            KeysAt::Discovery(url) => self.ask(&mut state, Step::Discovery, url, cx),
         }
     }
 

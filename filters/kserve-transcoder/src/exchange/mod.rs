@@ -8,9 +8,8 @@ mod request_half;
 mod request_headers;
 mod response_half;
 
-use crate::config::Config;
 use crate::metrics;
-use crate::rows::Rows;
+use crate::settings::Settings;
 use filter_api::{
     Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Memory, Metric, OnData, OnHeaders,
     OnTrailers, Plugin, Stream,
@@ -22,9 +21,8 @@ use std::sync::Arc;
 /// The filter: KServe v2 JSON over HTTP in, gRPC out, and back.
 #[derive(Debug)]
 pub struct KserveTranscoder {
-    config: Config,
+    settings: Settings,
     caps: Caps,
-    rows: Rows,
     account: Account,
 }
 
@@ -36,9 +34,8 @@ impl Plugin for KserveTranscoder {
     const METRICS: &'static [Metric] = metrics::ALL;
 
     fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError> {
-        let config = Config::read(json, caps)?;
-        let rows = Rows::load(config.row_options()?)?;
-        Ok(Self { account: memory.account(config.memory_budget_bytes), config, caps, rows })
+        let settings = Settings::read(json, caps)?;
+        Ok(Self { account: memory.account(settings.memory_budget_bytes), settings, caps })
     }
 
     fn open(self: &Arc<Self>) -> Exchange {
@@ -94,7 +91,7 @@ impl Stream for Exchange {
         else {
             return OnHeaders::Continue;
         };
-        let answer = response_half::of_call(codec, end, self.plugin.config.max_response_bytes);
+        let answer = response_half::of_call(codec, end, self.plugin.settings.codec.max_response_bytes);
         if answer.is_err() {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
         }
@@ -104,13 +101,13 @@ impl Stream for Exchange {
 
 impl Exchange {
     fn response_headers(&mut self, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
-        let (config, caps) = (&self.plugin.config, self.plugin.caps);
+        let (settings, caps) = (&self.plugin.settings, self.plugin.caps);
         let terms = Terms {
-            holding: Holding::of(config.holds_response_headers(caps), caps),
+            holding: Holding::of(settings.holds_response_headers, caps),
             gives_bodies: caps.body_on_header_only && caps.emit_in_trailers,
             head: self.head,
-            message: config.max_response_bytes,
-            binary_header: config.binary_header_bytes,
+            message: settings.codec.max_response_bytes,
+            binary_header: settings.binary_header_bytes,
         };
         match std::mem::replace(&mut self.reading, Reading::Ignored) {
             // What the server says to a request that was never sent in full is not what the client has to mend.

@@ -45,7 +45,7 @@ impl Exchange {
         let method = cx.view.header(Map::RequestHeaders, ":method").unwrap_or_default();
         let path = cx.view.header(Map::RequestHeaders, ":path").unwrap_or_default();
         self.head = method == b"HEAD";
-        let (row, variables) = match plugin.rows.find(&method, &path) {
+        let (row, variables) = match plugin.settings.rows.find(&method, &path) {
             Ok(Found::Row { row, variables }) => (row, variables),
             Ok(Found::NotOurs) => return OnHeaders::Detach,
             // A browser's question to a CORS filter, which may come after this one.
@@ -143,8 +143,8 @@ impl Exchange {
             Reading::Nothing | Reading::Ignored => Ok(None),
             Reading::Sent(Rest::Nothing) if bytes.is_empty() => Ok(None),
             Reading::Sent(Rest::Nothing) => Err(tensor::goes_on()),
-            Reading::Sent(Rest::Blanks) if self.taken > self.plugin.config.max_request_bytes => {
-                let limit = self.plugin.config.max_request_bytes;
+            Reading::Sent(Rest::Blanks) if self.taken > self.plugin.settings.codec.max_request_bytes => {
+                let limit = self.plugin.settings.codec.max_request_bytes;
                 Err(Problem::too_large(format!("the body is larger than {limit} bytes")))
             }
             Reading::Sent(Rest::Blanks) => match bytes.iter().position(|byte| !is_blank(byte)) {
@@ -200,7 +200,7 @@ impl Exchange {
     fn fail(&mut self, problem: Problem, end: bool, cx: &mut Cx<'_>) -> OnData {
         let still_accepted = match &self.reading {
             Reading::Failed { .. } => 0,
-            _ => self.plugin.config.max_request_bytes,
+            _ => self.plugin.settings.codec.max_request_bytes,
         };
         if end || still_accepted == 0 || problem.status != 400 {
             self.refused(cx);
@@ -218,7 +218,7 @@ impl Exchange {
         end: bool,
         cx: &mut Cx<'_>,
     ) -> Result<Box<dyn RequestCodec>, Problem> {
-        let config = &self.plugin.config;
+        let options = self.plugin.settings.codec;
         let headers = RequestHeaders::take(cx)?;
         let charge = self.plugin.account.charge();
         let held = charge.sibling();
@@ -230,15 +230,15 @@ impl Exchange {
                     version: text("model_version"),
                 };
                 let json_length = headers.json_length()?;
-                tensor::Request::new(target, config.tensor_options(), json_length, charge)
+                tensor::Request::new(target, options, json_length, charge)
             }
             RowKind::Generic => {
-                let (form, max_bytes) = (config.answer_form, config.max_request_bytes);
+                let (form, max_bytes) = (options.answer_form, options.max_request_bytes);
                 generic::Request::new(row, variables, form, max_bytes, charge)
             }
         };
         let encoding = headers.encoding.as_deref().filter(|_| !end);
-        decoded(codec, encoding, config.max_request_bytes, held)
+        decoded(codec, encoding, options.max_request_bytes, held)
     }
 
     /// Makes the headers those of the gRPC request; the others have been taken off.
@@ -249,7 +249,7 @@ impl Exchange {
         ops.set_header(map, "content-type", b"application/grpc");
         ops.set_header(map, "te", b"trailers");
         ops.set_header(map, "x-envoy-original-path", path);
-        match self.plugin.config.path {
+        match self.plugin.settings.path {
             PathMode::Rewrite => ops.set_header(map, ":path", row.rpc_path().as_bytes()),
             // Envoy keeps a query when a route rewrites the path, and gRPC servers would look for it in the method.
             PathMode::Route => match split_query(path).0 {
@@ -259,7 +259,7 @@ impl Exchange {
                 _ => {}
             },
         }
-        ops.route(if self.plugin.config.reselect_route { Route::Reselect } else { Route::Keep });
+        ops.route(if self.plugin.settings.reselect_route { Route::Reselect } else { Route::Keep });
     }
 
     /// Sends the message beside the route, for a host that cannot give this request a body.
@@ -268,7 +268,7 @@ impl Exchange {
             let name = cx.view.property(&["xds", "cluster_name"])?;
             String::from_utf8(name).ok().filter(|name| !name.is_empty())
         };
-        let Some(cluster) = self.plugin.config.unary_cluster.clone().or_else(of_route) else {
+        let Some(cluster) = self.plugin.settings.unary_cluster.clone().or_else(of_route) else {
             // No route, or one without a cluster (a redirect): Envoy's own answer is the right one, and the
             // response half gives it its shape.
             self.response = ResponseHalf::Expected(None);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::OnUnverified;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -6,7 +7,7 @@ const KEY: &str =
     r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"fU0Of2FTpptiQrUiq77mhf2kQg-INLEIw72uNp71Sfo"}]}"#;
 
 fn error(json: &str) -> String {
-    Config::read(json.as_bytes(), Caps::PROXY_WASM).unwrap_err().to_string()
+    Settings::read(json.as_bytes(), Caps::PROXY_WASM).unwrap_err().to_string()
 }
 
 /// A configuration whose only rule has these members besides the usual ones.
@@ -22,7 +23,7 @@ fn builtin(issuer: &str) -> String {
 
 #[test]
 fn a_rule_is_enough_and_none_is_too_little() {
-    let config = Config::read(rule("").as_bytes(), Caps::PROXY_WASM).unwrap();
+    let config = Settings::read(rule("").as_bytes(), Caps::PROXY_WASM).unwrap().config;
     assert_eq!((config.source, config.on_unverified), (Source::Metadata, OnUnverified::Strip));
     assert_eq!(config.metadata.filter, "envoy.filters.http.jwt_authn");
     assert!(error("{}").contains("map: no claim becomes a header"));
@@ -60,7 +61,7 @@ fn a_key_that_can_never_work_is_named_with_its_reason() {
 fn issuers_must_have_keys_that_can_be_used() {
     let issuer =
         |members: &str| builtin(&format!(r#"{{"issuer":"https://idp.test","audiences":["a"],{members}}}"#));
-    assert!(Config::read(issuer(&format!(r#""jwks":{KEY}"#)).as_bytes(), Caps::PROXY_WASM).is_ok());
+    assert!(Settings::read(issuer(&format!(r#""jwks":{KEY}"#)).as_bytes(), Caps::PROXY_WASM).is_ok());
     assert!(error(&builtin("")).contains("issuers: must name at least one issuer"));
     assert!(
         error(&issuer(r#""jwks":{"keys":[]}"#)).contains("issuers[0].jwks: none of its keys can be used")
@@ -73,7 +74,7 @@ fn issuers_must_have_keys_that_can_be_used() {
     let secret = r#""jwks":{"keys":[{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}]}"#;
     assert!(error(&issuer(secret)).contains("only if `algorithms` names HS256"));
     assert!(
-        Config::read(issuer(&format!(r#"{secret},"algorithms":["HS256"]"#)).as_bytes(), Caps::PROXY_WASM)
+        Settings::read(issuer(&format!(r#"{secret},"algorithms":["HS256"]"#)).as_bytes(), Caps::PROXY_WASM)
             .is_ok()
     );
     let one = format!(r#"{{"issuer":"a","audiences":["b"],"jwks":{KEY}}}"#);
@@ -82,16 +83,16 @@ fn issuers_must_have_keys_that_can_be_used() {
 
 #[test]
 fn a_dynamic_module_needs_the_payload_in_a_header() {
-    let error = Config::read(rule("").as_bytes(), Caps::DYNAMIC_MODULE).unwrap_err();
+    let error = Settings::read(rule("").as_bytes(), Caps::DYNAMIC_MODULE).unwrap_err();
     assert_eq!(error.path, "metadata.payload_header");
     let config = rule("").replacen('{', r#"{"metadata":{"payload_header":"x-jwt-payload"},"#, 1);
-    assert!(Config::read(config.as_bytes(), Caps::DYNAMIC_MODULE).is_ok());
+    assert!(Settings::read(config.as_bytes(), Caps::DYNAMIC_MODULE).is_ok());
 }
 
 #[test]
 fn underscores_and_keys_that_are_not_used_are_warned_of() {
     let config = rule("").replace("x-user", "user_class");
-    let warnings = |json: &str| Config::read(json.as_bytes(), Caps::PROXY_WASM).unwrap().warnings();
+    let warnings = |json: &str| Settings::read(json.as_bytes(), Caps::PROXY_WASM).unwrap().warnings();
     assert!(
         warnings(&config)[0].contains("\"user_class\" has an underscore")
             && warnings(&config)[0].contains("\"user-class\"")
@@ -112,7 +113,7 @@ fn a_token_for_anyone_is_believed_only_where_another_claim_says_whom_it_is_for()
         r#"{"claim":["client_id"],"any_of":["a","b"]}"#,
         r#"{"claim":["signer"],"any_of":["a"],"part":"header"}"#,
     ] {
-        assert!(Config::read(require(right).as_bytes(), Caps::PROXY_WASM).is_ok(), "{right}");
+        assert!(Settings::read(require(right).as_bytes(), Caps::PROXY_WASM).is_ok(), "{right}");
     }
     assert!(error(&require("")).contains("issuers[0].audiences"));
     assert!(error(&require(r#"{"claim":["a"],"any_of":[]}"#)).contains("issuers[0].require[0].any_of"));
@@ -124,7 +125,7 @@ fn a_token_for_anyone_is_believed_only_where_another_claim_says_whom_it_is_for()
 #[test]
 fn a_value_of_the_rules_own_must_fit_as_it_is_written() {
     assert!(error(&rule(r#","default":"Zoë""#)).contains("map[0].default"));
-    let read = |members: &str| Config::read(rule(members).as_bytes(), Caps::PROXY_WASM);
+    let read = |members: &str| Settings::read(rule(members).as_bytes(), Caps::PROXY_WASM);
     assert!(read(r#","default":"Zoë","encode":"percent""#).is_ok());
     assert!(
         error(&rule(r#","default":"Zoë","encode":"percent","max_bytes":7"#))
@@ -142,7 +143,7 @@ fn a_value_of_the_rules_own_must_fit_as_it_is_written() {
 fn a_guard_names_its_header_and_nothing_else() {
     let guard = r#"{"source":"guard","metadata":{"payload_header":"x-jwt-payload"}}"#;
     for caps in [Caps::PROXY_WASM, Caps::DYNAMIC_MODULE] {
-        assert_eq!(Config::read(guard.as_bytes(), caps).unwrap().source, Source::Guard);
+        assert_eq!(Settings::read(guard.as_bytes(), caps).unwrap().config.source, Source::Guard);
     }
     assert!(
         error(r#"{"source":"guard"}"#).contains("metadata.payload_header: must name the header to guard")
@@ -165,7 +166,7 @@ fn a_guard_names_its_header_and_nothing_else() {
 fn keys_are_fetched_again_before_they_are_too_old() {
     let issuer = format!(r#"{{"issuer":"https://idp.test","audiences":["inference"],"jwks":{KEY}}}"#);
     let with = |more: &str| builtin(&issuer).replacen('{', &format!("{{{more},"), 1);
-    let config = Config::read(builtin(&issuer).as_bytes(), Caps::PROXY_WASM).unwrap();
+    let config = Settings::read(builtin(&issuer).as_bytes(), Caps::PROXY_WASM).unwrap().config;
     assert_eq!(config.jwks_max_stale_seconds, 86_400);
     let wrong = error(&with(r#""jwks_max_stale_seconds":300"#));
     assert!(wrong.contains("jwks_max_stale_seconds: must be more than jwks_refresh_seconds"), "{wrong}");
@@ -173,5 +174,5 @@ fn keys_are_fetched_again_before_they_are_too_old() {
         error(&with(r#""jwks_max_stale_seconds":30"#)).contains("30 is out of range: it must be from 31 to")
     );
     let both = with(r#""jwks_refresh_seconds":30,"jwks_max_stale_seconds":31"#);
-    assert!(Config::read(both.as_bytes(), Caps::PROXY_WASM).is_ok());
+    assert!(Settings::read(both.as_bytes(), Caps::PROXY_WASM).is_ok());
 }

@@ -1,12 +1,84 @@
-//! What a configuration must not say.
+//! A configuration that has been checked, in the form that the filter works with.
 
-use super::{Config, Issuer, Kind, Rule, Source, bounds};
+use crate::config::{Config, Issuer, Kind, Rule, Source, bounds};
 use crate::header;
-use crate::keys::{KeySet, Url};
+use crate::keys::{KeySet, KeysAt, Url};
 use crate::token::Algorithm;
 use filter_api::{Caps, ConfigError};
+use std::sync::Arc;
 
-pub(super) fn check(config: &Config, caps: Caps) -> Result<(), ConfigError> {
+/// What a configuration says, checked.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// What there was nothing to make of.
+    pub(crate) config: Config,
+    /// Who verifies tokens.
+    pub(crate) verifier: Verifier,
+}
+
+/// Who verifies tokens.
+#[derive(Debug)]
+pub(crate) enum Verifier {
+    /// This filter, with the keys of each of [`Config::issuers`].
+    Builtin(Vec<KeysFrom>),
+    /// Another filter, which leaves the claims in metadata.
+    Metadata,
+    /// Another filter, behind this instance, which guards this header for it.
+    Guard(String),
+}
+
+/// Where an issuer's keys come from.
+#[derive(Clone, Debug)]
+pub(crate) enum KeysFrom {
+    /// The configuration.
+    Given(Arc<KeySet>),
+    /// The issuer, through a cluster.
+    Fetched { cluster: String, at: KeysAt },
+}
+
+impl Settings {
+    /// Reads a configuration for a host with these capabilities.
+    ///
+    /// # Errors
+    /// A key is unknown, of the wrong type, out of range, contradicts another, or asks for what the host cannot do.
+    pub(crate) fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
+        let config: Config = filter_api::parse_config(json)?;
+        let verifier = match config.source {
+            Source::Guard => Verifier::Guard(guarded(&config, json)?),
+            Source::Metadata | Source::Builtin => check(&config, caps)?,
+        };
+        Ok(Self { config, verifier })
+    }
+
+    /// What works, and may not be meant.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let underscores = self.config.map.iter().filter(|rule| rule.header.contains('_')).map(|rule| {
+            format!(
+                "the header {:?} has an underscore: a proxy with headers_with_underscores_action drops it or \
+                 refuses the request; prefer {:?}",
+                rule.header,
+                rule.header.replace('_', "-")
+            )
+        });
+        let keys = self.issuers().iter().enumerate().flat_map(|(index, keys)| {
+            let remarks = match keys {
+                KeysFrom::Given(keys) => keys.remarks(),
+                KeysFrom::Fetched { .. } => &[],
+            };
+            remarks.iter().map(move |remark| format!("issuers[{index}].jwks: {remark}"))
+        });
+        underscores.chain(keys).collect()
+    }
+
+    fn issuers(&self) -> &[KeysFrom] {
+        match &self.verifier {
+            Verifier::Builtin(issuers) => issuers,
+            Verifier::Metadata | Verifier::Guard(_) => &[],
+        }
+    }
+}
+
+fn check(config: &Config, caps: Caps) -> Result<Verifier, ConfigError> {
     check_numbers(config)?;
     if config.map.is_empty() {
         return Err(ConfigError::at("map", "no claim becomes a header"));
@@ -44,14 +116,16 @@ pub(super) fn check(config: &Config, caps: Caps) -> Result<(), ConfigError> {
         }
     }
     match config.source {
-        Source::Metadata => check_metadata(config, caps),
-        Source::Builtin => check_builtin(config),
-        Source::Guard => Ok(()),
+        Source::Builtin => Ok(Verifier::Builtin(check_builtin(config)?)),
+        Source::Metadata | Source::Guard => {
+            check_metadata(config, caps)?;
+            Ok(Verifier::Metadata)
+        }
     }
 }
 
-/// An instance that guards does nothing else, so that whoever writes more means something else.
-pub(super) fn check_guard(config: &Config, json: &[u8]) -> Result<(), ConfigError> {
+/// The header that an instance guards. It does nothing else, so a configuration that says more means something else.
+fn guarded(config: &Config, json: &[u8]) -> Result<String, ConfigError> {
     // It has been read before, so this cannot fail.
     let written = serde_json::from_slice::<serde_json::Value>(json).unwrap_or_default();
     let keys = |pointer: &str, known: &[&str]| {
@@ -66,7 +140,10 @@ pub(super) fn check_guard(config: &Config, json: &[u8]) -> Result<(), ConfigErro
         return Err(ConfigError::at(key, reason));
     }
     match &config.metadata.payload_header {
-        Some(name) => check_name("metadata.payload_header", name),
+        Some(name) => {
+            check_name("metadata.payload_header", name)?;
+            Ok(name.clone())
+        }
         None => Err(ConfigError::at("metadata.payload_header", "must name the header to guard")),
     }
 }
@@ -153,13 +230,14 @@ fn check_metadata(config: &Config, caps: Caps) -> Result<(), ConfigError> {
     }
 }
 
-fn check_builtin(config: &Config) -> Result<(), ConfigError> {
+fn check_builtin(config: &Config) -> Result<Vec<KeysFrom>, ConfigError> {
     if config.issuers.is_empty() {
         return Err(ConfigError::at("issuers", "must name at least one issuer"));
     }
+    let mut issuers = Vec::with_capacity(config.issuers.len());
     for (index, issuer) in config.issuers.iter().enumerate() {
         let path = format!("issuers[{index}]");
-        check_issuer(&path, issuer)?;
+        issuers.push(check_issuer(&path, issuer)?);
         if config.issuers[..index].iter().any(|other| other.issuer == issuer.issuer) {
             return Err(ConfigError::at(
                 format!("{path}.issuer"),
@@ -181,10 +259,10 @@ fn check_builtin(config: &Config) -> Result<(), ConfigError> {
     if !places.authorization && places.header.is_none() && places.cookie.is_none() && places.query.is_none() {
         return Err(ConfigError::at("token", "there is no place where a token could be"));
     }
-    Ok(())
+    Ok(issuers)
 }
 
-fn check_issuer(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
+fn check_issuer(path: &str, issuer: &Issuer) -> Result<KeysFrom, ConfigError> {
     let error = |key: &str, reason: &str| Err(ConfigError::at(format!("{path}.{key}"), reason));
     if issuer.audiences.iter().any(String::is_empty) {
         return error("audiences", "an audience cannot be empty");
@@ -213,7 +291,9 @@ fn check_issuer(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
         (None, Some(cluster)) if cluster.is_empty() => {
             return error("cluster", "a cluster's name cannot be empty");
         }
-        (None, Some(_)) => return check_remote(path, issuer),
+        (None, Some(cluster)) => {
+            return Ok(KeysFrom::Fetched { cluster: cluster.clone(), at: keys_at(path, issuer)? });
+        }
         (Some(_), None) if issuer.jwks_uri.is_some() => {
             return error("jwks_uri", "the keys are already in `jwks`");
         }
@@ -224,18 +304,26 @@ fn check_issuer(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
         Ok(keys) if keys.has_secrets() && !secrets_allowed => {
             error("jwks", "has a secret, which is used only if `algorithms` names HS256")
         }
-        Ok(_) => Ok(()),
+        Ok(keys) => Ok(KeysFrom::Given(Arc::new(keys))),
     }
 }
 
-fn check_remote(path: &str, issuer: &Issuer) -> Result<(), ConfigError> {
+fn keys_at(path: &str, issuer: &Issuer) -> Result<KeysAt, ConfigError> {
     let problem = "is not an http or https URL of visible ASCII without a fragment";
     match &issuer.jwks_uri {
-        Some(uri) if Url::parse(uri).is_none() => Err(ConfigError::at(format!("{path}.jwks_uri"), problem)),
-        None if Url::parse(&issuer.issuer).is_none() => {
-            let reason = format!("{problem}, so that its keys cannot be discovered: set `jwks_uri`");
-            Err(ConfigError::at(format!("{path}.issuer"), reason))
+        Some(uri) => {
+            let url = Url::parse(uri);
+            url.map(KeysAt::Url).ok_or_else(|| ConfigError::at(format!("{path}.jwks_uri"), problem))
         }
-        _ => Ok(()),
+        None => {
+            let document = Url::parse(&issuer.issuer).and_then(|_| Url::discovery(&issuer.issuer));
+            document.map(KeysAt::Discovery).ok_or_else(|| {
+                let reason = format!("{problem}, so that its keys cannot be discovered: set `jwks_uri`");
+                ConfigError::at(format!("{path}.issuer"), reason)
+            })
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;
