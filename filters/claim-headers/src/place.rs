@@ -2,10 +2,9 @@
 
 use crate::config::TokenPlaces;
 use crate::cookies;
-use crate::header;
 use crate::header::is_blank;
 use crate::token::Refusal;
-use filter_api::{Map, View};
+use filter_api::{Map, Octet, View, is_same_header, octets};
 
 /// The token of a request, looked for in every place of the configuration.
 ///
@@ -54,7 +53,7 @@ pub(crate) fn values(view: &dyn View, name: &str) -> Vec<Vec<u8>> {
 fn in_every_spelling(view: &dyn View, name: &str) -> Vec<Vec<u8>> {
     let mut values = Vec::new();
     view.each_header(Map::RequestHeaders, &mut |found, value| {
-        if header::fold(found).eq(header::fold(name.as_bytes())) {
+        if is_same_header(found, name.as_bytes()) {
             values.push(value.to_vec());
         }
     });
@@ -128,17 +127,9 @@ fn parameter(path: &[u8], ours: &str) -> Result<Option<Vec<u8>>, Refusal> {
 
 /// A part of a query without its escapes (`application/x-www-form-urlencoded`); what only looks like one stays.
 fn unescaped(text: &[u8]) -> impl Iterator<Item = u8> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let (byte, after) = rest.split_first()?;
-        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        let (byte, taken) = match (byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => ((high * 16 + low) as u8, 2),
-            (b'+', ..) => (b' ', 0),
-            (byte, ..) => (*byte, 0),
-        };
-        rest = &after[taken..];
-        Some(byte)
+    octets(text).map(|octet| match octet {
+        Octet::Plain(b'+') => b' ',
+        other => other.byte(),
     })
 }
 

@@ -4,7 +4,7 @@ use crate::config::{Config, Issuer, Kind, Rule, Source, bounds};
 use crate::header;
 use crate::keys::{KeySet, KeysAt, Url};
 use crate::token::Algorithm;
-use filter_api::{Caps, ConfigError};
+use filter_api::{Caps, ConfigError, is_same_header};
 use std::sync::Arc;
 
 /// What a configuration says, checked.
@@ -87,7 +87,7 @@ fn check(config: &Config, caps: Caps) -> Result<Verifier, ConfigError> {
         check_rule(&format!("map[{index}]"), rule)?;
         if config.map[..index]
             .iter()
-            .any(|other| header::fold(other.header.as_bytes()).eq(header::fold(rule.header.as_bytes())))
+            .any(|other| is_same_header(other.header.as_bytes(), rule.header.as_bytes()))
         {
             let reason = format!("{:?} is mapped twice (`-` and `_` are the same here)", rule.header);
             return Err(ConfigError::at(format!("map[{index}].header"), reason));
@@ -104,11 +104,7 @@ fn check(config: &Config, caps: Caps) -> Result<Verifier, ConfigError> {
         config.metadata.payload_header.iter().map(|name| ("metadata.payload_header".to_owned(), name));
     let token = config.token.header.iter().map(|name| ("token.header".to_owned(), name));
     for (path, name) in strip.chain(payload).chain(token) {
-        if config
-            .map
-            .iter()
-            .any(|rule| header::fold(rule.header.as_bytes()).eq(header::fold(name.as_bytes())))
-        {
+        if config.map.iter().any(|rule| is_same_header(rule.header.as_bytes(), name.as_bytes())) {
             return Err(ConfigError::at(
                 path,
                 format!("{name:?} is also a header that a claim is mapped to"),

@@ -6,10 +6,10 @@ use crate::metrics;
 use crate::model::{self, METADATA, Named};
 use crate::rules::Found;
 use crate::settings::Settings;
-use crate::text::{as_header_part, begins_with};
+use crate::text::as_header_part;
 use filter_api::{
     Account, Caps, Charge, Chunk, ConfigError, Cx, Dir, Level, LimitReached, Map, Memory, Metric, OnData,
-    OnHeaders, OnTrailers, OverBudget, PARK_LIMIT_BYTES, Plugin, Reply, Stream,
+    OnHeaders, OnTrailers, OverBudget, PARK_LIMIT_BYTES, Plugin, Reply, Stream, has_header_prefix,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -218,7 +218,7 @@ impl DynamicSubset {
         let mut spoofed = BTreeSet::new();
         let mut removed = 0;
         cx.view.each_header(Map::RequestHeaders, &mut |name, value| {
-            if begins_with(name, emit_prefix.as_bytes()) {
+            if has_header_prefix(name, emit_prefix.as_bytes()) {
                 // A name that is no text cannot come through Envoy.
                 spoofed.extend(std::str::from_utf8(name).ok().map(str::to_owned));
                 removed += 1;

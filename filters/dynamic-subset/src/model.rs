@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use filter_api::{BadSegment, EscapedSlash, PathPrefixes, decode_segment};
+use filter_api::{BadSegment, EscapedSlash, Octet, PathPrefixes, decode_segment, octets};
 
 /// The headers (gRPC metadata) by which ModelMesh knows a model, in the order in which it asks for them; `true` for
 /// those whose values are base64, as gRPC sends binary metadata.
@@ -82,15 +82,7 @@ fn may_name_a_model(path: &[u8]) -> bool {
 
 /// Every escape decoded, whatever comes of it.
 fn decoded(path: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((&byte, after)) = rest.split_first() {
-        let digits = std::str::from_utf8(after.get(..2).unwrap_or_default()).ok();
-        let escaped = digits.filter(|_| byte == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(escaped.unwrap_or(byte));
-        rest = if escaped.is_some() { &after[2..] } else { after };
-    }
-    decoded
+    octets(path).map(Octet::byte).collect()
 }
 
 /// Whether a request is a unary gRPC call whose message names the model in its field 1: `ModelInferRequest`,

@@ -2,8 +2,8 @@
 
 use crate::config::{Config, Rule};
 use crate::pattern::Pattern;
-use crate::text::{as_header_part, begins_with, header_problem, key_problem, same_header, value_problem};
-use filter_api::ConfigError;
+use crate::text::{as_header_part, header_problem, key_problem, value_problem};
+use filter_api::{ConfigError, has_header_prefix, is_same_header};
 use std::borrow::Cow;
 
 /// At most so many pairs are made of a request: each is a step of the load balancer's search.
@@ -206,7 +206,7 @@ impl<'a> Selection<'a> {
 
 /// Whether two keys are one, because their headers would be.
 fn is_same_key(a: &str, b: &str) -> bool {
-    a == b || same_header(as_header_part(a).as_bytes(), as_header_part(b).as_bytes())
+    a == b || is_same_header(as_header_part(a).as_bytes(), as_header_part(b).as_bytes())
 }
 
 fn compile(rule: &Rule, path: &str, emit_prefix: &str) -> Result<Compiled, ConfigError> {
@@ -217,7 +217,7 @@ fn compile(rule: &Rule, path: &str, emit_prefix: &str) -> Result<Compiled, Confi
             if let Some(what) = header_problem(header.as_bytes()) {
                 return at("header", format!("it must be {what}"));
             }
-            if begins_with(header.as_bytes(), emit_prefix.as_bytes()) {
+            if has_header_prefix(header.as_bytes(), emit_prefix.as_bytes()) {
                 return at("header", format!("clients' headers that begin with {emit_prefix} are removed"));
             }
             Source::Header(header)
@@ -227,7 +227,7 @@ fn compile(rule: &Rule, path: &str, emit_prefix: &str) -> Result<Compiled, Confi
             if let Some(what) = header_problem(prefix.as_bytes()) {
                 return at("header_prefix", format!("it must be {what}"));
             }
-            if begins_with(prefix.as_bytes(), emit_prefix.as_bytes()) {
+            if has_header_prefix(prefix.as_bytes(), emit_prefix.as_bytes()) {
                 let reason = format!("clients' headers that begin with {emit_prefix} are removed");
                 return at("header_prefix", reason);
             }

@@ -46,21 +46,6 @@ pub(crate) fn as_header_part(key: &str) -> String {
     key.to_ascii_lowercase().replace('/', "-")
 }
 
-/// A header's name as an application may read it: gateways to CGI and WSGI take `X_Subset_A` for `x-subset-a`.
-pub(crate) fn folded(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
-}
-
-/// Whether a header's name begins with `prefix`, whatever the spelling of both.
-pub(crate) fn begins_with(name: &[u8], prefix: &[u8]) -> bool {
-    name.len() >= prefix.len() && name.iter().zip(prefix).all(|(&a, &b)| folded(a) == folded(b))
-}
-
-/// Whether two names are the same header to somebody.
-pub(crate) fn same_header(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && begins_with(a, b)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,13 +65,5 @@ mod tests {
         }
         assert!(value_problem(&[b'v'; 256]).is_none());
         assert!(key_problem(b"a=b").is_some());
-    }
-
-    #[test]
-    fn a_header_is_known_in_every_spelling() {
-        assert!(begins_with(b"X_Subset-stage", b"x-subset-"));
-        assert!(!begins_with(b"x-subse", b"x-subset-"));
-        assert!(same_header(b"x_subset-A", b"x-subset_a"));
-        assert!(!same_header(b"x-subset-a", b"x-subset-ab"));
     }
 }

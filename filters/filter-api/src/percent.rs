@@ -84,6 +84,51 @@ pub fn decode_segment(segment: &[u8], slashes: EscapedSlash) -> Result<Vec<u8>, 
     Ok(decoded)
 }
 
+/// A byte of a text with percent escapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Octet {
+    /// It stands as it is. A percent sign does only if it begins no escape.
+    Plain(u8),
+    /// It is escaped.
+    Escaped(u8),
+}
+
+impl Octet {
+    /// The byte itself.
+    #[must_use]
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Plain(byte) | Self::Escaped(byte) => byte,
+        }
+    }
+}
+
+/// The bytes of a text, its percent escapes decoded (RFC 3986, section 2.1). What is done with a percent sign that begins no
+/// escape, and with a `+`, is for the caller to say; for segments of a path see [`decode_segment`].
+///
+/// ```
+/// # use filter_api::octets;
+/// let lenient: Vec<u8> = octets(b"50% of %7Ex%7e").map(|octet| octet.byte()).collect();
+/// assert_eq!(lenient, b"50% of ~x~");
+/// ```
+pub fn octets(text: &[u8]) -> impl Iterator<Item = Octet> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (&byte, after) = rest.split_first()?;
+        let escaped = hex(after.first()).zip(hex(after.get(1))).filter(|_| byte == b'%');
+        match escaped {
+            Some((high, low)) => {
+                rest = &after[2..];
+                Some(Octet::Escaped(high << 4 | low))
+            }
+            None => {
+                rest = after;
+                Some(Octet::Plain(byte))
+            }
+        }
+    })
+}
+
 /// The byte of the escape that a text begins with.
 fn escaped(from_here: &[u8]) -> Result<u8, BadSegment> {
     let found = || text(&from_here[..from_here.len().min(3)]);

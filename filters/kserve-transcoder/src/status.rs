@@ -1,7 +1,7 @@
 //! gRPC statuses as HTTP statuses.
 
 use crate::problem::Problem;
-use filter_api::{Map, View};
+use filter_api::{Map, Octet, View, octets};
 
 /// The `grpc-status` of a call that succeeded.
 pub(crate) const OK: u16 = 0;
@@ -83,21 +83,7 @@ impl Status {
 /// Decodes the percent-encoding of `grpc-message` (gRPC over HTTP/2, "Responses"). A `%` that starts no escape
 /// stands for itself, and bytes that are no UTF-8 are replaced: an error message must not cause another error.
 fn percent_decoded(text: &[u8]) -> String {
-    let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        match (byte, hex(text.get(at + 1)), hex(text.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                bytes.push(byte);
-                at += 1;
-            }
-        }
-    }
+    let bytes: Vec<u8> = octets(text).map(Octet::byte).collect();
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
 

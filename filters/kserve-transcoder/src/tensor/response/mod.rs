@@ -8,7 +8,6 @@ mod model;
 mod narrow;
 mod print;
 mod render;
-mod wire;
 
 pub(crate) use model::Wanted;
 
@@ -18,8 +17,9 @@ use crate::tensor::Options;
 use crate::tensor::datatype::{MAX_RANK, Typed};
 use entries::Value;
 use filter_api::{Buffer, Charge, Rope};
+use kserve_proto::wire::{Item, Reader};
 use model::{Message, Output};
-use wire::{Item, Wire};
+use std::fmt::Display;
 
 /// Reads the message of an answer.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Response {
     charge: Charge,
     wanted: Wanted,
     taken: usize,
-    wire: Wire,
+    wire: Reader,
     /// The messages that are open, innermost last.
     places: Vec<Place>,
     /// Where the bytes that come go.
@@ -74,7 +74,7 @@ impl Response {
             options,
             wanted,
             taken: 0,
-            wire: Wire::default(),
+            wire: Reader::default(),
             places: Vec::new(),
             target: Target::Nowhere,
             message: Message::new(&charge),
@@ -311,6 +311,8 @@ impl ResponseCodec for Response {
                     self.parameter.value = Value::Double(f64::from_le_bytes(value));
                 }
                 Item::Fixed64(field, value) => self.fixed(field, Typed::Fp64, &value)?,
+                // Groups are refused.
+                Item::GroupStart(_) | Item::GroupEnd(_) => {}
             }
         }
         Ok(())
@@ -326,6 +328,6 @@ impl ResponseCodec for Response {
 }
 
 #[cold]
-fn malformed(what: &str) -> Problem {
+fn malformed(what: impl Display) -> Problem {
     Problem::bad_answer(format!("the server's answer is not a ModelInferResponse: {what}"))
 }
