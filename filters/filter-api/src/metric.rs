@@ -22,12 +22,12 @@ pub enum MetricKind {
     Gauge,
 }
 
-/// The counter that hosts add to the metrics of every filter.
+/// The counter that every host keeps for every filter, as `<filter>.dropped_operations`.
 pub const DROPPED_OPERATIONS: Metric = Metric {
     name: "dropped_operations",
     kind: MetricKind::Counter,
-    meaning: "operations that the filter asked for when they were no longer possible, such as a header set after the \
-              headers had gone out. A warning in the log names each; it is a bug of the filter",
+    meaning: "what the filter asked for and did not get, because it came too late or because the proxy cannot do it: a bug \
+              of the filter. The log has a warning for each",
 };
 
 /// Declares a filter's metrics, each once: its index for [`Ops::count`](crate::Ops::count) and

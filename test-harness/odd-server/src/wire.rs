@@ -10,7 +10,7 @@ use crate::record::Grpc;
 use kserve_proto::wire::{self, Fields, take_varint};
 pub use kserve_proto::wire::{Field, Message, Value};
 
-/// Why bytes are no message, or no sequence of frames.
+/// Why bytes are not a message, or not a sequence of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireError {
     /// The bytes end inside something.
