@@ -1,7 +1,7 @@
 //! Protobuf's wire format (<https://protobuf.dev/programming-guides/encoding/>), read without a schema.
 //!
-//! [`Reader`] takes a message cut anywhere, [`Fields`] one that is there as a whole. Both refuse what is not a message in the
-//! same words. [`Message`] writes one.
+//! [`Reader`] takes a message cut anywhere, [`Fields`] one that is there as a whole. Both refuse what is not a message
+//! in the same words. [`Message`] writes one.
 //!
 //! ```
 //! use kserve_proto::wire::{Field, Fields, Item, Reader, Value};
@@ -177,8 +177,8 @@ impl Reader {
         self.open == 0 && self.have == 0 && matches!(self.state, State::Key)
     }
 
-    /// How many bytes will certainly follow before there can be another item than [`Item::Bytes`]: the rest of a field, or
-    /// the next byte of a number. Only right when [`next`](Self::next) has taken all of its input.
+    /// How many bytes will certainly follow before there can be another item than [`Item::Bytes`]: the rest of a field,
+    /// or the next byte of a number. Only right when [`next`](Self::next) has taken all of its input.
     #[must_use]
     pub fn certain(&self) -> u64 {
         match self.state {

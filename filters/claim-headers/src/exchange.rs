@@ -190,7 +190,7 @@ impl ClaimHeaders {
         count_spoofs(remove::all(Map::RequestTrailers, view, ops, mapped), ops);
         let payload = self.config.metadata.payload_header.as_deref();
         let tokens = self.config.strip.iter().map(String::as_str);
-        // A trailer of this name is nobody's: a cookie is sent with the headers (RFC 9110, section 6.5.1).
+        // A trailer of this name means nothing: a cookie is sent with the headers (RFC 9110, section 6.5.1).
         let cookies = (!self.config.strip_cookies.is_empty()).then_some("cookie");
         let tokens = tokens.chain(cookies).filter(|_| strips);
         remove::all(Map::RequestTrailers, view, ops, payload.into_iter().chain(tokens));
@@ -264,7 +264,8 @@ impl ClaimHeaders {
             OnUnverified::Strip if !refusal.is_ours() => None,
             OnUnverified::Strip => Some(denial(refusal)),
             OnUnverified::Deny => {
-                // Browsers send a preflight without a token: one whose token could not be judged is none of theirs.
+                // Browsers send a preflight without a token: one whose token could not be judged does not come from
+                // them.
                 let may_pass = self.config.allow_cors_preflight && !refusal.is_ours();
                 let passes = may_pass && is_preflight(cx.view);
                 (!passes).then(|| denial(refusal))

@@ -36,7 +36,7 @@ pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
-/// Whether a text may be the value of a header for certain: visible ASCII, with spaces inside only. Outer spaces would
+/// Whether a text can certainly be the value of a header: visible ASCII, with spaces inside only. Outer spaces would
 /// be gone at the next hop, and other bytes mean something else to each reader.
 pub(crate) fn is_value(text: &str) -> bool {
     let outer = text.starts_with(' ') || text.ends_with(' ');

@@ -17,8 +17,8 @@ filter_api::metrics! {
     VERIFIED: Counter "verified";
     /// requests whose token was remembered
     CACHE_HITS: Counter "cache_hits";
-    /// the age of the oldest keys that were fetched, in seconds. It moves without traffic; natively on Envoy 1.38 only with
-    /// it
+    /// the age of the oldest keys that were fetched, in seconds. It moves without traffic; natively on Envoy 1.38 only
+    /// with it
     JWKS_AGE: Gauge "jwks_age";
     /// requests whose token could not be judged: answered 503, or passed with `on_unverified: pass`. Beside the counter
     /// of the reason

@@ -9,8 +9,8 @@ use filter_api::{Map, Octet, View, is_same_header, octets};
 /// The token of a request, looked for in every place of the configuration.
 ///
 /// # Errors
-/// There is none, or more than one: whoever could choose which of two tokens is checked could have the other one
-/// believed by somebody else.
+/// There is none, or more than one: a client that could choose which of two tokens is checked here could have another
+/// server believe the other.
 pub(crate) fn token(places: &TokenPlaces, view: &dyn View) -> Result<Vec<u8>, Refusal> {
     let mut found = None;
     let mut note = |token: Option<Vec<u8>>| match (token.filter(|token| !is_blank(token)), &found) {
@@ -60,7 +60,7 @@ fn in_every_spelling(view: &dyn View, name: &str) -> Vec<Vec<u8>> {
     values
 }
 
-/// The token of `authorization: Bearer TOKEN` (RFC 6750, section 2.1). Other schemes are somebody else's.
+/// The token of `authorization: Bearer TOKEN` (RFC 6750, section 2.1). Other schemes are left alone.
 fn bearer(values: &[Vec<u8>]) -> Result<Option<Vec<u8>>, Refusal> {
     let mut values = values.iter().map(Vec::as_slice).filter(|value| !is_blank_bearer(value));
     let (value, None) = (values.next(), values.next()) else { return Err(Refusal::Ambiguous) };
@@ -96,9 +96,9 @@ fn only(values: Vec<Vec<u8>>) -> Result<Option<Vec<u8>>, Refusal> {
 }
 
 /// A parameter of the query, whose name is compared without its escapes, as servers do. A token has no character that
-/// needs an escape, so a value with escapes is taken as it stands and is none.
+/// needs an escape, so a value with escapes is taken as it stands, and is not a valid token.
 ///
-/// Some servers take `;` for `&`. A token behind one is none here, and to them the first or a second one.
+/// Some servers take `;` for `&`. A token behind one is not a token here, but to them it is the first or a second one.
 fn parameter(path: &[u8], ours: &str) -> Result<Option<Vec<u8>>, Refusal> {
     let path = path.split(|byte| *byte == b'#').next().unwrap_or_default();
     let Some(start) = path.iter().position(|byte| *byte == b'?') else { return Ok(None) };

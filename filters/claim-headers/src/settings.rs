@@ -253,7 +253,7 @@ fn check_builtin(config: &Config) -> Result<Vec<KeysFrom>, ConfigError> {
         return Err(ConfigError::at("token.query", "must have letters, digits, `-`, `_` and `.` only"));
     }
     if !places.authorization && places.header.is_none() && places.cookie.is_none() && places.query.is_none() {
-        return Err(ConfigError::at("token", "there is no place where a token could be"));
+        return Err(ConfigError::at("token", "must name at least one place where a token is looked for"));
     }
     Ok(issuers)
 }

@@ -219,7 +219,7 @@ impl DynamicSubset {
         let mut removed = 0;
         cx.view.each_header(Map::RequestHeaders, &mut |name, value| {
             if has_header_prefix(name, emit_prefix.as_bytes()) {
-                // A name that is no text cannot come through Envoy.
+                // A name that is not text cannot come through Envoy.
                 spoofed.extend(std::str::from_utf8(name).ok().map(str::to_owned));
                 removed += 1;
                 return;
@@ -238,7 +238,7 @@ impl DynamicSubset {
         (found, head)
     }
 
-    /// Tells whoever picks an endpoint what the rules make of the request.
+    /// Tells the load balancer what the rules make of the request.
     fn select(&self, found: &Found, model: Option<&[u8]>, cx: &mut Cx<'_>) {
         let Settings { rules, emit_prefix, emit_headers, property, .. } = &self.settings;
         let selection = rules.select(found, model);
@@ -283,7 +283,7 @@ impl DynamicSubset {
         OnData::Reply(refusal(400, "3", "dynamic_subset_contradiction", why))
     }
 
-    /// Refuses a request that there is no memory to read.
+    /// Refuses a request for want of memory to read it.
     fn refuse_for_memory(&self, cx: &mut Cx<'_>) -> OnData {
         cx.ops.count(metrics::OUT_OF_MEMORY, 1);
         let why = "there is no memory to look for the model's name in the message; try again";

@@ -22,7 +22,7 @@ pub(crate) enum Progress {
     Name(Vec<u8>),
     /// The name, as far as the limit. The rest is to be read too.
     NameSoFar(Vec<u8>),
-    /// There is no way to the name: the message is compressed or broken, or the name is too long or too far away.
+    /// The name cannot be found: the message is compressed or broken, or the name is too long or too far away.
     Lost(&'static str),
     /// After [`Progress::NameSoFar`]: the message ends with that name.
     Confirmed,
@@ -162,7 +162,7 @@ impl Reader {
         }
     }
 
-    /// Reads some of the bytes: no more than belong together for certain.
+    /// Reads some of the bytes: no more than certainly belong together.
     fn step(&mut self, bytes: &mut &[u8]) -> Result<(), &'static str> {
         let certain = self.known_to_come();
         let fields = match &mut self.state {

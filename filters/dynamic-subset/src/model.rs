@@ -52,8 +52,8 @@ pub(crate) fn in_path(path: &[u8], prefixes: &PathPrefixes) -> Result<Option<Vec
     Ok(Some(name))
 }
 
-/// What of a path some reader may take for something else, if anything: what a name cannot have, an escaped slash, or two
-/// slashes in a row.
+/// What of a path some reader may take for something else, if anything: what a name cannot have, an escaped slash, or
+/// two slashes in a row.
 fn unclear_part(path: &[u8]) -> Option<BadSegment> {
     let mut segments = path.strip_prefix(b"/").unwrap_or(path).split(|byte| *byte == b'/').peekable();
     while let Some(segment) = segments.next() {
@@ -69,7 +69,8 @@ fn unclear_part(path: &[u8]) -> Option<BadSegment> {
 }
 
 /// Whether a reader that decodes escapes, splits at backslashes, drops parameters, and takes segments out, in whatever
-/// order it does so, could find a model's name in a path: whatever is taken out, `v2`, `models` and a name stay in order.
+/// order it does so, could find a model's name in a path: whatever is taken out, `v2`, `models` and a name stay in
+/// order.
 fn may_name_a_model(path: &[u8]) -> bool {
     // Escaped three times is more than any reader undoes.
     let path = decoded(&decoded(&decoded(path)));
@@ -80,7 +81,7 @@ fn may_name_a_model(path: &[u8]) -> bool {
         && names.any(|name| !name.is_empty())
 }
 
-/// Every escape decoded, whatever comes of it.
+/// Every escape decoded, without a check of the result.
 fn decoded(path: &[u8]) -> Vec<u8> {
     octets(path).map(Octet::byte).collect()
 }

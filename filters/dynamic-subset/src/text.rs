@@ -1,10 +1,11 @@
 //! What keys, values and header names may be made of.
 
 /// The longest key and the longest value, in bytes. A Kubernetes label's value has at most 63, its key at most 317
-/// with a prefix of the maximum length, which nobody uses.
+/// with a prefix of the maximum length, which is not seen in practice.
 pub(crate) const MAX_BYTES: usize = 256;
 
-/// Why a text is no key, if it is none: letters, digits and `._-/`, as in a Kubernetes label's key.
+/// Returns why a text is not a valid key, or `None` if it is: letters, digits and `._-/`, as in a Kubernetes label's
+/// key.
 pub(crate) fn key_problem(key: &[u8]) -> Option<&'static str> {
     problem(
         key,
@@ -13,8 +14,9 @@ pub(crate) fn key_problem(key: &[u8]) -> Option<&'static str> {
     )
 }
 
-/// Why a text is no value, if it is none: visible ASCII but `,`, `;` and `=`. A comma would be two copies of a header
-/// that some proxy joined (RFC 9110 section 5.3), and the others separate the pairs of the property.
+/// Returns why a text is not a valid value, or `None` if it is: visible ASCII but `,`, `;` and `=`. A comma would be
+/// two copies of a header that some proxy joined (RFC 9110 section 5.3), and the others separate the pairs of the
+/// property.
 pub(crate) fn value_problem(value: &[u8]) -> Option<&'static str> {
     problem(
         value,
@@ -23,7 +25,7 @@ pub(crate) fn value_problem(value: &[u8]) -> Option<&'static str> {
     )
 }
 
-/// Why a text is no header name in lower case, if it is none (RFC 9110 section 5.6.2).
+/// Returns why a text is not a header name in lower case, or `None` if it is (RFC 9110 section 5.6.2).
 pub(crate) fn header_problem(name: &[u8]) -> Option<&'static str> {
     problem(
         name,

@@ -1,7 +1,8 @@
 //! Names of headers as applications may read them.
 //!
-//! Gateways to CGI, WSGI and PHP turn names into variables and make `_` of `-`, so that `User-Class` and `user_class` are
-//! the same header to what stands behind them. A filter that removes a client's header removes it in every spelling.
+//! Gateways to CGI, WSGI and PHP turn names into variables and make `_` of `-`, so that `User-Class` and `user_class`
+//! are the same header to what stands behind them. A filter that removes a client's header removes it in every
+//! spelling.
 
 /// A name with all its spellings made equal: in lower case, with `-` for `_`.
 pub fn folded(name: &[u8]) -> impl Iterator<Item = u8> {

@@ -82,8 +82,8 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// The filter's name: `filter_name` in a native host, and the prefix of its log lines and metrics.
     const NAME: &'static str;
 
-    /// What the filter counts and measures, declared by [`metrics!`]; [`Ops::count`] and [`Ops::record`] name a metric by
-    /// its index.
+    /// What the filter counts and measures, declared by [`metrics!`]; [`Ops::count`] and [`Ops::record`] name a metric
+    /// by its index.
     const METRICS: &'static [Metric] = &[];
 
     /// Reads a configuration.

@@ -1,4 +1,5 @@
-//! Segments of a URL's path, decoded so that whoever reads the path as it is reads the same.
+//! Percent escapes; above all in segments of a URL's path, which are decoded so that a reader of the path as it is
+//! reads the same.
 //!
 //! Access rules in front of a filter (Envoy's RBAC, an Istio `AuthorizationPolicy`) compare the path's own text. So
 //! a segment that could be written in a plainer way, or that another reader takes for something else, is refused and
@@ -103,8 +104,8 @@ impl Octet {
     }
 }
 
-/// The bytes of a text, its percent escapes decoded (RFC 3986, section 2.1). What is done with a percent sign that begins no
-/// escape, and with a `+`, is for the caller to say; for segments of a path see [`decode_segment`].
+/// The bytes of a text, its percent escapes decoded (RFC 3986, section 2.1). What is done with a percent sign that
+/// begins no escape, and with a `+`, is for the caller to say; for segments of a path see [`decode_segment`].
 ///
 /// ```
 /// # use filter_api::octets;

@@ -1,8 +1,8 @@
 //! One message in, one message out: what an exchange asks of a codec.
 //!
 //! Two codecs exist: [`tensor`](crate::tensor) for inference, which streams tensor data, and
-//! [`generic`](crate::generic) for everything else, which goes by descriptors. [`compressed`](crate::compressed) stands in
-//! front of either where a body is compressed.
+//! [`generic`](crate::generic) for everything else, which goes by descriptors. [`compressed`](crate::compressed) stands
+//! in front of either where a body is compressed.
 
 use crate::problem::Problem;
 use filter_api::{Rope, Sink};
@@ -58,8 +58,8 @@ pub(crate) trait Answer: Debug + Send {
     /// it goes. Cannot fail.
     fn render(self: Box<Self>, out: &mut dyn Sink);
 
-    /// As [`render`](Self::render), for a client that was promised a JSON part of `json_length` bytes: it is padded with
-    /// spaces. Only for a length that [fits](Self::fits).
+    /// As [`render`](Self::render), for a client that was promised a JSON part of `json_length` bytes: it is padded
+    /// with spaces. Only for a length that [fits](Self::fits).
     fn render_padded(self: Box<Self>, json_length: usize, out: &mut dyn Sink);
 }
 

@@ -13,8 +13,8 @@ const DECOMPRESSOR_BYTES: usize = 96 * 1024;
 /// work out of all proportion; bgzip, whose members are the smallest of any tool's, makes 1,600 of 100 MiB.
 const MAX_MEMBERS: usize = 4096;
 
-/// A reader of a body that is encoded as `content-encoding` says, of at most `max_bytes` before and after decompression:
-/// `codec` itself, or one that decompresses the body for it.
+/// A reader of a body that is encoded as `content-encoding` says, of at most `max_bytes` before and after
+/// decompression: `codec` itself, or one that decompresses the body for it.
 pub(crate) fn decoded(
     codec: Box<dyn RequestCodec>,
     encoding: Option<&[u8]>,
@@ -37,8 +37,8 @@ pub(crate) fn decoded(
     Ok(Box::new(Compressed { encoding, decoder, members: 1, room: max_bytes, max_bytes, _held: charge }))
 }
 
-/// A compressed body: `gzip` (RFC 1952) or `deflate`, the zlib format (RFC 1950), as HTTP defines the word (RFC 9110 section
-/// 8.4.1.2).
+/// A compressed body: `gzip` (RFC 1952) or `deflate`, the zlib format (RFC 1950), as HTTP defines the word (RFC 9110
+/// section 8.4.1.2).
 ///
 /// What is decompressed goes to the codec in pieces as it comes, and the codec's own limit (`max_request_bytes`) ends
 /// a body that grows beyond measure: nothing is held but the decompressor's window.
@@ -54,8 +54,8 @@ struct Compressed {
     _held: Charge,
 }
 
-/// The encoding of a body by a `content-encoding`, which is a list (RFC 9110 sections 5.6.1 and 8.4): `None` if it names
-/// nothing but `identity`, and the list as it is if it names more than one.
+/// The encoding of a body by a `content-encoding`, which is a list (RFC 9110 sections 5.6.1 and 8.4): `None` if it
+/// names nothing but `identity`, and the list as it is if it names more than one.
 fn one_encoding(list: &[u8]) -> Option<&[u8]> {
     let mut named = list
         .split(|byte| *byte == b',')

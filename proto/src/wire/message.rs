@@ -1,7 +1,7 @@
 //! Messages written field by field.
 
-/// A message under construction: fields appear in the order they are added. It knows no schema, so a test can write what
-/// no generated code would.
+/// A message under construction: fields appear in the order they are added. It knows no schema, so a test can write
+/// what no generated code would.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message(Vec<u8>);
 

@@ -1,6 +1,6 @@
 //! Keys that are fetched from their issuer, and fetched again.
 //!
-//! One fetch at a time, and never one for a request: a request with a `kid` that nobody knows can have the keys fetched
+//! One fetch at a time, and never one for a request: a request with an unknown `kid` can have the keys fetched
 //! sooner, but not sooner than half a minute after the last time. While keys cannot be had the old ones stay in use,
 //! until they are too old to be believed.
 //!
@@ -223,8 +223,8 @@ impl Remote {
         }
     }
 
-    /// The clock was set back. To what was noted before, keys would be new for as long as it went back: they would neither
-    /// be fetched again nor grow old.
+    /// The clock was set back. To what was noted before, keys would be new for as long as it went back: they would
+    /// neither be fetched again nor grow old.
     fn was_set_back(&self, state: &mut State, now: SystemTime) {
         (state.began, state.next) = (Some(now), now);
         state.fetched = state.fetched.map(|fetched| fetched.min(now));

@@ -1,7 +1,7 @@
 //! One HTTP exchange: the state machine that hosts drive.
 //!
-//! The request half ([`request_half`]) matches a row, reads the body through a codec and emits one gRPC message as soon as the
-//! body is complete (never later: a proxy-wasm host cannot add a body once the request has trailers). The
+//! The request half ([`request_half`]) matches a row, reads the body through a codec and emits one gRPC message as soon
+//! as the body is complete (never later: a proxy-wasm host cannot add a body once the request has trailers). The
 //! response half ([`response_half`]) reads one gRPC message and its status and makes the answer.
 
 mod request_half;

@@ -210,7 +210,7 @@ impl Exchange {
         OnData::Keep
     }
 
-    /// The body that is to come; with `end` there is none, however it is said to be encoded.
+    /// The body that is to come; with `end` it is empty, whatever its headers say of an encoding.
     fn body(
         &self,
         row: &Arc<Row>,

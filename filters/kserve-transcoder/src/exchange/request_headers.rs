@@ -17,7 +17,7 @@ impl RequestHeaders {
     /// message](is_about_the_http_message).
     ///
     /// # Errors
-    /// `grpc-timeout`, which the model server would take for the call's deadline, is none.
+    /// `grpc-timeout`, which the model server would take for the call's deadline, is not valid.
     pub(crate) fn take(cx: &mut Cx<'_>) -> Result<Self, Problem> {
         let mut found = Self::default();
         let mut timeout = None;
@@ -72,10 +72,10 @@ pub(crate) fn is_about_the_http_message(name: &[u8]) -> bool {
         b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding" | b"trailer"
         | b"upgrade" | b"http2-settings" | b"expect" => true,
         // gRPC's own are reserved (gRPC over HTTP/2, "Requests"), and a REST client does not speak it; but a deadline
-        // is one for any client, and tracing is for whoever reads it.
+        // is one for any client, and tracing is for its readers.
         b"grpc-timeout" | b"grpc-trace-bin" | b"grpc-tags-bin" => false,
-        // With `content-` begins what describes a body, whoever defines it (RFC 9110 section 8, MIME, CalDAV), and with `if-`
-        // a condition on the state of what is asked for (RFC 9110 section 13, RFC 6638).
+        // With `content-` begins what describes a body, by any specification (RFC 9110 section 8, MIME, CalDAV), and
+        // with `if-` a condition on the state of what is asked for (RFC 9110 section 13, RFC 6638).
         name => [&b"grpc-"[..], b"content-", b"if-"].iter().any(|prefix| name.starts_with(prefix)),
     }
 }

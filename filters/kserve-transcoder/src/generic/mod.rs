@@ -127,7 +127,7 @@ impl Request {
 }
 
 impl RequestCodec for Request {
-    /// The body is complete if there is none, or once its JSON document has been closed.
+    /// The body is complete if the row takes none, or once its JSON document has been closed.
     fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
         self.taken = self.taken.saturating_add(bytes.len());
         if self.taken > self.max_bytes {

@@ -4,8 +4,8 @@ use crate::problem::Problem;
 use filter_api::{Cx, Map, Reply, View};
 use std::borrow::Cow;
 
-/// Headers that speak of the message or of the connection that they came with (RFC 9110, sections 7.6.1 and 8; RFC 9530), or that
-/// Envoy writes itself: they belong to no other message.
+/// Headers that speak of the message or of the connection that they came with (RFC 9110, sections 7.6.1 and 8; RFC
+/// 9530), or that Envoy writes itself: they belong to no other message.
 const OF_ONE_MESSAGE: [&[u8]; 18] = [
     b"connection",
     b"content-digest",
@@ -27,8 +27,8 @@ const OF_ONE_MESSAGE: [&[u8]; 18] = [
     b"upgrade",
 ];
 
-/// Whether a header, or metadata of a gRPC call, is meant for the client, whatever becomes of the message that it came
-/// with.
+/// Whether a header, or metadata of a gRPC call, is meant for the client, also if the message that it came with
+/// fails.
 pub(super) fn is_for_client(name: &[u8]) -> bool {
     !name.starts_with(b":") && !name.starts_with(b"grpc-") && !OF_ONE_MESSAGE.contains(&name)
 }
@@ -94,8 +94,9 @@ pub(super) fn add(reply: &mut Reply, name: &[u8], value: &[u8]) {
     }
 }
 
-/// Removes the trailers that are not for the client: gRPC's own, and those that say something of the server's message or
-/// connection, with which an HTTP/2 client refuses the whole answer (RFC 9110 section 6.5.1, RFC 9113 section 8.2.2).
+/// Removes the trailers that are not for the client: gRPC's own, and those that say something of the server's message
+/// or connection, with which an HTTP/2 client refuses the whole answer (RFC 9110 section 6.5.1, RFC 9113 section
+/// 8.2.2).
 ///
 /// With `to_headers` it also turns those that a model has set into headers, because what a model sets as a header
 /// travels as trailing metadata, as MLServer's `parameters.headers` do. A header that is there already stays as it is,

@@ -3,7 +3,7 @@
 //! An error may come as trailers only, after headers, after an empty message or after data, and hosts differ in
 //! what can still be done by then. The rule: the client sees the right status where the headers have not gone
 //! out, an error in the body where a body can still be made, and a cut stream otherwise, but never a clean
-//! answer that is none.
+//! answer that is not one.
 //!
 //! A client must also see what the filters in front of this one add to an answer, such as CORS headers. A host's own
 //! reply to an answer goes past all of them. So an error becomes an answer like any other wherever the host can give it
@@ -26,7 +26,7 @@ use transcoding::Transcoding;
 /// How long an error object may be that is given under headers which have gone out, in bytes.
 const LATE_ERROR_BYTES: usize = 1024;
 
-/// How much of the text of an answer that is no gRPC is kept, in bytes.
+/// How much of the text of an answer that is not gRPC is kept, in bytes.
 const TEXT_BYTES: usize = 512;
 
 /// Where the response half stands.
@@ -36,7 +36,7 @@ pub(crate) enum ResponseHalf {
     Done,
     /// An answer is to come; with a codec once the request has gone out in full.
     Expected(Option<Box<dyn ResponseCodec>>),
-    /// Somebody's plain-text error (Envoy's own 503, say) is getting the protocol's shape.
+    /// A plain-text error of another's (Envoy's own 503, say) is getting the protocol's shape.
     Text { text: Vec<u8>, head: bool },
     /// A message is being read.
     Transcoding(Transcoding),
@@ -174,7 +174,7 @@ impl ResponseHalf {
         }
     }
 
-    /// Headers of an answer that is no gRPC: an error of Envoy's own or of another filter, or a server that
+    /// Headers of an answer that is not gRPC: an error of Envoy's own or of another filter, or a server that
     /// speaks something else.
     fn foreign_headers(
         &mut self,

@@ -68,10 +68,10 @@ pub(crate) const fn power_of_ten(exponent: i32) -> f64 {
 #[inline(always)]
 fn leading_digits(eight: &[u8; 8]) -> (usize, u64) {
     let word = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
-    // The top bit of a byte is set if it is no digit; after the first of those, carries may set others.
+    // The top bit of a byte is set if it is not a digit; after the first of those, carries may set others.
     let others = (word.wrapping_add(0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080;
     let digits = others.trailing_zeros() as usize / 8;
-    // Digits to the end of the word, zeros in front of them; in two steps, as a shift by 64 is none.
+    // Digits to the end of the word, zeros in front of them; in two steps, as a shift by 64 does nothing.
     let word = word.wrapping_shl(32 - 4 * digits as u32).wrapping_shl(32 - 4 * digits as u32);
     // Pairs, then fours, then all eight.
     let pairs = word.wrapping_mul(10).wrapping_add(word >> 8);

@@ -119,7 +119,7 @@ fn print_any(value: f32, slot: &mut Slot) -> usize {
     text.len()
 }
 
-/// Prints a number of at most three decimal places below 1,000; `None` says that it is no such number.
+/// Prints a number of at most three decimal places below 1,000; `None` if it is another number.
 #[inline(always)]
 fn print_short(value: f32, slot: &mut Slot) -> Option<usize> {
     let scaled = f64::from(value) * 1000.0;

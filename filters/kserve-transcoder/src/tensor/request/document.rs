@@ -154,7 +154,7 @@ impl Document {
             // As Triton writes them in an answer, and Python in a request: where a number may be, but nowhere else.
             (place, Event::NotFinite) if !matches!(place, Place::Parameters(_) | Place::Parameter(_)) => {
                 let word = String::from_utf8_lossy(self.lexer.text());
-                Err(Problem::bad_request(format!("invalid JSON: {word} is no JSON value")))
+                Err(Problem::bad_request(format!("invalid JSON: {word} is not a JSON value")))
             }
             (Place::Skipped(depth), _) => {
                 if self.lexer.depth() <= depth {

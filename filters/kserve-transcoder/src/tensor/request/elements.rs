@@ -22,7 +22,7 @@ pub(super) struct Elements {
     path: String,
     /// Protobuf's JSON: numbers may be quoted.
     quoted: bool,
-    /// How many arrays are open; the outermost was opened by whoever made this.
+    /// How many arrays are open; the outermost was open before this was made.
     depth: usize,
     expect: Expect,
     /// How many elements have been read.

@@ -110,7 +110,8 @@ fn keep(
     Ok(())
 }
 
-/// Decodes elements that are base64, with their lengths in front; the inner error is the number of one that is none.
+/// Decodes elements that are base64, with their lengths in front; the inner error is the number of one that is not
+/// valid.
 pub(super) fn from_base64(mut text: Rope, charge: &Charge) -> Result<Result<Rope, u64>, OverBudget> {
     let mut decode = Decode {
         walk: Walk::default(),

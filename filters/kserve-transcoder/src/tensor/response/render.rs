@@ -110,7 +110,7 @@ fn floats(tensor: &mut Tensor, form: NonFinite, printer: &mut Printer<'_>) {
     }
 }
 
-/// The elements as protobuf's JSON has them: 64-bit integers and floats that are no numbers are quoted, bytes
+/// The elements as protobuf's JSON has them: 64-bit integers and floats that are not numbers are quoted, bytes
 /// are base64.
 fn contents(tensor: &mut Tensor, printer: &mut Printer<'_>) {
     let raw = &mut tensor.raw;
