@@ -1,13 +1,14 @@
 //! Verified claims of OIDC tokens become request headers that no client can forge: the pure core.
 //!
-//! A route, or the application, can then trust a header such as `x-user-class`. Whoever verified the token, another
-//! filter in front or this one, the rest is the same: a client's own headers of that name are removed in every
-//! spelling, at most one value is set, and the route is selected again. See the README beside this crate for the
+//! A route, or the application, can then trust a header such as `x-user-class`. Whether the token was verified
+//! by another filter in front or by this one, the rest is the same: a client's own headers of that name are removed in
+//! every spelling, at most one value is set, and the route is selected again. See the README beside this crate for the
 //! configuration.
 //!
-//! `token`, `keys`, `signature` and `json` are the strict layer under `builtin`; `metadata` is the other source;
-//! `mapping` makes values of claims, and [`ClaimHeaders`] is the filter. What it makes of one request, written as a
-//! golden case and run by the host of the tests:
+//! [`config`] is what an operator writes, `settings` what is made of it. `token`, `keys`, `signature` and `json` are
+//! the strict layer under `builtin`; `metadata` is the other source; `mapping` makes values of claims, and
+//! [`ClaimHeaders`] is the filter. What it makes of one request, written as a golden case and run by the host of the
+//! tests:
 //!
 //! ```
 //! use claim_headers::ClaimHeaders;
@@ -83,6 +84,7 @@ mod place;
 #[cfg(test)]
 mod providers;
 mod remove;
+mod settings;
 mod signature;
 #[cfg(test)]
 mod stories;

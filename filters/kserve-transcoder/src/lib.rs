@@ -44,17 +44,16 @@
 //! # Ok::<(), String>(())
 //! ```
 
-mod answer;
-mod body;
 mod codec;
+mod compressed;
 mod config;
 mod exchange;
 mod frame;
 mod generic;
+pub mod metrics;
 mod problem;
-mod progress;
-mod request_headers;
 mod rows;
+mod settings;
 mod status;
 mod tensor;
 

@@ -64,6 +64,7 @@
 //! ```
 
 mod config;
+mod header;
 mod load;
 mod membership;
 mod policy;

@@ -18,7 +18,7 @@
 
 use filter_api::{
     Call, CallEnd, CallFailure, CallId, Caps, Chunk, ConfigError, Cx, Dir, Level, Map, Memory, Metric,
-    MetricKind, OnData, OnHeaders, OnTrailers, Plugin, Reply, Stream, parse_config,
+    OnData, OnHeaders, OnTrailers, Plugin, Reply, Stream, parse_config,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,16 +45,19 @@ pub struct Exchange {
     waiting: Dir,
 }
 
-const CHUNKS: usize = 0;
-const CHUNK_BYTES: usize = 1;
+filter_api::metrics! {
+    /// What the filter counts and measures.
+    const METRICS;
+    /// chunks of bodies
+    CHUNKS: Counter "chunks";
+    /// the sizes of chunks, in bytes
+    CHUNK_BYTES: Histogram "chunk_bytes";
+}
 
 impl Plugin for VerdictFilter {
     type Stream = Exchange;
     const NAME: &'static str = "verdict_filter";
-    const METRICS: &'static [Metric] = &[
-        Metric { name: "chunks", kind: MetricKind::Counter },
-        Metric { name: "chunk_bytes", kind: MetricKind::Histogram },
-    ];
+    const METRICS: &'static [Metric] = METRICS;
 
     fn configure(json: &[u8], _caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
         Ok(Self { config: Arc::new(parse_config(json)?) })

@@ -1,13 +1,9 @@
 //! What a core asks for besides its verdict.
 
 use crate::proxy::{Maps, Proxy};
-use filter_api::{Dir, Level, Map, Metric, MetricKind, Op, Ops, Route};
+use filter_api::{Dir, Level, Map, Op, Ops, Route};
 use std::cell::Cell;
 use std::fmt::Arguments;
-
-/// The counter that every host keeps for every filter, as `<filter>.dropped_operations`: what the filter asked for and
-/// did not get, because it was out of phase, or because the proxy cannot do it. Each has a warning in the log.
-pub const DROPPED_OPERATIONS: Metric = Metric { name: "dropped_operations", kind: MetricKind::Counter };
 
 thread_local! {
     // One list for all streams of the thread. Taken out for the time of a call rather than borrowed, so that a callback
