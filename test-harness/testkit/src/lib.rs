@@ -25,6 +25,6 @@ pub use case::{
 };
 pub use check::{Got, Headers, Outcome, Seen};
 pub use chunking::Chunking;
-pub use core_host::{Core, MEMORY_BYTES, run_on_core};
+pub use core_host::{Core, MEMORY_BYTES, UNKNOWN_CLUSTER, run_on_core};
 pub use local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
 pub use message::{frame, unframe};
