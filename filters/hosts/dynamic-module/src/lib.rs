@@ -1,20 +1,43 @@
 //! Runs filter cores ([`filter_api::Plugin`]) and load-balancing policies ([`filter_api::Policy`]) in a native Envoy
 //! dynamic module.
 //!
-//! A module is a `cdylib` that lists what is in it:
+//! A module is a crate with `crate-type = ["cdylib"]` that lists what is in it:
 //!
-//! ```text
+//! ```
+//! use filter_api::{Caps, ConfigError, Memory, Plugin, Stream};
+//! use std::sync::Arc;
+//!
+//! /// A filter that lets everything pass.
+//! struct Transparent;
+//!
+//! struct Exchange;
+//!
+//! impl Stream for Exchange {}
+//!
+//! impl Plugin for Transparent {
+//!     type Stream = Exchange;
+//!     const NAME: &'static str = "transparent";
+//!
+//!     fn configure(_: &[u8], _: Caps, _: Arc<Memory>) -> Result<Self, ConfigError> {
+//!         Ok(Self)
+//!     }
+//!
+//!     fn open(self: &Arc<Self>) -> Exchange {
+//!         Exchange
+//!     }
+//! }
+//!
 //! host_dynamic_module::module! {
-//!     filters: [my_filter::MyFilter],
-//!     policies: [my_policy::MyPolicy],
+//!     filters: [Transparent],
+//!     policies: [],
 //! }
 //! ```
 //!
-//! The layers, from Envoy inwards: `hooks` are the functions that Envoy calls, `adapter` turns them into calls
-//! on a filter's [`Stream`](filter_api::Stream) and applies what comes back (`operations`: besides the verdict), `envoy` wraps the functions of
-//! `abi` so that the adapter needs no `unsafe`, and `registry` configures the filters of the module.
-//!
-//! `balancer` does the same for load-balancing policies, which are no filters.
+//! # Layers
+//! From Envoy inwards: `hooks` are the functions that Envoy calls, `adapter` turns them into calls on a filter's
+//! [`Stream`](filter_api::Stream) and applies what comes back, `envoy` wraps the functions of `abi` so that the adapter
+//! needs no `unsafe`, and `registry` configures the filters of the module. `balancer` does the same for load-balancing
+//! policies.
 
 mod abi;
 mod adapter;
@@ -25,6 +48,9 @@ mod hooks;
 mod module;
 mod operations;
 mod registry;
+
+#[cfg(test)]
+mod facts;
 
 #[doc(hidden)]
 pub use balancer::PolicyEntry;
