@@ -442,7 +442,7 @@ impl World {
                 }
             }
         }
-        self.redirect.pods().into_iter().try_for_each(|address| self.redirect.remove(address))
+        self.redirect.clear()
     }
 }
 

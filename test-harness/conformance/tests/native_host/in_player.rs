@@ -175,7 +175,7 @@ fn panic_in_open(module: &Module) {
     stream.request_headers(request(""), true);
     assert_eq!(stream.downstream().status(), Some(500));
     assert_eq!(stream.details().as_deref(), Some("filter_failed"));
-    assert_eq!(stream.downstream().body, br#"{"error":"the filter could not be opened"}"#);
+    assert_eq!(stream.downstream().body(), br#"{"error":"the filter could not be opened"}"#);
     assert!(stream.upstream().headers.is_none());
 }
 
