@@ -82,27 +82,35 @@ impl<P: Plugin> Core<P> {
     /// # Errors
     /// The core breaks a rule of `filter-api`.
     pub fn run(&self, case: &Case, chunking: Chunking) -> Result<Outcome, String> {
-        let (outcome, wrong) = self.run_any(case, chunking)?;
-        match wrong {
-            0 => Ok(outcome),
-            _ => Err(format!("{wrong} times the core asked for what it cannot have")),
+        let Exchange { outcome, dropped, failed, .. } = self.exchange(case, chunking)?;
+        match (dropped, failed) {
+            (0, false) => Ok(outcome),
+            (0, true) => {
+                Err(format!("the core broke a rule: {}", String::from_utf8_lossy(&outcome.got.body)))
+            }
+            _ => Err(format!("{dropped} operations of the core were dropped")),
         }
     }
 
-    /// As [`run`](Self::run), for a core that may ask for what it cannot have. The second result is how often it did.
+    /// As [`run`](Self::run), for a core that may break the rules that every host knows how to answer. The second result
+    /// is how many of its operations were dropped.
     ///
     /// # Errors
-    /// As [`run`](Self::run), but for that.
+    /// The core breaks another rule.
     pub fn run_any(&self, case: &Case, chunking: Chunking) -> Result<(Outcome, usize), String> {
+        self.exchange(case, chunking).map(|exchange| (exchange.outcome, exchange.dropped))
+    }
+
+    fn exchange(&self, case: &Case, chunking: Chunking) -> Result<Exchange, String> {
         let mut host = Host::new(self, case);
         host.request(chunking)?;
         if !host.exchange.over {
             host.answer(chunking)?;
         }
-        let Exchange { outcome, dropped, .. } = std::mem::take(&mut host.exchange);
+        let exchange = std::mem::take(&mut host.exchange);
         drop(host);
         match self.memory.used() - self.others.held() {
-            0 => Ok((outcome, dropped)),
+            0 => Ok(exchange),
             bytes => Err(format!("{bytes} bytes are still charged after the exchange")),
         }
     }
@@ -130,6 +138,8 @@ struct Exchange {
     over: bool,
     reply: Option<Reply>,
     dropped: usize,
+    /// The driver answered a core that broke a rule.
+    failed: bool,
     calls_made: usize,
     /// The calls under way.
     calls: VecDeque<(usize, Call)>,
@@ -248,7 +258,7 @@ impl<'a, P: Plugin> Host<'a, P> {
             let plugin = &self.core.plugin;
             if !over && !self.exchange.over {
                 host_driver::tell(Event::Tick, &mut NoExchange, &NoExchange, |event, cx| {
-                    plugin.event(event, cx)
+                    plugin.event(event, cx);
                 });
                 over = self.driver.woken(dir, &mut self.exchange);
             }
@@ -318,8 +328,7 @@ impl<'a, P: Plugin> Host<'a, P> {
             return Err(broken.to_owned());
         }
         let Some(reply) = self.exchange.reply.take() else { return Ok(()) };
-        // The driver's own answer to a core that broke a rule.
-        self.exchange.dropped += usize::from(reply.details == "filter_failed");
+        self.exchange.failed = reply.details == "filter_failed";
         let mut headers = vec![(b":status".to_vec(), reply.status.to_string().into_bytes())];
         headers.extend(
             reply.headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())),

@@ -19,6 +19,7 @@ mod core_host;
 pub mod docs;
 mod local_reply;
 mod message;
+mod rules;
 
 pub use case::{
     Answer, Body, Case, Column, Expect, LoadError, Pairs, Request, Upstream, golden_cases, load_dir,
@@ -28,3 +29,4 @@ pub use chunking::Chunking;
 pub use core_host::{Core, MEMORY_BYTES, UNKNOWN_CLUSTER, run_on_core};
 pub use local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
 pub use message::{frame, unframe};
+pub use rules::{KNOWN_CLUSTER, Observed, RULES, Rule};
