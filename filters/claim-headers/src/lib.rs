@@ -6,8 +6,8 @@
 //! configuration.
 //!
 //! `token`, `keys`, `signature` and `json` are the strict layer under `builtin`; `metadata` is the other source;
-//! `mapping` makes values of claims, and [`ClaimHeaders`] is the filter. What it makes of one request, written as a golden
-//! case and run by the host of the tests:
+//! `mapping` makes values of claims, and [`ClaimHeaders`] is the filter. What it makes of one request, written as a
+//! golden case and run by the host of the tests:
 //!
 //! ```
 //! use claim_headers::ClaimHeaders;

@@ -4,9 +4,9 @@
 //! that can gives them to the load balancer (Envoy's `envoy.lb` metadata); elsewhere stock filters do, from the
 //! headers and the property that this filter sets. A cluster's `lb_subset_config` does the rest.
 //!
-//! [`config`] is what an operator writes, and `rules` the form in which it is used; `model` and `message` find the name of
-//! the model that a request is for; [`DynamicSubset`] is the filter. What it makes of one request, written as a golden
-//! case and run by the host of the tests:
+//! [`config`] is what an operator writes, and `rules` the form in which it is used; `model` and `message` find the
+//! name of the model that a request is for; [`DynamicSubset`] is the filter. What it makes of one request, written as
+//! a golden case and run by the host of the tests:
 //!
 //! ```
 //! use dynamic_subset::DynamicSubset;

@@ -129,7 +129,7 @@ impl Mesh {
 
 fn subset(listener: Listener, column: Column) -> Listener {
     let more = match column {
-        // `header_to_metadata` reads headers, Lua the property, and natively nobody reads either.
+        // `header_to_metadata` reads headers, Lua the property, and natively none of them is needed.
         Column::Wasm => "",
         Column::WasmHold => r#""hold_request_headers": true, "emit_headers": false, "#,
         Column::Native => r#""emit_headers": false, "#,
@@ -334,7 +334,7 @@ fn dead_endpoints(installed: &Installed, column: Column) {
             assert!(mesh.ask("chain", cluster, request("pytorch-", "pt-1")).starts_with("pytorch-"));
         }
     }
-    // A subset of one dead endpoint is no reason to go to another.
+    // A subset whose one endpoint is dead does not fall back to another.
     assert_eq!(mesh.ask("chain", "none", request("tensorflow-v1", "tf-1").header("x-version", "v1")), "503");
 
     mesh.kill("tensorflow-v2", 2);

@@ -155,7 +155,7 @@ fn header_bytes_that_are_no_text(installed: &Installed) {
         let odd = send(protocol, bench.envoy.address(form).unwrap(), &post("hello").header("x-plan", plan));
         assert_eq!(odd.unwrap().complete().unwrap().text(), "hello");
     }
-    // A name that is no token never reaches a filter.
+    // A name that is not a token (RFC 9110) never reaches a filter.
     for form in FORMS {
         let mut connection = h1::Connection::open(bench.envoy.address(form).unwrap(), BOUND).unwrap();
         connection.write(b"GET / HTTP/1.1\r\nhost: a\r\nx-plan: qh=names\r\nx-\xff: 1\r\n\r\n").unwrap();
@@ -484,7 +484,7 @@ fn wasm() -> String {
     std::env::var("TEST_MODULES").unwrap_or_default() + "/verdict_filter.wasm"
 }
 
-/// Listeners `plain` and `flagged`, with small buffer limits, and a cluster that nobody serves.
+/// Listeners `plain` and `flagged`, with small buffer limits, and a cluster without endpoints.
 fn bootstrap(upstream: SocketAddr) -> String {
     let listeners: String = FORMS.iter().map(|form| listener(form, &wasm())).collect();
     format!(

@@ -65,7 +65,7 @@ impl Target {
         }
     }
 
-    /// Checks an input; one that is too short for its fields is none.
+    /// Checks an input; one that is too short for its fields is skipped.
     ///
     /// # Panics
     /// Something is wrong with the filter, or with what it is compared to.

@@ -96,7 +96,7 @@ pub fn lua(resource: &Resource) -> Option<&str> {
 /// Runs a configuration through the parser of its filter or policy.
 ///
 /// # Errors
-/// What that would say when it refuses to load, or that there is none of the name.
+/// The error with which it would refuse to load, or that the name is unknown.
 pub fn read(configuration: &Configuration) -> Result<(), String> {
     let Configuration { filter, host, json } = configuration;
     let caps = match host {

@@ -1,8 +1,10 @@
 //! The form of a case.
 
+use crate::check::Outcome;
 use crate::message::{Side, encode};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Header names and values, in order.
 pub type Pairs = Vec<(String, String)>;
@@ -51,6 +53,19 @@ pub struct Case {
     /// What it must get instead natively.
     #[serde(default)]
     pub expect_native: Option<Expect>,
+    /// Says what is right where the fields above cannot.
+    #[serde(skip)]
+    pub(crate) judge: Option<Judge>,
+}
+
+/// Compares the outcome in a column with what is right, and says what is different.
+#[derive(Clone)]
+pub(crate) struct Judge(pub(crate) Arc<dyn Fn(Column, &Outcome) -> Result<(), String> + Send + Sync>);
+
+impl std::fmt::Debug for Judge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Judge")
+    }
 }
 
 /// A column of the table of hosts.

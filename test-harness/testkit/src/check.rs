@@ -59,6 +59,9 @@ impl Case {
     /// # Errors
     /// What is different, for a person to read.
     pub fn check(&self, column: Column, outcome: &Outcome) -> Result<(), String> {
+        if let Some(judge) = &self.judge {
+            return judge.0(column, outcome);
+        }
         self.check_seen(outcome.seen.as_ref())?;
         self.check_got(column, &outcome.got)
     }

@@ -1,12 +1,10 @@
 //! The part of Envoy's dynamic-module ABI that this module uses: types, codes and the functions that Envoy
 //! exports to modules (`source/extensions/dynamic_modules/abi/abi.h` in Envoy's source).
 //!
-//! All of them are looked up in the running Envoy, and none is an undefined symbol of the module: so this crate links
-//! wherever it is compiled, into its own tests too, and an Envoy without one of them is told of by name. Those under
-//! [`functions!`] are exported by Envoy 1.38, 1.39 and 1.40 with the same signature; the module is not loaded where one of
-//! them is missing. Those under [`newer_functions!`] are found when they are needed, or not.
-//!
-//! Names and signatures are checked against `abi.facts`, which also says where they come from.
+//! Functions under `functions!` are exported by Envoy 1.38, 1.39 and 1.40 with the same signature; the module is not
+//! loaded where one of them is missing. Those under `newer_functions!` some of them lack. How they are found, and why
+//! in this way: [`lookup`](crate::lookup). Names and signatures are checked against `abi.facts`, which also says
+//! where they come from.
 //!
 //! Common to all of them: a buffer handed *to* Envoy is copied before the call returns. A buffer handed *out*
 //! by Envoy is valid until the current hook returns or the object it belongs to is changed, whichever comes
@@ -14,9 +12,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_void};
-use std::ptr::NonNull;
-use std::sync::OnceLock;
+use crate::lookup::{functions, newer_functions};
 
 /// Envoy's configuration object of one filter; only ever passed back.
 #[repr(C)]
@@ -164,78 +160,6 @@ pub(crate) const SUCCESS: u32 = 0;
 
 /// Reset by this filter (the other code, 1, tells the client that it may retry).
 pub(crate) const LOCAL_RESET: u32 = 0;
-
-/// Declares functions of Envoy's as foreign functions are declared, and with them `find`, which looks them up. Each is called
-/// as if it were linked, once `find` has succeeded.
-macro_rules! functions {
-    ($(
-        $(#[doc = $doc:literal])*
-        #[link_name = $symbol:literal]
-        fn $name:ident($($parameter:ident: $kind:ty),* $(,)?) $(-> $result:ty)?;
-    )*) => {
-        /// Where the functions are.
-        struct Functions {
-            $($name: unsafe extern "C" fn($($kind),*) $(-> $result)?,)*
-        }
-
-        static FUNCTIONS: std::sync::OnceLock<Functions> = std::sync::OnceLock::new();
-
-        /// Looks all of them up, unless that has been done.
-        ///
-        /// # Errors
-        /// The name of one that the running Envoy does not export.
-        pub(crate) fn find() -> Result<(), &'static str> {
-            if FUNCTIONS.get().is_none() {
-                let found = Functions {
-                    $($name: {
-                        let address = $crate::abi::symbol($symbol).ok_or($symbol)?;
-                        // SAFETY: Envoy exports under this name a function of this type, and it stays where it is as
-                        // long as the process runs.
-                        unsafe {
-                            std::mem::transmute::<
-                                std::ptr::NonNull<std::ffi::c_void>,
-                                unsafe extern "C" fn($($kind),*) $(-> $result)?,
-                            >(address)
-                        }
-                    },)*
-                };
-                // Another thread may have been faster, with the same addresses.
-                let _ = FUNCTIONS.set(found);
-            }
-            Ok(())
-        }
-
-        $(
-            $(#[doc = $doc])*
-            #[inline]
-            pub(crate) unsafe fn $name($($parameter: $kind),*) $(-> $result)? {
-                let functions = FUNCTIONS.get().unwrap_or_else(|| $crate::abi::not_found());
-                // SAFETY: the caller keeps the function's contract.
-                unsafe { (functions.$name)($($parameter),*) }
-            }
-        )*
-    };
-}
-pub(crate) use functions;
-
-/// Declares functions of Envoy's that not all versions have, as foreign functions are declared. Each is looked up when it is
-/// first asked for.
-macro_rules! newer_functions {
-    ($(
-        $(#[doc = $doc:literal])*
-        #[link_name = $symbol:literal]
-        fn $name:ident($($parameter:ident: $kind:ty),* $(,)?) $(-> $result:ty)?;
-    )*) => {$(
-        $(#[doc = $doc])*
-        pub(crate) fn $name() -> Option<unsafe extern "C" fn($($kind),*) $(-> $result)?> {
-            type Function = unsafe extern "C" fn($($kind),*) $(-> $result)?;
-            static FOUND: OnceLock<Option<Function>> = OnceLock::new();
-            // SAFETY: as in `functions`.
-            let found = |address| unsafe { std::mem::transmute::<NonNull<c_void>, Function>(address) };
-            *FOUND.get_or_init(|| symbol($symbol).map(found))
-        }
-    )*};
-}
 
 functions! {
     /// Writes a line to Envoy's log under the component `dynamic_modules`. Any thread.
@@ -527,27 +451,4 @@ newer_functions! {
         labels: usize,
         value: u64,
     ) -> u32;
-}
-
-/// Whether the running Envoy exports a symbol.
-pub(crate) fn exported(name: &str) -> bool {
-    symbol(name).is_some()
-}
-
-/// A symbol of the running Envoy.
-pub(crate) fn symbol(name: &str) -> Option<NonNull<c_void>> {
-    unsafe extern "C" {
-        /// POSIX.
-        fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
-    }
-    let name = CString::new(name).ok()?;
-    // SAFETY: the name is a C string; a null handle searches the program and all that it has loaded.
-    NonNull::new(unsafe { dlsym(std::ptr::null_mut(), name.as_ptr()) })
-}
-
-/// Ends the process: one of Envoy's functions was called before they were found, which no hook can do, because Envoy calls
-/// none of a module whose start has failed.
-#[cold]
-pub(crate) fn not_found() -> ! {
-    std::process::abort()
 }

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
+use crate::lookup;
 use filter_api::{Call, CallResponse, Dir, Level, Map, Metric, MetricKind, Reply, Sink, View};
 use host_driver::{Body, Fate, Lost};
 use std::fmt::Display;
@@ -420,7 +421,7 @@ pub(crate) fn log(level: Level, filter: &str, text: impl Display) {
 /// things go on. That is so in 1.38, and leaves a stream hanging.
 pub(crate) fn ignores_resumption_after_progress() -> bool {
     static SINCE_1_39: OnceLock<bool> = OnceLock::new();
-    !SINCE_1_39.get_or_init(|| abi::exported("envoy_dynamic_module_callback_http_get_filter_state_object"))
+    !SINCE_1_39.get_or_init(|| lookup::exported("envoy_dynamic_module_callback_http_get_filter_state_object"))
 }
 
 /// Starts a call by one of Envoy's functions, and returns Envoy's id of it.

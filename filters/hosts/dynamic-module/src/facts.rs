@@ -4,7 +4,7 @@
 use crate::abi::{
     self, DataStatus, EnvoyBuffer, EnvoyHeader, HeadersStatus, ModuleBuffer, ModuleHeader, TrailersStatus,
 };
-use crate::balancer;
+use crate::{balancer, lookup};
 use std::collections::BTreeMap;
 
 const FACTS: &str = include_str!("../abi.facts");
@@ -90,9 +90,9 @@ fn buffers_and_headers_lie_in_memory_as_envoy_has_them() {
 fn what_no_envoy_exports_is_told_by_name() {
     // There is no Envoy in this process.
     assert_eq!(abi::find(), Err("envoy_dynamic_module_callback_log"));
-    assert!(!abi::exported("envoy_dynamic_module_callback_log"));
+    assert!(!lookup::exported("envoy_dynamic_module_callback_log"));
     assert!(abi::set_config_gauge().is_none());
-    assert!(abi::exported("dlsym") && !abi::log_enabled(abi::LOG_ERROR));
+    assert!(lookup::exported("dlsym") && !abi::log_enabled(abi::LOG_ERROR));
 }
 
 fn of_the_facts(name: &str, prefix: &str) -> Signatures {

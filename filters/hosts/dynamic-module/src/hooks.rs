@@ -10,6 +10,7 @@ use crate::abi::{self, DataStatus, EnvoyBuffer, EnvoyHeader, EnvoyStream, Header
 use crate::adapter::Exchange;
 use crate::configured::Configured;
 use crate::envoy::{self, Envoy, EnvoyConfig};
+use crate::lookup;
 use crate::module::{self, Module};
 use crate::registry;
 use filter_api::{CallEnd, CallFailure, Dir, Level};
@@ -18,8 +19,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Envoy loads the module (`envoy_dynamic_module_on_program_init`, which `module!` makes); the result is the ABI's version,
-/// or null, and then Envoy does not load it.
+/// Envoy loads the module (`envoy_dynamic_module_on_program_init`, which `module!` makes); the result is the ABI's
+/// version, or null, and then Envoy does not load it.
 pub fn start(module: &'static Module) -> *const c_char {
     module::load(module);
     if let Err(missing) = abi::find() {
@@ -38,7 +39,7 @@ pub fn start(module: &'static Module) -> *const c_char {
 /// this module uses is the same in all of them.
 fn version() -> &'static CStr {
     let since_v0_2_0 = "envoy_dynamic_module_callback_http_set_filter_state_value";
-    if abi::exported(since_v0_2_0) { c"v0.2.0" } else { c"v0.1.0" }
+    if lookup::exported(since_v0_2_0) { c"v0.2.0" } else { c"v0.1.0" }
 }
 
 /// A configuration is loaded; null refuses it. The result is given back to `config_destroy`.

@@ -14,8 +14,8 @@ const AT_ONCE: usize = 12;
 /// Twelve uploads of 100 MiB at once, and how many of them at least have to get through.
 ///
 /// The default budget is 512 MiB for the VM of a worker. JSON of FP32 numbers takes 40 MiB of it per upload, so
-/// twelve fit; text that is kept, and binary tensors, take 100 MiB and a chunk, so five do. Whoever asks for more than
-/// is there is refused and leaves its part to the others, so that many get through in any case.
+/// twelve fit; text that is kept, and binary tensors, take 100 MiB and a chunk, so five do. A request
+/// that asks for more than is there is refused and leaves its part to the others, so that many get through in any case.
 struct Load {
     column: Column,
     workers: u32,

@@ -112,7 +112,7 @@ fn providers(verifier: &Value, instance: &Instance, header: &str) -> Vec<String>
     unlike.map(reason).collect()
 }
 
-/// To an instance behind it, a token that `jwt_authn` could not check for want of keys is none.
+/// To an instance behind it, a token that `jwt_authn` could not check for want of keys looks like no token.
 pub(super) fn failed_fetch(verifier: &Value) -> Option<String> {
     let text = verifier.to_string();
     text.contains(r#""allow_missing_or_failed""#).then(|| {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_nobody_guards_is_seen() {
+    fn an_unguarded_header_is_seen() {
         let verifier = || jwt_authn(json!({"a": forwards()}));
         let mut disabled = native(guard("x-p"));
         disabled["disabled"] = json!(true);

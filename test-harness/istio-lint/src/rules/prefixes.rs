@@ -36,7 +36,7 @@ const SERVED: [&str; 26] = [
     "/v2/cudasharedmemory/region/r/unregister",
 ];
 
-/// Whoever may not call `/v2/...` may not call it behind one of the transcoder's `path_prefixes` either.
+/// A caller who may not call `/v2/...` may not call it behind one of the transcoder's `path_prefixes` either.
 pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let policies = overlay.resources.iter().filter(|policy| is_denial(policy));

@@ -13,7 +13,7 @@ const AUDIENCE: &str = "inference";
 /// The header in which `jwt_authn` passes claims on, natively.
 const PAYLOAD_HEADER: &str = "x-verified-claims";
 
-/// The keys of both tokens. Nobody has their private parts any more: the tokens are valid until 2100.
+/// The keys of both tokens. Their private parts were thrown away: the tokens are valid until 2100.
 const KEYS: &str = include_str!("../../tokens/jwks.json");
 
 /// How a token is signed.

@@ -53,7 +53,7 @@ fn of_json(body: &[u8], pointer: &str) -> Result<Vec<f32>> {
     let numbers = json.pointer(pointer).and_then(Value::as_array);
     let numbers = numbers.ok_or_else(|| format!("no {pointer} in {:.300}", String::from_utf8_lossy(body)))?;
     let number = |value: &Value| {
-        value.as_f64().map(|x| x as f32).ok_or_else(|| format!("{value} is no number").into())
+        value.as_f64().map(|x| x as f32).ok_or_else(|| format!("{value} is not a number").into())
     };
     numbers.iter().map(number).collect()
 }

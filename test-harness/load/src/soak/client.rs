@@ -31,7 +31,7 @@ pub(crate) enum Outcome {
     Cut,
     /// The client left.
     Left,
-    /// It is none of what is right.
+    /// It is not one of the right answers.
     Wrong(String),
 }
 

@@ -62,7 +62,7 @@ const fn told(statuses: &'static [u16]) -> Right {
 const CUT: Right = Right { statuses: &[], cut: true, plain: false };
 const BROKEN_OFF: Right = Right { statuses: &[503], cut: true, plain: true };
 const OK: [Right; 2] = [told(&[200]); 2];
-/// Nobody waits for an answer.
+/// No client waits for an answer.
 const LEFT: [Right; 2] = [told(&[]); 2];
 
 const ONCE: Counts = Counts { transcoded: (1, 1), refused: 0, under_200: false };

@@ -2,7 +2,7 @@
 
 /// A difference, and in its description the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Difference {
+pub(crate) enum Difference {
     /// The client itself refuses to send this: there is nothing to replay.
     NothingSent,
     /// Triton's HTTP port takes and gives FP16 and BF16 as binary only, and answers 400. Its gRPC port gets them as

@@ -9,34 +9,34 @@ mod element;
 mod http;
 mod request;
 
-pub use difference::Difference;
+use difference::Difference;
 
+use crate::case::Judge;
 use crate::{Answer, Body, Case, Column, Expect, Outcome, Pairs, Request};
 use base64::Engine as _;
 use http::Http;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde_json::Value;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// One request of `tritonclient.http` and the answer of Triton's HTTP port to it.
 #[derive(Clone, Debug)]
-pub struct Capture {
-    /// The name of its files.
-    pub name: String,
+struct Capture {
     /// What may differ from Triton's answer, and why.
-    pub difference: Option<Difference>,
+    difference: Option<Difference>,
     request: Http,
     answer: Http,
 }
 
-/// Every capture in which the client sent something, in the order of their names.
+/// Every capture in which the client sent something, as a case of the transcoder's, in the order of their names. What the
+/// server must see is what the request says, and what the client must get is what Triton answered.
 ///
 /// # Errors
-/// A capture is no HTTP, or one without a request is not known for it.
-pub fn all() -> Result<Vec<Capture>, String> {
+/// A capture is not HTTP, or one without a request is not known for it.
+pub fn cases() -> Result<Vec<Case>, String> {
     const FILES: &[(&str, &[u8], &[u8])] = include!(concat!(env!("OUT_DIR"), "/captures.rs"));
-    let mut captures = Vec::new();
+    let mut cases = Vec::new();
     for (name, request, answer) in FILES {
         let difference = Difference::of(name);
         if request.is_empty() != (difference == Some(Difference::NothingSent)) {
@@ -45,20 +45,20 @@ pub fn all() -> Result<Vec<Capture>, String> {
         if !request.is_empty() {
             let read = |bytes| Http::read(bytes).map_err(|why| format!("{name}: {why}"));
             let (request, answer) = (read(request)?, read(answer)?);
-            captures.push(Capture { name: (*name).to_owned(), difference, request, answer });
+            let capture = Capture { difference, request, answer };
+            cases.push(capture.case(name).map_err(|why| format!("{name}: {why}"))?);
         }
     }
-    Ok(captures)
+    Ok(cases)
 }
 
 impl Capture {
-    /// The exchange for a runner of cases. What must be seen and got is for [`Capture::check`] to say.
-    ///
-    /// # Errors
-    /// The capture is not understood.
-    pub fn case(&self) -> Result<Case, String> {
-        let (method, path) = self.request.method_and_path()?;
-        let answer = match self.expected_error() {
+    fn case(self, name: &str) -> Result<Case, String> {
+        let capture = Arc::new(self);
+        let judge = capture.clone();
+        let judge = Judge(Arc::new(move |column, outcome| judge.check(column, outcome)));
+        let (method, path) = capture.request.method_and_path()?;
+        let answer = match capture.expected_error() {
             Some((status, text)) => Answer {
                 http_status: 200,
                 headers: pairs(&[
@@ -76,15 +76,15 @@ impl Capture {
                 http_status: 200,
                 headers: pairs(&[("content-type", "application/grpc")]),
                 message: None,
-                message_hex: Some(hex(&answer::message(self)?.encode_to_vec())),
+                message_hex: Some(hex(&answer::message(&capture)?.encode_to_vec())),
                 body: Body::default(),
                 trailers: None,
                 reset: false,
             },
         };
         Ok(Case {
-            name: self.name.clone(),
-            story: format!("tritonclient.http and Triton: {}", self.name),
+            name: format!("captures/{name}"),
+            story: format!("tritonclient.http and Triton: {name}"),
             filter: "kserve_transcoder".to_owned(),
             config: "{}".to_owned(),
             columns: Column::ALL.to_vec(),
@@ -92,8 +92,8 @@ impl Capture {
             request: Request {
                 method: method.to_owned(),
                 path: path.to_owned(),
-                headers: self.request.headers_without(&["host", "content-length"]),
-                body: Body { bytes: self.request.body.clone(), ..Body::default() },
+                headers: capture.request.headers_without(&["host", "content-length"]),
+                body: Body { bytes: capture.request.body.clone(), ..Body::default() },
                 trailers: Vec::new(),
             },
             upstream: None,
@@ -103,14 +103,12 @@ impl Capture {
             expect_wasm: None,
             expect_wasm_hold: None,
             expect_native: None,
+            judge: Some(judge),
         })
     }
 
     /// Compares an outcome with what the request says and with what Triton answered.
-    ///
-    /// # Errors
-    /// What is different, for a person to read.
-    pub fn check(&self, column: Column, outcome: &Outcome) -> Result<(), String> {
+    fn check(&self, column: Column, outcome: &Outcome) -> Result<(), String> {
         let seen = outcome.seen.as_ref().ok_or("the model server was not asked")?;
         compare::request(self, seen)?;
         compare::answer(self, column, &outcome.got)

@@ -1,12 +1,13 @@
 //! The part of Envoy's dynamic-module ABI that concerns load-balancing policies
 //! (`envoy_dynamic_module_callback_lb_*` in `abi.h`).
 //!
-//! Envoy 1.38, 1.39 and 1.40 export all of it with the same signatures. It is looked up as the functions for filters are, but
-//! not before a policy is configured: filters load where it is missing.
+//! Envoy 1.38, 1.39 and 1.40 export all of it with the same signatures. It is looked up as the functions for filters
+//! are, but not before a policy is configured: filters load where it is missing.
 
 #![allow(unsafe_code)]
 
-use crate::abi::{EnvoyBuffer, ModuleBuffer, functions};
+use crate::abi::{EnvoyBuffer, ModuleBuffer};
+use crate::lookup::functions;
 
 /// Envoy's object of one policy's configuration; only ever passed back.
 #[repr(C)]
@@ -57,8 +58,8 @@ functions! {
     #[link_name = "envoy_dynamic_module_callback_lb_get_priority_set_size"]
     fn priorities(lb: *mut EnvoyLb) -> usize;
 
-    /// How many endpoints a priority has. Like all functions here that take an index, it returns nothing (`false`, 0) where
-    /// there is no such place.
+    /// How many endpoints a priority has. Like all functions here that take a place, it returns nothing (`false`, 0)
+    /// where the place does not exist.
     #[link_name = "envoy_dynamic_module_callback_lb_get_hosts_count"]
     fn hosts_count(lb: *mut EnvoyLb, priority: u32) -> usize;
 
@@ -86,8 +87,8 @@ functions! {
     #[link_name = "envoy_dynamic_module_callback_lb_get_host_stat"]
     fn host_stat(lb: *mut EnvoyLb, priority: u32, index: usize, stat: u32) -> u64;
 
-    /// Stores a string of an endpoint's metadata, by the place among all endpoints; `false` where the value is of another
-    /// type.
+    /// Stores a string of an endpoint's metadata, by the place among all endpoints; `false` where the value is of
+    /// another type.
     #[link_name = "envoy_dynamic_module_callback_lb_get_host_metadata_string"]
     fn metadata_string(
         lb: *mut EnvoyLb,
