@@ -8,10 +8,11 @@
 
 use crate::abi::{self, DataStatus, EnvoyBuffer, EnvoyHeader, EnvoyStream, HeadersStatus, TrailersStatus};
 use crate::adapter::Exchange;
+use crate::configured::Configured;
 use crate::envoy::{self, Envoy, EnvoyConfig};
 use crate::lookup;
 use crate::module::{self, Module};
-use crate::registry::{self, Configured};
+use crate::registry;
 use filter_api::{CallEnd, CallFailure, Dir, Level};
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +30,7 @@ pub fn start(module: &'static Module) -> *const c_char {
     }
     // The default hook would write to standard error and walk the stack, which blocks a worker for long.
     std::panic::set_hook(Box::new(|panic| {
-        envoy::log(Level::Error, module::loaded().name, &panic.to_string());
+        envoy::log(Level::Error, module::loaded().name, panic);
     }));
     version().as_ptr()
 }
@@ -51,7 +52,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     let configured = catch_unwind(|| {
         // SAFETY: Envoy's pointer and buffers are valid until this hook returns.
         let (config, name, json) = unsafe { (EnvoyConfig::new(config), name.bytes(), json.bytes()) };
-        registry::configure(name, json, &config)
+        registry::configure(module::loaded().filters, name, json, &config)
     });
     let refused = match configured {
         Ok(Ok(configured)) => return Arc::into_raw(Arc::new(configured)),

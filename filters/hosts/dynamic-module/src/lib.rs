@@ -34,20 +34,21 @@
 //! ```
 //!
 //! # Layers
-//! From Envoy inwards: `hooks` are the functions that Envoy calls, `adapter` turns them into calls on a filter's
-//! [`Stream`](filter_api::Stream) and applies what comes back, `envoy` wraps the functions of `abi` so that the adapter
-//! needs no `unsafe`, and `registry` configures the filters of the module. `balancer` does the same for load-balancing
-//! policies.
+//! From Envoy inwards: `hooks` are the functions that Envoy calls, `adapter` tells them to the [driver](host_driver), which
+//! decides what a filter's verdict comes to; `proxy` is what the driver has Envoy do. `envoy` wraps the functions of `abi`
+//! so that all of these need no `unsafe`. `configured` is a filter with its configuration, and `registry` finds the
+//! filters of the module. `balancer` does the same for load-balancing policies.
 
 mod abi;
 mod adapter;
 mod balancer;
+mod configured;
 mod envoy;
 mod events;
 mod hooks;
 mod lookup;
 mod module;
-mod operations;
+mod proxy;
 mod registry;
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_config_new(
     let loaded = catch_unwind(|| {
         // SAFETY: Envoy's buffers are valid until this hook returns.
         let (name, json) = unsafe { (name.bytes(), json.bytes()) };
-        let configured = registry::configure(name, json)?;
+        let configured = registry::configure(module::loaded().policies, name, json)?;
         abi::find().map_err(|missing| {
             format!("{}: this Envoy is too old: it does not export {missing}", configured.name)
         })?;
