@@ -141,7 +141,7 @@ fn exchange(vm: &Vm, plugin: &Plugin, case: &Case, chunking: Chunking) -> Outcom
     send_request(&stream, case, chunking);
     let mut seen = None;
     if let Some(call) = stream.calls().into_iter().next() {
-        seen = Some(Seen { headers: headers(&call.headers), body: call.body, ..Seen::default() });
+        seen = Some(Seen { headers: headers(&call.headers), body: call.body.clone(), ..Seen::default() });
         vm.answer_call(call.token, answer_to_call(case));
     } else if stream.upstream().headers.is_some() {
         // A server that is asked in full answers; one that is cut off in the middle does not.
