@@ -18,38 +18,13 @@ pub(crate) const WEB: &str = "wasm32-unknown-unknown";
 
 /// What users load into Envoy: it goes to `dist/`.
 const SHIPPED: &[Artefact] = &[
+    Artefact::shipped(Kind::Wasm, "kserve-transcoder-wasm", "kserve_transcoder.wasm"),
     Artefact {
-        package: "kserve-transcoder-wasm",
-        features: "",
-        kind: Kind::Wasm,
-        unused: &[],
-        library: "kserve_transcoder_wasm",
-        name: "kserve_transcoder.wasm",
-    },
-    Artefact {
-        package: "claim-headers-wasm",
-        features: "",
-        kind: Kind::Wasm,
         unused: AFTER_THE_REQUEST,
-        library: "claim_headers_wasm",
-        name: "claim_headers.wasm",
+        ..Artefact::shipped(Kind::Wasm, "claim-headers-wasm", "claim_headers.wasm")
     },
-    Artefact {
-        package: "dynamic-subset-wasm",
-        features: "",
-        kind: Kind::Wasm,
-        unused: &[],
-        library: "dynamic_subset_wasm",
-        name: "dynamic_subset.wasm",
-    },
-    Artefact {
-        package: "host-dynamic-module",
-        features: "",
-        kind: Kind::Native,
-        unused: &[],
-        library: "inference_filters",
-        name: "libinference_filters.so",
-    },
+    Artefact::shipped(Kind::Wasm, "dynamic-subset-wasm", "dynamic_subset.wasm"),
+    Artefact::shipped(Kind::Native, "inference-filters", "libinference_filters.so"),
 ];
 
 /// The callbacks of a filter that is through with an exchange when its request has gone on. Those of the request's body
@@ -65,52 +40,47 @@ const AFTER_THE_REQUEST: &[&str] = &[
 
 /// What only tests load: it goes to `target/test-modules/`.
 const FOR_TESTS: &[Artefact] = &[
-    Artefact {
-        package: "verdict-filter",
-        features: "",
-        kind: Kind::Wasm,
-        unused: &[],
-        library: "verdict_filter",
-        name: "verdict_filter.wasm",
-    },
-    Artefact {
-        package: "sample-filter-wasm",
-        features: "",
-        kind: Kind::Wasm,
-        unused: &[],
-        library: "sample_filter_wasm",
-        name: "sample_filter.wasm",
-    },
-    Artefact {
-        package: "probe-filter",
-        features: "",
-        kind: Kind::Wasm,
-        unused: &[],
-        library: "probe_filter",
-        name: "probe_filter.wasm",
-    },
-    Artefact {
-        package: "host-dynamic-module",
-        features: "probe,sample-filter",
-        kind: Kind::Native,
-        unused: &[],
-        library: "inference_filters",
-        name: "libinference_filters_probe.so",
-    },
+    Artefact::for_tests(Kind::Wasm, "verdict_filter", "verdict_filter.wasm"),
+    Artefact::for_tests(Kind::Wasm, "sample_filter", "sample_filter.wasm"),
+    Artefact::for_tests(Kind::Wasm, "probe_filter", "probe_filter.wasm"),
+    Artefact::for_tests(Kind::Native, "test_module", "libtest_module.so"),
 ];
+
+/// The package whose examples are what only tests load.
+const TEST_FILTERS: &str = "test-filters";
 
 /// A build product.
 struct Artefact {
     package: &'static str,
-    /// Features beyond the default ones.
-    features: &'static str,
     kind: Kind,
+    /// The example of the package that it is, if it is not the library.
+    example: Option<&'static str>,
     /// Callbacks of proxy-wasm that the filter has no use for.
     unused: &'static [&'static str],
-    /// The name of the package's library target.
-    library: &'static str,
     /// What the product is called where it is put.
     name: &'static str,
+}
+
+impl Artefact {
+    const fn shipped(kind: Kind, package: &'static str, name: &'static str) -> Self {
+        Self { package, kind, example: None, unused: &[], name }
+    }
+
+    const fn for_tests(kind: Kind, example: &'static str, name: &'static str) -> Self {
+        Self { package: TEST_FILTERS, kind, example: Some(example), unused: &[], name }
+    }
+
+    /// Where cargo leaves it, below the folder of the profile.
+    fn built(&self) -> PathBuf {
+        let (folder, crate_name) = match self.example {
+            Some(example) => ("examples", example.to_owned()),
+            None => ("", self.package.replace('-', "_")),
+        };
+        Path::new(folder).join(match self.kind {
+            Kind::Wasm => format!("{crate_name}.wasm"),
+            Kind::Native => format!("lib{crate_name}.so"),
+        })
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -154,7 +124,12 @@ pub(crate) fn test_modules(workspace: &Workspace) -> PathBuf {
 
 /// The packages that only make sense on [`WASI`].
 pub(crate) fn wasm_packages() -> impl Iterator<Item = &'static str> {
-    SHIPPED.iter().chain(FOR_TESTS).filter(|a| a.kind == Kind::Wasm).map(|a| a.package)
+    SHIPPED.iter().filter(|a| a.kind == Kind::Wasm).map(|a| a.package)
+}
+
+/// The packages with something for [`WASI`] in their library or examples.
+pub(crate) fn packages_for_wasm() -> impl Iterator<Item = &'static str> {
+    wasm_packages().chain([TEST_FILTERS])
 }
 
 /// Makes sure that the toolchain in use can compile for `target`.
@@ -182,7 +157,7 @@ pub(crate) fn target(workspace: &Workspace, target: &str) -> Result<(), Stop> {
 }
 
 fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory: &Path) -> Result<(), Stop> {
-    let Artefact { package, features, kind, unused, library, name } = *artefact;
+    let Artefact { package, kind, example, unused, name } = *artefact;
     let (profile_name, folder) = match profile {
         Profile::Release => ("release", "release"),
         Profile::Dev => ("dev", "debug"),
@@ -192,22 +167,19 @@ fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory:
         cargo.arg("build");
         cargo
     };
-    let (mut cargo, built) = match (kind, profile) {
+    let (mut cargo, products) = match (kind, profile) {
         (Kind::Wasm, _) => {
             target(workspace, WASI)?;
             let mut cargo = plain();
             cargo.args(["--target", WASI]);
-            (cargo, workspace.target.join(WASI).join(folder).join(format!("{library}.wasm")))
+            (cargo, workspace.target.join(WASI))
         }
-        (Kind::Native, Profile::Dev) => {
-            (plain(), workspace.target.join(folder).join(format!("lib{library}.so")))
-        }
-        (Kind::Native, Profile::Release) => {
-            let (cargo, products) = zig::cargo_build(workspace)?;
-            (cargo, products.join(folder).join(format!("lib{library}.so")))
-        }
+        (Kind::Native, Profile::Dev) => (plain(), workspace.target.clone()),
+        (Kind::Native, Profile::Release) => zig::cargo_build(workspace)?,
     };
-    cargo.args(["--profile", profile_name, "--locked", "-p", package, "--features", features]);
+    let built = products.join(folder).join(artefact.built());
+    cargo.args(["--profile", profile_name, "--locked", "-p", package]);
+    cargo.args(example.map(|example| ["--example", example]).into_iter().flatten());
     run::step(&format!("build {name}"), || cargo.checked())?;
 
     fs::create_dir_all(directory).map_err(|e| Stop::new(format!("make {}: {e}", directory.display())))?;

@@ -17,8 +17,8 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     build::target(workspace, build::WASI)?;
     let clippy_for_wasm = run::step("clippy for wasm", || {
         let mut cargo = workspace.cargo();
-        cargo.args(["clippy", "--locked", "--target", build::WASI]);
-        cargo.args(build::wasm_packages().flat_map(|package| ["-p", package]));
+        cargo.args(["clippy", "--locked", "--target", build::WASI, "--lib", "--examples"]);
+        cargo.args(build::packages_for_wasm().flat_map(|package| ["-p", package]));
         cargo.args(["--", "-D", "warnings"]).checked()
     });
     let documentation = run::step("documentation", || {

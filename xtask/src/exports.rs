@@ -13,9 +13,9 @@ const EXPORTS: u8 = 7;
 /// A module without the exports of these names.
 ///
 /// # Errors
-/// It is no module, or has no such export.
+/// It is not a module, or has no such export.
 pub(crate) fn without(module: &[u8], names: &[&str]) -> Result<Vec<u8>, String> {
-    rewrite(module, names).unwrap_or_else(|| Err("is no wasm module".to_owned()))
+    rewrite(module, names).unwrap_or_else(|| Err("is not a wasm module".to_owned()))
 }
 
 fn rewrite(module: &[u8], names: &[&str]) -> Option<Result<Vec<u8>, String>> {
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(without(&module(), &["a", "b"]).unwrap_err(), "does not export b");
         let whole = module();
         for cut in [0, 4, 9, 12, 20, whole.len() - 1] {
-            assert_eq!(without(&whole[..cut], &["a"]).unwrap_err(), "is no wasm module", "{cut}");
+            assert_eq!(without(&whole[..cut], &["a"]).unwrap_err(), "is not a wasm module", "{cut}");
         }
     }
 }

@@ -129,7 +129,7 @@ fn measure(workspace: &Workspace, program: &str, arguments: &[&str]) -> Result<(
     build::dist(workspace)?;
     let envoy = envoy::newest(workspace)?;
     run::step(&format!("{program}: build"), || {
-        workspace.cargo().args(["build", "--release", "-p", program, "--bin", program]).checked()
+        workspace.cargo().args(["build", "--release", "-p", "load", "--bin", program]).checked()
     })?;
     let mut command = Command::new(workspace.target.join("release").join(program));
     command.args(arguments).env("ENVOY", &envoy);

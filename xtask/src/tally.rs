@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn closing_lines_add_up_whoever_wrote_them() {
+    fn closing_lines_of_every_runner_add_up() {
         let mut tally = Tally::default();
         tally.add(
             "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.0s",

@@ -58,8 +58,8 @@ class FixedStyle(Style):
     """`image` to `stylized`, by OpenVINO."""
 
     def load_networks(self, folder):
-        # OpenVINO reports to its maker that it has been imported, from a forked process that it ends by SIGTERM where there
-        # is no way out. The fork has MLServer's signal handlers, and the pipe that they write to: MLServer would end itself.
+        # OpenVINO reports to its maker that it has been imported, from a forked process that it ends by SIGTERM where the machine
+        # has no way out. The fork has MLServer's signal handlers, and the pipe that they write to: MLServer would end itself.
         sys.modules["openvino_telemetry"] = None
         import openvino
 

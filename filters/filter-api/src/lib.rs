@@ -143,6 +143,29 @@ pub trait Stream: Send {
     }
 }
 
+/// A stream whose type is forgotten, for a host that runs several filters.
+impl<S: Stream + ?Sized> Stream for Box<S> {
+    fn headers(&mut self, dir: Dir, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
+        (**self).headers(dir, end, cx)
+    }
+
+    fn data(&mut self, dir: Dir, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        (**self).data(dir, chunk, cx)
+    }
+
+    fn trailers(&mut self, dir: Dir, cx: &mut Cx<'_>) -> OnTrailers {
+        (**self).trailers(dir, cx)
+    }
+
+    fn call_ended(&mut self, id: CallId, end: CallEnd, cx: &mut Cx<'_>) -> OnHeaders {
+        (**self).call_ended(id, end, cx)
+    }
+
+    fn woken(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
+        (**self).woken(cx)
+    }
+}
+
 /// A direction of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dir {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
 use kserve_transcoder::KserveTranscoder;
-use scenario::{Case, Chunking, Column, Outcome, frame, run_on_core};
+use testkit::{Case, Chunking, Column, Outcome, frame, run_on_core};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

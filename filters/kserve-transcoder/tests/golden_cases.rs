@@ -1,35 +1,28 @@
-//! Every golden case on the bare core, in every column and under every chunking.
+//! Every golden case, and everything that a real client said to a real server, on the bare core in every column and under
+//! every chunking: `cargo test -p kserve-transcoder --test golden_cases NAME` runs those whose names have `NAME` in
+//! them.
+#![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
-use filter_api::Plugin as _;
 use kserve_transcoder::KserveTranscoder;
-use scenario::{Chunking, Column, Core, golden_cases};
-use std::collections::HashMap;
-#[cfg(target_family = "wasm")]
-use wasm_bindgen_test::wasm_bindgen_test as test;
+use testkit::{Case, OnCore, captures, golden_cases};
 
-#[test]
-fn every_golden_case_holds_on_the_core_in_every_column_however_it_is_cut() {
-    let mut cases = golden_cases().unwrap();
-    cases.retain(|case| case.filter == KserveTranscoder::NAME);
-    let mut failures = Vec::new();
-    let mut runs = 0;
-    let mut cores: HashMap<(String, Column), Core<KserveTranscoder>> = HashMap::new();
-    for case in &cases {
-        for column in case.columns.iter().copied() {
-            let config = case.config_in(column);
-            let core = cores
-                .entry((config.clone(), column))
-                .or_insert_with(|| Core::configure(&config, column).unwrap());
-            for chunking in Chunking::ALL {
-                runs += 1;
-                let outcome = core.run(case, chunking);
-                if let Err(difference) = outcome.and_then(|outcome| case.check(column, &outcome)) {
-                    failures.push(format!("{} ({}, {chunking:?}): {difference}", case.name, column.name()));
-                }
-            }
-        }
-    }
-    println!("{runs} runs of {} cases", cases.len());
-    assert!(failures.is_empty(), "{} of {runs} runs failed:\n{}", failures.len(), failures.join("\n"));
-    assert!(runs > 300, "only {runs} runs: were cases lost?");
+fn cases() -> Vec<Case> {
+    let captures = captures::cases().unwrap();
+    // Of 106 calls, the client refuses two.
+    assert_eq!(captures.len(), 104);
+    golden_cases().unwrap().into_iter().chain(captures).collect()
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn main() -> std::process::ExitCode {
+    testkit::Trials::of(cases()).on(OnCore::<KserveTranscoder>::alone(), 412).run()
+}
+
+#[cfg(target_family = "wasm")]
+fn main() {}
+
+#[cfg(target_family = "wasm")]
+#[wasm_bindgen_test::wasm_bindgen_test]
+fn every_golden_case_and_capture_holds_on_the_core_in_every_column_however_it_is_cut() {
+    testkit::assert_all_hold(&OnCore::<KserveTranscoder>::alone(), &cases(), 412);
 }

@@ -1,9 +1,20 @@
-//! Every golden case on core, in wasm on the emulator and natively.
+//! Every golden case in wasm on the emulator and natively.
 
+pub mod ends;
 pub mod native;
 pub mod verify_signature;
 
 use proxy_wasm_emulator::HeaderMap;
+use testkit::{Case, captures, golden_cases};
+
+/// Every golden case and every capture.
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn cases() -> Result<Vec<Case>, String> {
+    let golden = golden_cases().map_err(|error| error.to_string())?;
+    Ok(golden.into_iter().chain(captures::cases()?).collect())
+}
 
 /// The headers and the body so far of a request that never ends, of which `dynamic-subset` holds 20,000 bytes: more than
 /// it may hold of any that a case is about. All filters of a VM or of a process share its memory, and none may suffer

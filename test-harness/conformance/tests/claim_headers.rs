@@ -164,7 +164,7 @@ fn attacks_on_the_host(wasm: &[u8]) {
             ("verified", Some("RS256" | "ES256")) => &[true],
             _ => &[],
         };
-        // A token that was right before is remembered, and one of the wrong length is nobody's signature.
+        // A token that was right before is remembered, and a signature of the wrong length is refused unchecked.
         assert!(asked == expected || asked.is_empty(), "{what}: {asked:?}");
         asked.iter().for_each(|&right| found[usize::from(right)] += 1);
     });
@@ -269,7 +269,7 @@ fn waits(wasm: &[u8]) {
     assert_refused_for_now(&waiting);
     assert_eq!(vm.shared().counter("claim_headers.unverified_no_keys"), Some(1));
     assert_eq!(vm.shared().counter("claim_headers.unjudged"), Some(1));
-    // A client that goes away while it waits is nobody to wake.
+    // A client that goes away while it waits is not woken.
     let gone = send(&plugin, &good);
     gone.client_reset();
     drop(gone);
@@ -291,7 +291,7 @@ fn take_turns(wasm: &[u8]) {
     for vm in [&first, &second] {
         vm.answer_call(only_call(vm).token, HttpResponse::new(200, keys.clone()));
     }
-    // Nobody waits for the keys that are there already.
+    // No request waits for keys that are there already.
     first.advance(Duration::from_secs(300));
     let call = only_call(&first);
     second.advance(Duration::from_secs(301));
@@ -323,7 +323,7 @@ fn sixteen_at_once(wasm: &[u8]) {
     }
 }
 
-/// A client that is told to come again, because nobody knows whether its token is right.
+/// A client that is told to come again, because its token could not be judged.
 fn assert_refused_for_now(stream: &Stream) {
     assert!(stream.upstream().headers.is_none());
     let answer = stream.downstream();

@@ -1,8 +1,8 @@
 //! The dynamic module in stock Envoy and in the player of `conformance::native`: the same exchanges must leave the
 //! same trace in all of them.
 //!
-//! The module is the one with the probe filter (`cargo build -p host-dynamic-module --features probe`), found as
-//! `$TEST_MODULES/libinference_filters_probe.so`; Envoys are found by `ENVOY_138` and so on. What needs something
+//! The module is the one with the probe filter (`cargo build -p test-filters --example test_module`), found as
+//! `$TEST_MODULES/libtest_module.so`; Envoys are found by `ENVOY_138` and so on. What needs something
 //! that is not here is reported as ignored.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 /// The module with the probe, if it has been built.
 fn probe_module() -> Option<PathBuf> {
     let directory = std::env::var_os("TEST_MODULES")?;
-    let module = Path::new(&directory).join("libinference_filters_probe.so");
+    let module = Path::new(&directory).join("libtest_module.so");
     module.exists().then_some(module)
 }
 

@@ -13,7 +13,7 @@ const MOST_STEPS: usize = 20;
 /// Names and values.
 pub type Cookies = Vec<(String, String)>;
 
-/// A user agent that nobody has used yet, unless it is a clone of one that somebody has.
+/// A fresh user agent, unless it is a clone of a used one.
 #[derive(Clone, Default)]
 pub struct Agent {
     jars: BTreeMap<SocketAddr, Cookies>,
@@ -97,8 +97,8 @@ impl Agent {
         self.send(server, Request { authority, ..Request::get(&path) })
     }
 
-    /// Opens an address and follows it to a page that is no redirect, or to one whose address begins with `stop`, which
-    /// is not asked. As `user`, whose password is the same, it logs in when it is asked to.
+    /// Opens an address and follows it to a page that does not redirect, or to one whose address begins with `stop`,
+    /// which is not asked. As `user`, whose password is the same, it logs in when it is asked to.
     ///
     /// # Errors
     /// As [`Agent::get`], or if it is sent on and on.

@@ -100,7 +100,7 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Errors
-    /// If it is none; the error shows the body.
+    /// If it is not JSON; the error shows the body.
     pub fn json(&self) -> Result<Value, Error> {
         serde_json::from_slice(&self.body)
             .map_err(|e| Error::Protocol(format!("{e} in body {:?}", self.text())))

@@ -33,7 +33,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser that nobody has used yet.
+    /// Starts a browser with a fresh profile.
     ///
     /// # Errors
     /// If the driver or the browser does not start in time.
@@ -133,7 +133,7 @@ impl Browser {
     /// If it is not in time: with what is shown instead.
     pub fn wait_for(&self, expression: &str) -> Result<(), Error> {
         let deadline = Instant::now() + BOUND;
-        // Between two pages there is no document to ask.
+        // Between two pages there is no document to query.
         while self.script(&format!("return Boolean({expression})")).ok() != Some(Value::Bool(true)) {
             if Instant::now() > deadline {
                 let what = format!("{expression} is not so on {}: {:?}", self.url()?, self.text()?);
@@ -169,7 +169,7 @@ impl Browser {
     pub fn wait_for_text(&self, text: &str) -> Result<(), Error> {
         let deadline = Instant::now() + BOUND;
         loop {
-            // Between two pages there is no document to ask.
+            // Between two pages there is no document to query.
             let shown = self.text().unwrap_or_default();
             if shown.contains(text) {
                 return Ok(());

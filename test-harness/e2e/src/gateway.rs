@@ -1,8 +1,8 @@
 //! A bootstrap whose listeners carry our filters, each in any of its three forms, in front of one gRPC server.
 
 use crate::dist;
-use scenario::Column;
 use std::net::SocketAddr;
+use testkit::Column;
 
 /// A listener of its own filters and routes.
 #[derive(Clone, Debug)]

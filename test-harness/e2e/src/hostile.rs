@@ -1,4 +1,4 @@
-//! Requests that nobody means well with, each different, the same for the same seed.
+//! Hostile requests, each different, and the same for the same seed.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ pub struct Hostile {
     pub kind: &'static str,
     /// The request.
     pub request: Request,
-    /// After how many bytes of its body the client goes away. There is no answer then.
+    /// The number of bytes of its body after which the client disconnects, without an answer.
     pub cut: Option<usize>,
 }
 
@@ -59,7 +59,7 @@ impl Hostile {
     pub fn new(round: u64, limit: usize) -> Self {
         let mut random = Random::new(round);
         let (kind, mut request, cut) = make(round % KINDS, &mut random, limit);
-        // Bytes that are no text, in headers that nobody has to read.
+        // Bytes that are not text, in headers that no filter has to read.
         if random.below(2) == 0 {
             request = request
                 .header("x-odd", [0xff, 0xfe, b'a' + random.below(26) as u8])
@@ -126,7 +126,7 @@ fn make(kind: u64, random: &mut Random, limit: usize) -> (&'static str, Request,
         5 => {
             let datatype =
                 random.one_of(&["INT8", "UINT8", "INT64", "UINT64", "INT32", "FP32", "FP16", "BOOL"]);
-            ("a number that is none", post(tensor(datatype, "[1]", &format!("[{}]", bad_number(random)))))
+            ("a number that is invalid", post(tensor(datatype, "[1]", &format!("[{}]", bad_number(random)))))
         }
         6 => {
             let bad = random.one_of(&[
@@ -212,7 +212,7 @@ fn make(kind: u64, random: &mut Random, limit: usize) -> (&'static str, Request,
         15 => {
             let escape =
                 random.one_of(&[r"\ud800", r"\udc00", r"\u12", r"\x41", r"\ud800\ud800", "\u{1}", r"\"]);
-            ("a string that is none", post(tensor("BYTES", "[1]", &format!("[\"{escape}\"]"))))
+            ("a string that is invalid", post(tensor("BYTES", "[1]", &format!("[\"{escape}\"]"))))
         }
         16 => {
             let path = match random.below(5) {
@@ -222,7 +222,7 @@ fn make(kind: u64, random: &mut Random, limit: usize) -> (&'static str, Request,
                 3 => format!("/v2/models/m/versions/{}/infer/more", random.number()),
                 _ => format!("/v2/models/m/{}", random.number()),
             };
-            ("a path that is none", Request::post(&path, SMALL))
+            ("an unknown path", Request::post(&path, SMALL))
         }
         17 => {
             let method = random.one_of(&["DELETE", "PUT", "PATCH", "GET"]);

@@ -2,7 +2,7 @@
 //!
 //! - [`Envoy`] runs one Envoy with a bootstrap of the caller's, on ports the kernel chose.
 //! - [`h1`] and [`h2c`] are clients that show an answer as it came: cut off, reset, with trailers, with bytes
-//!   that are no text. [`send`] does the common case over either.
+//!   that are not text. [`send`] does the common case over either.
 //! - [`uploads`] makes large requests, [`hostile`] ill-meant ones.
 //! - [`MlServer`] and [`Triton`] run MLServer and Triton with the models under `models/`.
 //! - [`SignOn`] is the shipped single sign-on with a real OpenID provider, [`agent`] a user agent that logs in there,
@@ -54,7 +54,8 @@ pub use process::{Memory, Process};
 pub use request::{Body, Protocol, Request, send};
 pub use shipped::{shipped_on, start_shipped};
 pub use sign_on::{CLIENT_SECRET, Client, Provider, SignOn, Tokens, identity_provider};
-pub use suite::{Suite, VERSIONS, unless_missing};
+pub use suite::{Suite, VERSIONS, installed};
+pub use testkit::unless_missing;
 pub use tokens::{TokenKey, base64url};
 pub use triton::{Triton, triton_python};
 pub use workload::{Seen, Workload};

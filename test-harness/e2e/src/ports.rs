@@ -12,7 +12,7 @@ const COUNT: u16 = 12_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// `count` loopback ports that nobody listens on. No two calls in one process return the same port, and
+/// `count` unused loopback ports. No two calls in one process return the same port, and
 /// processes begin at different places.
 ///
 /// # Errors

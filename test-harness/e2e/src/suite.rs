@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use testkit::unless_missing;
 
 use crate::browser::chromium;
 use crate::dist;
@@ -123,16 +124,16 @@ impl Suite {
     fn with<T: Send + 'static>(
         mut self,
         name: impl Into<String>,
-        here: Result<T, Missing>,
+        here: Result<T, String>,
         body: impl FnOnce(T) + Send + 'static,
     ) -> Self {
-        let missing = here.as_ref().err().map(|Missing(what)| what.clone());
+        let missing = here.as_ref().err().cloned();
         let run = move || here.map_or(Ok(()), |here| passed(|| body(here)));
         self.trials.push(unless_missing(Trial::test(name, run), missing.as_deref()));
         self
     }
 
-    /// A test that needs what may not be here: an error names what is missing, as [`unless_missing`] does.
+    /// A test that needs what may not be here: an error names what is missing, as [`unless_missing`] has it.
     #[must_use]
     pub fn given<T: Send + 'static>(
         self,
@@ -140,7 +141,7 @@ impl Suite {
         here: Result<T, &'static str>,
         body: impl FnOnce(T) + Send + 'static,
     ) -> Self {
-        self.with(name, here.map_err(Missing::from), body)
+        self.with(name, here.map_err(str::to_owned), body)
     }
 
     /// Runs the tests that the command line asks for.
@@ -153,44 +154,29 @@ impl Suite {
     }
 }
 
-/// `trial`, or if something that it needs is missing, one that is ignored and says `[needs WHAT]` before its name. What
-/// is missing goes by the variable that would name it, for which `cargo xtask test` knows how to get it.
-#[must_use]
-pub fn unless_missing(trial: Trial, missing: Option<&str>) -> Trial {
-    match missing {
-        Some(what) => trial.with_ignored_flag(true).with_kind(format!("needs {what}")),
-        None => trial,
-    }
-}
-
-/// What a test needs and does not find, by the variable that would name it.
-struct Missing(String);
-
-impl From<&str> for Missing {
-    fn from(variable: &str) -> Self {
-        Self(variable.into())
-    }
-}
-
 /// The newest Envoy and the model servers' Python.
-fn modelling() -> Result<(Installed, PathBuf), Missing> {
+fn modelling() -> Result<(Installed, PathBuf), String> {
     Ok((newest()?, models_python().ok_or("MODELS_PYTHON")?))
 }
 
 /// What `envoy/sso.yaml` needs.
-fn signing_on() -> Result<(Installed, PathBuf), Missing> {
+fn signing_on() -> Result<(Installed, PathBuf), String> {
     let (envoy, provider) = (newest()?, identity_provider().ok_or("IDENTITY_PROVIDER")?);
     if dist("claim_headers.wasm").is_file() { Ok((envoy, provider)) } else { Err("dist/".into()) }
 }
 
 /// The newest Envoy of the matrix.
-fn newest() -> Result<Installed, Missing> {
+fn newest() -> Result<Installed, String> {
     installed(VERSIONS[VERSIONS.len() - 1])
 }
 
-fn installed(version: &str) -> Result<Installed, Missing> {
+/// The Envoy of a version of the matrix.
+///
+/// # Errors
+/// It is not here: the variable that would name it.
+pub fn installed(version: &str) -> Result<Installed, String> {
     let found = envoys().into_iter().find(|envoy| envoy.version == version);
-    found.ok_or_else(|| Missing(variable(version)))
+    found.ok_or_else(|| variable(version))
 }
 
 fn passed(body: impl FnOnce()) -> Result<(), Failed> {

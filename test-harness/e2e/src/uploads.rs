@@ -1,5 +1,5 @@
 //! Large inference requests and answers, made of a short piece again and again: a hundred megabytes of them cost no
-//! more than a copy, and whoever gets them can check every value.
+//! more than a copy, and the server can check every value.
 
 use std::sync::LazyLock;
 

@@ -154,7 +154,7 @@ fn accept(listener: &TcpListener, answer: &Arc<Answers>, seen: &Arc<Mutex<Vec<Se
         }
         let Ok(stream) = stream else { continue };
         let (seen, answer) = (Arc::clone(seen), Arc::clone(answer));
-        // A client that goes away while it is answered is no concern of this server's.
+        // A client that goes away while it is answered does not concern this server.
         thread::spawn(move || serve(stream, &*answer, &seen));
     }
 }

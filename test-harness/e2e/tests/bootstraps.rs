@@ -43,7 +43,7 @@ struct File {
     name: &'static str,
     /// An error after the answer's headers has its own status.
     late_errors: bool,
-    /// A GET takes the route, and is no call of the filter's own.
+    /// A GET takes the route instead of a call of the filter's own.
     get_by_route: bool,
     /// The model `affine` has a cluster of its own.
     model_routes: bool,
@@ -279,7 +279,7 @@ fn answers_as_it_says(installed: &Installed, file: File) {
         infers(protocol, address, "concat", &models);
         infers(protocol, address, "affine", if file.model_routes { &affine } else { &models });
         late_error(protocol, address, file);
-        refused_requests_reach_nobody(protocol, address, [&models, &affine]);
+        refused_requests_reach_no_server(protocol, address, [&models, &affine]);
     }
     grpc_passes(address, &models);
 }
@@ -330,7 +330,7 @@ fn late_error(protocol: Protocol, address: SocketAddr, file: File) {
     }
 }
 
-fn refused_requests_reach_nobody(protocol: Protocol, address: SocketAddr, servers: [&OddServer; 2]) {
+fn refused_requests_reach_no_server(protocol: Protocol, address: SocketAddr, servers: [&OddServer; 2]) {
     let before = servers.map(|server| server.requests().len());
     let load = format!("{SERVICE}/RepositoryModelLoad");
     for request in [

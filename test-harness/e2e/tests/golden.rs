@@ -1,119 +1,143 @@
-//! Every golden case in real Envoy: each version, each column, each chunking, over HTTP/1.1 and HTTP/2.
-#![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
+//! Every golden case in real Envoy: each version, each column, each chunking, over HTTP/1.1 and HTTP/2. `cargo test -p e2e
+//! --test golden NAME` runs those whose names have `NAME` in them.
+#![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
-use e2e::{Body, Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, repository, send};
+use e2e::{Body, Envoy, Installed, Listener, Options, Protocol, Request, VERSIONS, gateway, send};
 use odd_server::{OddServer, Recorded, Script, Step};
-use scenario::{Case, Chunking, Column, Got, Outcome, Pairs, Seen, load_dir};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
+use testkit::{
+    Case, Chunking, Column, Got, Headers, Outcome, Pairs, Part, Run, Seen, Subject, Trials, golden_cases,
+};
 
 /// How long an answer, or the server's record of a request, may take.
 const BOUND: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let run = |column| move |envoy: &Installed| run_column(envoy, column);
-    Suite::new()
-        .each_envoy("golden_cases_hold_in_default_wasm", run(Column::Wasm))
-        .each_envoy("golden_cases_hold_in_wasm_with_held_headers", run(Column::WasmHold))
-        .each_envoy("golden_cases_hold_natively", run(Column::Native))
-        .run()
-}
-
-fn run_column(installed: &Installed, column: Column) {
-    let cases = load_dir(&repository().join("test-harness/cases")).unwrap();
-    let cases: Vec<&Case> = cases.iter().filter(|case| case.columns.contains(&column)).collect();
-    let server = OddServer::start().unwrap();
-    for case in &cases {
-        for chunking in Chunking::ALL {
-            server.script(&script_name(case, chunking), script(case, chunking));
+    e2e::stand_in();
+    let mut trials = Trials::of(golden_cases().unwrap());
+    for column in Column::ALL {
+        for version in VERSIONS {
+            trials = trials.on(InEnvoy { column, version, installed: e2e::installed(version) }, 70);
         }
     }
-    let configured = |case: &Case| (case.filter.clone(), case.config_in(column));
-    let configs: Vec<(String, String)> =
-        cases.iter().map(|case| configured(case)).collect::<BTreeSet<_>>().into_iter().collect();
-    // Everything leads to the odd server, so that only the filter decides.
-    let listener = |(index, (filter, config)): (usize, &(String, String))| {
-        Listener::new(&format!("config-{index}")).ours(filter, column, config)
-    };
-    let listeners: Vec<Listener> = configs.iter().enumerate().map(listener).collect();
-    let bootstrap = gateway(&listeners, server.address());
-    let mut envoy = Envoy::start(&installed.path, &bootstrap, &Options::default()).unwrap();
+    trials.run()
+}
 
-    let mut failures = Vec::new();
-    let mut runs = 0;
-    for case in &cases {
-        let listener = configs.iter().position(|config| *config == configured(case)).unwrap();
-        for (chunking, protocol) in Chunking::ALL.into_iter().flat_map(|c| Protocol::BOTH.map(|p| (c, p))) {
-            runs += 1;
-            let run = Run { number: runs, chunking, protocol };
-            let outcome = exchange(&envoy, listener, &server, case, run);
-            if let Err(difference) = case.check(column, &outcome) {
-                failures.push(format!("{} ({chunking:?}, {protocol:?}): {difference}", case.name));
+/// One Envoy with a listener for each configuration. Everything leads to the odd server, so that only the filter decides.
+struct InEnvoy {
+    column: Column,
+    version: &'static str,
+    installed: Result<Installed, String>,
+}
+
+struct Live {
+    envoy: Envoy,
+    server: OddServer,
+    /// The filter and the configuration of each listener.
+    listeners: Vec<(String, String)>,
+    /// Tells an exchange's request from those of others: one that was cut off may reach the server late.
+    exchanges: usize,
+}
+
+impl Subject for InEnvoy {
+    type Live = Live;
+
+    fn columns(&self) -> &[Column] {
+        std::slice::from_ref(&self.column)
+    }
+
+    fn label(&self) -> String {
+        self.version.to_owned()
+    }
+
+    fn ways(&self) -> &'static [&'static str] {
+        &["http1", "http2"]
+    }
+
+    fn missing(&self) -> Option<String> {
+        self.installed.as_ref().err().cloned()
+    }
+
+    fn start(&self, cases: &[&Case]) -> Result<Live, String> {
+        let server = OddServer::start().map_err(|error| error.to_string())?;
+        for case in cases {
+            for chunking in Chunking::ALL {
+                server.script(&script_name(case, chunking), script(case, chunking)?);
             }
         }
+        let configured: BTreeSet<_> = cases.iter().map(|case| self.configured(case)).collect();
+        let listeners: Vec<_> = configured.into_iter().collect();
+        let listener = |(index, (filter, config)): (usize, &(String, String))| {
+            Listener::new(&name(index)).ours(filter, self.column, config)
+        };
+        let bootstrap =
+            gateway(&listeners.iter().enumerate().map(listener).collect::<Vec<_>>(), server.address());
+        let envoy = Envoy::start(&self.installed.clone()?.path, &bootstrap, &Options::default());
+        let envoy = envoy.map_err(|error| error.to_string())?;
+        Ok(Live { envoy, server, listeners, exchanges: 0 })
     }
-    assert!(envoy.process().exited().is_none(), "Envoy died:\n{}", envoy.log());
-    assert!(
-        failures.is_empty(),
-        "{} of {runs} runs failed:
-{}",
-        failures.len(),
-        failures.join(
-            "
-"
-        )
-    );
-    assert!(runs > 200, "only {runs} runs: were cases lost?");
-}
 
-/// One of the ways in which a case is run.
-#[derive(Clone, Copy)]
-struct Run {
-    /// Tells this run's request from those of others: one that was cut off may reach the server late.
-    number: usize,
-    chunking: Chunking,
-    protocol: Protocol,
-}
-
-fn exchange(envoy: &Envoy, listener: usize, server: &OddServer, case: &Case, run: Run) -> Outcome {
-    let address = envoy.address(&format!("config-{listener}")).unwrap();
-    let answer = send(run.protocol, address, &request(case, run)).unwrap();
-    let number = run.number.to_string();
-    let own = |request: &Recorded| request.header("x-run") == Some(number.as_bytes());
-    if case.upstream.is_some() && !case.asked_or_not {
-        server
-            .wait_until(BOUND, |requests| requests.iter().any(|request| own(request) && request.ended))
-            .unwrap();
+    fn exchange(&self, live: &mut Live, case: &Case, run: Run) -> Result<Outcome, String> {
+        live.exchanges += 1;
+        let number = live.exchanges.to_string();
+        let configured = self.configured(case);
+        let listener = live.listeners.iter().position(|listener| *listener == configured);
+        let address = live.envoy.address(&name(listener.unwrap())).map_err(|error| error.to_string())?;
+        let protocol = if run.way == "http1" { Protocol::Http1 } else { Protocol::Http2 };
+        let request = request(case, run.chunking, &number);
+        let answer = send(protocol, address, &request).map_err(|error| error.to_string())?;
+        let own = |request: &Recorded| request.header("x-run") == Some(number.as_bytes());
+        if case.upstream.is_some() && !case.asked_or_not {
+            let asked = |requests: &[Recorded]| requests.iter().any(|request| own(request) && request.ended);
+            live.server.wait_until(BOUND, asked).map_err(|error| error.to_string())?;
+        }
+        let seen = live.server.requests().into_iter().find(own).map(|request| {
+            let mut headers: Headers = vec![
+                (b":method".to_vec(), request.method.clone().into_bytes()),
+                (b":path".to_vec(), request.path.clone().into_bytes()),
+            ];
+            headers.extend(bytes(&request.headers));
+            let trailers = request.trailers.as_ref().map(bytes).unwrap_or_default();
+            Seen { headers, body: request.body, subset: None, trailers }
+        });
+        let got = Got {
+            status: answer.status(),
+            headers: answer.head.as_ref().map(|head| bytes(&head.headers)).unwrap_or_default(),
+            body: answer.body.clone(),
+            trailers: bytes(&answer.trailers),
+            reset: answer.end != e2e::End::Complete || answer.head.is_none(),
+        };
+        Ok(Outcome { seen, got })
     }
-    let reset = answer.end != e2e::End::Complete || answer.head.is_none();
-    let bytes =
-        |headers: &e2e::Headers| headers.iter().map(|(n, v)| (n.clone().into_bytes(), v.clone())).collect();
-    let seen = server.requests().into_iter().find(own).map(|request| {
-        let mut headers: scenario::Headers = vec![
-            (b":method".to_vec(), request.method.clone().into_bytes()),
-            (b":path".to_vec(), request.path.clone().into_bytes()),
-        ];
-        headers.extend::<scenario::Headers>(bytes(&request.headers));
-        let trailers = request.trailers.as_ref().map(bytes).unwrap_or_default();
-        Seen { headers, body: request.body, subset: None, trailers }
-    });
-    let got = Got {
-        status: answer.status(),
-        headers: answer.head.as_ref().map(|head| bytes(&head.headers)).unwrap_or_default(),
-        body: answer.body.clone(),
-        trailers: bytes(&answer.trailers),
-        reset,
-    };
-    Outcome { seen, got }
+
+    fn verdict(&self, live: &mut Live) -> Result<(), String> {
+        match live.envoy.process().exited() {
+            Some(status) => Err(format!("Envoy died ({status}):\n{}", live.envoy.log())),
+            None => Ok(()),
+        }
+    }
 }
 
-fn request(case: &Case, run: Run) -> Request {
+impl InEnvoy {
+    /// The filter and the configuration that a case needs.
+    fn configured(&self, case: &Case) -> (String, String) {
+        (case.filter.clone(), case.config_in(self.column))
+    }
+}
+
+/// The name of a listener.
+fn name(index: usize) -> String {
+    format!("config-{index}")
+}
+
+fn request(case: &Case, chunking: Chunking, number: &str) -> Request {
     let body = case.request.body.bytes().unwrap();
-    let pieces: Vec<Vec<u8>> = run.chunking.cut(&body).into_iter().map(<[u8]>::to_vec).collect();
+    let pieces: Vec<Vec<u8>> = chunking.cut(&body).into_iter().map(<[u8]>::to_vec).collect();
     let mut request = Request::new(&case.request.method, &case.request.path)
-        .header("x-case", script_name(case, run.chunking))
-        .header("x-run", run.number.to_string())
+        .header("x-case", script_name(case, chunking))
+        .header("x-run", number)
         .patience(BOUND);
     request.headers.extend(pairs(&case.request.headers));
     request.trailers.extend(pairs(&case.request.trailers));
@@ -130,27 +154,29 @@ fn script_name(case: &Case, chunking: Chunking) -> String {
 }
 
 /// The case's answer as frames.
-fn script(case: &Case, chunking: Chunking) -> Script {
-    let mut script = Script::after_request();
-    let Some(answer) = &case.answer else { return script.then(Step::Never) };
-    let data = case.answer_data().unwrap();
-    let chunks = chunking.cut(&data);
-    let trailers = answer.trailers();
-    let ends_with_data = trailers.is_none() && !answer.reset;
-    script = script.then(Step::Headers {
-        status: answer.http_status,
-        headers: pairs(&answer.headers).collect(),
-        end: chunks.is_empty() && ends_with_data,
-    });
-    for (index, chunk) in chunks.iter().enumerate() {
-        let end = index + 1 == chunks.len() && ends_with_data;
-        script = script.then(Step::Data { bytes: chunk.to_vec(), end });
+fn script(case: &Case, chunking: Chunking) -> Result<Script, String> {
+    let parts = case.answer_parts(chunking)?;
+    if parts.is_empty() {
+        return Ok(Script::after_request().then(Step::Never));
     }
-    match trailers {
-        _ if answer.reset => script.then(Step::Reset(2)),
-        Some(trailers) => script.then(Step::Trailers(pairs(&trailers).collect())),
-        None => script,
-    }
+    let step = |part| match part {
+        Part::Headers { headers, end } => {
+            let headers = headers.into_iter().filter(|(name, _)| name != b":status").map(text).collect();
+            Step::Headers { status: case.answer.as_ref().unwrap().http_status, headers, end }
+        }
+        Part::Data { bytes, end } => Step::Data { bytes, end },
+        Part::Trailers(trailers) => Step::Trailers(trailers.into_iter().map(text).collect()),
+        Part::Reset => Step::Reset(2),
+    };
+    Ok(parts.into_iter().map(step).fold(Script::after_request(), Script::then))
+}
+
+fn text((name, value): (Vec<u8>, Vec<u8>)) -> (String, Vec<u8>) {
+    (String::from_utf8(name).unwrap(), value)
+}
+
+fn bytes(headers: &e2e::Headers) -> Headers {
+    headers.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone())).collect()
 }
 
 fn pairs(pairs: &Pairs) -> impl Iterator<Item = (String, Vec<u8>)> + '_ {

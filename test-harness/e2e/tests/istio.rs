@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use e2e::{Envoy, Installed, Options, Suite, dist};
-use resources::{embedded, kustomize, overlays};
+use istio_lint::{embedded, kustomize, overlays};
 use serde_json::{Value, json};
 
 const VERSIONS: [&str; 2] = ["1.38", "1.40"];

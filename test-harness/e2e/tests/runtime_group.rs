@@ -450,11 +450,11 @@ fn panics(installed: &Installed) {
     let probe = |config: &str| {
         let mut policy = policy(&Value::Null);
         let typed = &mut policy["policies"][0]["typed_extension_config"]["typed_config"];
-        typed["lb_policy_name"] = json!("probe");
+        typed["lb_policy_name"] = json!("panicking-policy");
         typed["lb_policy_config"]["value"] = json!(config);
-        typed["dynamic_module_config"]["name"] = json!("inference_filters_probe");
+        typed["dynamic_module_config"]["name"] = json!("test_module");
         typed["dynamic_module_config"]["module"]["local"]["filename"] =
-            json!(modules.join("libinference_filters_probe.so"));
+            json!(modules.join("libtest_module.so"));
         Groups::default().modules(&modules).cluster(cluster("models", &policy, &[endpoint(&server, "a")]))
     };
     let envoy = probe("").start(installed);

@@ -80,7 +80,7 @@ fn bootstrap(upstream: SocketAddr, header: &str) -> String {
               dynamic_module_config: {{ do_not_close: true, module: {{ local: {{ filename: {module:?} }} }} }}
               filter_name: sample_filter
               filter_config: {{ "@type": type.googleapis.com/google.protobuf.StringValue, value: '{{"header": "{header}"}}' }}"#,
-        module = modules.join("libinference_filters_probe.so")
+        module = modules.join("libtest_module.so")
     );
     let listeners =
         [("wasm", wasm), ("native", native)].map(|(host, filter)| listener(host, &filter)).concat();

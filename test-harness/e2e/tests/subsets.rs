@@ -7,10 +7,10 @@ use e2e::{
     Answer, Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, gateway_to, h2c, send,
 };
 use odd_server::{OddServer, wire};
-use scenario::Column;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
+use testkit::Column;
 
 const BOUND: Duration = Duration::from_secs(20);
 const VERSIONS: [&str; 2] = ["1.38", "1.40"];
@@ -129,7 +129,7 @@ impl Mesh {
 
 fn subset(listener: Listener, column: Column) -> Listener {
     let more = match column {
-        // `header_to_metadata` reads headers, Lua the property, and natively nobody reads either.
+        // `header_to_metadata` reads headers, Lua the property, and natively none of them is needed.
         Column::Wasm => "",
         Column::WasmHold => r#""hold_request_headers": true, "emit_headers": false, "#,
         Column::Native => r#""emit_headers": false, "#,
@@ -334,7 +334,7 @@ fn dead_endpoints(installed: &Installed, column: Column) {
             assert!(mesh.ask("chain", cluster, request("pytorch-", "pt-1")).starts_with("pytorch-"));
         }
     }
-    // A subset of one dead endpoint is no reason to go to another.
+    // A subset whose one endpoint is dead does not fall back to another.
     assert_eq!(mesh.ask("chain", "none", request("tensorflow-v1", "tf-1").header("x-version", "v1")), "503");
 
     mesh.kill("tensorflow-v2", 2);

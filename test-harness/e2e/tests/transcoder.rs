@@ -7,9 +7,9 @@ mod other_filters;
 
 use e2e::{Answer, End, Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, send};
 use odd_server::{OddServer, Script, Step, infer, wire};
-use scenario::Column;
 use std::process::ExitCode;
 use std::time::Duration;
+use testkit::Column;
 
 const INFER: &str = "/v2/models/m/infer";
 const RPC: &str = "/inference.GRPCInferenceService/ModelInfer";

@@ -1,5 +1,5 @@
 //! Every verdict of `filter-api` in the proxy-wasm host, in stock Envoy: a filter does in each phase what the
-//! header `x-plan` says (`test-harness/verdict-filter`), and the client and the upstream show what came of it.
+//! header `x-plan` says (`test-harness/test-filters/src/verdict.rs`), and the client and the upstream show what came of it.
 //!
 //! Two plugin forms run side by side in one Envoy: `plain` as a `WasmPlugin` makes it, and `flagged` with
 //! `allow_on_headers_stop_iteration`.
@@ -155,7 +155,7 @@ fn header_bytes_that_are_no_text(installed: &Installed) {
         let odd = send(protocol, bench.envoy.address(form).unwrap(), &post("hello").header("x-plan", plan));
         assert_eq!(odd.unwrap().complete().unwrap().text(), "hello");
     }
-    // A name that is no token never reaches a filter.
+    // A name that is not a token (RFC 9110) never reaches a filter.
     for form in FORMS {
         let mut connection = h1::Connection::open(bench.envoy.address(form).unwrap(), BOUND).unwrap();
         connection.write(b"GET / HTTP/1.1\r\nhost: a\r\nx-plan: qh=names\r\nx-\xff: 1\r\n\r\n").unwrap();
@@ -236,11 +236,14 @@ fn kept_bytes_and_trailers(installed: &Installed) {
     for (form, protocol) in columns() {
         let request = || post("a few bytes").trailer("x-t", "1");
         let answer = bench.send(form, protocol, "q1=keep qd=keep qt=emit", request());
-        assert_eq!(answer.status(), 500, "{form} {protocol:?}");
+        let why = r#"{"error":"the filter emitted only when the trailers had come"}"#;
+        assert_eq!((answer.status(), answer.text().as_str()), (500, why), "{form} {protocol:?}");
         let answer = bench.send(form, protocol, "p1=keep pd=keep pt=emit", request());
         assert!(is_broken(&answer), "{form} {protocol:?}: {answer:?}");
         // Nor to the end of the message.
-        assert_eq!(bench.send(form, protocol, "q1=keep qd=keep", post("some")).status(), 500);
+        let answer = bench.send(form, protocol, "q1=keep qd=keep", post("some"));
+        let why = r#"{"error":"the filter kept the end of a message"}"#;
+        assert_eq!((answer.status(), answer.text().as_str()), (500, why), "{form} {protocol:?}");
         let answer = bench.send(form, protocol, "p1=keep pd=keep", post("some"));
         assert!(is_broken(&answer), "{form} {protocol:?}: {answer:?}");
     }
@@ -481,7 +484,7 @@ fn wasm() -> String {
     std::env::var("TEST_MODULES").unwrap_or_default() + "/verdict_filter.wasm"
 }
 
-/// Listeners `plain` and `flagged`, with small buffer limits, and a cluster that nobody serves.
+/// Listeners `plain` and `flagged`, with small buffer limits, and a cluster without endpoints.
 fn bootstrap(upstream: SocketAddr) -> String {
     let listeners: String = FORMS.iter().map(|form| listener(form, &wasm())).collect();
     format!(

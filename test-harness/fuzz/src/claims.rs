@@ -247,7 +247,7 @@ fn with_tokens(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whoever is believed is one of the two.
+/// A user who is accepted is one of the two.
 fn assert_somebody(outcome: &Outcome) {
     let name = outcome.value("x-text");
     assert_eq!(outcome.verified, matches!(name.as_deref(), Some("one" | "two")), "{outcome:?}");

@@ -8,7 +8,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// In front of what was a bare word: the last code point of all, which is no character.
+/// In front of what was a bare word: the last code point of all, a noncharacter.
 const MARK: char = '\u{10ffff}';
 /// Deeper than anything that is accepted.
 const MAX_DEPTH: usize = 160;

@@ -19,8 +19,8 @@ use message::{ModelInferRequest, ModelInferResponse};
 use prost::Message as _;
 use request::Expected;
 use run::{Setup, assert_same, inference, is_refusal, run};
-use scenario::{Case, Chunking, frame, golden_cases, unframe};
 use std::sync::LazyLock;
+use testkit::{Case, Chunking, frame, golden_cases, unframe};
 
 pub use mutate::Mutator;
 
@@ -65,7 +65,7 @@ impl Target {
         }
     }
 
-    /// Checks an input; one that is too short for its fields is none.
+    /// Checks an input; one that is too short for its fields is skipped.
     ///
     /// # Panics
     /// Something is wrong with the filter, or with what it is compared to.
@@ -166,7 +166,7 @@ fn check_answer(input: &[u8]) {
     }
 }
 
-fn header(headers: &scenario::Headers, name: &str) -> Option<String> {
+fn header(headers: &testkit::Headers, name: &str) -> Option<String> {
     let found = headers.iter().find(|(found, _)| found == name.as_bytes());
     found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
 }
@@ -179,10 +179,10 @@ fn check_exchange(input: &[u8]) {
     let length = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
     let (body, data) = rest.split_at(length);
     let mut case = GOLDEN[usize::from(index) % GOLDEN.len()].clone();
-    case.request.body = scenario::Body { bytes: body.to_vec(), ..Default::default() };
+    case.request.body = testkit::Body { bytes: body.to_vec(), ..Default::default() };
     let answer = case.answer.get_or_insert_with(|| inference().answer.expect("it has one"));
     (answer.message, answer.message_hex) = (None, None);
-    answer.body = scenario::Body { bytes: data.to_vec(), ..Default::default() };
+    answer.body = testkit::Body { bytes: data.to_vec(), ..Default::default() };
     let setup = Setup::ALL[usize::from(setup) % Setup::ALL.len()];
     let whole = run(&case, setup, Chunking::Whole);
     for chunking in [Chunking::Random(seed.into()), Chunking::Bytes] {

@@ -1,8 +1,8 @@
 //! Runs one exchange through the transcoder's core.
 
 use kserve_transcoder::KserveTranscoder;
-use scenario::{Case, Chunking, Column, Core, Outcome};
 use std::sync::LazyLock;
+use testkit::{Case, Chunking, Column, Core, Outcome};
 
 /// How a core is configured and hosted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use crate::message::{Choice, Contents, Entry, ModelInferResponse, Tensor};
 use crate::{BINARY, GOLDEN, HAS_JSON_LENGTH, TYPED};
 use prost::Message as _;
-use scenario::unframe;
+use testkit::unframe;
 
 /// Every datatype with elements in JSON and in raw form.
 const TENSORS: [(&str, &str, &[u8]); 14] = [

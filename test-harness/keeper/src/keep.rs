@@ -87,7 +87,7 @@ fn keep(program: Vec<OsString>) -> i32 {
         Ok(pid) => pid,
         Err(error) => {
             let code = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
-            // With nobody at the other end there is nobody to tell.
+            // The other end has gone, so there is no one to report to.
             let _ = writeln!(line, "errno {code}");
             let _ = writeln!(line, "{FAREWELL}");
             return CANNOT_RUN;
@@ -135,7 +135,7 @@ fn become_program(mut arguments: impl Iterator<Item = OsString>) -> i32 {
     };
     let error = Command::new(program).args(arguments).stdin(Stdio::null()).exec();
     let code = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
-    // If the keeper has gone there is nobody to tell.
+    // If the keeper has gone there is no one to report to.
     let _ = write!(UnixStream::from(errors), "{code}");
     CANNOT_RUN
 }

@@ -213,7 +213,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        // There is nobody to tell.
+        // There is no one to report to.
         let _ = self.end();
     }
 }

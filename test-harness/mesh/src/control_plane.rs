@@ -323,7 +323,7 @@ fn apply_crds(cluster: &Cluster, istio: &Path) -> Result<()> {
         "manifests/charts/base/files/crd-all.gen.yaml",
         "tests/integration/pilot/testdata/gateway-api-crd.yaml",
     ] {
-        for resource in resources::read(&istio.join(file))? {
+        for resource in istio_lint::read(&istio.join(file))? {
             if resource.kind() == "CustomResourceDefinition" {
                 cluster.apply(&resource)?;
                 applied += 1;
@@ -371,7 +371,7 @@ fn write_istiods_files(directory: &Path, istio: &Path, extension_providers: &Val
             "kube-gateway": template("kube-gateway.yaml")?,
         },
     });
-    let defaults = resources::yaml::<Value>(&chart.join("values.yaml"))?;
+    let defaults = istio_lint::yaml::<Value>(&chart.join("values.yaml"))?;
     let of_chart = defaults.first().map(|values| &values["_internal_defaults_do_not_set"]);
     let of_chart = of_chart.ok_or_else(|| anyhow!("the chart of istiod has no values"))?;
     let mut values = json!({

@@ -118,6 +118,14 @@ impl Redirect {
         self.change(|pods| drop(pods.remove(&ip))).with_context(|| format!("remove the pod {ip}"))
     }
 
+    /// As [`remove`](Self::remove), for every pod at once: their connections end together.
+    ///
+    /// # Errors
+    /// If Envoy does not follow.
+    pub fn clear(&self) -> Result<()> {
+        self.change(Pods::clear).context("remove all pods")
+    }
+
     /// The pods' addresses, in order.
     pub fn pods(&self) -> Vec<IpAddr> {
         self.state().pods.keys().copied().collect()

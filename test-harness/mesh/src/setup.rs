@@ -100,7 +100,7 @@ fn lookup(cluster: Arc<Cluster>) -> impl Fn(&str) -> Option<Vec<IpAddr>> + Send 
 /// The provider that `istio/claim-headers` tells users to add to the mesh's configuration.
 fn extension_providers() -> Result<Value> {
     let values = e2e::repository().join("istio/claim-headers/sign-on.meshconfig.yaml");
-    let values = resources::yaml::<Value>(Path::new(&values))?;
+    let values = istio_lint::yaml::<Value>(Path::new(&values))?;
     let providers = values.first().and_then(|values| values.pointer("/meshConfig/extensionProviders"));
     providers.cloned().context("sign-on.meshconfig.yaml has no meshConfig.extensionProviders")
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use resources::Resource;
+use istio_lint::Resource;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 
@@ -442,7 +442,7 @@ impl World {
                 }
             }
         }
-        self.redirect.pods().into_iter().try_for_each(|address| self.redirect.remove(address))
+        self.redirect.clear()
     }
 }
 

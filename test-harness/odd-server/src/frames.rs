@@ -69,7 +69,7 @@ impl Frames {
         self.0.grown.notify_waiters();
     }
 
-    /// Nobody is to wait for more.
+    /// No reader has to wait for more.
     pub(crate) fn close(&self) {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.0.grown.notify_waiters();

@@ -139,7 +139,7 @@ pub struct Style {
     pub repeated: Repeated,
     /// Adds an empty `contents` to tensors that have raw values, as MLServer does.
     pub empty_contents: bool,
-    /// Adds fields of numbers nobody has declared, of every wire type.
+    /// Adds fields with undeclared numbers, of every wire type.
     pub unknown_fields: bool,
 }
 

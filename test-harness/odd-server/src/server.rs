@@ -186,7 +186,7 @@ impl OddServer {
 impl Drop for OddServer {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // The thread is gone already if nobody listens.
+            // The thread has ended already if the channel is closed.
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {

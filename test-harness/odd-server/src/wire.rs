@@ -121,7 +121,7 @@ pub enum Value<'a> {
     Fixed32(u32),
 }
 
-/// Why bytes are no message, or no sequence of frames.
+/// Why bytes are not a message, or not a sequence of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireError {
     /// The bytes end inside something.

@@ -183,7 +183,7 @@ impl Exchange {
 
     /// A hook has panicked, and the filter's state went with it.
     pub(crate) fn panicked(&self, envoy: Envoy<'_>) {
-        self.fail(envoy, "it panicked");
+        self.fail(envoy, "the filter panicked");
     }
 
     fn on_headers(&self, envoy: Envoy<'_>, dir: Dir, end: bool) -> HeadersStatus {
@@ -198,7 +198,7 @@ impl Exchange {
         }
         let Some(mut core) = self.core.take() else {
             if self.must_stop(dir) {
-                self.fail(envoy, "it could not be opened");
+                self.fail(envoy, "the filter could not be opened");
                 return HeadersStatus::StopIteration;
             }
             side.release();
@@ -320,7 +320,7 @@ impl Exchange {
             OnData::Detach => Flow::On,
             OnData::Keep | OnData::Park if end => {
                 drop(core);
-                self.fail(envoy, "it kept the end of a message");
+                self.fail(envoy, "the filter kept the end of a message");
                 Flow::Ended
             }
             OnData::Keep | OnData::Park => {
@@ -401,7 +401,7 @@ impl Exchange {
                 }
                 OnHeaders::Hold if side.headers_only.get() => {
                     drop(core);
-                    self.fail(envoy, "it holds headers that no data follows");
+                    self.fail(envoy, "the filter held headers that end the message");
                     return Settled::Ended;
                 }
                 OnHeaders::Hold => {
@@ -428,7 +428,7 @@ impl Exchange {
                             .ask_headers(envoy, dir, &mut core, |stream, cx| stream.call_ended(id, end, cx));
                     } else if core.calls.is_empty() && self.filter.instance.plugin.tick().is_none() {
                         drop(core);
-                        self.fail(envoy, "it waits for no call");
+                        self.fail(envoy, "the filter returned Wait without a pending call");
                         return Settled::Ended;
                     } else {
                         if core.calls.is_empty() {
@@ -481,8 +481,8 @@ impl Exchange {
 
     /// The filter did what it must not do. The client gets an error, and never what it should not see.
     fn fail(&self, envoy: Envoy<'_>, why: &str) {
-        envoy::log(Level::Error, self.filter.name, &format!("the filter failed: {why}"));
-        self.reply(envoy, &Reply::new(500, "filter_failed"));
+        envoy::log(Level::Error, self.filter.name, why);
+        self.reply(envoy, &Reply::failure(500, "filter_failed", why));
     }
 
     /// Without the filter's state: may what arrives not go on?

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
+use crate::lookup;
 use filter_api::{Call, CallResponse, Dir, Level, Map, Metric, MetricKind, Reply, Sink, View};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -405,7 +406,7 @@ pub(crate) fn log(level: Level, filter: &str, text: &str) {
 /// things go on. That is so in 1.38, and leaves a stream hanging.
 pub(crate) fn ignores_resumption_after_progress() -> bool {
     static SINCE_1_39: OnceLock<bool> = OnceLock::new();
-    !SINCE_1_39.get_or_init(|| abi::exported(c"envoy_dynamic_module_callback_http_get_filter_state_object"))
+    !SINCE_1_39.get_or_init(|| lookup::exported("envoy_dynamic_module_callback_http_get_filter_state_object"))
 }
 
 /// Starts a call by one of Envoy's functions, and returns Envoy's id of it.
@@ -473,8 +474,7 @@ impl EnvoyConfig {
 
     /// Sets a gauge, where Envoy has a function for it.
     pub(crate) fn set_gauge(&self, id: usize, value: u64) {
-        static FUNCTION: OnceLock<Option<abi::SetConfigGauge>> = OnceLock::new();
-        if let Some(set_gauge) = FUNCTION.get_or_init(abi::set_config_gauge) {
+        if let Some(set_gauge) = abi::set_config_gauge() {
             // SAFETY: the configuration is valid during the hook, which runs on the main thread; no labels, so no label
             // values are read.
             unsafe { set_gauge(self.0, id, std::ptr::null(), 0, value) };

@@ -9,6 +9,8 @@
 use crate::abi::{self, DataStatus, EnvoyBuffer, EnvoyHeader, EnvoyStream, HeadersStatus, TrailersStatus};
 use crate::adapter::Exchange;
 use crate::envoy::{self, Envoy, EnvoyConfig};
+use crate::lookup;
+use crate::module::{self, Module};
 use crate::registry::{self, Configured};
 use filter_api::{CallEnd, CallFailure, Dir, Level};
 use std::ffi::{CStr, c_char};
@@ -16,22 +18,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The component that lines which belong to no filter are logged for.
-pub(crate) const MODULE: &str = "inference_filters";
-
-/// Envoy loads the module; the result is the ABI's version.
-#[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
+/// Envoy loads the module (`envoy_dynamic_module_on_program_init`, which `module!` makes); the result is the ABI's
+/// version, or null, and then Envoy does not load it.
+pub fn start(module: &'static Module) -> *const c_char {
+    module::load(module);
+    if let Err(missing) = abi::find() {
+        // Envoy's log is one of these functions; it goes to standard error as well.
+        eprintln!("{}: this Envoy is too old: it does not export {missing}", module.name);
+        return std::ptr::null();
+    }
     // The default hook would write to standard error and walk the stack, which blocks a worker for long.
-    std::panic::set_hook(Box::new(|panic| envoy::log(Level::Error, MODULE, &panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| {
+        envoy::log(Level::Error, module::loaded().name, &panic.to_string());
+    }));
     version().as_ptr()
 }
 
 /// Envoy 1.40 calls the ABI v0.2.0, 1.38 and 1.39 call it v0.1.0, and a mismatch is a warning in the log. What
 /// this module uses is the same in all of them.
 fn version() -> &'static CStr {
-    let since_v0_2_0 = c"envoy_dynamic_module_callback_http_set_filter_state_value";
-    if abi::exported(since_v0_2_0) { c"v0.2.0" } else { c"v0.1.0" }
+    let since_v0_2_0 = "envoy_dynamic_module_callback_http_set_filter_state_value";
+    if lookup::exported(since_v0_2_0) { c"v0.2.0" } else { c"v0.1.0" }
 }
 
 /// A configuration is loaded; null refuses it. The result is given back to `config_destroy`.
@@ -51,7 +58,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
         Ok(Err(refused)) => refused,
         Err(_) => "the filter panicked while it was configured".to_owned(),
     };
-    envoy::log(Level::Error, MODULE, &refused);
+    envoy::log(Level::Error, module::loaded().name, &refused);
     std::ptr::null()
 }
 

@@ -1,22 +1,12 @@
-//! The filters of this module, by name.
+//! The filters of the module, by name.
 
 use crate::envoy::{self, EnvoyConfig};
 use crate::events::{Events, lock};
+use crate::module;
 use filter_api::{Caps, ConfigError, Event, EventCx, Level, Memory, Metric, MetricKind, Plugin, Stream};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
-
-/// Every filter, one line each. An operator chooses one by `filter_name`.
-const FILTERS: &[Entry] = &[
-    Entry::of::<claim_headers::ClaimHeaders>(),
-    Entry::of::<kserve_transcoder::KserveTranscoder>(),
-    Entry::of::<dynamic_subset::DynamicSubset>(),
-    #[cfg(feature = "sample-filter")]
-    Entry::of::<sample_filter::SampleFilter>(),
-    #[cfg(feature = "probe")]
-    Entry::of::<crate::probe::Probe>(),
-];
 
 /// How many bytes all filters of the process may hold at a time. Generous, because each configuration sets its
 /// own, smaller limit (`memory_budget_bytes`).
@@ -53,7 +43,7 @@ type Key = (&'static str, Vec<u8>);
 static INSTANCES: Mutex<Option<HashMap<Key, Weak<Instance>>>> = Mutex::new(None);
 
 /// The instance of a configuration: the one that is there, or a new one.
-fn instance(entry: &Entry, json: &[u8]) -> Result<Arc<Instance>, ConfigError> {
+fn instance(entry: &FilterEntry, json: &[u8]) -> Result<Arc<Instance>, ConfigError> {
     let mut instances = lock(&INSTANCES);
     let instances = instances.get_or_insert_default();
     let key = (entry.name, json.to_vec());
@@ -71,8 +61,9 @@ fn instance(entry: &Entry, json: &[u8]) -> Result<Arc<Instance>, ConfigError> {
 /// # Errors
 /// One line for the log: the name is unknown, or the configuration is refused.
 pub(crate) fn configure(name: &[u8], json: &[u8], config: &EnvoyConfig) -> Result<Configured, String> {
-    let Some(entry) = FILTERS.iter().find(|entry| entry.name.as_bytes() == name) else {
-        let known: Vec<&str> = FILTERS.iter().map(|entry| entry.name).collect();
+    let filters = module::loaded().filters;
+    let Some(entry) = filters.iter().find(|entry| entry.name.as_bytes() == name) else {
+        let known: Vec<&str> = filters.iter().map(|entry| entry.name).collect();
         let name = String::from_utf8_lossy(name);
         return Err(format!("unknown filter_name {name:?}; this module has: {}", known.join(", ")));
     };
@@ -96,14 +87,15 @@ pub(crate) fn configure(name: &[u8], json: &[u8], config: &EnvoyConfig) -> Resul
 type Configure = fn(&[u8]) -> Result<Box<dyn Open>, ConfigError>;
 
 /// What is known of a filter before it is configured.
-struct Entry {
+pub struct FilterEntry {
     name: &'static str,
     metrics: &'static [Metric],
     configure: Configure,
 }
 
-impl Entry {
-    const fn of<P: Plugin>() -> Self {
+impl FilterEntry {
+    /// That of a filter.
+    pub const fn of<P: Plugin>() -> Self {
         Self { name: P::NAME, metrics: P::METRICS, configure: configure_plugin::<P> }
     }
 }

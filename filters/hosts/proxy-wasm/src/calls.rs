@@ -63,8 +63,9 @@ impl<P: Plugin> Exchange<P> {
         if told == 0 && self.waits_for_event(dir) {
             return OnHeaders::Wait;
         }
-        self.voice.log(Level::Error, || format!("the {dir:?} waits for a call that nobody makes"));
-        OnHeaders::Reply(Reply::new(500, "filter_waits_for_nothing"))
+        let why = "the filter returned Wait without a pending call";
+        self.voice.log(Level::Error, || format!("gave up on the {dir:?}: {why}"));
+        OnHeaders::Reply(Reply::failure(500, "filter_failed", why))
     }
 
     /// A call has ended; without headers it failed.

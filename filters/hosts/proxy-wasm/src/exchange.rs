@@ -177,7 +177,7 @@ impl<P: Plugin> Exchange<P> {
         self.half(dir).chunk_came(size);
         let mut charge = crate::memory().account(usize::MAX).charge();
         if charge.grow(size).is_err() {
-            return self.fail(dir, 503, "the memory of all streams is used up");
+            return self.fail(dir, 503, "the memory for requests in progress is used up; try again later");
         }
         let chunk = match size {
             0 => None,
@@ -192,14 +192,14 @@ impl<P: Plugin> Exchange<P> {
         match verdict {
             OnData::Pass => self.half(dir).answer(Taken::Released),
             OnData::Emit if written.overflowed => {
-                self.fail(dir, 500, "more was emitted than Envoy's buffer is known to take")
+                self.fail(dir, 500, "the filter emitted more than Envoy's buffer is known to take")
             }
             OnData::Emit => {
                 body::empty(dir, written.chunk_left);
                 self.half(dir).answer(Taken::Released)
             }
             // Nothing could bring it back: the message would end clean and short.
-            OnData::Keep | OnData::Park if end => self.fail(dir, 500, "the end of a message was kept"),
+            OnData::Keep | OnData::Park if end => self.fail(dir, 500, "the filter kept the end of a message"),
             OnData::Keep => {
                 body::empty(dir, written.chunk_left);
                 self.half(dir).answer(Taken::Kept)
@@ -233,7 +233,9 @@ impl<P: Plugin> Exchange<P> {
         let Some((verdict, calls)) = asked else { return Flow::Go };
         self.no_calls(&calls);
         match verdict {
-            OnTrailers::Emit if lost => self.fail(dir, 500, "trailers came before what was emitted"),
+            OnTrailers::Emit if lost => {
+                self.fail(dir, 500, "the filter emitted only when the trailers had come")
+            }
             OnTrailers::Continue | OnTrailers::Emit => {
                 let half = self.half(dir);
                 half.headers = Headers::Gone;
@@ -304,7 +306,7 @@ impl<P: Plugin> Exchange<P> {
     /// Gives up for a reason of the host's own.
     pub(crate) fn fail(&mut self, dir: Dir, status: u16, why: &str) -> Flow {
         self.voice.log(Level::Warn, || format!("gave up on the {dir:?}: {why}"));
-        self.reply_if_possible(dir, &Reply::new(status, "filter_host_failure"))
+        self.reply_if_possible(dir, &Reply::failure(status, "filter_failed", why))
     }
 
     /// Whether headers and data pass unseen.

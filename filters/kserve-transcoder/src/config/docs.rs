@@ -1,7 +1,7 @@
 //! `schema/` and the README's table are made from the Rust types, and these tests fail where they differ.
 
 use super::Config;
-use config_docs::Package;
+use testkit::docs::Package;
 
 const PACKAGE: Package = Package::new(env!("CARGO_PKG_NAME"), env!("CARGO_MANIFEST_DIR"));
 

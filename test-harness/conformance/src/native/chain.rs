@@ -1,5 +1,5 @@
 //! Envoy's filter manager, as far as one filter can tell (`source/common/http/filter_manager.cc`), for the statuses
-//! that the module returns. A status that is not modelled fails the test: Envoy has more of them, but whoever has
+//! that the module returns. A status that is not modelled fails the test: Envoy has more of them, but a change that has
 //! the module return one must find out first what Envoy does, and compare.
 //!
 //! No borrow of the state is held while a hook runs, because hooks call back.
@@ -29,7 +29,7 @@ pub(crate) fn headers(hooks: &impl Hooks, direction: Direction, headers: HeaderM
             return;
         }
         if direction == Direction::Request {
-            state.from_grpc = headers.get("content-type").is_some_and(scenario::is_grpc);
+            state.from_grpc = headers.get("content-type").is_some_and(testkit::is_grpc);
         }
         let half = state.half(direction);
         half.headers = Some(headers);

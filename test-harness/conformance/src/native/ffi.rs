@@ -16,7 +16,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::path::Path;
 use symbols::{Buf, RTLD_NOW, Symbols, dlerror, dlopen};
 
-/// A configuration that the module refuses, or a library that is no module.
+/// A configuration that the module refuses, or a library that is not a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadError {
     /// What was logged, or why the library could not be loaded.

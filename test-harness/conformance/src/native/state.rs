@@ -153,7 +153,7 @@ pub(crate) fn local_reply(status: u32, headers: HeaderMap, body: &[u8]) -> Heade
 /// The same to a gRPC request; `status` is the gRPC status if the headers have none.
 fn to_grpc(headers: HeaderMap, body: &[u8], status: u16) -> HeaderMap {
     let headers = headers.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
-    scenario::grpc_local_reply(headers, body, status).into_iter().collect()
+    testkit::grpc_local_reply(headers, body, status).into_iter().collect()
 }
 
 pub(crate) fn index(direction: Direction) -> usize {

@@ -148,7 +148,7 @@ fn version(module: &Module) {
 
 fn unknown_filter(module: &Module) {
     let refused = module.plugin("prob", b"{}").err().unwrap().log;
-    let expected = r#"inference_filters: unknown filter_name "prob"; this module has: "#;
+    let expected = r#"test_module: unknown filter_name "prob"; this module has: "#;
     assert!(refused.len() == 1 && refused[0].starts_with(expected), "{refused:?}");
     assert!(refused[0].ends_with("probe"), "{refused:?}");
 }
@@ -166,7 +166,7 @@ fn panic_in_configure(module: &Module) {
         refused[0].contains("panicked at") && refused[0].contains("a panic was asked for"),
         "{refused:?}"
     );
-    assert_eq!(refused[1], "inference_filters: the filter panicked while it was configured");
+    assert_eq!(refused[1], "test_module: the filter panicked while it was configured");
 }
 
 fn panic_in_open(module: &Module) {
@@ -175,6 +175,7 @@ fn panic_in_open(module: &Module) {
     stream.request_headers(request(""), true);
     assert_eq!(stream.downstream().status(), Some(500));
     assert_eq!(stream.details().as_deref(), Some("filter_failed"));
+    assert_eq!(stream.downstream().body(), br#"{"error":"the filter could not be opened"}"#);
     assert!(stream.upstream().headers.is_none());
 }
 

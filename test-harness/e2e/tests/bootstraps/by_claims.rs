@@ -52,7 +52,7 @@ pub(crate) fn users_are_told_apart(address: SocketAddr, name: &str, upstreams: &
     let sent = |user_type: &str| {
         forged().header("authorization", format!("Bearer {}", upstreams.issuer.token(user_type)))
     };
-    // Where users log in, nobody else is let through.
+    // Where users log in, no one else is let through.
     let unknown = if name == SIGN_ON { "302" } else { "everyone" };
     for (request, workload) in
         [(sent(r#""premium""#), "premium"), (sent(r#""basic""#), "everyone"), (forged(), unknown)]

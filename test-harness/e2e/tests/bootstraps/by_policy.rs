@@ -49,7 +49,7 @@ pub(crate) fn keeps_groups(address: SocketAddr, servers: &[OddServer; 2]) {
             assert_eq!(ended(&servers[other]), before[1], "{group} {}", request.path);
         }
     }
-    // Whoever names no group may be served by either; a group that there is not is nobody's.
+    // A request that names no group may be served by either; an unknown group has no endpoint.
     let anyone = ask(Protocol::Http1, address, &Request::get("/v2/health/ready"));
     assert_eq!(anyone.status(), 200);
     let unknown = Request::get("/v2/health/ready").header("x-model-format", "onnx");

@@ -50,7 +50,7 @@ enum Outcome {
     Refused(&'static str),
 }
 
-/// A request of somebody who is no premium user.
+/// A request of a user who is not premium.
 pub(crate) struct Attempt {
     pub(crate) name: String,
     request: Request,

@@ -8,8 +8,8 @@ use e2e::{
     Envoy, Installed, Listener, Options, Protocol, Request, Seen, Workload, gateway_to, repository, send,
 };
 use odd_server::{OddServer, Script};
-use scenario::Column;
 use serde_json::{Value, json};
+use testkit::Column;
 
 use crate::identity::{HEADER, ISSUER, Issuer, payload, who};
 

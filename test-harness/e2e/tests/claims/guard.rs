@@ -2,8 +2,8 @@
 //! the other does not: with a guard in front and without one, in both hosts.
 
 use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Workload, base64url, gateway_to, send};
-use scenario::Column;
 use serde_json::{Value, json};
+use testkit::Column;
 
 use crate::identity::{HEADER, ISSUER, Issuer, payload, who};
 
@@ -70,7 +70,7 @@ fn listener(name: &str, column: Column, guarded: bool, issuer: &Issuer) -> Liste
     listener.filter(&jwt_authn(issuer)).ours("claim_headers", column, &maps.to_string())
 }
 
-/// Who sends a request: nobody, or a user of one of the providers.
+/// Who sends a request: an anonymous client, or a user of one of the providers.
 fn people(issuer: &Issuer) -> Vec<(&'static str, Option<String>)> {
     let of = |name: &str| payload(r#""basic""#).replace(ISSUER, name);
     let stranger = Issuer::new(2);

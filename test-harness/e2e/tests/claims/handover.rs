@@ -55,7 +55,7 @@ pub(crate) fn made_again(installed: &Installed) {
     let port = issuer.local_addr().unwrap().port();
     let calls = Arc::new(AtomicUsize::new(0));
     let seen = calls.clone();
-    // It answers nobody.
+    // It answers no request.
     std::thread::spawn(move || {
         let mut held = Vec::new();
         while let Ok((mut call, _)) = issuer.accept() {

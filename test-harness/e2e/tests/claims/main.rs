@@ -1,4 +1,4 @@
-//! Nobody is routed or labelled as a premium user but who holds a premium user's token: `claim-headers` in stock Envoy,
+//! Only the holder of a premium user's token is routed or labelled as a premium user: `claim-headers` in stock Envoy,
 //! wasm and native, as the shipped bootstraps have it, with `jwt_authn` in front of it and by itself, and with keys
 //! that it fetches; with what attackers send.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
@@ -52,16 +52,16 @@ fn main() -> ExitCode {
         for listener in Listener::ALL {
             let name = |story: &str| format!("{story}::{file}::{}", listener.name());
             suite = suite
-                .on(all, &name("headers_of_clients_label_and_route_nobody"), move |envoy| {
+                .on(all, &name("headers_of_clients_neither_label_nor_route_a_request"), move |envoy| {
                     hold(envoy, file, listener, attempts::forged_headers);
                 })
                 .on(versions, &name("tokens_that_are_not_right_are_as_good_as_none"), move |envoy| {
                     hold(envoy, file, listener, attempts::bad_tokens);
                 })
-                .on(versions, &name("claims_that_are_no_class_make_nobody_premium"), move |envoy| {
+                .on(versions, &name("claims_that_are_not_a_class_make_no_user_premium"), move |envoy| {
                     hold(envoy, file, listener, attempts::odd_claims);
                 })
-                .on(versions, &name("a_second_token_makes_nobody_premium"), move |envoy| {
+                .on(versions, &name("a_second_token_makes_no_user_premium"), move |envoy| {
                     hold(envoy, file, listener, attempts::two_tokens);
                 })
                 .on(versions, &name("requests_on_one_connection_do_not_share_a_class"), move |envoy| {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use e2e::{Envoy, Installed, Listener, Protocol, Request, Workload, base64url, h2c, send};
 use odd_server::{Gate, OddServer, Script, Step};
-use scenario::Column;
 use serde_json::json;
+use testkit::Column;
 
 use crate::fetched_keys::{HOSTS, envoy_in_front_of};
 use crate::identity::{HEADER, ISSUER, Issuer, payload, who};
@@ -102,7 +102,7 @@ pub(crate) fn cold_start(installed: &Installed) {
         assert!(served * 2 > answers.len(), "{host}: only {served} were served: {answers:?}");
     }
     assert_eq!(upstreams.everyone.requests(), [], "a valid token passed as none");
-    // Every VM has fetched its keys, and the native module once: nobody waited for another's turn.
+    // Every VM has fetched its keys, and the native module once: none waited for another.
     let fetches = upstreams.fetches();
     assert!((2..=20).contains(&fetches), "{fetches} fetches");
     for (host, _) in HOSTS {

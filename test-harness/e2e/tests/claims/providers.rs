@@ -4,8 +4,8 @@ use std::fs;
 
 use e2e::{Installed, Listener, Protocol, Request, repository, send};
 use odd_server::Script;
-use scenario::Column;
 use serde_json::{Value, json};
+use testkit::Column;
 
 use crate::fetched_keys::{HOSTS, ROUTES, Upstreams, spellings};
 
@@ -42,7 +42,7 @@ pub(crate) fn tokens(installed: &Installed) {
     assert!(attempts > 50, "{attempts}");
 }
 
-/// Values in Lua that stock Envoy's Lua filter leaves where `jwt_authn` leaves claims, and what becomes of each as a
+/// Values in Lua that stock Envoy's Lua filter leaves where `jwt_authn` leaves claims, and what each turns into as a
 /// string, a list, a boolean and an integer. `STANDARD` is the number whose eight bytes are these letters in lower
 /// case.
 const CLAIMS: [(&str, [Option<&str>; 4]); 13] = [

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use e2e::{Envoy, Installed, Listener, MlServer, Options, Triton, gateway};
 use odd_server::{OddServer, Script, infer};
-use scenario::Column;
 use serde_json::{Map, Value, json};
+use testkit::Column;
 
 use crate::client;
 

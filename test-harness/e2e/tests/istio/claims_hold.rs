@@ -6,7 +6,7 @@ use std::path::Path;
 
 use e2e::classes::{FORGERIES, SUBSETS, USERS, badly_signed};
 use e2e::{Answer, Envoy, Installed, Protocol, Request, send};
-use resources::{Resource, embedded, kustomize};
+use istio_lint::{Resource, embedded, kustomize};
 use serde_json::{Value, json};
 
 use crate::groups_hold::wasm;

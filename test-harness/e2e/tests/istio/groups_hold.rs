@@ -5,8 +5,8 @@ use std::path::Path;
 
 use e2e::groups::{self, NAMES, who};
 use e2e::{Envoy, Installed, Protocol, send};
+use istio_lint::{Resource, embedded, kustomize};
 use odd_server::OddServer;
-use resources::{Resource, embedded, kustomize};
 use serde_json::{Value, json};
 
 use crate::{as_the_agent_hands_it_on, in_istios_cluster, listening, lua_filter, module, options};

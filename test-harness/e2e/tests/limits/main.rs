@@ -1,4 +1,4 @@
-//! What the transcoder does with a great deal, or with what nobody means well: bodies of 100 MB, limits, uploads at
+//! What the transcoder does with large bodies and with hostile requests: bodies of 100 MB, limits, uploads at
 //! once that do not fit into the VM together, and hostile requests. Whatever it is, the next request is answered.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
@@ -10,10 +10,10 @@ use e2e::{Answer, End, Envoy, Installed, Listener, Options, Protocol, Request, S
 use odd_server::infer::{Contents, Response, Style, Tensor, Values};
 use odd_server::wire::{self, Value};
 use odd_server::{OddServer, Recorded, Script};
-use scenario::Column;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
+use testkit::Column;
 
 const INFER: &str = "/v2/models/m/infer";
 const SMALL: &str = r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[0.5]}]}"#;
@@ -203,7 +203,7 @@ fn over_limits(installed: &Installed) {
         ask("response", &request, &|answer, what| {
             assert_told_or_cut(&answer, column != Column::Wasm, says, what);
         });
-        // In wasm the headers of a message that is no longer small have gone out by then.
+        // In wasm the headers of a message that has outgrown "small" have gone out by then.
         let told = column == Column::Native;
         ask("budget", &request, &|answer, what| {
             assert_told_or_cut(&answer, told, OVER_BUDGET, what);

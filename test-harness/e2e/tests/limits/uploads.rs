@@ -5,17 +5,17 @@ use super::{
 };
 use e2e::uploads::{Form, Upload};
 use e2e::{Answer, Installed, Protocol, send};
-use scenario::Column;
 use std::collections::BTreeMap;
 use std::thread;
+use testkit::Column;
 
 const AT_ONCE: usize = 12;
 
 /// Twelve uploads of 100 MiB at once, and how many of them at least have to get through.
 ///
 /// The default budget is 512 MiB for the VM of a worker. JSON of FP32 numbers takes 40 MiB of it per upload, so
-/// twelve fit; text that is kept, and binary tensors, take 100 MiB and a chunk, so five do. Whoever asks for more than
-/// is there is refused and leaves its part to the others, so that many get through in any case.
+/// twelve fit; text that is kept, and binary tensors, take 100 MiB and a chunk, so five do. A request
+/// that asks for more than is there is refused and leaves its part to the others, so that many get through in any case.
 struct Load {
     column: Column,
     workers: u32,
@@ -65,7 +65,9 @@ pub(super) fn at_once(installed: &Installed) {
             *statuses.entry(answer.status()).or_insert(0_usize) += 1;
             match answer.status() {
                 200 => assert_eq!(answer.text(), counted(upload.elements), "{what}"),
-                413 | 503 => assert!(!error_of(&answer).is_empty(), "{what}: {}", answer.text()),
+                413 | 503 => {
+                    assert!(!error_of(&answer).is_empty(), "{what}: {answer:?}\n{}", envoy.log());
+                }
                 other => panic!("{what}: {other} {}", answer.text()),
             }
         }

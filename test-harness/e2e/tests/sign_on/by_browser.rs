@@ -30,7 +30,7 @@ pub(crate) fn logs_in_and_out(envoy: &Installed, provider: &Path, chromium: &Chr
         log_in(&browser, user);
         browser.wait_for_text(&format!("workload {workload}")).unwrap();
         assert_eq!(browser.url().unwrap(), chain.url("/models/one"));
-        // Signed on: nobody asks again.
+        // Signed on: no second login.
         browser.open(&chain.url("/models/two")).unwrap();
         assert_eq!(browser.text().unwrap().trim(), format!("workload {workload}"));
 
@@ -58,7 +58,7 @@ pub(crate) fn changes_nothing(envoy: &Installed, provider: &Path, chromium: &Chr
         assert_eq!(answer, (200, "workload everyone\n".to_owned()), "{headers}");
         assert_eq!(label(&chain.everyone.requests().pop().unwrap()), labelled("basic"), "{headers}");
     }
-    // A changed session is none. The provider still knows the user, so the browser comes back as the same one.
+    // A changed session is not accepted. The provider still knows the user, so the browser comes back as the same one.
     for name in ["__Host-id", "__Host-hmac"] {
         let mut cookie =
             browser.cookies().unwrap().into_iter().find(|cookie| cookie["name"] == name).unwrap();

@@ -207,7 +207,7 @@ fn changed_state(envoy: &Installed, provider: &Path) {
     let answer = agent.get(&back).unwrap();
     assert_eq!((answer.status(), answer.header_text("location")), (401, None), "{}", answer.text());
 
-    // The state is no state, or names another flow.
+    // The state is invalid, or names another flow.
     for state in ["junk".to_owned(), encode("{}"), encode(r#"{"url":"/","csrf_token":"x"}"#), String::new()] {
         let mut agent = Agent::default();
         let location = agent.get(&chain.url("/")).unwrap().header_text("location").unwrap();

@@ -3,7 +3,7 @@
 use super::{BOUND, INFER, SMALL, ask};
 use e2e::{End, Envoy, Installed, Listener, Options, Protocol, Request, gateway};
 use odd_server::{OddServer, Script, Step, wire};
-use scenario::Column;
+use testkit::Column;
 
 const ORIGIN: &str = "https://page.test";
 const CORS: &str = r#"{ name: envoy.filters.http.cors, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors } }"#;

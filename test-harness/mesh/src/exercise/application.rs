@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use e2e::application::{GROUPS, Service};
-use resources::{Resource, kustomize};
+use istio_lint::{Resource, kustomize};
 use serde_json::json;
 
 use self::pods::Pods;
@@ -85,7 +85,7 @@ pub(crate) fn run(
 /// # Errors
 /// If a part does not come up.
 pub(crate) fn serve(mesh: &Mesh) -> Result<Infallible> {
-    let overlay = resources::examples().join("ai-application/k8s/overlays/kserve");
+    let overlay = istio_lint::examples().join("ai-application/k8s/overlays/kserve");
     let resources = kustomize::build(&overlay)?;
     let issuer = Issuer::start(mesh)?;
     let mut application = Application::raise(mesh, &resources, true)?;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use e2e::groups::{self, NAMES, who};
 use e2e::{Answer, Protocol, Request, send};
+use istio_lint::{Resource, kustomize};
 use odd_server::{OddServer, wire};
-use resources::{Resource, kustomize};
 use serde_json::json;
 
 use super::{accepted, pulled};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use e2e::h1::Connection;
 use e2e::{Protocol, dist, repository, send};
-use resources::{Resource, kustomize};
+use istio_lint::{Resource, kustomize};
 use serde_json::{Value, json};
 
 use super::inference::{Tried, infer};

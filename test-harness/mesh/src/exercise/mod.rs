@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail, ensure};
-use resources::Resource;
+use istio_lint::Resource;
 
 use crate::control_plane::ROOT_NAMESPACE;
 use crate::proxy::Proxy;
@@ -34,9 +34,9 @@ const ENVOY: &str = "1.40 (stock)";
 /// # Errors
 /// If a name is unknown, or the cluster is lost.
 pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
-    let overlays: Vec<_> = resources::overlays()?
+    let overlays: Vec<_> = istio_lint::overlays()?
         .into_iter()
-        .chain(resources::applications()?)
+        .chain(istio_lint::applications()?)
         .map(|path| (name_of(&path), path))
         .collect();
     let names = || overlays.iter().map(|(name, _)| name.as_str()).chain([LIFECYCLE, MODELMESH]);

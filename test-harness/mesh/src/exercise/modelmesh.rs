@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::Process;
-use resources::kustomize;
+use istio_lint::kustomize;
 use serde_json::{Value, json};
 
 use crate::api::Kind;
@@ -65,7 +65,7 @@ fn define(mesh: &Mesh, files: &Path) -> Result<Vec<String>> {
     let cluster = &mesh.world.plane.cluster;
     let mut names = Vec::new();
     for file in files_of(&files.join("config/crd/bases"))? {
-        for crd in resources::read(&file)? {
+        for crd in istio_lint::read(&file)? {
             cluster.apply(&crd)?;
             cluster.wait(CRD, "", crd.name(), SOON, |crd| has_condition(crd, "Established").then_some(()))?;
             names.push(crd.name().to_owned());
@@ -96,7 +96,7 @@ fn prepare(mesh: &Mesh, files: &Path) -> Result<()> {
     }))?;
     for file in files_of(&files.join("config/runtimes"))? {
         if file.file_name().is_some_and(|name| name != "kustomization.yaml") {
-            world.apply(&resources::read(&file)?)?;
+            world.apply(&istio_lint::read(&file)?)?;
         }
     }
     Ok(())

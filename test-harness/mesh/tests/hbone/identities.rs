@@ -1,4 +1,4 @@
-//! What istiod is asked, and what becomes of its answers.
+//! What istiod is asked, and what its answers lead to.
 
 use mesh::hbone::Identity;
 use rcgen::CertificateSigningRequestParams;

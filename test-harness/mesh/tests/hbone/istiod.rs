@@ -111,7 +111,7 @@ async fn serve(
     while let Ok((socket, _)) = listener.accept().await {
         let (tls, authority, asked) = (tls.clone(), Arc::clone(&authority), Arc::clone(&asked));
         tokio::spawn(async move {
-            // A client that refuses the certificate is no client.
+            // A client that refuses the certificate does not connect.
             let Ok(socket) = tls.accept(socket).await else { return };
             let Ok(mut connection) = server::handshake(socket).await else { return };
             while let Some(Ok((request, respond))) = connection.accept().await {

@@ -1,14 +1,8 @@
-//! The policies of this module, by name.
+//! The policies of the module, by name.
 
+use crate::module;
 use filter_api::{Balancer, ConfigError, Policy};
 use std::sync::Arc;
-
-/// Every policy, one line each. An operator chooses one by `lb_policy_name`.
-const POLICIES: &[Entry] = &[
-    Entry::of::<runtime_group::RuntimeGroup>(),
-    #[cfg(feature = "probe")]
-    Entry::of::<super::probe::Probe>(),
-];
 
 /// A policy with its configuration, shared by all workers.
 pub(super) struct Configured {
@@ -29,8 +23,9 @@ impl Configured {
 /// # Errors
 /// One line for the log: the name is unknown, or the configuration is refused.
 pub(super) fn configure(name: &[u8], json: &[u8]) -> Result<Configured, String> {
-    let Some(entry) = POLICIES.iter().find(|entry| entry.name.as_bytes() == name) else {
-        let known: Vec<&str> = POLICIES.iter().map(|entry| entry.name).collect();
+    let policies = module::loaded().policies;
+    let Some(entry) = policies.iter().find(|entry| entry.name.as_bytes() == name) else {
+        let known: Vec<&str> = policies.iter().map(|entry| entry.name).collect();
         let name = String::from_utf8_lossy(name);
         return Err(format!("unknown lb_policy_name {name:?}; this module has: {}", known.join(", ")));
     };
@@ -41,14 +36,15 @@ pub(super) fn configure(name: &[u8], json: &[u8]) -> Result<Configured, String> 
 type Configure = fn(&[u8]) -> Result<Box<dyn Open>, ConfigError>;
 
 /// What is known of a policy before it is configured.
-struct Entry {
+pub struct PolicyEntry {
     name: &'static str,
     counters: &'static [&'static str],
     configure: Configure,
 }
 
-impl Entry {
-    const fn of<P: Policy>() -> Self {
+impl PolicyEntry {
+    /// That of a policy.
+    pub const fn of<P: Policy>() -> Self {
         Self {
             name: P::NAME,
             counters: P::COUNTERS,

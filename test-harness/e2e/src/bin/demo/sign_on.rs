@@ -113,7 +113,7 @@ impl Demo {
         });
         self.alone(
             checks,
-            "a second page: nobody asks again",
+            "a second page: no login again",
             &mut agent,
             Request::get("/models/two"),
             Outcome::Reaches(user),

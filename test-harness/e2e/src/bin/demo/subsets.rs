@@ -115,7 +115,9 @@ impl Demo {
             self.show(checks, envoy, what, request, &|answer, got| by(answer, got, group, version))?;
         }
         let nobody = infer("affine").header("x-model-format-onnx", "true");
-        self.show(checks, envoy, "a format that nobody serves", &nobody, &|answer, _| is_error(answer, 503))
+        self.show(checks, envoy, "a format that no endpoint serves", &nobody, &|answer, _| {
+            is_error(answer, 503)
+        })
     }
 
     fn show(

@@ -74,7 +74,7 @@ impl Demo {
         show("a request that does not add up", &affine::post("affine", &wrong), &|answer| {
             is_error(answer, 400)
         });
-        show("a model that nobody serves", &affine::infer("nobody", &rows), &|answer| is_error(answer, 404));
+        show("an unknown model", &affine::infer("nobody", &rows), &|answer| is_error(answer, 404));
         Ok(())
     }
 }

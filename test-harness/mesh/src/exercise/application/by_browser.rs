@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use e2e::Browser;
 use e2e::application::WORKLOADS;
-use resources::examples;
+use istio_lint::examples;
 
 use super::Application;
 use crate::exercise::claims::{HOST, ISSUER};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::application::{GROUPS, WORKLOADS, form, form_to, sample};
 use e2e::{Answer, Protocol, Request, send};
-use resources::Resource;
+use istio_lint::Resource;
 use serde_json::{Value, json};
 
 use super::{Application, NAMESPACE, SERVING, by_browser};

@@ -7,7 +7,7 @@ use std::thread::{self, ScopedJoinHandle};
 use anyhow::{Context as _, Result, anyhow};
 use e2e::application::{self, GROUPS, Service};
 use e2e::{MlServer, Process};
-use resources::Resource;
+use istio_lint::Resource;
 use serde_json::Value;
 
 use super::serving::Made;

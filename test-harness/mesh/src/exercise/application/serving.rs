@@ -25,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use resources::Resource;
+use istio_lint::Resource;
 use serde_json::{Map, Value, json};
 
 use crate::api::Kind;
@@ -69,7 +69,7 @@ impl Controller {
         let files = self.definitions()?;
         for kind in ["inferenceservices", "servingruntimes"] {
             let file = files.join(format!("serving.kserve.io_{kind}.yaml"));
-            for resource in resources::read(&file)? {
+            for resource in istio_lint::read(&file)? {
                 world.plane.cluster.apply(&resource)?;
                 world.plane.cluster.wait(CRD, "", resource.name(), super::SOON, |crd| {
                     crate::world::has_condition(crd, "Established").then_some(())
@@ -254,7 +254,7 @@ fn modelmesh_service() -> Value {
 
 #[cfg(test)]
 mod tests {
-    use resources::{examples, kustomize};
+    use istio_lint::{examples, kustomize};
 
     use super::*;
 

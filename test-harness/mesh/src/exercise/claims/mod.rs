@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use e2e::classes::SUBSETS;
 use e2e::{Answer, Protocol, Request, Seen, Workload, send};
-use resources::{Resource, kustomize};
+use istio_lint::{Resource, kustomize};
 
 use self::at_waypoint::Waypoint;
 pub(super) use self::issuer::{ISSUER, Issuer, Tokens};

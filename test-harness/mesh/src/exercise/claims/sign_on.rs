@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use e2e::agent::Agent;
 use e2e::classes::{FORGERIES, USERS, User};
 use e2e::{CLIENT_SECRET, Process, Protocol, Request, base64url, send};
-use resources::Resource;
+use istio_lint::Resource;
 use serde_json::{Value, json};
 
 use super::issuer::{self, APPLICATION, ISSUER, account};

@@ -1,0 +1,4 @@
+//! The filter that returns every verdict, as a proxy-wasm module.
+#![cfg(target_arch = "wasm32")]
+
+host_proxy_wasm::export!(test_filters::VerdictFilter);

@@ -1,0 +1,168 @@
+//! What happened, and whether that is what the case says.
+
+use crate::case::{Case, Column, Pairs};
+use crate::message;
+
+/// Header names and values, in order.
+pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What a run of a case led to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What the model server saw; `None` if it was not asked.
+    pub seen: Option<Seen>,
+    /// What the client got.
+    pub got: Got,
+}
+
+/// A request as the model server saw it.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Headers, pseudo headers included.
+    pub headers: Headers,
+    /// The whole body.
+    pub body: Vec<u8>,
+    /// The pairs by which an endpoint was picked; `None` where that cannot be seen.
+    pub subset: Option<Pairs>,
+    /// Trailers.
+    pub trailers: Headers,
+}
+
+impl Seen {
+    /// The pairs in the value of the property `dynamic_subset`: `key=value`, separated by `;`.
+    #[must_use]
+    pub fn pairs(property: &[u8]) -> Pairs {
+        let text = String::from_utf8_lossy(property);
+        let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+}
+
+/// An answer as the client got it.
+#[derive(Clone, Debug, Default)]
+pub struct Got {
+    /// The status; 0 if none came.
+    pub status: u16,
+    /// Headers.
+    pub headers: Headers,
+    /// The body as far as it came.
+    pub body: Vec<u8>,
+    /// Trailers.
+    pub trailers: Headers,
+    /// The stream was cut, or never ended.
+    pub reset: bool,
+}
+
+impl Case {
+    /// Compares an outcome with what the case says for `column`.
+    ///
+    /// # Errors
+    /// What is different, for a person to read.
+    pub fn check(&self, column: Column, outcome: &Outcome) -> Result<(), String> {
+        if let Some(judge) = &self.judge {
+            return judge.0(column, outcome);
+        }
+        self.check_seen(outcome.seen.as_ref())?;
+        self.check_got(column, &outcome.got)
+    }
+
+    fn check_seen(&self, seen: Option<&Seen>) -> Result<(), String> {
+        let (upstream, seen) = match (&self.upstream, seen) {
+            _ if self.asked_or_not => return Ok(()),
+            (None, None) => return Ok(()),
+            (None, Some(seen)) if seen.body.is_empty() => return Ok(()),
+            (None, Some(seen)) => {
+                return Err(format!("the model server must not be asked, but saw {seen:?}"));
+            }
+            (Some(_), None) => return Err("the model server was not asked".to_owned()),
+            (Some(upstream), Some(seen)) => (upstream, seen),
+        };
+        let path = upstream.path.as_ref().unwrap_or(&upstream.rpc);
+        check_headers(&[(":path".to_owned(), path.clone())], &seen.headers)?;
+        check_headers(&upstream.headers, &seen.headers)?;
+        check_absent(&upstream.absent, &seen.headers)?;
+        check_headers(&upstream.trailers, &seen.trailers)?;
+        check_absent(&upstream.absent_trailers, &seen.trailers)?;
+        check_subset(upstream.subset.as_ref(), seen.subset.as_ref())?;
+        if let Some(body) = &upstream.body {
+            return match seen.body == body.as_bytes() {
+                true => Ok(()),
+                false => Err(format!(
+                    "the server must see {body:?}, not {:?}",
+                    String::from_utf8_lossy(&seen.body)
+                )),
+            };
+        }
+        let Some(expected) = self.upstream_message()? else { return Ok(()) };
+        let found =
+            message::unframe(&seen.body).ok_or_else(|| format!("not one gRPC message: {:?}", seen.body))?;
+        if found != expected {
+            let show = |bytes: &[u8]| message::describe(&upstream.rpc, bytes);
+            return Err(format!(
+                "the server must see {}\n not {}\n in bytes {expected:02x?}\n not {found:02x?}",
+                show(&expected),
+                show(found)
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_got(&self, column: Column, got: &Got) -> Result<(), String> {
+        let expect = self.expect_in(column);
+        let body = || String::from_utf8_lossy(&got.body).into_owned();
+        if got.reset != expect.reset {
+            let word = if expect.reset { "be cut" } else { "end" };
+            return Err(format!("the answer must {word}: status {}, body {:?}", got.status, body()));
+        }
+        if let Some(status) = expect.status.filter(|status| *status != got.status) {
+            return Err(format!("the status must be {status}, not {}; body {:?}", got.status, body()));
+        }
+        check_headers(&expect.headers, &got.headers)?;
+        check_absent(&expect.absent, &got.headers)?;
+        check_absent(&expect.absent, &got.trailers)?;
+        let expected = expect.body.bytes()?;
+        if !expect.reset && got.body != expected {
+            return Err(format!(
+                "the body must be {:?}, not {:?}",
+                String::from_utf8_lossy(&expected),
+                body()
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn check_headers(expected: &[(String, String)], found: &Headers) -> Result<(), String> {
+    for (name, value) in expected {
+        let values: Vec<_> = values(name, found).collect();
+        if values != [value.as_bytes()] {
+            let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
+            return Err(format!("header {name} must be {value:?} once, not {values:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_absent(names: &[String], found: &Headers) -> Result<(), String> {
+    match names.iter().find(|name| values(name, found).next().is_some()) {
+        Some(name) => Err(format!("header {name} must be absent")),
+        None => Ok(()),
+    }
+}
+
+/// The order of pairs means nothing to a load balancer.
+fn check_subset(expected: Option<&Pairs>, found: Option<&Pairs>) -> Result<(), String> {
+    let (Some(mut expected), Some(mut found)) = (expected.cloned(), found.cloned()) else { return Ok(()) };
+    expected.sort();
+    found.sort();
+    if expected == found { Ok(()) } else { Err(format!("the subset must be {expected:?}, not {found:?}")) }
+}
+
+fn values<'a>(name: &'a str, headers: &'a Headers) -> impl Iterator<Item = &'a [u8]> {
+    headers.iter().filter(move |(found, _)| found == name.as_bytes()).map(|(_, value)| value.as_slice())
+}
+
+/// Pairs of text as headers.
+pub(crate) fn to_headers(pairs: &Pairs) -> Headers {
+    pairs.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes())).collect()
+}
