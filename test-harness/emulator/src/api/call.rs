@@ -65,7 +65,8 @@ impl GrpcHandle {
         self.event(Event::TrailingMetadata(metadata.into()))
     }
 
-    /// Ends it with a status of gRPC and its message: a call that failed, or a stream in any case.
+    /// Ends it with a status of gRPC and its message: a call that failed, or a stream in any case. Envoy's message often
+    /// says more than `grpc-message`: `via_upstream` after a good end, for instance.
     pub fn close(&self, status: u32, message: &str) -> bool {
         self.event(Event::Close(status, message.to_owned()))
     }

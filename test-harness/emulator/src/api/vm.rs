@@ -159,7 +159,7 @@ impl Vm {
 }
 
 /// How Envoy ends a gRPC call that is late: its router answers 504, which is `Unavailable`.
-const GRPC_TIMEOUT: (u32, &str) = (14, "upstream request timeout");
+const GRPC_TIMEOUT: (u32, &str) = (14, "upstream request timeout{response_timeout}");
 
 impl Listener for RefCell<Instance> {
     fn queue_ready(&self, root: u32, queue: u32) -> bool {

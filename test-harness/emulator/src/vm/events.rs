@@ -61,7 +61,10 @@ pub(crate) fn grpc(cx: &mut Cx<'_>, token: u32, event: Event) -> bool {
     let Some(at) = host.grpc_calls.iter().position(|c| c.token == token) else { return false };
     let (root, stream) = (host.grpc_calls[at].root, host.grpc_calls[at].stream);
     if matches!(event, Event::Close(..)) || (!stream && matches!(event, Event::Message(_))) {
-        host.grpc_calls.remove(at);
+        let call = host.grpc_calls.remove(at);
+        if stream && !call.given_up {
+            host.closed_streams.insert(token);
+        }
     }
     tell(cx, root, token, event);
     true

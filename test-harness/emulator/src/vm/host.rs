@@ -165,6 +165,8 @@ pub(crate) struct Host {
     pub(crate) next_call: u32,
     pub(crate) call_response: Option<HttpResponse>,
     pub(crate) grpc_calls: Vec<GrpcCall>,
+    /// Streams that the other side has closed and the module has not.
+    pub(crate) closed_streams: BTreeSet<u32>,
     /// The last token given out for calls and for streams.
     pub(crate) last_grpc: [u32; 2],
     pub(crate) received: Received,
@@ -211,6 +213,7 @@ impl Host {
             next_call: 1,
             call_response: None,
             grpc_calls: Vec::new(),
+            closed_streams: BTreeSet::new(),
             last_grpc: [0; 2],
             received: Received::default(),
             statuses: BTreeMap::new(),
@@ -355,4 +358,5 @@ fn fail(host: &mut Host, error: &wasmtime::Error) {
     host.failed = Some(text);
     host.calls.clear();
     host.grpc_calls.clear();
+    host.closed_streams.clear();
 }

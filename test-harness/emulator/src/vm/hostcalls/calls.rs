@@ -153,6 +153,7 @@ fn unsent(service: String, method: String, metadata: HeaderMap) -> GrpcCall {
         stream: false,
         messages: Vec::new(),
         half_closed: false,
+        given_up: false,
         deadline: None,
     }
 }
@@ -164,7 +165,7 @@ fn send(host: &mut Host, target: Target, mut call: GrpcCall, function: &str) -> 
         Target::Name(name) => (name, true),
         Target::Service(name) => (name, false),
         Target::Nothing => {
-            host.hint(format!("{function} refused: the GrpcService names neither a cluster nor an address"));
+            host.hazard(format!("{function} with a GrpcService that names neither a cluster nor an address"));
             return Err(Status::BadArgument);
         }
     };
@@ -186,16 +187,22 @@ fn send(host: &mut Host, target: Target, mut call: GrpcCall, function: &str) -> 
     Ok(token)
 }
 
+/// A stream takes messages until the module gives it up, whatever becomes of them.
 fn grpc_send(mut c: Module<'_>, token: u32, message: u32, message_len: u32, end: u32) -> Outcome {
     let mut run = || {
         let message = read(&c, message, message_len)?;
         if token & 3 != grpc::STREAM {
             return Err(Status::BadArgument.into());
         }
-        let found = c.data_mut().grpc_calls.iter_mut().find(|call| call.token == token);
-        let call = found.ok_or(Status::NotFound)?;
-        call.messages.push(message);
-        call.half_closed |= end != 0;
+        let host = c.data_mut();
+        match host.grpc_calls.iter_mut().find(|call| call.token == token) {
+            Some(call) => {
+                call.messages.push(message);
+                call.half_closed |= end != 0;
+            }
+            None if host.closed_streams.contains(&token) => {}
+            None => return Err(Status::NotFound.into()),
+        }
         Ok(())
     };
     outcome(run())
@@ -206,23 +213,25 @@ fn grpc_cancel(mut c: Module<'_>, token: u32) -> i32 {
     if !matches!(token & 3, grpc::CALL | grpc::STREAM) {
         return Status::BadArgument.into();
     }
-    let calls = &mut c.data_mut().grpc_calls;
-    let Some(at) = calls.iter().position(|call| call.token == token) else { return Status::NotFound.into() };
-    calls.remove(at);
+    let host = c.data_mut();
+    if let Some(at) = host.grpc_calls.iter().position(|call| call.token == token) {
+        host.grpc_calls.remove(at);
+    } else if !host.closed_streams.remove(&token) {
+        return Status::NotFound.into();
+    }
     Status::Ok.into()
 }
 
 /// Gives a call up; half-closes a stream, which the other side then closes.
 fn grpc_close(mut c: Module<'_>, token: u32) -> i32 {
-    if token & 3 != grpc::STREAM {
-        return grpc_cancel(c, token);
-    }
-    match c.data_mut().grpc_calls.iter_mut().find(|call| call.token == token) {
+    let stream = c.data_mut().grpc_calls.iter_mut().find(|call| call.token == token && call.stream);
+    match stream {
         Some(call) => {
             call.half_closed = true;
+            call.given_up = true;
             Status::Ok.into()
         }
-        None => Status::NotFound.into(),
+        None => grpc_cancel(c, token),
     }
 }
 
