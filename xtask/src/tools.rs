@@ -47,7 +47,9 @@ pub(crate) fn go_filter(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
             "the filter in Go is built with Go, which was not found on PATH; install Go 1.24".into()
         ));
     };
-    let module = workspace.target.join("other-filters/go.wasm");
+    let folder = workspace.target.join("other-filters");
+    std::fs::create_dir_all(&folder).map_err(|e| Stop::new(format!("make {}: {e}", folder.display())))?;
+    let module = folder.join("go.wasm");
     run::step("filter in Go", || {
         let mut command = Command::new(go);
         command.current_dir(workspace.root.join("test-harness/emulator/tests/filters/go"));

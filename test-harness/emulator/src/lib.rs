@@ -25,7 +25,7 @@ pub use state::headers::HeaderMap;
 pub use state::log::LogLine;
 pub use state::metadata::{Metadata, MetadataValue};
 pub use state::options::{FailPolicy, PluginOptions, VmOptions};
-pub use state::property::Properties;
+pub use state::properties::Properties;
 pub use state::shared::{Metric, SharedState};
 pub use state::stream::{Delivered, Route, RouteTable};
 pub use state::value::PropertyValue;

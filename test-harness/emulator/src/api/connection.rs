@@ -5,7 +5,7 @@ use super::vm::Vm;
 use crate::state::abi::Direction;
 use crate::state::connection::{ConnectionState, Peer};
 use crate::state::options::FailPolicy;
-use crate::state::property::Properties;
+use crate::state::properties::Properties;
 use crate::state::value::PropertyValue;
 use crate::vm::network;
 

@@ -9,7 +9,7 @@ use crate::state::abi::Direction;
 use crate::state::headers::HeaderMap;
 use crate::state::metadata::Metadata;
 use crate::state::options::FailPolicy;
-use crate::state::property::Properties;
+use crate::state::properties::Properties;
 use crate::state::stream::{Delivered, Half, Reply, Route, RouteTable, StreamState};
 use crate::state::value::PropertyValue;
 

@@ -1,7 +1,7 @@
 //! What the host keeps per connection that passes a network filter.
 
 use super::abi::Direction;
-use super::property::{FilterState, Properties};
+use super::properties::{FilterState, Properties};
 
 /// Who closed a connection (`proxy_peer_type_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

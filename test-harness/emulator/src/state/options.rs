@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::abi::LogLevel;
 use super::foreign::ForeignFunction;
-use super::property::Properties;
+use super::properties::Properties;
 use super::shared::SharedState;
 use super::version::EnvoyVersion;
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::state::abi::Direction;
 use crate::state::headers::HeaderMap;
 use crate::state::metadata::Metadata;
-use crate::state::property::{FilterState, Properties};
+use crate::state::properties::{FilterState, Properties};
 
 /// What came out of the filter in one direction: what the next filter, or the client, has seen so far.
 #[derive(Clone, Default, PartialEq, Eq)]

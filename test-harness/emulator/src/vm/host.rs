@@ -10,6 +10,7 @@ use wasmtime::{
 
 use super::trap;
 use crate::state::abi::LogLevel;
+use crate::state::attributes::Facts;
 use crate::state::calls::{HttpCall, HttpResponse};
 use crate::state::connection::ConnectionState;
 use crate::state::foreign::ForeignFunction;
@@ -17,7 +18,7 @@ use crate::state::grpc::{self, GrpcCall};
 use crate::state::headers::HeaderMap;
 use crate::state::log::LogLine;
 use crate::state::options::{PluginState, VmOptions};
-use crate::state::property::{Facts, FilterState, Properties};
+use crate::state::properties::{FilterState, Properties};
 use crate::state::shared::SharedState;
 use crate::state::stream::StreamState;
 use crate::state::version::EnvoyVersion;

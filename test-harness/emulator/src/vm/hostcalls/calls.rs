@@ -105,7 +105,7 @@ fn grpc_call(
             stream: false,
             messages: vec![message],
             half_closed: true,
-            // A timeout of 0 is none.
+            // 0 means no timeout.
             deadline: (timeout_ms > 0).then(|| now + u64::from(timeout_ms) * 1_000_000),
             ..unsent(service, method, metadata)
         };
@@ -187,7 +187,7 @@ fn send(host: &mut Host, target: Target, mut call: GrpcCall, function: &str) -> 
     Ok(token)
 }
 
-/// A stream takes messages until the module gives it up, whatever becomes of them.
+/// A stream takes messages until the module gives it up; those sent after the other side has closed it are lost.
 fn grpc_send(mut c: Module<'_>, token: u32, message: u32, message_len: u32, end: u32) -> Outcome {
     let mut run = || {
         let message = read(&c, message, message_len)?;

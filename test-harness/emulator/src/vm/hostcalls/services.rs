@@ -4,7 +4,7 @@ use wasmtime::{Caller, Linker};
 
 use super::{Outcome, hand_over, outcome, read, write, write_u32};
 use crate::state::abi::{LogLevel, Status};
-use crate::state::property;
+use crate::state::attributes;
 use crate::vm::host::Host;
 
 type Module<'a> = Caller<'a, Host>;
@@ -89,7 +89,7 @@ fn set_shared_data(c: Module<'_>, key: u32, key_len: u32, value: u32, value_len:
 fn get_property(mut c: Module<'_>, path: u32, path_len: u32, value: u32, value_len: u32) -> Outcome {
     let mut run = || {
         let path = read(&c, path, path_len)?;
-        let found = property::get(&c.data().facts(), &path)?;
+        let found = attributes::get(&c.data().facts(), &path)?;
         hand_over(&mut c, &found, value, value_len)
     };
     outcome(run())

@@ -1,6 +1,4 @@
-//! Properties: what the test gave, what follows from the exchange, and filter state.
-
-use std::collections::BTreeMap;
+//! What a module reads with `proxy_get_property`: what the test gave, Envoy's attributes, and filter state.
 
 use super::abi::{Direction, Status};
 use super::connection::ConnectionState;
@@ -8,6 +6,7 @@ use super::grpc;
 use super::headers::HeaderMap;
 use super::metadata;
 use super::options::PluginOptions;
+use super::properties::Properties;
 use super::stream::StreamState;
 use super::value::PropertyValue;
 
@@ -18,55 +17,6 @@ const LISTENER: (&str, i64) = ("127.0.0.1:8080", 8080);
 /// Attributes that have others below them, and no value of their own.
 const GROUPS: [&[u8]; 8] =
     [b"request", b"response", b"connection", b"source", b"destination", b"upstream", b"xds", b"filter_state"];
-
-/// Properties that a test gives, by path.
-#[derive(Clone, Debug, Default)]
-pub struct Properties(BTreeMap<Vec<Vec<u8>>, PropertyValue>);
-
-impl Properties {
-    /// Sets a property by the parts of its path.
-    pub fn set(&mut self, path: &[impl AsRef<[u8]>], value: impl Into<PropertyValue>) {
-        self.0.insert(path.iter().map(|part| part.as_ref().to_vec()).collect(), value.into());
-    }
-
-    /// Sets a property by a path whose parts are joined by dots.
-    pub fn set_dotted(&mut self, path: &str, value: impl Into<PropertyValue>) {
-        self.set(&path.split('.').collect::<Vec<_>>(), value);
-    }
-
-    /// The value at a path: itself, or what lies below the value of the longest path that it begins with.
-    fn find(&self, path: &[&[u8]]) -> Option<Vec<u8>> {
-        (1..=path.len()).rev().find_map(|length| {
-            let (given, below) = path.split_at(length);
-            let key: Vec<Vec<u8>> = given.iter().map(|part| part.to_vec()).collect();
-            self.0.get(&key)?.at(below).map(PropertyValue::to_bytes)
-        })
-    }
-}
-
-/// Filter state of a stream or a connection, by the whole name of each object: what a module sets with
-/// `proxy_set_property` has `wasm.` in front.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FilterState(BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl FilterState {
-    pub(crate) fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.0.get(name).map(Vec::as_slice)
-    }
-
-    pub(crate) fn set(&mut self, name: &[u8], value: Vec<u8>) {
-        self.0.insert(name.to_vec(), value);
-    }
-
-    /// What a module has set with `proxy_set_property`, by the path it gave.
-    pub(crate) fn of_module(&self, path: &[u8]) -> Option<&[u8]> {
-        self.get(&[b"wasm.", path].concat())
-    }
-
-    pub(crate) fn set_of_module(&mut self, path: &[u8], value: Vec<u8>) {
-        self.set(&[b"wasm.", path].concat(), value);
-    }
-}
 
 /// What properties follow from: the context that asks, and what it belongs to.
 pub(crate) struct Facts<'a> {
