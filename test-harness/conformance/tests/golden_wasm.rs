@@ -172,7 +172,7 @@ impl Ends for OnStream<'_> {
 
     fn call(&self) -> Option<Asked> {
         let call = self.stream.calls().into_iter().next()?;
-        Some(Asked { id: call.token.into(), headers: call.headers, body: call.body })
+        Some(Asked { id: call.token.into(), headers: call.headers.clone(), body: call.body.clone() })
     }
 
     fn answer_call(&self, id: u64, response: HttpResponse) {
