@@ -2,6 +2,8 @@
 //!
 //! Triton's extensions of the service are a set of their own, because no set may define a service twice.
 //!
+//! [`wire`] reads messages without a schema, for filters that look into them as they pass.
+//!
 //! The `.proto` files under `proto/` are our own writing of the protocol's definition; they are compiled when
 //! this crate is built, without `protoc`.
 //!
@@ -10,6 +12,8 @@
 //! let service = pool.get_service_by_name(kserve_proto::SERVICE).unwrap();
 //! assert_eq!(service.methods().count(), 6);
 //! ```
+
+pub mod wire;
 
 /// A `google.protobuf.FileDescriptorSet`, encoded: the service, and everything that its file imports. Methods
 /// carry their `google.api.http` options.

@@ -1,7 +1,8 @@
-//! What tests and the demo of single sign-on run besides Envoy: an OpenID provider from npm, and a browser.
+//! What tests and the demo of single sign-on run besides Envoy: an OpenID provider and a compiler from npm, and a
+//! browser.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Stop;
@@ -17,37 +18,67 @@ const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "g
 
 /// The OpenID provider, with its packages, under `target/idp`; else why there is none, and what to install.
 pub(crate) fn identity_provider(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
+    let (from, to) = (workspace.root.join("test-harness/e2e/idp"), workspace.target.join("idp"));
+    let installed = packages("OpenID provider", &from, &to, &FILES)?;
+    Ok(installed.map(|()| to.join("idp.mjs")))
+}
+
+/// The files of the filter in AssemblyScript, as they are in the emulator's tests.
+const FILTER: [&str; 4] = ["package.json", "package-lock.json", ".npmrc", "assembly/index.ts"];
+
+/// The filter with the AssemblyScript SDK, compiled with its compiler from npm; else why there is none.
+pub(crate) fn assemblyscript_filter(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
+    const WHAT: &str = "filter in AssemblyScript";
+    let from = workspace.root.join("test-harness/emulator/tests/filters/assemblyscript");
+    let to = workspace.target.join("other-filters/assemblyscript");
+    fs::create_dir_all(to.join("assembly")).map_err(|e| Stop::new(format!("make {}: {e}", to.display())))?;
+    if let Err(missing) = packages(WHAT, &from, &to, &FILTER)? {
+        return Ok(Err(missing));
+    }
+    let module = to.join("filter.wasm");
+    run::step("filter in AssemblyScript", || {
+        let mut compiler = Command::new("node");
+        compiler.current_dir(&to).args(["node_modules/assemblyscript/bin/asc", "assembly/index.ts", "-b"]);
+        compiler.arg(&module).args(["--use", "abort=abort_proc_exit", "--optimize"]);
+        Ok(match compiler.quietly("asc")? {
+            Ok(()) => Ok(module),
+            Err(output) => Err(format!("no {WHAT}: asc: {}", run::last_line(&output))),
+        })
+    })
+}
+
+/// Copies files, and installs the packages that they name unless they are there.
+fn packages(what: &str, from: &Path, to: &Path, files: &[&str]) -> Result<Found<()>, Stop> {
     let npm = match npm() {
         Ok(npm) => npm,
-        Err(missing) => return Ok(Err(format!("no OpenID provider: {missing}"))),
+        Err(missing) => return Ok(Err(format!("no {what}: {missing}"))),
     };
-    let (from, to) = (workspace.root.join("test-harness/e2e/idp"), workspace.target.join("idp"));
-    fs::create_dir_all(&to).map_err(|e| Stop::new(format!("make {}: {e}", to.display())))?;
-    for file in FILES {
+    fs::create_dir_all(to).map_err(|e| Stop::new(format!("make {}: {e}", to.display())))?;
+    for file in files {
         let copied = fs::copy(from.join(file), to.join(file));
         copied.map_err(|e| Stop::new(format!("copy {file} to {}: {e}", to.display())))?;
     }
-    let (program, stamp) = (to.join("idp.mjs"), to.join("complete"));
+    let stamp = to.join("complete");
     let read = |path: PathBuf| {
         fs::read_to_string(&path).map_err(|e| Stop::new(format!("read {}: {e}", path.display())))
     };
     let wanted = read(to.join("package-lock.json"))?;
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(Ok(program));
+        return Ok(Ok(()));
     }
-    run::step("OpenID provider target/idp: npm ci (once)", || {
+    run::step(&format!("packages of the {what}: npm ci (once)"), || {
         let mut command = Command::new(npm);
-        command.current_dir(&to).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev"]);
+        command.current_dir(to).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev"]);
         match command.quietly("npm")? {
             Ok(()) => {
                 fs::write(&stamp, &wanted)
                     .map_err(|e| Stop::new(format!("write {}: {e}", stamp.display())))?;
-                Ok(Ok(program))
+                Ok(Ok(()))
             }
             Err(output) => {
                 let why = run::last_line(&output);
                 Ok(Err(format!(
-                    "no OpenID provider: npm cannot install it ({why}): give it access to a package registry"
+                    "no {what}: npm cannot install it ({why}): give it access to a package registry"
                 )))
             }
         }

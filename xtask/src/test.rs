@@ -28,6 +28,8 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     };
     add("FUNC_E", tools::func_e(workspace)?);
     add("IDENTITY_PROVIDER", node::identity_provider(workspace)?);
+    add("GO_FILTER_WASM", tools::go_filter(workspace)?);
+    add("ASSEMBLYSCRIPT_FILTER_WASM", node::assemblyscript_filter(workspace)?);
     match node::chromium() {
         Ok((browser, driver)) => {
             add("CHROMIUM", Ok(browser));
@@ -47,6 +49,9 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
     let mut tally = Tally::default();
     for variable in envoy::variables() {
         tally.lacks(variable, "--quick leaves out what needs Envoy");
+    }
+    for variable in ["GO_FILTER_WASM", "ASSEMBLYSCRIPT_FILTER_WASM"] {
+        tally.lacks(variable, "--quick leaves out filters in other languages, which need Go and npm");
     }
     tally.lacks("dist/", "--quick leaves out what needs the optimised modules in dist/");
     let modules = build::quick_modules(workspace)?;

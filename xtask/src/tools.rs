@@ -40,6 +40,31 @@ pub(crate) fn func_e(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     })
 }
 
+/// The filter with the Go SDK, of the version in its `go.mod`; else why there is none, and what to install.
+pub(crate) fn go_filter(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
+    let Some(go) = run::on_path("go") else {
+        return Ok(Err(
+            "the filter in Go is built with Go, which was not found on PATH; install Go 1.24".into()
+        ));
+    };
+    let folder = workspace.target.join("other-filters");
+    std::fs::create_dir_all(&folder).map_err(|e| Stop::new(format!("make {}: {e}", folder.display())))?;
+    let module = folder.join("go.wasm");
+    run::step("filter in Go", || {
+        let mut command = Command::new(go);
+        command.current_dir(workspace.root.join("test-harness/emulator/tests/filters/go"));
+        command.args(["build", "-buildmode=c-shared", "-trimpath", "-o"]).arg(&module).arg(".");
+        command.env("GOOS", "wasip1").env("GOARCH", "wasm");
+        Ok(match command.quietly("go")? {
+            Ok(()) => Ok(module),
+            Err(output) => {
+                let why = run::last_line(&output);
+                Err(format!("Go cannot build the filter ({why}): give it access to a module proxy"))
+            }
+        })
+    })
+}
+
 /// The runner of wasm-bindgen tests, of the version that the tests are linked with.
 pub(crate) fn wasm_bindgen_test_runner(workspace: &Workspace) -> Result<PathBuf, Stop> {
     let version = workspace.locked_version("wasm-bindgen")?;

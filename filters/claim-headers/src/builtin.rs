@@ -12,6 +12,7 @@ use crate::mapping::{Claim, Mapped};
 use crate::meter::Meter;
 use crate::metrics;
 use crate::place;
+use crate::settings::KeysFrom;
 use crate::signature;
 use crate::token::{Algorithm, ClaimRules, Header, Jws, Refusal, issuer};
 use filter_api::{Event, EventCx, View};
@@ -67,7 +68,7 @@ impl From<Refusal> for NotVerified {
     }
 }
 
-/// What became of a request's token.
+/// A request's token, verified.
 #[derive(Debug)]
 pub(crate) struct Verified {
     /// One value for each rule.
@@ -77,10 +78,10 @@ pub(crate) struct Verified {
 }
 
 impl Builtin {
-    /// The source that a configuration describes, which has been checked.
+    /// The source that a configuration describes, with the keys of each of its issuers.
     ///
     /// `hash` is one of the whole configuration, by which instances of it know each other.
-    pub(crate) fn new(config: &Config, hash: u64) -> Self {
+    pub(crate) fn new(config: &Config, keys_from: &[KeysFrom], hash: u64) -> Self {
         let rules = |issuer: &config::Issuer| ClaimRules {
             audiences: issuer.audiences.clone(),
             skew: Duration::from_secs(config.clock_skew_seconds),
@@ -91,36 +92,32 @@ impl Builtin {
             refresh: Duration::from_secs(config.jwks_refresh_seconds),
             max_stale: Duration::from_secs(config.jwks_max_stale_seconds),
         };
-        let keys = |number: usize, issuer: &config::Issuer| match (&issuer.jwks, &issuer.cluster) {
-            (Some(keys), _) => {
-                let keys = KeySet::read(keys.to_string().as_bytes()).unwrap_or_default();
-                Keys::Given(Arc::new(keys), number as u64)
-            }
-            (None, cluster) => {
+        let keys = |number: usize, issuer: &config::Issuer, keys: &KeysFrom| match keys {
+            KeysFrom::Given(keys) => Keys::Given(keys.clone(), number as u64),
+            KeysFrom::Fetched { cluster, at } => {
                 let numbers = (hash.wrapping_add(number as u64), number as u32 + 1);
-                let cluster = cluster.as_deref().unwrap_or_default();
                 Keys::Fetched(Box::new(Remote::new(
                     &issuer.issuer,
-                    cluster,
-                    issuer.jwks_uri.as_deref(),
+                    cluster.clone(),
+                    at.clone(),
                     times,
                     numbers,
                 )))
             }
         };
-        let issuer = |(number, issuer): (usize, &config::Issuer)| Issuer {
+        let issuer = |(number, (issuer, from)): (usize, (&config::Issuer, &KeysFrom))| Issuer {
             name: issuer.issuer.clone(),
             rules: rules(issuer),
             algorithms: issuer.algorithms.clone(),
             id_required: issuer.kid == KeyId::Required,
             padded: issuer.padded_tokens,
-            keys: keys(number, issuer),
+            keys: keys(number, issuer, from),
         };
         Self {
             places: config.token.clone(),
             types: config.token_types.clone(),
             max_token_bytes: config.max_token_bytes,
-            issuers: config.issuers.iter().enumerate().map(issuer).collect(),
+            issuers: config.issuers.iter().zip(keys_from).enumerate().map(issuer).collect(),
             meter: Meter::new(config.max_checks_per_second),
             cache: Shared::new(config.cached_tokens),
             failed: Failed::new(),

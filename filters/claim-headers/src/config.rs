@@ -1,8 +1,6 @@
 //! The filter's configuration.
 
-use crate::keys::KeySet;
 use crate::token::Algorithm;
-use filter_api::{Caps, ConfigError};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -41,37 +39,52 @@ pub struct Config {
     /// out.
     pub token_types: Vec<String>,
     /// The largest token, in bytes.
-    #[cfg_attr(test, schemars(range(min = 256, max = 65536)))]
+    #[cfg_attr(test, schemars(range(min = bounds::TOKEN_BYTES.least, max = bounds::TOKEN_BYTES.most)))]
     pub max_token_bytes: usize,
     /// How far the issuer's clock and this one may be apart, in seconds.
-    #[cfg_attr(test, schemars(range(min = 0, max = 60)))]
+    #[cfg_attr(test, schemars(range(min = bounds::SKEW_SECONDS.least, max = bounds::SKEW_SECONDS.most)))]
     pub clock_skew_seconds: u64,
     /// How long ago a token may have been issued (`iat`), in seconds, however long it is valid.
-    #[cfg_attr(test, schemars(range(min = 1, max = 31_536_000)))]
+    #[cfg_attr(test, schemars(range(min = bounds::AGE_SECONDS.least, max = bounds::AGE_SECONDS.most)))]
     pub max_age_seconds: Option<u64>,
     /// How many verified tokens are remembered, by each worker in proxy-wasm and by the process natively. They are
     /// forgotten when they expire and when their issuer's keys change. `0` remembers none.
-    #[cfg_attr(test, schemars(range(min = 0, max = 100_000)))]
+    #[cfg_attr(test, schemars(range(min = bounds::CACHED_TOKENS.least, max = bounds::CACHED_TOKENS.most)))]
     pub cached_tokens: usize,
     /// How often keys that are fetched are fetched again, in seconds. Old keys are used while new ones cannot be had,
     /// for `jwks_max_stale_seconds`. A token with an unknown `kid` has them fetched sooner, but never twice in 30
     /// seconds.
-    #[cfg_attr(test, schemars(range(min = 30, max = 86_400)))]
+    #[cfg_attr(test, schemars(range(min = bounds::REFRESH_SECONDS.least, max = bounds::REFRESH_SECONDS.most)))]
     pub jwks_refresh_seconds: u64,
     /// How long keys are believed that cannot be fetched again, in seconds. Then requests with tokens of their issuer
     /// are answered 503, also those whose token is remembered. More than `jwks_refresh_seconds`.
-    #[cfg_attr(test, schemars(range(min = 31, max = 31_536_000)))]
+    #[cfg_attr(test, schemars(range(min = bounds::STALE_SECONDS.least, max = bounds::STALE_SECONDS.most)))]
     pub jwks_max_stale_seconds: u64,
     /// How long a request waits at most for keys that are being fetched, in milliseconds. If they do not come it is
     /// answered 503.
-    #[cfg_attr(test, schemars(range(min = 0, max = 30_000)))]
+    #[cfg_attr(test, schemars(range(min = bounds::WAIT_MILLISECONDS.least, max = bounds::WAIT_MILLISECONDS.most)))]
     pub jwks_wait_milliseconds: u64,
     /// How many signatures may turn out wrong in a second, by each worker in proxy-wasm and by the process natively: a
     /// flood of forged tokens must not take the processor. Above it a token that is not remembered cannot be judged.
     /// What does not count: a signature that is right, one of a length that cannot be right, and a token that was found
     /// to be forged in the last ten minutes.
-    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
+    #[cfg_attr(test, schemars(range(min = bounds::CHECKS_PER_SECOND.least, max = bounds::CHECKS_PER_SECOND.most)))]
     pub max_checks_per_second: u32,
+}
+
+/// The values that numbers may have, for the check and for the JSON Schema.
+pub(crate) mod bounds {
+    use filter_api::Bounds;
+
+    pub(crate) const TOKEN_BYTES: Bounds = Bounds::new(256, 65_536);
+    pub(crate) const SKEW_SECONDS: Bounds = Bounds::new(0, 60);
+    pub(crate) const AGE_SECONDS: Bounds = Bounds::new(1, 31_536_000);
+    pub(crate) const CACHED_TOKENS: Bounds = Bounds::new(0, 100_000);
+    pub(crate) const REFRESH_SECONDS: Bounds = Bounds::new(30, 86_400);
+    pub(crate) const STALE_SECONDS: Bounds = Bounds::new(31, 31_536_000);
+    pub(crate) const WAIT_MILLISECONDS: Bounds = Bounds::new(0, 30_000);
+    pub(crate) const CHECKS_PER_SECOND: Bounds = Bounds::new(1, 1_000_000);
+    pub(crate) const VALUE_BYTES: Bounds = Bounds::new(1, 32_768);
 }
 
 /// Who verifies tokens.
@@ -231,7 +244,7 @@ pub struct Rule {
     pub encode: Option<Encoding>,
     /// The longest value, in bytes, as it is in the header. A longer one is a bad value.
     #[serde(default = "max_bytes")]
-    #[cfg_attr(test, schemars(range(min = 1, max = 32_768)))]
+    #[cfg_attr(test, schemars(range(min = bounds::VALUE_BYTES.least, max = bounds::VALUE_BYTES.most)))]
     pub max_bytes: usize,
 }
 
@@ -322,50 +335,8 @@ impl Default for TokenPlaces {
     }
 }
 
-impl Config {
-    /// Reads a configuration for a host with these capabilities.
-    ///
-    /// # Errors
-    /// A key is unknown, of the wrong type, out of range, contradicts another, or asks for what the host cannot do.
-    pub fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
-        let config: Self = filter_api::parse_config(json)?;
-        match config.source {
-            Source::Guard => checks::check_guard(&config, json)?,
-            Source::Metadata | Source::Builtin => checks::check(&config, caps)?,
-        }
-        Ok(config)
-    }
-
-    /// What works, and may not be meant.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let underscores = self.map.iter().filter(|rule| rule.header.contains('_')).map(|rule| {
-            format!(
-                "the header {:?} has an underscore: a proxy with headers_with_underscores_action drops it or \
-                 refuses the request; prefer {:?}",
-                rule.header,
-                rule.header.replace('_', "-")
-            )
-        });
-        let keys = self.issuers.iter().enumerate().filter_map(|(index, issuer)| {
-            let keys = KeySet::read(issuer.jwks.as_ref()?.to_string().as_bytes()).ok()?;
-            Some(
-                keys.remarks()
-                    .iter()
-                    .map(|remark| format!("issuers[{index}].jwks: {remark}"))
-                    .collect::<Vec<_>>(),
-            )
-        });
-        underscores.chain(keys.flatten()).collect()
-    }
-}
-
-mod checks;
-
 // Reads files, which are not there under Node.
 #[cfg(all(test, not(target_family = "wasm")))]
 mod docs;
 #[cfg(all(test, not(target_family = "wasm")))]
 pub(crate) use docs::PACKAGE;
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,6 @@
 //! Cookies of a request (RFC 6265, section 4.2), also those that were too large for one and came in numbered pieces.
 
-use crate::place::is_blank;
+use crate::header::is_blank;
 use crate::token::Refusal;
 
 /// Cookies as pairs, from the values of all `cookie` headers.
@@ -15,7 +15,7 @@ pub(crate) fn pairs(headers: &[Vec<u8>]) -> impl Iterator<Item = (&[u8], &[u8])>
     })
 }
 
-/// The value of a cookie, or of its pieces together. What is empty was cleared, and is as good as not there.
+/// The value of a cookie, or of its pieces together. What is empty was cleared, and counts as missing.
 ///
 /// # Errors
 /// The cookie, or a piece of it, is there twice with different values; or it is there both whole and in other pieces.

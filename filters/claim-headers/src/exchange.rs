@@ -1,10 +1,11 @@
 //! The filter.
 
 use crate::builtin::{Builtin, NotVerified};
-use crate::config::{Config, OnUnverified, Source};
+use crate::config::{Config, OnUnverified};
 use crate::guard::Guard;
 use crate::mapping::Mapped;
 use crate::metadata::Behind;
+use crate::settings::{Settings, Verifier};
 use crate::token::Refusal;
 use crate::{cookies, metrics, place, remove};
 use filter_api::{
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime};
 pub struct ClaimHeaders {
     config: Config,
     claims: Claims,
+    warnings: Vec<String>,
 }
 
 /// Where verified claims come from.
@@ -64,20 +66,19 @@ impl Plugin for ClaimHeaders {
     const METRICS: &'static [Metric] = metrics::ALL;
 
     fn configure(json: &[u8], caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
-        let config = Config::read(json, caps)?;
-        let claims = match config.source {
-            Source::Builtin => Claims::Builtin(Box::new(Builtin::new(&config, hash(json)))),
-            Source::Metadata => Claims::Behind(Behind::new(&config.metadata, caps), AtomicBool::new(false)),
-            // The check of the configuration has seen that the header is named.
-            Source::Guard => {
-                Claims::Guard(Guard::new(config.metadata.payload_header.as_deref().unwrap_or_default()))
-            }
+        let settings = Settings::read(json, caps)?;
+        let config = &settings.config;
+        let claims = match &settings.verifier {
+            Verifier::Builtin(keys) => Claims::Builtin(Box::new(Builtin::new(config, keys, hash(json)))),
+            Verifier::Metadata => Claims::Behind(Behind::new(&config.metadata, caps), AtomicBool::new(false)),
+            Verifier::Guard(header) => Claims::Guard(Guard::new(header)),
         };
-        Ok(Self { config, claims })
+        let warnings = settings.warnings();
+        Ok(Self { config: settings.config, claims, warnings })
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.config.warnings()
+        self.warnings.clone()
     }
 
     fn tick(&self) -> Option<Duration> {
@@ -189,7 +190,7 @@ impl ClaimHeaders {
         count_spoofs(remove::all(Map::RequestTrailers, view, ops, mapped), ops);
         let payload = self.config.metadata.payload_header.as_deref();
         let tokens = self.config.strip.iter().map(String::as_str);
-        // A trailer of this name is nobody's: a cookie is sent with the headers (RFC 9110, section 6.5.1).
+        // A trailer of this name means nothing: a cookie is sent with the headers (RFC 9110, section 6.5.1).
         let cookies = (!self.config.strip_cookies.is_empty()).then_some("cookie");
         let tokens = tokens.chain(cookies).filter(|_| strips);
         remove::all(Map::RequestTrailers, view, ops, payload.into_iter().chain(tokens));
@@ -263,7 +264,8 @@ impl ClaimHeaders {
             OnUnverified::Strip if !refusal.is_ours() => None,
             OnUnverified::Strip => Some(denial(refusal)),
             OnUnverified::Deny => {
-                // Browsers send a preflight without a token: one whose token could not be judged is none of theirs.
+                // Browsers send a preflight without a token: one whose token could not be judged does not come from
+                // them.
                 let may_pass = self.config.allow_cors_preflight && !refusal.is_ours();
                 let passes = may_pass && is_preflight(cx.view);
                 (!passes).then(|| denial(refusal))

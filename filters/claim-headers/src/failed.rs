@@ -1,6 +1,6 @@
 //! Tokens whose signature was wrong, so that the same one is not checked again.
 //!
-//! They have a place of their own: whoever sends forged tokens cannot push out a verified one with them.
+//! They have a place of their own: forged tokens cannot push out verified ones.
 
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ const SHARDS: usize = if cfg!(target_family = "wasm") { 1 } else { 16 };
 /// How long one is remembered at most.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Forged tokens that are remembered, by their SHA-256: nobody can make a good token that is taken for a forged one.
+/// Forged tokens that are remembered, by their SHA-256: a good token cannot be made that is taken for a forged one.
 #[derive(Debug)]
 pub(crate) struct Failed {
     /// Whether there ever was one: most proxies never see any, and then no token is hashed.

@@ -4,8 +4,8 @@
 //! exchange (in Envoy: filter state). The instance behind the verifying filter believes the header only beside the
 //! mark.
 
-use crate::{header, remove};
-use filter_api::{Cx, Map};
+use crate::remove;
+use filter_api::{Cx, Map, folded};
 
 /// The source `guard`.
 #[derive(Debug)]
@@ -34,6 +34,6 @@ impl Guard {
 
 /// The property that says that a client's copies of this header were taken off.
 pub(crate) fn mark(header: &str) -> String {
-    let folded: Vec<u8> = header::fold(header.as_bytes()).collect();
+    let folded: Vec<u8> = folded(header.as_bytes()).collect();
     format!("claim_headers.guard.{}", String::from_utf8_lossy(&folded))
 }

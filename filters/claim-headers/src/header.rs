@@ -1,5 +1,7 @@
 //! Names and values of headers.
 
+use filter_api::is_same_header;
+
 /// Headers whose value is not the filter's to set: they frame a message or choose how it is read.
 const NOT_OURS: [&str; 11] = [
     "host",
@@ -15,12 +17,6 @@ const NOT_OURS: [&str; 11] = [
     "keep-alive",
 ];
 
-/// A header's name with all its spellings made equal. Servers that turn names into variables (CGI, WSGI, PHP) make `_`
-/// of `-`, so that `user-class` and `user_class` are the same header to them.
-pub(crate) fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
-    name.iter().map(|byte| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() })
-}
-
 /// Why a header of this name cannot be set, removed or believed by the filter.
 pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
     if !is_token(name) {
@@ -30,7 +26,7 @@ pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
         return Some("must be in lower case");
     }
     // In every spelling, because every spelling of a name is removed.
-    let is_not_ours = NOT_OURS.iter().any(|other| fold(other.as_bytes()).eq(fold(name.as_bytes())));
+    let is_not_ours = NOT_OURS.iter().any(|other| is_same_header(other.as_bytes(), name.as_bytes()));
     is_not_ours.then_some("is not for this filter to change")
 }
 
@@ -40,11 +36,16 @@ pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
-/// Whether a text may be the value of a header for certain: visible ASCII, with spaces inside only. Outer spaces would
+/// Whether a text can certainly be the value of a header: visible ASCII, with spaces inside only. Outer spaces would
 /// be gone at the next hop, and other bytes mean something else to each reader.
 pub(crate) fn is_value(text: &str) -> bool {
     let outer = text.starts_with(' ') || text.ends_with(' ');
     !text.is_empty() && !outer && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Whether a header or a cookie has nothing in it, as a cookie has that was cleared: then it carries no token.
+pub(crate) fn is_blank(text: &[u8]) -> bool {
+    text.trim_ascii().is_empty()
 }
 
 #[cfg(test)]
@@ -52,13 +53,6 @@ mod tests {
     use super::*;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    #[test]
-    fn names_are_the_same_whatever_their_case_and_their_dashes() {
-        let same = |one: &[u8], other: &[u8]| fold(one).eq(fold(other));
-        assert!(same(b"User_Class", b"user-class") && same(b"x-user_class", b"X_USER-CLASS"));
-        assert!(!same(b"user.class", b"user-class") && !same(b"userclass", b"user-class"));
-    }
 
     #[test]
     fn a_value_that_another_hop_would_change_is_none() {

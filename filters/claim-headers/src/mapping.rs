@@ -147,7 +147,7 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// Whether a number's text is nothing but an integer's digits. A zero with a sign is none: readers differ about it.
+/// Whether a number's text is nothing but an integer's digits. A zero with a sign is not one: readers differ about it.
 fn is_whole(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     text != "-0" && digits.bytes().all(|byte| byte.is_ascii_digit())

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 /// Counts wrong signatures second by second, without a lock: all workers of a process share it natively.
 ///
-/// Whether a signature is wrong is not known beforehand. So a token takes as many of those that are allowed as there are
-/// keys to check it with, and gives them back if its signature was right by one of them. While one is left a token may take
-/// what it needs: otherwise one with more keys than the limit could never be checked.
+/// Whether a signature is wrong is not known beforehand. So a token takes as many of those that are allowed as there
+/// are keys to check it with, and gives them back if its signature was right by one of them. While one is left a token
+/// may take what it needs: otherwise one with more keys than the limit could never be checked.
 #[derive(Debug)]
 pub(crate) struct Meter {
     most: u32,

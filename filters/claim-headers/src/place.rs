@@ -2,15 +2,15 @@
 
 use crate::config::TokenPlaces;
 use crate::cookies;
-use crate::header;
+use crate::header::is_blank;
 use crate::token::Refusal;
-use filter_api::{Map, View};
+use filter_api::{Map, Octet, View, is_same_header, octets};
 
 /// The token of a request, looked for in every place of the configuration.
 ///
 /// # Errors
-/// There is none, or more than one: whoever could choose which of two tokens is checked could have the other one
-/// believed by somebody else.
+/// There is none, or more than one: a client that could choose which of two tokens is checked here could have another
+/// server believe the other.
 pub(crate) fn token(places: &TokenPlaces, view: &dyn View) -> Result<Vec<u8>, Refusal> {
     let mut found = None;
     let mut note = |token: Option<Vec<u8>>| match (token.filter(|token| !is_blank(token)), &found) {
@@ -53,19 +53,14 @@ pub(crate) fn values(view: &dyn View, name: &str) -> Vec<Vec<u8>> {
 fn in_every_spelling(view: &dyn View, name: &str) -> Vec<Vec<u8>> {
     let mut values = Vec::new();
     view.each_header(Map::RequestHeaders, &mut |found, value| {
-        if header::fold(found).eq(header::fold(name.as_bytes())) {
+        if is_same_header(found, name.as_bytes()) {
             values.push(value.to_vec());
         }
     });
     values
 }
 
-/// Whether a place has nothing in it, as a cookie has that was cleared: that is no token.
-pub(crate) fn is_blank(text: &[u8]) -> bool {
-    text.trim_ascii().is_empty()
-}
-
-/// The token of `authorization: Bearer TOKEN` (RFC 6750, section 2.1). Other schemes are somebody else's.
+/// The token of `authorization: Bearer TOKEN` (RFC 6750, section 2.1). Other schemes are left alone.
 fn bearer(values: &[Vec<u8>]) -> Result<Option<Vec<u8>>, Refusal> {
     let mut values = values.iter().map(Vec::as_slice).filter(|value| !is_blank_bearer(value));
     let (value, None) = (values.next(), values.next()) else { return Err(Refusal::Ambiguous) };
@@ -101,9 +96,9 @@ fn only(values: Vec<Vec<u8>>) -> Result<Option<Vec<u8>>, Refusal> {
 }
 
 /// A parameter of the query, whose name is compared without its escapes, as servers do. A token has no character that
-/// needs an escape, so a value with escapes is taken as it stands and is none.
+/// needs an escape, so a value with escapes is taken as it stands, and is not a valid token.
 ///
-/// Some servers take `;` for `&`. A token behind one is none here, and to them the first or a second one.
+/// Some servers take `;` for `&`. A token behind one is not a token here, but to them it is the first or a second one.
 fn parameter(path: &[u8], ours: &str) -> Result<Option<Vec<u8>>, Refusal> {
     let path = path.split(|byte| *byte == b'#').next().unwrap_or_default();
     let Some(start) = path.iter().position(|byte| *byte == b'?') else { return Ok(None) };
@@ -132,17 +127,9 @@ fn parameter(path: &[u8], ours: &str) -> Result<Option<Vec<u8>>, Refusal> {
 
 /// A part of a query without its escapes (`application/x-www-form-urlencoded`); what only looks like one stays.
 fn unescaped(text: &[u8]) -> impl Iterator<Item = u8> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let (byte, after) = rest.split_first()?;
-        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        let (byte, taken) = match (byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => ((high * 16 + low) as u8, 2),
-            (b'+', ..) => (b' ', 0),
-            (byte, ..) => (*byte, 0),
-        };
-        rest = &after[taken..];
-        Some(byte)
+    octets(text).map(|octet| match octet {
+        Octet::Plain(b'+') => b' ',
+        other => other.byte(),
     })
 }
 

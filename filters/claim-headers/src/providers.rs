@@ -6,7 +6,9 @@
 
 use crate::attacks::mint::Mint;
 use crate::attacks::proxy::Proxy;
+use crate::settings::Settings;
 use crate::token::Algorithm;
+use filter_api::Caps;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 #[cfg(target_family = "wasm")]
@@ -432,8 +434,8 @@ fn tokens_of_every_provider_become_the_headers_that_are_expected() {
 
 #[test]
 fn of_the_providers_keys_only_those_for_something_else_are_left_out() {
-    let config: crate::Config = serde_json::from_value(config()).unwrap();
-    let warnings = config.warnings();
+    let json = config().to_string();
+    let warnings = Settings::read(json.as_bytes(), Caps::PROXY_WASM).unwrap().warnings();
     assert_eq!(
         warnings
             .iter()

@@ -1,7 +1,6 @@
 //! Taking headers off a request.
 
-use crate::header;
-use filter_api::{Map, Ops, View};
+use filter_api::{Map, Ops, View, is_same_header};
 
 /// Removes every header of a map that has one of these names, however it is spelt, and says how many there were.
 pub(crate) fn all<'n>(
@@ -13,7 +12,7 @@ pub(crate) fn all<'n>(
     let mut found: Vec<String> = Vec::new();
     let mut count = 0;
     view.each_header(map, &mut |name, _| {
-        if names.clone().any(|wanted| header::fold(wanted.as_bytes()).eq(header::fold(name))) {
+        if names.clone().any(|wanted| is_same_header(wanted.as_bytes(), name)) {
             count += 1;
             // A name that equals an ASCII one but for its case and its dashes is ASCII.
             let name = String::from_utf8_lossy(name).into_owned();

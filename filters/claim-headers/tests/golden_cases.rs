@@ -1,5 +1,5 @@
-//! Every golden case of the filter on the bare core, in every column and under every chunking: `cargo test -p claim-headers
-//! --test golden_cases NAME` runs those whose names have `NAME` in them.
+//! Every golden case of the filter on the bare core, in every column and under every chunking: `cargo test -p
+//! claim-headers --test golden_cases NAME` runs those whose names have `NAME` in them.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
 use claim_headers::ClaimHeaders;

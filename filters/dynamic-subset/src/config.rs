@@ -1,9 +1,10 @@
 //! The filter's configuration.
 
-use crate::rules::Rules;
-use crate::text::{header_problem, key_problem};
-use filter_api::{Caps, ConfigError, Dir, PathPrefixes};
+use filter_api::Bounds;
 use serde::Deserialize;
+
+/// The values of [`Config::max_held_bytes`].
+pub(crate) const HELD_BYTES: Bounds = Bounds::new(64, 1 << 20);
 
 /// The configuration of `dynamic-subset`. It must have a rule; every other key is optional, and an unknown one is an
 /// error.
@@ -38,7 +39,7 @@ pub struct Config {
     pub hold_request_headers: Option<bool>,
     /// How many bytes of a gRPC request's body are read, and held, for the name of its model. A request whose name is
     /// not among them goes on without it, however its body arrives.
-    #[cfg_attr(test, schemars(range(min = 64, max = 1_048_576)))]
+    #[cfg_attr(test, schemars(range(min = HELD_BYTES.least, max = HELD_BYTES.most)))]
     pub max_held_bytes: usize,
     /// What may stand in front of a path in which a model's name is looked for, such as
     /// `/serving/{namespace}/{service}`: whole segments, of which a name in braces stands for any one. Give the
@@ -108,137 +109,6 @@ impl Default for Config {
     }
 }
 
-/// What a configuration comes to on a host.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) rules: Rules,
-    pub(crate) emit_prefix: String,
-    pub(crate) emit_headers: bool,
-    pub(crate) property: Option<String>,
-    pub(crate) model_from: Vec<ModelSource>,
-    pub(crate) max_held_bytes: usize,
-    pub(crate) path_prefixes: PathPrefixes,
-}
-
-impl Config {
-    /// Reads a configuration for a host with these capabilities.
-    ///
-    /// # Errors
-    /// A key is unknown, of the wrong type, out of range, or asks for what the host cannot do.
-    pub(crate) fn read(json: &[u8], caps: Caps) -> Result<Settings, ConfigError> {
-        let config: Self = filter_api::parse_config(json)?;
-        let must = |key: &str, problem: Option<&str>| match problem {
-            Some(what) => Err(ConfigError::at(key, format!("it must be {what}"))),
-            None => Ok(()),
-        };
-        must("emit_prefix", header_problem(config.emit_prefix.as_bytes()))?;
-        // So that a prefix is a word of its own: x-subset must not take x-subsets away.
-        must("emit_prefix", (!config.emit_prefix.ends_with('-')).then_some("a text that ends with -"))?;
-        if !(64..=1 << 20).contains(&config.max_held_bytes) {
-            let reason = format!("{} is out of range: it must be from 64 to 1048576", config.max_held_bytes);
-            return Err(ConfigError::at("max_held_bytes", reason));
-        }
-        if let Some(name) = &config.property {
-            must("property", key_problem(name.as_bytes()))?;
-        }
-        let can_hold = config.hold_request_headers.unwrap_or(caps.hold[Dir::Request as usize]);
-        let model_from = config.model_from(can_hold)?;
-        Ok(Settings {
-            rules: Rules::compile(&config)?,
-            property: config.property.or_else(|| (!caps.lb_metadata).then(|| "dynamic_subset".to_owned())),
-            emit_prefix: config.emit_prefix,
-            emit_headers: config.emit_headers,
-            model_from,
-            max_held_bytes: config.max_held_bytes,
-            path_prefixes: PathPrefixes::parse("path_prefixes", &config.path_prefixes)?,
-        })
-    }
-
-    fn model_from(&self, can_hold: bool) -> Result<Vec<ModelSource>, ConfigError> {
-        let mut sources = vec![ModelSource::Path, ModelSource::MmModelId];
-        let Some(wanted) = &self.model_from else {
-            sources.extend(can_hold.then_some(ModelSource::Body));
-            return Ok(sources);
-        };
-        if wanted.is_empty() {
-            return Err(ConfigError::at("model_from", "it must name a source"));
-        }
-        for (index, source) in wanted.iter().enumerate() {
-            if wanted[..index].contains(source) {
-                return Err(ConfigError::at(format!("model_from[{index}]"), "it is there twice"));
-            }
-            if *source == ModelSource::Body && !can_hold {
-                let reason = "the body can be read only while the request's headers are held: natively, or in \
-                              proxy-wasm with allow_on_headers_stop_iteration and \"hold_request_headers\": true";
-                return Err(ConfigError::at(format!("model_from[{index}]"), reason));
-            }
-        }
-        Ok(wanted.clone())
-    }
-}
-
 // Reads files, which are not there under Node.
 #[cfg(all(test, not(target_family = "wasm")))]
 mod docs;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    #[cfg(target_family = "wasm")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    const RULE: &str = r#""rules":[{"header":"x-stage","key":"stage"}]"#;
-
-    fn read(more: &str, caps: Caps) -> Result<Settings, String> {
-        Config::read(format!("{{{RULE}{more}}}").as_bytes(), caps).map_err(|error| error.to_string())
-    }
-
-    fn error(more: &str) -> String {
-        read(more, Caps::PROXY_WASM).unwrap_err()
-    }
-
-    #[test]
-    fn defaults_are_what_each_host_needs() {
-        let wasm = read("", Caps::PROXY_WASM).unwrap();
-        assert_eq!(wasm.property.as_deref(), Some("dynamic_subset"));
-        assert_eq!(wasm.model_from, [ModelSource::Path, ModelSource::MmModelId]);
-        let flagged = read(r#","hold_request_headers":true"#, Caps::PROXY_WASM).unwrap();
-        assert_eq!(flagged.model_from, [ModelSource::Path, ModelSource::MmModelId, ModelSource::Body]);
-        let native = read("", Caps::DYNAMIC_MODULE).unwrap();
-        assert_eq!((native.property, native.model_from), (None, flagged.model_from));
-        assert!(native.emit_headers && wasm.emit_headers);
-    }
-
-    #[test]
-    fn reading_the_body_where_headers_cannot_be_held_is_refused_with_the_reason() {
-        let body = r#","model_from":["path","body"]"#;
-        assert_eq!(
-            error(body),
-            "configuration key model_from[1]: the body can be read only while the request's headers are held: \
-             natively, or in proxy-wasm with allow_on_headers_stop_iteration and \"hold_request_headers\": true"
-        );
-        assert!(read(body, Caps::DYNAMIC_MODULE).is_ok());
-        assert!(read(&format!(r#"{body},"hold_request_headers":true"#), Caps::PROXY_WASM).is_ok());
-        let off = format!(r#"{body},"hold_request_headers":false"#);
-        assert!(read(&off, Caps::DYNAMIC_MODULE).unwrap_err().contains("model_from[1]"));
-    }
-
-    #[test]
-    fn a_bad_key_is_named_with_its_reason() {
-        assert!(error(r#","emit":true"#).starts_with("configuration key emit: unknown field `emit`"));
-        assert!(
-            error(r#","emit_prefix":"x-subset""#)
-                .ends_with("emit_prefix: it must be a text that ends with -")
-        );
-        assert!(
-            error(r#","emit_prefix":"X-""#)
-                .contains("emit_prefix: it must be the characters of a header name")
-        );
-        assert!(error(r#","emit_prefix":"""#).contains("emit_prefix: it must be something"));
-        assert!(error(r#","property":"a b""#).contains("property: it must be letters"));
-        assert!(error(r#","max_held_bytes":5"#).contains("max_held_bytes: 5 is out of range"));
-        assert!(error(r#","model_from":[]"#).contains("model_from: it must name a source"));
-        assert!(error(r#","model_from":["path","path"]"#).contains("model_from[1]: it is there twice"));
-        assert!(error(r#","model_from":["header"]"#).contains("model_from[0]: unknown variant `header`"));
-    }
-}

@@ -1,13 +1,15 @@
 //! One HTTP exchange: headers in, a selection of endpoints out.
 
-use crate::config::{Config, ModelSource, Settings};
+use crate::config::ModelSource;
 use crate::message::{Progress, Reader};
+use crate::metrics;
 use crate::model::{self, METADATA, Named};
 use crate::rules::Found;
-use crate::text::{as_header_part, begins_with};
+use crate::settings::Settings;
+use crate::text::as_header_part;
 use filter_api::{
-    Account, Caps, Charge, Chunk, ConfigError, Cx, Dir, Level, LimitReached, Map, Memory, Metric, MetricKind,
-    OnData, OnHeaders, OnTrailers, OverBudget, PARK_LIMIT_BYTES, Plugin, Reply, Stream,
+    Account, Caps, Charge, Chunk, ConfigError, Cx, Dir, Level, LimitReached, Map, Memory, Metric, OnData,
+    OnHeaders, OnTrailers, OverBudget, PARK_LIMIT_BYTES, Plugin, Reply, Stream, has_header_prefix,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,41 +22,16 @@ pub struct DynamicSubset {
     account: Account,
 }
 
-impl DynamicSubset {
-    /// Requests for which at least one pair was set.
-    pub const MATCHED: usize = 0;
-    /// Requests for which none was.
-    pub const UNMATCHED: usize = 1;
-    /// Clients' headers that were removed, because they looked like the filter's own.
-    pub const REMOVED_HEADERS: usize = 2;
-    /// Keys and values that could not be used: empty ones do not count.
-    pub const BAD_VALUES: usize = 3;
-    /// Bodies in which the model's name was looked for, and that could not be understood.
-    pub const BAD_BODIES: usize = 4;
-    /// Requests that were refused, because their message named another model after their endpoints had been chosen.
-    pub const CONTRADICTIONS: usize = 5;
-    /// Requests that were refused, because there was no memory to look for their model's name.
-    pub const OUT_OF_MEMORY: usize = 6;
-}
-
 impl Plugin for DynamicSubset {
     type Stream = Exchange;
 
     const NAME: &'static str = "dynamic_subset";
 
-    const METRICS: &'static [Metric] = &[
-        Metric { name: "matched", kind: MetricKind::Counter },
-        Metric { name: "unmatched", kind: MetricKind::Counter },
-        Metric { name: "removed_headers", kind: MetricKind::Counter },
-        Metric { name: "bad_values", kind: MetricKind::Counter },
-        Metric { name: "bad_bodies", kind: MetricKind::Counter },
-        Metric { name: "contradictions", kind: MetricKind::Counter },
-        Metric { name: "out_of_memory", kind: MetricKind::Counter },
-    ];
+    const METRICS: &'static [Metric] = metrics::ALL;
 
     fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError> {
         // A stream holds little (`max_held_bytes`), so this filter keeps to no limit on what all hold together.
-        Ok(Self { settings: Config::read(json, caps)?, caps, account: memory.account(usize::MAX) })
+        Ok(Self { settings: Settings::read(json, caps)?, caps, account: memory.account(usize::MAX) })
     }
 
     fn open(self: &Arc<Self>) -> Exchange {
@@ -85,6 +62,7 @@ struct Unnamed {
     /// What was found in its headers.
     found: Found,
     reader: Reader,
+    /// Charged by its length, as `max_held_bytes` counts it.
     held: Vec<u8>,
     charge: Charge,
 }
@@ -240,8 +218,8 @@ impl DynamicSubset {
         let mut spoofed = BTreeSet::new();
         let mut removed = 0;
         cx.view.each_header(Map::RequestHeaders, &mut |name, value| {
-            if begins_with(name, emit_prefix.as_bytes()) {
-                // A name that is no text cannot come through Envoy.
+            if has_header_prefix(name, emit_prefix.as_bytes()) {
+                // A name that is not text cannot come through Envoy.
                 spoofed.extend(std::str::from_utf8(name).ok().map(str::to_owned));
                 removed += 1;
                 return;
@@ -255,12 +233,12 @@ impl DynamicSubset {
             cx.ops.remove_header(Map::RequestHeaders, &name);
         }
         if removed > 0 {
-            cx.ops.count(Self::REMOVED_HEADERS, removed);
+            cx.ops.count(metrics::REMOVED_HEADERS, removed);
         }
         (found, head)
     }
 
-    /// Tells whoever picks an endpoint what the rules make of the request.
+    /// Tells the load balancer what the rules make of the request.
     fn select(&self, found: &Found, model: Option<&[u8]>, cx: &mut Cx<'_>) {
         let Settings { rules, emit_prefix, emit_headers, property, .. } = &self.settings;
         let selection = rules.select(found, model);
@@ -283,31 +261,31 @@ impl DynamicSubset {
         {
             cx.ops.set_property(property, all.as_bytes());
         }
-        let outcome = if selection.pairs.is_empty() { Self::UNMATCHED } else { Self::MATCHED };
+        let outcome = if selection.pairs.is_empty() { metrics::UNMATCHED } else { metrics::MATCHED };
         cx.ops.count(outcome, 1);
         if selection.bad > 0 {
-            cx.ops.count(Self::BAD_VALUES, selection.bad);
+            cx.ops.count(metrics::BAD_VALUES, selection.bad);
         }
     }
 
     /// Notes that a message does not name its model. What other places say is not asked then: the server may understand
     /// the message, and serve the model that it names.
     fn lost(&self, why: &str, cx: &mut Cx<'_>) -> Option<Vec<u8>> {
-        cx.ops.count(Self::BAD_BODIES, 1);
+        cx.ops.count(metrics::BAD_BODIES, 1);
         cx.ops.log(Level::Debug, &format!("a request's message does not name its model: {why}"));
         None
     }
 
     /// Refuses a request whose message names a second model, when its endpoints have been chosen by the first.
     fn refuse_contradiction(&self, cx: &mut Cx<'_>) -> OnData {
-        cx.ops.count(Self::CONTRADICTIONS, 1);
+        cx.ops.count(metrics::CONTRADICTIONS, 1);
         let why = "the message names a second model, or cannot be read, behind its first max_held_bytes";
         OnData::Reply(refusal(400, "3", "dynamic_subset_contradiction", why))
     }
 
-    /// Refuses a request that there is no memory to read.
+    /// Refuses a request for want of memory to read it.
     fn refuse_for_memory(&self, cx: &mut Cx<'_>) -> OnData {
-        cx.ops.count(Self::OUT_OF_MEMORY, 1);
+        cx.ops.count(metrics::OUT_OF_MEMORY, 1);
         let why = "there is no memory to look for the model's name in the message; try again";
         OnData::Reply(refusal(503, "14", "dynamic_subset_memory_budget", why).header("retry-after", "1"))
     }
@@ -358,7 +336,7 @@ impl Head {
             ModelSource::Body => Says::Nothing,
         };
         if matches!(says, Says::Unclear) {
-            cx.ops.count(DynamicSubset::BAD_VALUES, 1);
+            cx.ops.count(metrics::BAD_VALUES, 1);
         }
         says
     }

@@ -10,6 +10,7 @@
 //! its endpoints have been chosen.
 
 use crate::text::MAX_BYTES;
+use kserve_proto::wire::{self, Item};
 
 /// Where a reader stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(crate) enum Progress {
     Name(Vec<u8>),
     /// The name, as far as the limit. The rest is to be read too.
     NameSoFar(Vec<u8>),
-    /// There is no way to the name: the message is compressed or broken, or the name is too long or too far away.
+    /// The name cannot be found: the message is compressed or broken, or the name is too long or too far away.
     Lost(&'static str),
     /// After [`Progress::NameSoFar`]: the message ends with that name.
     Confirmed,
@@ -34,8 +35,6 @@ pub(crate) enum Progress {
 #[derive(Debug)]
 pub(crate) struct Reader {
     state: State,
-    /// What is left of the message, once its prefix has been read.
-    message_left: u64,
     /// How many groups enclose what comes next.
     depth: u32,
     /// How many bytes have been read.
@@ -55,8 +54,8 @@ pub(crate) struct Reader {
 enum Last {
     None,
     Name(Vec<u8>),
-    /// It has begun.
-    Unfinished,
+    /// It has begun, and this is the name so far.
+    Unfinished(Vec<u8>),
     TooLong,
 }
 
@@ -64,23 +63,8 @@ enum Last {
 enum State {
     /// The frame's prefix, so far.
     Prefix(Vec<u8>),
-    /// A field's tag.
-    Tag(Varint),
-    /// The length of a field; `true` for the name's.
-    Length(Varint, bool),
-    /// A number that says nothing.
-    Number(Varint),
-    /// So many bytes that say nothing.
-    Skip(u64),
-    /// The name so far, and how much of it is to come.
-    Name(Vec<u8>, u64),
-}
-
-/// A number of 7 bits per byte, so far.
-#[derive(Clone, Copy, Debug, Default)]
-struct Varint {
-    value: u64,
-    bytes: u32,
+    /// The message's fields.
+    Fields(wire::Reader),
 }
 
 /// Bytes in front of a message: a compression flag and the message's length, big-endian.
@@ -92,7 +76,6 @@ impl Reader {
     pub(crate) fn new(limit: usize, otherwise: Vec<u8>) -> Self {
         Self {
             state: State::Prefix(Vec::with_capacity(PREFIX_BYTES)),
-            message_left: 0,
             depth: 0,
             read: 0,
             limit: limit as u64,
@@ -144,7 +127,7 @@ impl Reader {
                 return Ok(false);
             }
             self.step(&mut bytes)?;
-            let unfinished = matches!(self.last, Last::Unfinished);
+            let unfinished = matches!(self.last, Last::Unfinished(_));
             if self.told.as_ref().is_some_and(|told| !unfinished && self.name() != Ok(told)) {
                 return Err(ANOTHER);
             }
@@ -156,7 +139,7 @@ impl Reader {
         match &self.last {
             Last::Name(name) if !name.is_empty() => Ok(name),
             Last::None | Last::Name(_) => Ok(&self.otherwise),
-            Last::Unfinished => Err(TOO_FAR),
+            Last::Unfinished(_) => Err(TOO_FAR),
             Last::TooLong => Err("its model's name is too long"),
         }
     }
@@ -165,9 +148,8 @@ impl Reader {
     /// and is another one.
     fn is_all(&self) -> Result<bool, &'static str> {
         let is_all = match &self.state {
-            State::Tag(Varint { bytes: 0, .. }) => self.message_left == 0,
-            State::Skip(left) => *left == self.message_left,
-            _ => false,
+            State::Fields(fields) => fields.has_told_all(),
+            State::Prefix(_) => false,
         };
         if is_all && self.depth > 0 { Err(BROKEN) } else { Ok(is_all) }
     }
@@ -176,14 +158,14 @@ impl Reader {
     fn known_to_come(&self) -> u64 {
         match &self.state {
             State::Prefix(_) => 0,
-            State::Skip(left) | State::Name(_, left) => *left,
-            State::Tag(_) | State::Length(..) | State::Number(_) => 1,
+            State::Fields(fields) => fields.certain(),
         }
     }
 
-    /// Reads some of the bytes.
+    /// Reads some of the bytes: no more than certainly belong together.
     fn step(&mut self, bytes: &mut &[u8]) -> Result<(), &'static str> {
-        match &mut self.state {
+        let certain = self.known_to_come();
+        let fields = match &mut self.state {
             State::Prefix(prefix) => {
                 let missing = PREFIX_BYTES - prefix.len();
                 prefix.extend_from_slice(take(bytes, missing as u64));
@@ -192,113 +174,45 @@ impl Reader {
                 if flag != 0 {
                     return Err("it is compressed");
                 }
-                self.message_left = u32::from_be_bytes([a, b, c, d]).into();
-                self.state = State::Tag(Varint::default());
+                let length = u32::from_be_bytes([a, b, c, d]);
+                self.state = State::Fields(wire::Reader::with_groups(length.into()));
+                return Ok(());
             }
-            State::Skip(left) => {
-                let skipped = take(bytes, *left).len() as u64;
-                *left -= skipped;
-                let done = *left == 0;
-                self.passed(skipped);
-                if done {
-                    self.state = State::Tag(Varint::default());
+            State::Fields(fields) => fields,
+        };
+        let mut now = take(bytes, certain);
+        self.read += now.len() as u64;
+        while let Some(item) = fields.next(&mut now).map_err(|_| BROKEN)? {
+            match item {
+                Item::GroupStart(_) => self.depth = self.depth.saturating_add(1),
+                Item::GroupEnd(_) => self.depth = self.depth.checked_sub(1).ok_or(BROKEN)?,
+                Item::Length(1, TOO_LONG_BYTES..) if self.depth == 0 => self.last = Last::TooLong,
+                Item::Length(1, _) if self.depth == 0 => {
+                    self.last = Last::Unfinished(Vec::new());
+                    fields.bytes();
                 }
-            }
-            State::Name(name, left) => {
-                let part = take(bytes, *left);
-                name.extend_from_slice(part);
-                *left -= part.len() as u64;
-                let name = (*left == 0).then(|| std::mem::take(name));
-                self.passed(part.len() as u64);
-                if let Some(name) = name {
-                    self.last = Last::Name(name);
-                    self.state = State::Tag(Varint::default());
+                Item::Bytes(part) => {
+                    if let Last::Unfinished(name) = &mut self.last {
+                        name.extend_from_slice(part);
+                    }
                 }
-            }
-            State::Tag(varint) | State::Length(varint, _) | State::Number(varint) => {
-                let Some((&byte, rest)) = bytes.split_first() else { return Ok(()) };
-                *bytes = rest;
-                let value = varint.push(byte)?;
-                if self.message_left == 0 {
-                    return Err(BROKEN);
+                Item::End => {
+                    if let Last::Unfinished(name) = &mut self.last {
+                        self.last = Last::Name(std::mem::take(name));
+                    }
                 }
-                self.passed(1);
-                let Some(value) = value else { return Ok(()) };
-                self.state = match self.state {
-                    State::Tag(_) => self.field(value)?,
-                    State::Length(..) if value > self.message_left => return Err(BROKEN),
-                    State::Length(_, is_name) => self.content(value, is_name),
-                    _ => State::Tag(Varint::default()),
-                };
+                Item::Length(..) | Item::Varint(..) | Item::Fixed32(..) | Item::Fixed64(..) => {}
             }
         }
         Ok(())
-    }
-
-    /// What follows a length.
-    fn content(&mut self, length: u64, is_name: bool) -> State {
-        if is_name {
-            self.last = match length {
-                0 => Last::Name(Vec::new()),
-                1..=MAX_NAME_BYTES => Last::Unfinished,
-                _ => Last::TooLong,
-            };
-        }
-        match length {
-            // It has no bytes to wait for.
-            0 => State::Tag(Varint::default()),
-            1..=MAX_NAME_BYTES if is_name => State::Name(Vec::new(), length),
-            _ => State::Skip(length),
-        }
-    }
-
-    /// What follows a tag.
-    fn field(&mut self, tag: u64) -> Result<State, &'static str> {
-        let number = tag >> 3;
-        if number == 0 || number >= 1 << 29 {
-            return Err(BROKEN);
-        }
-        let fixed = |bytes: u64| if bytes > self.message_left { Err(BROKEN) } else { Ok(State::Skip(bytes)) };
-        match tag & 7 {
-            0 => Ok(State::Number(Varint::default())),
-            1 => fixed(8),
-            2 => Ok(State::Length(Varint::default(), number == 1 && self.depth == 0)),
-            3 => {
-                self.depth = self.depth.saturating_add(1);
-                Ok(State::Tag(Varint::default()))
-            }
-            4 => {
-                self.depth = self.depth.checked_sub(1).ok_or(BROKEN)?;
-                Ok(State::Tag(Varint::default()))
-            }
-            5 => fixed(4),
-            _ => Err(BROKEN),
-        }
-    }
-
-    fn passed(&mut self, bytes: u64) {
-        self.read += bytes;
-        self.message_left = self.message_left.saturating_sub(bytes);
     }
 }
 
 const BROKEN: &str = "it is not a protobuf message";
 const TOO_FAR: &str = "its model's name is too far from its beginning";
 const ANOTHER: &str = "it names another model beyond the limit";
-/// The longest name that is read.
-const MAX_NAME_BYTES: u64 = MAX_BYTES as u64;
-
-impl Varint {
-    /// Takes the next byte; the number, once it is complete.
-    fn push(&mut self, byte: u8) -> Result<Option<u64>, &'static str> {
-        if self.bytes == 9 && byte > 1 {
-            return Err(BROKEN);
-        }
-        self.value |= u64::from(byte & 0x7f) << (7 * self.bytes);
-        self.bytes += 1;
-        Ok((byte < 0x80).then_some(self.value))
-    }
-}
+/// A name of so many bytes is not read.
+const TOO_LONG_BYTES: u64 = MAX_BYTES as u64 + 1;
 
 /// Takes at most `count` bytes from the front.
 fn take<'a>(bytes: &mut &'a [u8], count: u64) -> &'a [u8] {

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use filter_api::{BadSegment, EscapedSlash, PathPrefixes, decode_segment};
+use filter_api::{BadSegment, EscapedSlash, Octet, PathPrefixes, decode_segment, octets};
 
 /// The headers (gRPC metadata) by which ModelMesh knows a model, in the order in which it asks for them; `true` for
 /// those whose values are base64, as gRPC sends binary metadata.
@@ -52,8 +52,8 @@ pub(crate) fn in_path(path: &[u8], prefixes: &PathPrefixes) -> Result<Option<Vec
     Ok(Some(name))
 }
 
-/// What of a path some reader may take for something else, if anything: what a name cannot have, an escaped slash, or two
-/// slashes in a row.
+/// What of a path some reader may take for something else, if anything: what a name cannot have, an escaped slash, or
+/// two slashes in a row.
 fn unclear_part(path: &[u8]) -> Option<BadSegment> {
     let mut segments = path.strip_prefix(b"/").unwrap_or(path).split(|byte| *byte == b'/').peekable();
     while let Some(segment) = segments.next() {
@@ -69,7 +69,8 @@ fn unclear_part(path: &[u8]) -> Option<BadSegment> {
 }
 
 /// Whether a reader that decodes escapes, splits at backslashes, drops parameters, and takes segments out, in whatever
-/// order it does so, could find a model's name in a path: whatever is taken out, `v2`, `models` and a name stay in order.
+/// order it does so, could find a model's name in a path: whatever is taken out, `v2`, `models` and a name stay in
+/// order.
 fn may_name_a_model(path: &[u8]) -> bool {
     // Escaped three times is more than any reader undoes.
     let path = decoded(&decoded(&decoded(path)));
@@ -80,17 +81,9 @@ fn may_name_a_model(path: &[u8]) -> bool {
         && names.any(|name| !name.is_empty())
 }
 
-/// Every escape decoded, whatever comes of it.
+/// Every escape decoded, without a check of the result.
 fn decoded(path: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((&byte, after)) = rest.split_first() {
-        let digits = std::str::from_utf8(after.get(..2).unwrap_or_default()).ok();
-        let escaped = digits.filter(|_| byte == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(escaped.unwrap_or(byte));
-        rest = if escaped.is_some() { &after[2..] } else { after };
-    }
-    decoded
+    octets(path).map(Octet::byte).collect()
 }
 
 /// Whether a request is a unary gRPC call whose message names the model in its field 1: `ModelInferRequest`,

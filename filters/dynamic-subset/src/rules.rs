@@ -1,9 +1,9 @@
-//! What becomes of the configuration's rules, and of a request by them.
+//! The configuration's rules, compiled, and what they select for a request.
 
 use crate::config::{Config, Rule};
 use crate::pattern::Pattern;
-use crate::text::{as_header_part, begins_with, header_problem, key_problem, same_header, value_problem};
-use filter_api::ConfigError;
+use crate::text::{as_header_part, header_problem, key_problem, value_problem};
+use filter_api::{ConfigError, has_header_prefix, is_same_header};
 use std::borrow::Cow;
 
 /// At most so many pairs are made of a request: each is a step of the load balancer's search.
@@ -17,7 +17,7 @@ pub(crate) struct Rules(Vec<Compiled>);
 struct Compiled {
     source: Source,
     target: Target,
-    /// The value that is set; where there is none, what the source has.
+    /// The value that is set; without one, what the source has.
     value: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl Rules {
     /// Checks and compiles the rules of a configuration.
     ///
     /// # Errors
-    /// There is none, or one that says too much, too little or what can never work.
+    /// There are no rules, or one says too much, too little or what can never work.
     pub(crate) fn compile(config: &Config) -> Result<Self, ConfigError> {
         let mut rules = Vec::new();
         for (index, rule) in config.rules.iter().enumerate() {
@@ -106,7 +106,7 @@ impl Rules {
         }
     }
 
-    /// What becomes of a request with these headers, for this model if it is known.
+    /// What is selected for a request with these headers, for this model if it is known.
     pub(crate) fn select<'a>(&'a self, found: &'a Found, model: Option<&'a [u8]>) -> Selection<'a> {
         let mut selection = Selection::default();
         for (index, rule) in self.0.iter().enumerate() {
@@ -161,7 +161,7 @@ impl Compiled {
 }
 
 impl<'a> Selection<'a> {
-    /// Sets a key that no earlier rule has set, if the value can be one. An empty value is none.
+    /// Sets a key that no earlier rule has set, if the value can be one. An empty value counts as missing.
     fn offer(&mut self, key: Cow<'a, str>, value: &'a [u8]) {
         if value.is_empty() || self.pairs.iter().any(|pair| is_same_key(&pair.key, &key)) {
             return;
@@ -206,7 +206,7 @@ impl<'a> Selection<'a> {
 
 /// Whether two keys are one, because their headers would be.
 fn is_same_key(a: &str, b: &str) -> bool {
-    a == b || same_header(as_header_part(a).as_bytes(), as_header_part(b).as_bytes())
+    a == b || is_same_header(as_header_part(a).as_bytes(), as_header_part(b).as_bytes())
 }
 
 fn compile(rule: &Rule, path: &str, emit_prefix: &str) -> Result<Compiled, ConfigError> {
@@ -217,7 +217,7 @@ fn compile(rule: &Rule, path: &str, emit_prefix: &str) -> Result<Compiled, Confi
             if let Some(what) = header_problem(header.as_bytes()) {
                 return at("header", format!("it must be {what}"));
             }
-            if begins_with(header.as_bytes(), emit_prefix.as_bytes()) {
+            if has_header_prefix(header.as_bytes(), emit_prefix.as_bytes()) {
                 return at("header", format!("clients' headers that begin with {emit_prefix} are removed"));
             }
             Source::Header(header)
@@ -227,7 +227,7 @@ fn compile(rule: &Rule, path: &str, emit_prefix: &str) -> Result<Compiled, Confi
             if let Some(what) = header_problem(prefix.as_bytes()) {
                 return at("header_prefix", format!("it must be {what}"));
             }
-            if begins_with(prefix.as_bytes(), emit_prefix.as_bytes()) {
+            if has_header_prefix(prefix.as_bytes(), emit_prefix.as_bytes()) {
                 let reason = format!("clients' headers that begin with {emit_prefix} are removed");
                 return at("header_prefix", reason);
             }

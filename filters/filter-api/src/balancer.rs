@@ -1,6 +1,6 @@
 //! The vocabulary of load-balancing policies: what picks an endpoint of a cluster for a request.
 //!
-//! A policy is no HTTP filter: it sees a request's headers and the cluster's endpoints, and nothing else. It does
+//! A policy is not an HTTP filter: it sees a request's headers and the cluster's endpoints, and nothing else. It does
 //! no I/O, reads no clock and knows no host, as a [`Plugin`](crate::Plugin).
 
 use crate::ConfigError;

@@ -19,6 +19,47 @@ impl ConfigError {
     }
 }
 
+/// The values that a number in a configuration may have: one statement for the check and for the JSON Schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The least one.
+    pub least: u64,
+    /// The greatest one; `u64::MAX` where there is none.
+    pub most: u64,
+}
+
+impl Bounds {
+    /// From `least` to `most`, both included.
+    #[must_use]
+    pub const fn new(least: u64, most: u64) -> Self {
+        Self { least, most }
+    }
+
+    /// `least` or more.
+    #[must_use]
+    pub const fn at_least(least: u64) -> Self {
+        Self::new(least, u64::MAX)
+    }
+
+    /// Checks the value of the key at a path.
+    ///
+    /// # Errors
+    /// It is out of range.
+    pub fn check(self, path: &str, value: u64) -> Result<(), ConfigError> {
+        let Self { least, most } = self;
+        match value {
+            value if (least..=most).contains(&value) => Ok(()),
+            value if most == u64::MAX => {
+                Err(ConfigError::at(path, format!("{value} is too small: it must be at least {least}")))
+            }
+            value => {
+                let reason = format!("{value} is out of range: it must be from {least} to {most}");
+                Err(ConfigError::at(path, reason))
+            }
+        }
+    }
+}
+
 /// Reads a configuration from JSON; an empty one stands for `{}`. Types should carry
 /// `#[serde(deny_unknown_fields)]`, so that a misspelt key is an error and not a default.
 ///
@@ -64,6 +105,22 @@ mod tests {
     #[test]
     fn no_configuration_is_the_default_one() {
         assert!(parse_config::<Config>(b" ").unwrap().rules.is_empty());
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_refused_with_its_bounds() {
+        let limits = Bounds::new(64, 128);
+        assert_eq!((limits.check("a", 64), limits.check("a", 128)), (Ok(()), Ok(())));
+        let reason = |bounds: Bounds, value| bounds.check("a", value).unwrap_err().to_string();
+        assert_eq!(reason(limits, 63), "configuration key a: 63 is out of range: it must be from 64 to 128");
+        assert_eq!(
+            reason(limits, 129),
+            "configuration key a: 129 is out of range: it must be from 64 to 128"
+        );
+        assert_eq!(
+            reason(Bounds::at_least(1), 0),
+            "configuration key a: 0 is too small: it must be at least 1"
+        );
     }
 
     #[test]

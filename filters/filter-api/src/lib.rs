@@ -45,8 +45,11 @@
 
 mod balancer;
 mod budget;
+mod buffer;
 mod config;
 mod event;
+mod header_name;
+mod metric;
 mod ops;
 mod path_prefix;
 mod percent;
@@ -56,11 +59,14 @@ mod verdict;
 
 pub use balancer::{Balancer, Choice, HostIndex, HostList, HostMetadata, Hosts, LbRequest, Policy};
 pub use budget::{Account, Charge, LimitReached, Memory, OverBudget, Purse};
-pub use config::{ConfigError, parse_config};
+pub use buffer::Buffer;
+pub use config::{Bounds, ConfigError, parse_config};
 pub use event::{Event, EventCx, Leases};
+pub use header_name::{folded, has_header_prefix, is_same_header};
+pub use metric::{DROPPED_OPERATIONS, Metric, MetricKind};
 pub use ops::{Call, CallEnd, CallFailure, CallId, CallResponse, Level, Op, Ops, Route};
 pub use path_prefix::PathPrefixes;
-pub use percent::{BadSegment, EscapedSlash, decode_segment};
+pub use percent::{BadSegment, EscapedSlash, Octet, decode_segment, octets};
 pub use rope::{Rope, SEGMENT_BYTES, Sink};
 pub use signature::{Hash, SignatureCheck};
 pub use verdict::{OnData, OnHeaders, OnTrailers, PARK_LIMIT_BYTES, Reply};
@@ -76,7 +82,8 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// The filter's name: `filter_name` in a native host, and the prefix of its log lines and metrics.
     const NAME: &'static str;
 
-    /// What the filter counts and measures; [`Ops::count`] and [`Ops::record`] name a metric by its index.
+    /// What the filter counts and measures, declared by [`metrics!`]; [`Ops::count`] and [`Ops::record`] name a metric
+    /// by its index.
     const METRICS: &'static [Metric] = &[];
 
     /// Reads a configuration.
@@ -313,24 +320,4 @@ impl Caps {
         nested_metadata: false,
         emit_in_trailers: true,
     };
-}
-
-/// A metric that a filter declares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metric {
-    /// Its name below the filter's own: `kserve_transcoder.<name>`.
-    pub name: &'static str,
-    /// What it is.
-    pub kind: MetricKind,
-}
-
-/// Kinds of metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Only grows.
-    Counter,
-    /// A distribution of values.
-    Histogram,
-    /// The last value that was recorded.
-    Gauge,
 }

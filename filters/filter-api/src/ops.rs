@@ -25,7 +25,7 @@ pub enum Op<'a> {
     SetLbMetadata(&'a str, &'a str),
     /// Set a property of the exchange, for filters that follow and for the access log.
     SetProperty(&'a str, &'a [u8]),
-    /// What becomes of the route after this call's header operations.
+    /// How the route is treated after this call's header operations.
     Route(Route),
     /// Add to the counter at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
     Count(usize, u64),
@@ -35,7 +35,7 @@ pub enum Op<'a> {
     Log(Level, &'a str),
 }
 
-/// What becomes of the route that was selected before request headers changed.
+/// How the route is treated that was selected before request headers changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// It stays. Only where [`Caps::keep_route`](crate::Caps::keep_route) is set; other hosts select again.
@@ -141,7 +141,7 @@ impl Ops {
         self.list.push(Stored::SetProperty(name, value));
     }
 
-    /// Says what becomes of the route.
+    /// Says how the route is treated.
     pub fn route(&mut self, route: Route) {
         self.list.push(Stored::Route(route));
     }

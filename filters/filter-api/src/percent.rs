@@ -1,4 +1,5 @@
-//! Segments of a URL's path, decoded so that whoever reads the path as it is reads the same.
+//! Percent escapes; above all in segments of a URL's path, which are decoded so that a reader of the path as it is
+//! reads the same.
 //!
 //! Access rules in front of a filter (Envoy's RBAC, an Istio `AuthorizationPolicy`) compare the path's own text. So
 //! a segment that could be written in a plainer way, or that another reader takes for something else, is refused and
@@ -82,6 +83,51 @@ pub fn decode_segment(segment: &[u8], slashes: EscapedSlash) -> Result<Vec<u8>, 
         check_part(segment, &decoded[part..])?;
     }
     Ok(decoded)
+}
+
+/// A byte of a text with percent escapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Octet {
+    /// It stands as it is. A percent sign does only if it begins no escape.
+    Plain(u8),
+    /// It is escaped.
+    Escaped(u8),
+}
+
+impl Octet {
+    /// The byte itself.
+    #[must_use]
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Plain(byte) | Self::Escaped(byte) => byte,
+        }
+    }
+}
+
+/// The bytes of a text, its percent escapes decoded (RFC 3986, section 2.1). What is done with a percent sign that
+/// begins no escape, and with a `+`, is for the caller to say; for segments of a path see [`decode_segment`].
+///
+/// ```
+/// # use filter_api::octets;
+/// let lenient: Vec<u8> = octets(b"50% of %7Ex%7e").map(|octet| octet.byte()).collect();
+/// assert_eq!(lenient, b"50% of ~x~");
+/// ```
+pub fn octets(text: &[u8]) -> impl Iterator<Item = Octet> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (&byte, after) = rest.split_first()?;
+        let escaped = hex(after.first()).zip(hex(after.get(1))).filter(|_| byte == b'%');
+        match escaped {
+            Some((high, low)) => {
+                rest = &after[2..];
+                Some(Octet::Escaped(high << 4 | low))
+            }
+            None => {
+                rest = after;
+                Some(Octet::Plain(byte))
+            }
+        }
+    })
 }
 
 /// The byte of the escape that a text begins with.

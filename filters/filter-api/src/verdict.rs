@@ -85,8 +85,8 @@ impl Reply {
         Self { status, headers: Vec::new(), body: Vec::new(), details }
     }
 
-    /// The reply of a host that cannot go on: `{"error": "..."}`, as this project's filters answer, with `message` for the
-    /// client.
+    /// The reply of a host that cannot go on: `{"error": "..."}`, as this project's filters answer, with `message` for
+    /// the client.
     #[must_use]
     pub fn failure(status: u16, details: &'static str, message: &str) -> Self {
         let body = serde_json::json!({ "error": message }).to_string().into_bytes();

@@ -7,18 +7,19 @@
 // Criterion's macro makes a public function without documentation.
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 
+#[path = "../src/codec.rs"]
+mod codec;
 #[path = "../src/problem.rs"]
 mod problem;
-#[path = "../src/progress.rs"]
-mod progress;
 #[path = "../src/tensor/mod.rs"]
 mod tensor;
 
+use codec::{RequestCodec, ResponseCodec};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use filter_api::{Charge, Memory, Sink};
 use std::hint::black_box;
 use std::time::Duration;
-use tensor::{AnswerForm, BodyModelName, NonFinite, Options, Request, Response, Target, TensorEncoding};
+use tensor::{AnswerForm, BodyModelName, NonFinite, Options, Request, Target, TensorEncoding};
 
 /// The values of a 1x3x128x128 image.
 const ELEMENTS: usize = 3 * 128 * 128;
@@ -66,7 +67,7 @@ fn body(datatype: &str, texts: impl Iterator<Item = String>, separator: &str) ->
     format!(r#"{head}"data":[{data}]}}]}}"#).into_bytes()
 }
 
-fn read(body: &[u8]) -> (usize, Response) {
+fn read(body: &[u8]) -> (usize, Box<dyn ResponseCodec>) {
     let target = Target { model: "m".to_owned(), version: None };
     let mut request = Request::new(target, OPTIONS, None, charge());
     for chunk in body.chunks(CHUNK_BYTES) {

@@ -1,14 +1,18 @@
 //! The filter's configuration.
 
-use crate::rows;
-use crate::tensor::{self, AnswerForm, BodyModelName, NonFinite, TensorEncoding};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use filter_api::{Caps, ConfigError, Dir, PathPrefixes};
+use crate::tensor::{AnswerForm, BodyModelName, NonFinite, TensorEncoding};
+use filter_api::{Bounds, Caps, ConfigError};
 use serde::Deserialize;
 
 /// One mebibyte, in bytes.
 const MIB: usize = 1024 * 1024;
+
+/// The values of `max_request_bytes` and `max_response_bytes`.
+const BODY_BYTES: Bounds = Bounds::at_least(1);
+/// The values of `memory_budget_bytes`.
+const BUDGET_BYTES: Bounds = Bounds::at_least(64 * 1024);
+/// The values of `binary_header_bytes`.
+const HEADER_BYTES: Bounds = Bounds::at_least(256);
 
 /// The configuration of `kserve-transcoder`. Every key is optional; an unknown key is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -30,14 +34,14 @@ pub struct Config {
     /// `allow_on_headers_stop_iteration: true` beside it: without that flag every answer would hang.
     pub hold_response_headers: Option<bool>,
     /// The largest request body, in bytes, both before and after decompression. A larger one is answered 413.
-    #[cfg_attr(test, schemars(range(min = 1)))]
+    #[cfg_attr(test, schemars(range(min = BODY_BYTES.least)))]
     pub max_request_bytes: usize,
     /// The largest gRPC message that a model server may answer with, in bytes. A larger one is answered 503.
-    #[cfg_attr(test, schemars(range(min = 1)))]
+    #[cfg_attr(test, schemars(range(min = BODY_BYTES.least)))]
     pub max_response_bytes: usize,
     /// How much the bodies of all exchanges in the VM may hold together, in bytes. A request that does not fit
     /// is answered 503. A proxy-wasm VM (one per worker) has 1 GiB in all.
-    #[cfg_attr(test, schemars(range(min = 65536)))]
+    #[cfg_attr(test, schemars(range(min = BUDGET_BYTES.least)))]
     pub memory_budget_bytes: usize,
     /// How inputs are sent to the model server: `raw` as `raw_input_contents`, which every server understands,
     /// or `contents` as typed `InferTensorContents`, for servers that want them.
@@ -55,7 +59,7 @@ pub struct Config {
     /// The length of the JSON part of a binary answer, in bytes, where the headers have gone out before it is
     /// known (proxy-wasm without held headers): it is padded with spaces, and an answer whose JSON part is longer
     /// is reset.
-    #[cfg_attr(test, schemars(range(min = 256)))]
+    #[cfg_attr(test, schemars(range(min = HEADER_BYTES.least)))]
     pub binary_header_bytes: usize,
     /// More services: base64 of serialised `google.protobuf.FileDescriptorSet`s whose methods carry
     /// `google.api.http` rules.
@@ -120,14 +124,10 @@ impl Config {
     /// A key is unknown, of the wrong type, out of range, or asks for what the host cannot do.
     pub fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
         let config: Self = filter_api::parse_config(json)?;
-        let at_least = |key: &str, value: usize, least: usize| {
-            let reason = format!("{value} is too small: it must be at least {least}");
-            if value < least { Err(ConfigError::at(key, reason)) } else { Ok(()) }
-        };
-        at_least("max_request_bytes", config.max_request_bytes, 1)?;
-        at_least("max_response_bytes", config.max_response_bytes, 1)?;
-        at_least("memory_budget_bytes", config.memory_budget_bytes, 64 * 1024)?;
-        at_least("binary_header_bytes", config.binary_header_bytes, 256)?;
+        BODY_BYTES.check("max_request_bytes", config.max_request_bytes as u64)?;
+        BODY_BYTES.check("max_response_bytes", config.max_response_bytes as u64)?;
+        BUDGET_BYTES.check("memory_budget_bytes", config.memory_budget_bytes as u64)?;
+        HEADER_BYTES.check("binary_header_bytes", config.binary_header_bytes as u64)?;
         if config.unary_cluster.as_deref() == Some("") {
             return Err(ConfigError::at("unary_cluster", "a cluster's name cannot be empty"));
         }
@@ -140,47 +140,6 @@ impl Config {
             return Err(ConfigError::at("services", "chooses from descriptor_sets, which is empty"));
         }
         Ok(config)
-    }
-
-    /// What of the configuration concerns the rows.
-    pub(crate) fn row_options(&self) -> Result<rows::Options, ConfigError> {
-        Ok(rows::Options {
-            sets: self.decoded_descriptor_sets()?,
-            services: self.services.clone(),
-            prefixes: PathPrefixes::parse("path_prefixes", &self.path_prefixes)?,
-            ignored: rows::Ignored {
-                names: self.ignored_query_parameters.clone(),
-                unknown: self.ignore_unknown_query_parameters,
-            },
-            list_models: self.list_models,
-        })
-    }
-
-    /// What of the configuration concerns the tensor codec.
-    pub(crate) fn tensor_options(&self) -> tensor::Options {
-        tensor::Options {
-            encoding: self.tensor_encoding,
-            answer_form: self.answer_form,
-            non_finite: self.non_finite,
-            body_model_name: self.body_model_name,
-            max_request_bytes: self.max_request_bytes,
-            max_response_bytes: self.max_response_bytes,
-        }
-    }
-
-    /// The descriptor sets as bytes.
-    fn decoded_descriptor_sets(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
-        let decode = |(index, text): (usize, &String)| {
-            STANDARD.decode(text).map_err(|error| {
-                ConfigError::at(format!("descriptor_sets[{index}]"), format!("not base64: {error}"))
-            })
-        };
-        self.descriptor_sets.iter().enumerate().map(decode).collect()
-    }
-
-    /// Whether answers' headers are held back on a host with these capabilities.
-    pub(crate) fn holds_response_headers(&self, caps: Caps) -> bool {
-        self.hold_response_headers.unwrap_or(caps.hold[Dir::Response as usize])
     }
 }
 
@@ -224,16 +183,6 @@ mod tests {
             "configuration key services: chooses from descriptor_sets, which is empty"
         );
         assert!(error("[]").contains("configuration key .: "));
-    }
-
-    #[test]
-    fn a_prefix_that_no_path_can_begin_with_is_named() {
-        let config =
-            Config::read(br#"{"path_prefixes":["/serving/{a}/{b}","serving"]}"#, Caps::PROXY_WASM).unwrap();
-        assert_eq!(
-            config.row_options().unwrap_err().to_string(),
-            "configuration key path_prefixes[1]: \"serving\": it must begin with a slash"
-        );
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Reader {
         self.length() == Some(self.message_read)
     }
 
-    /// Why a body that ended here is no answer; `None` if it is one.
+    /// Why a body that ends here is not an answer; `None` if it is one.
     pub(crate) fn problem_at_end(&self) -> Option<Problem> {
         match self.length() {
             Some(length) if length == self.message_read => None,

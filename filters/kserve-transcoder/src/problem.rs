@@ -27,7 +27,7 @@ impl Problem {
         Self { status: 413, message: message.into(), details: "kserve_too_large" }
     }
 
-    /// The server answered with something that is no valid answer.
+    /// The server answered with something that is not a valid answer.
     pub(crate) fn bad_answer(message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: 502, message: message.into(), details: "kserve_bad_answer" }
     }

@@ -1,7 +1,7 @@
 //! gRPC statuses as HTTP statuses.
 
 use crate::problem::Problem;
-use filter_api::{Map, View};
+use filter_api::{Map, Octet, View, octets};
 
 /// The `grpc-status` of a call that succeeded.
 pub(crate) const OK: u16 = 0;
@@ -36,7 +36,7 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    /// Reads the status from a header or trailer map; `None` where there is none.
+    /// Reads the status from a header or trailer map; `None` where it is missing.
     pub(crate) fn read(view: &dyn View, map: Map) -> Option<Self> {
         let status = Self::parse(&view.header(map, "grpc-status")?, b"");
         // Of a call that succeeded the message is not asked for: that would cost each of them a call of the host.
@@ -47,13 +47,13 @@ impl Status {
         Some(Self { message: percent_decoded(&message), ..status })
     }
 
-    /// Reads the status from a list of headers; `None` where there is none.
+    /// Reads the status from a list of headers; `None` where it is missing.
     pub(crate) fn find(headers: &[(Vec<u8>, Vec<u8>)]) -> Option<Self> {
         let value = |wanted: &[u8]| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
         Some(Self::parse(value(b"grpc-status")?, value(b"grpc-message").map_or(b"", Vec::as_slice)))
     }
 
-    /// A status that is no number is UNKNOWN, as the gRPC protocol says.
+    /// A status that is not a number is UNKNOWN, as the gRPC protocol says.
     fn parse(code: &[u8], message: &[u8]) -> Self {
         // `str::parse` takes a sign as well.
         let digits = code.iter().all(u8::is_ascii_digit);
@@ -81,23 +81,9 @@ impl Status {
 }
 
 /// Decodes the percent-encoding of `grpc-message` (gRPC over HTTP/2, "Responses"). A `%` that starts no escape
-/// stands for itself, and bytes that are no UTF-8 are replaced: an error message must not cause another error.
+/// stands for itself, and bytes that are not UTF-8 are replaced: an error message must not cause another error.
 fn percent_decoded(text: &[u8]) -> String {
-    let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        match (byte, hex(text.get(at + 1)), hex(text.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                bytes.push(byte);
-                at += 1;
-            }
-        }
-    }
+    let bytes: Vec<u8> = octets(text).map(Octet::byte).collect();
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
 

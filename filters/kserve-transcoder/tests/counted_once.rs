@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
 use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, OnData, OnHeaders, Op, Ops, Plugin, Stream, View};
-use kserve_transcoder::{Exchange, KserveTranscoder};
+use kserve_transcoder::{Exchange, KserveTranscoder, metrics};
 use std::sync::Arc;
 use std::time::SystemTime;
 #[cfg(target_family = "wasm")]
@@ -57,8 +57,8 @@ impl Watched {
         let result = call(&mut self.exchange, &mut Cx { view: &Infer, ops: &mut ops, out: &mut self.sent });
         for op in ops.iter() {
             match op {
-                Op::Count(KserveTranscoder::TRANSCODED, by) => self.transcoded += by,
-                Op::Count(KserveTranscoder::REFUSED, by) => self.refused += by,
+                Op::Count(metrics::TRANSCODED, by) => self.transcoded += by,
+                Op::Count(metrics::REFUSED, by) => self.refused += by,
                 _ => {}
             }
         }

@@ -1,6 +1,6 @@
-//! Every golden case, and everything that a real client said to a real server, on the bare core in every column and under
-//! every chunking: `cargo test -p kserve-transcoder --test golden_cases NAME` runs those whose names have `NAME` in
-//! them.
+//! Every golden case, and everything that a real client said to a real server, on the bare core in every column and
+//! under every chunking: `cargo test -p kserve-transcoder --test golden_cases NAME` runs those whose names have `NAME`
+//! in them.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
 use kserve_transcoder::KserveTranscoder;

@@ -107,7 +107,7 @@ impl Membership {
         values
     }
 
-    /// Whether endpoints have the same values as before, whoever has them.
+    /// Whether endpoints have the same values as before, whichever endpoints have them.
     pub(crate) fn has_values_of(&self, before: &Self) -> bool {
         let same = |(now, before): (&HashMap<_, _>, &HashMap<_, _>)| {
             now.len() == before.len() && now.keys().all(|value| before.contains_key(value))

@@ -1,8 +1,8 @@
 //! What the operator is told of requests for groups that no endpoint is in.
 
 use crate::config::{Config, Fallback, IstioWorkload, Reading, Source};
+use crate::header::{Header, header};
 use crate::membership::Membership;
-use crate::policy::{Header, header};
 use filter_api::LbRequest;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};

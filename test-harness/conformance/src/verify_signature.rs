@@ -44,7 +44,7 @@ impl Verifier {
     #[must_use]
     pub fn function(&self) -> ForeignFunction {
         let (found, imports_no_key) = (self.found.clone(), self.imports_no_key);
-        Rc::new(RefCell::new(move |arguments: &[u8]| {
+        ForeignFunction::new(move |_, arguments| {
             let judged = verify(arguments)?.filter(|_| !imports_no_key);
             found.borrow_mut().extend(judged);
             let error = match judged {
@@ -53,7 +53,7 @@ impl Verifier {
                 None => "Failed to initialize digest verify.",
             };
             Ok(Verdict { result: judged == Some(true), error: error.to_owned() }.encode_to_vec())
-        }))
+        })
     }
 
     /// What it found since the last call, in order.

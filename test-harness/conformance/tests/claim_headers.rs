@@ -11,8 +11,8 @@ use conformance::native::{self, Module};
 use conformance::verify_signature::Verifier;
 use libtest_mimic::{Arguments, Trial};
 use proxy_wasm_emulator::{
-    Engine, HeaderMap, HttpCall, HttpResponse, MetadataValue, Plugin, PluginOptions, Stream, StreamOptions,
-    Vm, VmOptions,
+    Call, Engine, HeaderMap, HttpResponse, MetadataValue, Plugin, PluginOptions, Stream, StreamOptions, Vm,
+    VmOptions,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -356,7 +356,7 @@ fn plugin(vm: &Vm, config: &Value) -> Plugin {
     vm.plugin(PluginOptions { name: "claims".to_owned(), configuration, ..PluginOptions::default() }).unwrap()
 }
 
-fn only_call(vm: &Vm) -> HttpCall {
+fn only_call(vm: &Vm) -> Call {
     let mut calls = vm.calls();
     assert_eq!(calls.len(), 1);
     calls.remove(0)

@@ -88,7 +88,7 @@ impl Ends for OnStream<'_> {
             (Direction::Request, Part::Trailers(trailers)) => stream.request_trailers(map(trailers)),
             (Direction::Request, Part::Reset) => panic!("the player has no client that goes away"),
             (Direction::Response, Part::Headers { headers, end }) => {
-                stream.response_headers(map(headers), end)
+                stream.response_headers(map(headers), end);
             }
             (Direction::Response, Part::Data { bytes, end }) => stream.response_data(bytes, end),
             (Direction::Response, Part::Trailers(trailers)) => stream.response_trailers(map(trailers)),

@@ -147,7 +147,7 @@ impl Ends for OnStream<'_> {
             (Direction::Request, Part::Trailers(trailers)) => stream.request_trailers(map(trailers)),
             (Direction::Request, Part::Reset) => stream.client_reset(),
             (Direction::Response, Part::Headers { headers, end }) => {
-                stream.response_headers(map(headers), end)
+                stream.response_headers(map(headers), end);
             }
             (Direction::Response, Part::Data { bytes, end }) => stream.response_data(bytes, end),
             (Direction::Response, Part::Trailers(trailers)) => stream.response_trailers(map(trailers)),
@@ -172,7 +172,7 @@ impl Ends for OnStream<'_> {
 
     fn call(&self) -> Option<Asked> {
         let call = self.stream.calls().into_iter().next()?;
-        Some(Asked { id: call.token.into(), headers: call.headers, body: call.body })
+        Some(Asked { id: call.token.into(), headers: call.headers.clone(), body: call.body.clone() })
     }
 
     fn answer_call(&self, id: u64, response: HttpResponse) {

@@ -41,7 +41,7 @@ fn too_large_a_chunk(module: &[u8]) {
 
     let stream = open();
     stream.request_headers(request(), false);
-    stream.request_data(&vec![0; TOO_MUCH], true);
+    stream.request_data(vec![0; TOO_MUCH], true);
     let answer = stream.downstream();
     let why = r#"{"error":"the memory for requests in progress is used up; try again later"}"#;
     assert_eq!((answer.status(), String::from_utf8(answer.body()).unwrap().as_str()), (Some(503), why));

@@ -50,6 +50,13 @@ fn main() -> ExitCode {
         let name = format!("the_module_loads_where_only_envoys_own_libraries_are::{version}");
         let no_way = enter.is_none().then_some("chroot");
         trials.push(unless_missing(Trial::test(name, bare), missing.or(no_way)));
+        let exporting = other.clone();
+        let exports = move || {
+            exporting.as_ref().inspect(|envoy| exports_what_the_facts_say(envoy, version));
+            Ok(())
+        };
+        let name = format!("envoy_exports_each_function_from_the_version_on_that_the_facts_name::{version}");
+        trials.push(unless_missing(Trial::test(name, exports), missing));
         let workers = move || {
             other.as_ref().inspect(|envoy| keep_apart(envoy));
             Ok(())
@@ -96,13 +103,33 @@ fn needs_no_more_than_envoy_has() {
 }
 
 fn exports_envoys_hooks_alone() {
-    let bytes = fs::read(dist(MODULE)).unwrap();
+    let hooks = facts("hooks").map(|(_, name)| format!("envoy_dynamic_module_on_{name}"));
+    assert_eq!(exports_of(&dist(MODULE)), hooks.collect());
+}
+
+fn exports_of(file: &Path) -> BTreeSet<String> {
+    let bytes = fs::read(file).unwrap();
     let file = object::File::parse(&*bytes).unwrap();
     let exports = file.exports().unwrap();
-    let names: Vec<&str> = exports.iter().map(|export| std::str::from_utf8(export.name()).unwrap()).collect();
-    assert!(names.contains(&"envoy_dynamic_module_on_program_init"), "{names:?}");
-    let others: Vec<_> = names.iter().filter(|name| !name.starts_with("envoy_dynamic_module_on_")).collect();
-    assert!(others.is_empty(), "{others:?}");
+    exports.iter().map(|export| String::from_utf8(export.name().to_vec()).unwrap()).collect()
+}
+
+/// What the module's host knows of Envoy's functions: the first version that has each, and its name without the prefix
+/// that all have.
+fn facts(section: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    const FACTS: &str = include_str!("../../../filters/hosts/dynamic-module/abi.facts");
+    let (_, rest) = FACTS.split_once(&format!("[{section}]\n")).unwrap();
+    let lines = rest.lines().take_while(|line| !line.starts_with('['));
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.split_once('(').unwrap().0.split_once(' ').unwrap())
+}
+
+fn exports_what_the_facts_say(installed: &Installed, version: &str) {
+    let exports = exports_of(&binary_of(installed));
+    for (since, name) in facts("callbacks") {
+        let exported = exports.contains(&format!("envoy_dynamic_module_callback_{name}"));
+        assert_eq!(exported, since <= version, "{name}, of {since} according to the facts, in {version}");
+    }
 }
 
 /// An Envoy that sees its binary, the libraries that it is linked with, the module and a bootstrap, and no other file.

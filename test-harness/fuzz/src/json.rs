@@ -1,7 +1,7 @@
 //! JSON as a tree that loses nothing: numbers keep their text, objects their order and their repeated keys.
 //!
-//! `serde_json` does the reading. What is not JSON but is read all the same, a bare `NaN`, `Infinity` or `-Infinity`, is
-//! hidden from it in a string that no one else writes.
+//! `serde_json` does the reading. What is not JSON but is read all the same, a bare `NaN`, `Infinity` or `-Infinity`,
+//! is hidden from it in a string that no one else writes.
 
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};

@@ -6,118 +6,8 @@
 
 use std::fmt;
 
-/// A message under construction: fields appear in the order they are added.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Message(Vec<u8>);
-
-impl Message {
-    /// An empty message.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The encoded bytes.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.0
-    }
-
-    /// The encoded bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// A varint field: bool, enum, uint32, uint64, and (as two's complement) int32 and int64.
-    #[must_use]
-    pub fn varint(mut self, field: u32, value: u64) -> Self {
-        self.tag(field, 0);
-        put_varint(&mut self.0, value);
-        self
-    }
-
-    /// A fixed64 field, such as a double's bits.
-    #[must_use]
-    pub fn fixed64(mut self, field: u32, bits: u64) -> Self {
-        self.tag(field, 1);
-        self.0.extend_from_slice(&bits.to_le_bytes());
-        self
-    }
-
-    /// A length-delimited field: string, bytes, message, packed numbers.
-    #[must_use]
-    pub fn bytes(mut self, field: u32, value: impl AsRef<[u8]>) -> Self {
-        let value = value.as_ref();
-        self.tag(field, 2);
-        put_varint(&mut self.0, value.len() as u64);
-        self.0.extend_from_slice(value);
-        self
-    }
-
-    /// A submessage field.
-    #[must_use]
-    pub fn message(self, field: u32, value: &Message) -> Self {
-        self.bytes(field, &value.0)
-    }
-
-    /// A fixed32 field, such as a float's bits.
-    #[must_use]
-    pub fn fixed32(mut self, field: u32, bits: u32) -> Self {
-        self.tag(field, 5);
-        self.0.extend_from_slice(&bits.to_le_bytes());
-        self
-    }
-
-    /// Repeated varints, in one packed field.
-    #[must_use]
-    pub fn packed_varints(self, field: u32, values: impl IntoIterator<Item = u64>) -> Self {
-        let mut packed = Vec::new();
-        for value in values {
-            put_varint(&mut packed, value);
-        }
-        self.bytes(field, packed)
-    }
-
-    /// Everything of another message, after what is here: protobuf merges messages by concatenation.
-    #[must_use]
-    pub fn append(mut self, other: &Message) -> Self {
-        self.0.extend_from_slice(&other.0);
-        self
-    }
-
-    fn tag(&mut self, field: u32, wire_type: u8) {
-        put_varint(&mut self.0, u64::from(field) << 3 | u64::from(wire_type));
-    }
-}
-
-/// Appends a base-128 varint.
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// One field of an encoded message.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Field<'a> {
-    /// The field's number.
-    pub number: u32,
-    /// What it holds.
-    pub value: Value<'a>,
-}
-
-/// A field's value by wire type.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
-    /// Wire type 0.
-    Varint(u64),
-    /// Wire type 1.
-    Fixed64(u64),
-    /// Wire type 2.
-    Bytes(&'a [u8]),
-    /// Wire type 5.
-    Fixed32(u32),
-}
+use kserve_proto::wire::{self, Fields, take_varint};
+pub use kserve_proto::wire::{Field, Message, Value};
 
 /// Why bytes are not a message, or not a sequence of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,30 +38,23 @@ impl fmt::Display for WireError {
 
 impl std::error::Error for WireError {}
 
+impl From<wire::WireError> for WireError {
+    fn from(error: wire::WireError) -> Self {
+        match error {
+            wire::WireError::Cut | wire::WireError::CutNumber | wire::WireError::Longer => Self::Truncated,
+            wire::WireError::LongVarint => Self::LongVarint,
+            wire::WireError::WireType(wire_type) => Self::WireType(wire_type),
+            wire::WireError::FieldNumber(number) => Self::FieldNumber(number),
+        }
+    }
+}
+
 /// The fields of an encoded message, in the order they appear.
 ///
 /// # Errors
 /// If the bytes are not a well-formed message.
-pub fn fields(mut bytes: &[u8]) -> Result<Vec<Field<'_>>, WireError> {
-    let mut out = Vec::new();
-    while !bytes.is_empty() {
-        let tag = take_varint(&mut bytes)?;
-        let number = u32::try_from(tag >> 3).ok().filter(|n| (1..1 << 29).contains(n));
-        let number = number.ok_or(WireError::FieldNumber(tag >> 3))?;
-        let value = match (tag & 7) as u8 {
-            0 => Value::Varint(take_varint(&mut bytes)?),
-            1 => Value::Fixed64(u64::from_le_bytes(take_array(&mut bytes)?)),
-            2 => {
-                let len = take_varint(&mut bytes)?;
-                let len = usize::try_from(len).map_err(|_| WireError::Truncated)?;
-                Value::Bytes(take(&mut bytes, len)?)
-            }
-            5 => Value::Fixed32(u32::from_le_bytes(take_array(&mut bytes)?)),
-            other => return Err(WireError::WireType(other)),
-        };
-        out.push(Field { number, value });
-    }
-    Ok(out)
+pub fn fields(bytes: &[u8]) -> Result<Vec<Field<'_>>, WireError> {
+    Ok(Fields::of(bytes).collect::<Result<_, _>>()?)
 }
 
 /// The varints of a packed field.
@@ -224,18 +107,6 @@ pub fn unframe(mut body: &[u8]) -> Result<Vec<Grpc>, WireError> {
         out.push(Grpc { compressed: flag == 1, bytes: take(&mut body, len as usize)?.to_vec() });
     }
     Ok(out)
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
-    let mut value = 0;
-    for shift in (0..70).step_by(7) {
-        let [byte] = take_array(bytes)?;
-        value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(WireError::LongVarint)
 }
 
 fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Result<&'a [u8], WireError> {

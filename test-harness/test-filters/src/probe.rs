@@ -9,8 +9,8 @@
 //! `<x-probe-id> <phase> …`.
 
 use filter_api::{
-    Call, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Level, Map, Memory, Metric, MetricKind, OnData,
-    OnHeaders, OnTrailers, Plugin, Reply, Route, Sink, Stream, parse_config,
+    Call, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Level, Map, Memory, Metric, OnData, OnHeaders,
+    OnTrailers, Plugin, Reply, Route, Sink, Stream, parse_config,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,13 +42,19 @@ pub struct Probing {
     calls: u32,
 }
 
+filter_api::metrics! {
+    /// What the filter counts and measures.
+    const METRICS;
+    /// calls that were made
+    CALLS: Counter "calls";
+    /// the sizes of chunks, in bytes
+    CHUNK_BYTES: Histogram "chunk_bytes";
+}
+
 impl Plugin for Probe {
     type Stream = Probing;
     const NAME: &'static str = "probe";
-    const METRICS: &'static [Metric] = &[
-        Metric { name: "calls", kind: MetricKind::Counter },
-        Metric { name: "chunk_bytes", kind: MetricKind::Histogram },
-    ];
+    const METRICS: &'static [Metric] = METRICS;
 
     fn configure(json: &[u8], _caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let config: Config = parse_config(json)?;
@@ -101,7 +107,7 @@ impl Stream for Probing {
 
     fn data(&mut self, dir: Dir, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
         let phase = [["rqd", "rsd"], ["rqe", "rse"]][usize::from(chunk.end)][dir as usize];
-        cx.ops.record(1, chunk.len() as u64);
+        cx.ops.record(CHUNK_BYTES, chunk.len() as u64);
         self.saw(dir, phase, &format!("bytes={}", chunk.len()), cx);
         let (step, number) = self.step(phase);
         match step.as_str() {
@@ -204,7 +210,7 @@ impl Probing {
 
     fn saw(&self, dir: Dir, phase: &str, what: &str, cx: &mut Cx<'_>) {
         cx.ops.set_header(dir.headers(), &format!("x-saw-{phase}"), b"yes");
-        cx.ops.count(0, 1);
+        cx.ops.count(CALLS, 1);
         cx.ops.log(Level::Info, format!("{} {phase} {what}", self.id).trim());
     }
 

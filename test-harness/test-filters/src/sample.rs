@@ -2,8 +2,7 @@
 //! counts both.
 
 use filter_api::{
-    Caps, ConfigError, Cx, Dir, Map, Memory, Metric, MetricKind, OnHeaders, Plugin, Reply, Stream,
-    parse_config,
+    Caps, ConfigError, Cx, Dir, Map, Memory, Metric, OnHeaders, Plugin, Reply, Stream, parse_config,
 };
 use std::sync::Arc;
 
@@ -19,13 +18,19 @@ pub struct SampleFilter {
 #[derive(Debug)]
 pub struct Exchange(Arc<SampleFilter>);
 
+filter_api::metrics! {
+    /// What the filter counts.
+    const METRICS;
+    /// requests that were let through
+    SERVED: Counter "served";
+    /// requests that were refused
+    REFUSED: Counter "refused";
+}
+
 impl Plugin for SampleFilter {
     type Stream = Exchange;
     const NAME: &'static str = "sample_filter";
-    const METRICS: &'static [Metric] = &[
-        Metric { name: "served", kind: MetricKind::Counter },
-        Metric { name: "refused", kind: MetricKind::Counter },
-    ];
+    const METRICS: &'static [Metric] = METRICS;
 
     fn configure(json: &[u8], _caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let config: Self = parse_config(json)?;
@@ -44,10 +49,10 @@ impl Stream for Exchange {
     fn headers(&mut self, dir: Dir, _end: bool, cx: &mut Cx<'_>) -> OnHeaders {
         if dir == Dir::Request {
             if cx.view.header(Map::RequestHeaders, &self.0.header).is_none() {
-                cx.ops.count(1, 1);
+                cx.ops.count(REFUSED, 1);
                 return OnHeaders::Reply(Reply::new(400, "no_tenant").body(b"which tenant?".to_vec()));
             }
-            cx.ops.count(0, 1);
+            cx.ops.count(SERVED, 1);
             cx.ops.set_header(Map::RequestHeaders, "x-served", b"yes");
         }
         OnHeaders::Continue

@@ -2,10 +2,13 @@
 //!
 //! `x-plan` is a list of `phase=action`, separated by spaces. A phase is `q` (request) or `p` (response) with
 //! `h` (headers), `1` (the first chunk), `d` (every later chunk), `e` (the chunk that ends the body, if it is
-//! named) or `t` (trailers); `c` is the end of a call. An action is a list of words separated by `+`:
+//! named) or `t` (trailers); `c` is the end of a call, or `c1`, `c2` and so on the first and second; `w` is an event of the
+//! configuration, of which there are some where it says `events`. An action is a list of words separated by `+`:
 //!
-//! - a verdict: `continue`, `hold`, `wait` (for a call to the cluster of the step `call=<cluster>`), `reply`, `detach`,
-//!   `pass`, `emit` (what was kept, then the chunk), `keep`, `park`, `reset`;
+//! - a verdict: `continue`, `hold`, `wait` (for calls to the clusters of the step `call=<cluster>,<cluster>`), `more`
+//!   (waits without another call), `reply`, `detach`, `pass`, `emit` (what was kept, then the chunk), `keep`, `park`,
+//!   `reset`;
+//! - `call` makes those calls beside another verdict, and `body` writes a body beside headers;
 //! - how the chunk is written: `upper` (in upper case), `thrice`, `nothing`;
 //! - `mark`: sets `x-marked` to the phase, in the headers or trailers of the phase; `late`: in the request's
 //!   headers, whatever the phase; `broken`: sets a value with a line break; `subset`: sets the load balancer's
@@ -18,7 +21,7 @@
 
 use filter_api::{
     Call, CallEnd, CallFailure, CallId, Caps, Chunk, ConfigError, Cx, Dir, Level, Map, Memory, Metric,
-    MetricKind, OnData, OnHeaders, OnTrailers, Plugin, Reply, Stream, parse_config,
+    OnData, OnHeaders, OnTrailers, Plugin, Reply, Stream, parse_config,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +37,9 @@ struct Config {
     /// Sent with every reply, so that a test sees which plugin answered.
     #[serde(default)]
     tag: String,
+    /// Has an event many times a second.
+    #[serde(default)]
+    events: bool,
 }
 
 /// An exchange that follows its plan.
@@ -43,21 +49,30 @@ pub struct Exchange {
     chunks: [usize; 2],
     kept: [Vec<u8>; 2],
     waiting: Dir,
+    /// How calls ended.
+    called: Vec<String>,
 }
 
-const CHUNKS: usize = 0;
-const CHUNK_BYTES: usize = 1;
+filter_api::metrics! {
+    /// What the filter counts and measures.
+    const METRICS;
+    /// chunks of bodies
+    CHUNKS: Counter "chunks";
+    /// the sizes of chunks, in bytes
+    CHUNK_BYTES: Histogram "chunk_bytes";
+}
 
 impl Plugin for VerdictFilter {
     type Stream = Exchange;
     const NAME: &'static str = "verdict_filter";
-    const METRICS: &'static [Metric] = &[
-        Metric { name: "chunks", kind: MetricKind::Counter },
-        Metric { name: "chunk_bytes", kind: MetricKind::Histogram },
-    ];
+    const METRICS: &'static [Metric] = METRICS;
 
     fn configure(json: &[u8], _caps: Caps, _memory: Arc<Memory>) -> Result<Self, ConfigError> {
         Ok(Self { config: Arc::new(parse_config(json)?) })
+    }
+
+    fn tick(&self) -> Option<Duration> {
+        self.config.events.then_some(Duration::from_millis(20))
     }
 
     fn open(self: &Arc<Self>) -> Exchange {
@@ -67,6 +82,7 @@ impl Plugin for VerdictFilter {
             chunks: [0; 2],
             kept: Default::default(),
             waiting: Dir::Request,
+            called: Vec::new(),
         }
     }
 }
@@ -153,42 +169,53 @@ impl Stream for Exchange {
             CallEnd::Failed(CallFailure::NoEndpoint) => "no endpoint".to_owned(),
             CallEnd::Failed(CallFailure::Reset) => "reset".to_owned(),
         };
-        cx.ops.set_header(self.waiting.headers(), "x-called", format!("{}: {text}", id.0).as_bytes());
-        self.on_headers("c", self.waiting, cx)
+        self.called.push(format!("{}: {text}", id.0));
+        cx.ops.set_header(self.waiting.headers(), "x-called", self.called.join(", ").as_bytes());
+        let numbered = format!("c{}", self.called.len());
+        let phase = if self.action(&numbered).is_empty() { "c" } else { &numbered };
+        self.on_headers(phase, self.waiting, cx)
+    }
+
+    fn woken(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
+        self.on_headers("w", self.waiting, cx)
     }
 }
 
 impl Exchange {
     fn on_headers(&mut self, phase: &str, dir: Dir, cx: &mut Cx<'_>) -> OnHeaders {
         let action = self.action(phase);
-        if verdict(&action) == "wait" {
-            self.call(dir, cx);
+        self.waiting = dir;
+        if verdict(&action) == "wait" || has(&action, "call") {
+            self.call(cx);
+        }
+        if has(&action, "body") {
+            cx.out.write(b"a body beside headers");
         }
         self.operations(&action, phase, dir.headers(), cx);
         match verdict(&action) {
             "hold" => OnHeaders::Hold,
-            "wait" => OnHeaders::Wait,
+            "wait" | "more" => OnHeaders::Wait,
             "reply" => OnHeaders::Reply(self.reply()),
             "detach" => OnHeaders::Detach,
             _ => OnHeaders::Continue,
         }
     }
 
-    fn call(&mut self, dir: Dir, cx: &mut Cx<'_>) {
-        self.waiting = dir;
+    fn call(&self, cx: &mut Cx<'_>) {
         let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
-        let cluster = self.action("call");
-        cx.ops.call(Call {
-            id: CallId(7),
-            cluster,
-            headers: vec![
-                header(":method", "POST"),
-                header(":path", "/called"),
-                header(":authority", "called"),
-            ],
-            body: b"who is it".to_vec(),
-            timeout: Duration::from_secs(5),
-        });
+        for (id, cluster) in (7..).zip(self.action("call").split(',')) {
+            cx.ops.call(Call {
+                id: CallId(id),
+                cluster: cluster.to_owned(),
+                headers: vec![
+                    header(":method", "POST"),
+                    header(":path", "/called"),
+                    header(":authority", "called"),
+                ],
+                body: b"who is it".to_vec(),
+                timeout: Duration::from_secs(5),
+            });
+        }
     }
 
     fn operations(&self, action: &str, phase: &str, map: Map, cx: &mut Cx<'_>) {
@@ -243,7 +270,24 @@ fn has(action: &str, word: &str) -> bool {
 }
 
 fn verdict(action: &str) -> &str {
-    const VERDICTS: [&str; 10] =
-        ["continue", "hold", "wait", "reply", "detach", "pass", "emit", "keep", "park", "reset"];
+    const VERDICTS: [&str; 11] =
+        ["continue", "hold", "wait", "more", "reply", "detach", "pass", "emit", "keep", "park", "reset"];
     action.split('+').find(|word| VERDICTS.contains(word)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::VerdictFilter;
+    use testkit::{Chunking, Column, Core, RULES};
+
+    #[test]
+    fn the_nine_rules_hold_in_the_host_in_memory() {
+        for rule in RULES {
+            for column in [Column::Wasm, Column::WasmHold, Column::Native] {
+                let core = Core::<VerdictFilter>::configure(&rule.config(), column).unwrap();
+                let (outcome, wrong) = core.run_any(&rule.case(), Chunking::Whole).unwrap();
+                rule.check(&outcome.into(), wrong).unwrap_or_else(|why| panic!("{column:?}: {why}"));
+            }
+        }
+    }
 }

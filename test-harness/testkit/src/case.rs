@@ -60,7 +60,10 @@ pub struct Case {
 
 /// Compares the outcome in a column with what is right, and says what is different.
 #[derive(Clone)]
-pub(crate) struct Judge(pub(crate) Arc<dyn Fn(Column, &Outcome) -> Result<(), String> + Send + Sync>);
+pub(crate) struct Judge(pub(crate) Arc<Judgement>);
+
+/// Says what differs from what is right in a column.
+pub(crate) type Judgement = dyn Fn(Column, &Outcome) -> Result<(), String> + Send + Sync;
 
 impl std::fmt::Debug for Judge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

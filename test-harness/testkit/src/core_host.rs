@@ -1,14 +1,18 @@
-//! A host in plain Rust: applies a core's verdicts as `filter-api` documents them.
+//! A host in plain Rust: a proxy in memory under the driver that all hosts share.
 
 use crate::case::{Case, Column, Pairs};
 use crate::check::{Got, Headers, Outcome, Seen, to_headers};
 use crate::chunking::Chunking;
 use crate::local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
 use filter_api::{
-    Call, CallEnd, CallResponse, Caps, Charge, Chunk, Cx, Dir, Map, Memory, OnData, OnHeaders, OnTrailers,
-    Op, Ops, PARK_LIMIT_BYTES, Plugin, Reply, Stream, View,
+    Call, CallEnd, CallFailure, CallResponse, Caps, Charge, Dir, Event, Leases, Level, Map, Memory,
+    PARK_LIMIT_BYTES, Plugin, Reply, Sink, View,
 };
-use std::collections::HashMap;
+use host_driver::{Body, Driver, EventProxy, Fate, Lost, OnChunk, OnHead, Proxy};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Arguments;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +22,12 @@ const NOW_SECONDS: u64 = 1_800_000_000;
 
 /// The memory in which a core runs, in bytes.
 pub const MEMORY_BYTES: usize = 64 << 20;
+
+/// The cluster that this host does not know: a call to it is refused.
+pub const UNKNOWN_CLUSTER: &str = "no-such-cluster";
+
+/// So many events are told to a stream that waits for them.
+const MOST_EVENTS: usize = 16;
 
 /// A configured core in one column, on which cases run.
 #[derive(Debug)]
@@ -72,68 +82,95 @@ impl<P: Plugin> Core<P> {
     /// # Errors
     /// The core breaks a rule of `filter-api`.
     pub fn run(&self, case: &Case, chunking: Chunking) -> Result<Outcome, String> {
-        let mut host = Host::new(self.plugin.open(), self.caps, self.column, case);
+        let Exchange { outcome, dropped, failed, .. } = self.exchange(case, chunking)?;
+        match (dropped, failed) {
+            (0, false) => Ok(outcome),
+            (0, true) => {
+                Err(format!("the core broke a rule: {}", String::from_utf8_lossy(&outcome.got.body)))
+            }
+            _ => Err(format!("{dropped} operations of the core were dropped")),
+        }
+    }
+
+    /// As [`run`](Self::run), for a core that may break the rules that every host knows how to answer. The second result
+    /// is how many of its operations were dropped.
+    ///
+    /// # Errors
+    /// The core breaks another rule.
+    pub fn run_any(&self, case: &Case, chunking: Chunking) -> Result<(Outcome, usize), String> {
+        self.exchange(case, chunking).map(|exchange| (exchange.outcome, exchange.dropped))
+    }
+
+    fn exchange(&self, case: &Case, chunking: Chunking) -> Result<Exchange, String> {
+        let mut host = Host::new(self, case);
         host.request(chunking)?;
-        if !host.replied {
+        if !host.exchange.over {
             host.answer(chunking)?;
         }
-        let outcome = std::mem::take(&mut host.outcome);
+        let exchange = std::mem::take(&mut host.exchange);
         drop(host);
         match self.memory.used() - self.others.held() {
-            0 => Ok(outcome),
+            0 => Ok(exchange),
             bytes => Err(format!("{bytes} bytes are still charged after the exchange")),
         }
     }
 }
 
 /// An exchange on its way through one filter.
-struct Host<'a, S> {
-    /// `None` once the filter has detached itself.
-    stream: Option<S>,
-    caps: Caps,
-    column: Column,
+struct Host<'a, P: Plugin> {
+    core: &'a Core<P>,
     case: &'a Case,
-    maps: Maps,
-    held: bool,
+    driver: Driver<P::Stream, usize>,
+    exchange: Exchange,
     /// The last chunk was parked, so that a little can still be emitted in the trailers.
     parked: bool,
-    /// The filter is shown nothing any more but this direction's trailers.
-    until_trailers: Option<Dir>,
-    replied: bool,
-    outcome: Outcome,
+    /// The rule that the core broke.
+    broken: Option<&'static str>,
 }
 
+/// What a proxy knows of an exchange.
 #[derive(Default)]
-struct Maps {
+struct Exchange {
     headers: HashMap<Map, Headers>,
-    /// Whether the filter can set the load balancer's metadata.
-    lb_metadata: bool,
     subset: Pairs,
+    outcome: Outcome,
+    /// The filter has answered or reset it.
+    over: bool,
+    reply: Option<Reply>,
+    dropped: usize,
+    /// The driver answered a core that broke a rule.
+    failed: bool,
+    calls_made: usize,
+    /// The calls under way.
+    calls: VecDeque<(usize, Call)>,
+    /// The configuration has events.
+    events: bool,
+    lb_metadata: bool,
+    body_on_header_only: bool,
+    /// The body that a message without one is given.
+    beside: Shared,
 }
 
-/// What a phase wrote and asked for.
-struct Asked<V> {
-    verdict: V,
-    out: Vec<u8>,
-    calls: Vec<Call>,
+/// Bytes that both a core and its host hold.
+#[derive(Clone, Default)]
+struct Shared(Rc<RefCell<Vec<u8>>>);
+
+impl Sink for Shared {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.borrow_mut().extend_from_slice(bytes);
+    }
 }
 
-impl<'a, S: Stream> Host<'a, S> {
-    fn new(stream: S, caps: Caps, column: Column, case: &'a Case) -> Self {
-        let maps = Maps { lb_metadata: caps.lb_metadata, ..Maps::default() };
-        let outcome = Outcome::default();
-        Self {
-            stream: Some(stream),
-            caps,
-            column,
-            case,
-            maps,
-            held: false,
-            parked: false,
-            until_trailers: None,
-            replied: false,
-            outcome,
-        }
+impl<'a, P: Plugin> Host<'a, P> {
+    fn new(core: &'a Core<P>, case: &'a Case) -> Self {
+        let exchange = Exchange {
+            events: core.plugin.tick().is_some(),
+            lb_metadata: core.caps.lb_metadata,
+            body_on_header_only: core.caps.body_on_header_only,
+            ..Exchange::default()
+        };
+        let driver = Driver::new(core.plugin.open());
+        Self { core, case, driver, exchange, parked: false, broken: None }
     }
 
     fn request(&mut self, chunking: Chunking) -> Result<(), String> {
@@ -153,7 +190,6 @@ impl<'a, S: Stream> Host<'a, S> {
     }
 
     fn answer(&mut self, chunking: Chunking) -> Result<(), String> {
-        self.held = false;
         self.parked = false;
         let Some(answer) = &self.case.answer else {
             return Err("the core asks the server, but the case has no answer".into());
@@ -174,140 +210,109 @@ impl<'a, S: Stream> Host<'a, S> {
         chunking: Chunking,
     ) -> Result<(), String> {
         let end = body.is_empty() && trailers.is_empty();
-        self.maps.headers.insert(dir.headers(), headers);
+        self.exchange.headers.insert(dir.headers(), headers);
         self.headers(dir, end)?;
         let chunks = chunking.cut(body);
         for (index, chunk) in chunks.iter().enumerate() {
-            if self.replied || self.outcome.got.reset {
+            if self.exchange.over {
                 return Ok(());
             }
             self.data(dir, chunk, index + 1 == chunks.len() && trailers.is_empty())?;
         }
-        if !trailers.is_empty() && !self.replied && !self.outcome.got.reset {
-            self.maps.headers.insert(dir.trailers(), trailers);
+        if !trailers.is_empty() && !self.exchange.over {
+            self.exchange.headers.insert(dir.trailers(), trailers);
             self.trailers(dir)?;
         }
-        if self.held && !self.replied && !self.outcome.got.reset {
+        if self.driver.holds_headers(dir) && !self.exchange.over {
             return Err(format!("the core still holds the {dir:?} headers at the end of the message"));
         }
         Ok(())
     }
 
     fn headers(&mut self, dir: Dir, end: bool) -> Result<(), String> {
-        if self.until_trailers.is_some() {
-            self.release(dir);
-            return Ok(());
+        let mut step = self.driver.headers(dir, end, &mut self.exchange);
+        if step == OnHead::Wait {
+            step = self.wait(dir)?;
         }
-        let mut asked = self.ask(dir, |stream, cx| stream.headers(dir, end, cx), OnHeaders::Continue);
-        loop {
-            match asked.verdict {
-                OnHeaders::Wait => {
-                    let call = asked.calls.pop().ok_or("the core waits, but made no call")?;
-                    let answer = self.call(&call)?;
-                    asked = self.ask(
-                        dir,
-                        |stream, cx| stream.call_ended(call.id, answer, cx),
-                        OnHeaders::Continue,
-                    );
-                }
-                OnHeaders::Continue | OnHeaders::Detach | OnHeaders::UntilTrailers => {
-                    if matches!(asked.verdict, OnHeaders::Detach) {
-                        self.stream = None;
-                    }
-                    if matches!(asked.verdict, OnHeaders::UntilTrailers) {
-                        self.until_trailers = Some(dir);
-                    }
-                    let possible = end && self.caps.body_on_header_only;
-                    if !possible && !asked.out.is_empty() {
-                        return Err("the core gives a body to headers where that cannot be done".into());
-                    }
-                    self.release(dir);
-                    self.pass(dir, &asked.out);
-                    return Ok(());
-                }
-                OnHeaders::Hold if end => return Err("the core holds headers that end the message".into()),
-                OnHeaders::Hold if !(self.caps.hold[dir as usize] || self.column == Column::WasmHold) => {
-                    return Err("the core holds headers where that cannot be done".into());
-                }
-                OnHeaders::Hold => {
-                    self.held = true;
-                    return Ok(());
-                }
-                OnHeaders::Reply(reply) => return self.reply(dir, reply),
+        if step == OnHead::Hold
+            && !(self.core.caps.hold[dir as usize] || self.core.column == Column::WasmHold)
+        {
+            return Err("the core holds headers where that cannot be done".into());
+        }
+        if step == OnHead::Pass {
+            self.exchange.release(dir);
+            let beside = self.exchange.beside.0.take();
+            self.exchange.pass(dir, &beside);
+        }
+        self.replied()
+    }
+
+    /// Has calls answered, and events happen, until headers wait no more.
+    fn wait(&mut self, dir: Dir) -> Result<OnHead, String> {
+        for _ in 0..MOST_EVENTS {
+            let mut over = false;
+            while let Some((number, call)) = self.exchange.calls.pop_front() {
+                let answer = self.call(&call)?;
+                over |= self.driver.call_ended(number, || answer, &mut self.exchange).is_some();
+            }
+            let plugin = &self.core.plugin;
+            if !over && !self.exchange.over {
+                host_driver::tell(Event::Tick, &mut NoExchange, &NoExchange, |event, cx| {
+                    plugin.event(event, cx);
+                });
+                over = self.driver.woken(dir, &mut self.exchange);
+            }
+            match over {
+                _ if self.exchange.over => return Ok(OnHead::Over),
+                true if self.driver.may_go_on(dir) => return Ok(OnHead::Pass),
+                true => return Ok(OnHead::Hold),
+                false => {}
             }
         }
+        Err(format!("the core waits, and {MOST_EVENTS} events were not what it waits for"))
     }
 
     fn data(&mut self, dir: Dir, bytes: &[u8], end: bool) -> Result<(), String> {
-        if self.until_trailers.is_some() {
-            self.pass(dir, bytes);
-            return Ok(());
-        }
-        let slices = [bytes];
-        let chunk = Chunk { slices: &slices, end };
-        let asked = self.ask(dir, |stream, cx| stream.data(dir, chunk, cx), OnData::Pass);
-        if !matches!(asked.verdict, OnData::Emit) && !asked.out.is_empty() {
-            return Err("the core writes to `out` and does not emit".into());
-        }
-        if self.parked && asked.out.len() > PARK_LIMIT_BYTES {
-            return Err(format!("the core parked, and then emits {} bytes", asked.out.len()));
-        }
-        match asked.verdict {
-            OnData::Pass | OnData::Detach => {
-                if matches!(asked.verdict, OnData::Detach) {
-                    self.stream = None;
-                }
-                self.release(dir);
-                self.pass(dir, bytes);
-            }
-            OnData::Emit => {
+        let mut left = bytes.to_vec();
+        let piece =
+            Piece { bytes, left: &mut left, parked: self.parked, place: true, broken: &mut self.broken };
+        match self.driver.data(dir, end, &mut self.exchange, piece) {
+            OnChunk::Release => {
                 self.parked = false;
-                self.release(dir);
-                self.pass(dir, &asked.out);
+                self.exchange.release(dir);
+                self.exchange.pass(dir, &left);
             }
-            OnData::Keep | OnData::Park if end => return Err("the core keeps the end of a message".into()),
-            OnData::Keep => self.parked = false,
-            OnData::Park => self.parked = true,
-            OnData::Reply(reply) => return self.reply(dir, reply),
-            OnData::Reset => self.outcome.got.reset = true,
+            OnChunk::Keep => self.parked = false,
+            OnChunk::Park => self.parked = true,
+            OnChunk::Wait | OnChunk::Over => {}
         }
-        Ok(())
+        self.replied()
     }
 
     fn trailers(&mut self, dir: Dir) -> Result<(), String> {
-        if self.until_trailers.is_some_and(|only| only != dir) {
-            self.stream = None;
-        }
-        let asked = self.ask(dir, |stream, cx| stream.trailers(dir, cx), OnTrailers::Continue);
-        match asked.verdict {
-            OnTrailers::Emit
-                if self.caps.emit_in_trailers || (self.parked && asked.out.len() <= PARK_LIMIT_BYTES) =>
-            {
-                self.release(dir);
-                self.pass(dir, &asked.out);
-            }
-            OnTrailers::Emit => return Err("the core emits in trailers where that cannot be done".into()),
-            OnTrailers::Continue => self.release(dir),
-            OnTrailers::Reply(reply) => return self.reply(dir, reply),
-            OnTrailers::Reset => self.outcome.got.reset = true,
-        }
-        let trailers = self.maps.headers.remove(&dir.trailers()).unwrap_or_default();
-        match dir {
-            Dir::Request => {
-                if let Some(seen) = &mut self.outcome.seen {
-                    seen.trailers = trailers;
+        let mut left = Vec::new();
+        let place = self.core.caps.emit_in_trailers || self.parked;
+        let piece =
+            Piece { bytes: b"", left: &mut left, parked: self.parked, place, broken: &mut self.broken };
+        if self.driver.trailers(dir, &mut self.exchange, piece) == OnHead::Pass {
+            self.exchange.release(dir);
+            self.exchange.pass(dir, &left);
+            let trailers = self.exchange.headers.remove(&dir.trailers()).unwrap_or_default();
+            match dir {
+                Dir::Request => {
+                    self.exchange.outcome.seen.iter_mut().for_each(|seen| seen.trailers = trailers.clone());
                 }
+                Dir::Response => self.exchange.outcome.got.trailers = trailers,
             }
-            Dir::Response => self.outcome.got.trailers = trailers,
         }
-        Ok(())
+        self.replied()
     }
 
     /// Asks the model server beside the exchange: the case's answer is the call's.
     fn call(&mut self, call: &Call) -> Result<CallEnd, String> {
         let headers =
             call.headers.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone())).collect();
-        self.outcome.seen = Some(Seen { headers, body: call.body.clone(), ..Seen::default() });
+        self.exchange.outcome.seen = Some(Seen { headers, body: call.body.clone(), ..Seen::default() });
         let Some(answer) = &self.case.answer else {
             return Err("the core makes a call, but the case has no answer".into());
         };
@@ -317,41 +322,23 @@ impl<'a, S: Stream> Host<'a, S> {
         Ok(CallEnd::Answered(CallResponse { headers, body: self.case.answer_data()?, trailers }))
     }
 
-    /// Gives the client the filter's own answer. It passes the filter's response half, as a proxy-wasm host lets
-    /// it, and must come out as it went in.
-    fn reply(&mut self, dir: Dir, reply: Reply) -> Result<(), String> {
-        if dir == Dir::Response && !self.held && self.outcome.got.status != 0 {
-            return Err("the core replies after the response's headers have gone out".into());
+    /// Gives the client the filter's own answer, if there is one.
+    fn replied(&mut self) -> Result<(), String> {
+        if let Some(broken) = self.broken {
+            return Err(broken.to_owned());
         }
-        self.replied = true;
+        let Some(reply) = self.exchange.reply.take() else { return Ok(()) };
+        self.exchange.failed = reply.details == "filter_failed";
         let mut headers = vec![(b":status".to_vec(), reply.status.to_string().into_bytes())];
         headers.extend(
             reply.headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())),
         );
-        if dir == Dir::Request {
-            self.maps.headers.insert(Map::ResponseHeaders, headers.clone());
-            let end = reply.body.is_empty();
-            let asked = self.ask(
-                Dir::Response,
-                |stream, cx| stream.headers(Dir::Response, end, cx),
-                OnHeaders::Continue,
-            );
-            let slices = [&reply.body[..]];
-            let chunk = Chunk { slices: &slices, end: true };
-            let data =
-                self.ask(Dir::Response, |stream, cx| stream.data(Dir::Response, chunk, cx), OnData::Pass);
-            let passed = matches!(asked.verdict, OnHeaders::Continue | OnHeaders::Detach)
-                && matches!(data.verdict, OnData::Pass);
-            if !passed || self.maps.headers.get(&Map::ResponseHeaders) != Some(&headers) {
-                return Err("the core changes its own reply on the way out".into());
-            }
-        }
         // As every host does it, and Envoy with the answer to a HEAD.
         if !reply.body.is_empty() {
             headers.push((b"content-length".to_vec(), reply.body.len().to_string().into_bytes()));
         }
         let content_type = self.case.request.headers.iter().find(|(name, _)| name == "content-type");
-        self.outcome.got = match content_type {
+        self.exchange.outcome.got = match content_type {
             Some((_, value)) if is_grpc(value.as_bytes()) => Got {
                 status: 200,
                 headers: grpc_local_reply(headers, &reply.body, grpc_status_of(reply.status)),
@@ -364,14 +351,47 @@ impl<'a, S: Stream> Host<'a, S> {
         };
         Ok(())
     }
+}
 
+/// A chunk, or an empty one in front of trailers.
+struct Piece<'a> {
+    bytes: &'a [u8],
+    /// What is in the body.
+    left: &'a mut Vec<u8>,
+    /// At most [`PARK_LIMIT_BYTES`] are still to come.
+    parked: bool,
+    /// There is a place for what is emitted.
+    place: bool,
+    broken: &'a mut Option<&'static str>,
+}
+
+impl Body for Piece<'_> {
+    fn show<R>(self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
+        let mut out = Vec::new();
+        let (result, fate) = look(&[self.bytes], &mut out);
+        if fate != Fate::Replaced && !out.is_empty() {
+            *self.broken = Some("the core writes to `out` and does not emit");
+        }
+        if self.parked && out.len() > PARK_LIMIT_BYTES {
+            *self.broken = Some("the core parked, and then emits more than it promised");
+        }
+        if fate == Fate::Replaced && !self.place {
+            *self.broken = Some("the core emits in trailers where that cannot be done");
+        }
+        if fate != Fate::Left {
+            *self.left = out;
+        }
+        Ok(result)
+    }
+}
+
+impl Exchange {
     /// Lets headers go on, if they have not yet.
     fn release(&mut self, dir: Dir) {
-        self.held = false;
-        let headers = || self.maps.headers.get(&dir.headers()).cloned().unwrap_or_default();
+        let headers = || self.headers.get(&dir.headers()).cloned().unwrap_or_default();
         match dir {
             Dir::Request if self.outcome.seen.is_none() => {
-                let subset = Some(self.maps.subset.clone());
+                let subset = Some(self.subset.clone());
                 self.outcome.seen = Some(Seen { headers: headers(), subset, ..Seen::default() });
             }
             Dir::Response if self.outcome.got.status == 0 => {
@@ -396,55 +416,88 @@ impl<'a, S: Stream> Host<'a, S> {
             Dir::Response => self.outcome.got.body.extend_from_slice(bytes),
         }
     }
+}
 
-    /// Calls the core and applies its operations; a core that has detached itself is not asked.
-    fn ask<V>(&mut self, dir: Dir, call: impl FnOnce(&mut S, &mut Cx<'_>) -> V, otherwise: V) -> Asked<V> {
-        let Some(stream) = &mut self.stream else {
-            return Asked { verdict: otherwise, out: Vec::new(), calls: Vec::new() };
-        };
-        let mut ops = Ops::default();
-        let mut out = Vec::new();
-        let verdict = call(stream, &mut Cx { view: &self.maps, ops: &mut ops, out: &mut out });
-        let released = match dir {
-            Dir::Request => self.outcome.seen.is_some(),
-            Dir::Response => self.outcome.got.status != 0,
-        };
-        for op in ops.iter() {
-            self.maps.apply(&op, dir, released);
+impl Proxy for &mut Exchange {
+    type Call = usize;
+    type Beside = Shared;
+
+    fn view(&self) -> &dyn View {
+        &**self
+    }
+
+    fn beside(&self, _dir: Dir) -> Option<Shared> {
+        self.body_on_header_only.then(|| self.beside.clone())
+    }
+
+    fn set_header(&mut self, map: Map, name: &str, value: &[u8]) -> bool {
+        let headers = self.headers.entry(map).or_default();
+        let first = headers.iter().position(|(found, _)| found == name.as_bytes());
+        headers.retain(|(found, _)| found != name.as_bytes());
+        headers.insert(first.unwrap_or(headers.len()), (name.as_bytes().to_vec(), value.to_vec()));
+        true
+    }
+
+    fn add_header(&mut self, map: Map, name: &str, value: &[u8]) {
+        self.headers.entry(map).or_default().push((name.as_bytes().to_vec(), value.to_vec()));
+    }
+
+    fn remove_header(&mut self, map: Map, name: &str) -> bool {
+        self.headers.entry(map).or_default().retain(|(found, _)| found != name.as_bytes());
+        true
+    }
+
+    fn set_lb_metadata(&mut self, key: &str, value: &str) -> bool {
+        if self.lb_metadata {
+            self.subset.retain(|(known, _)| known != key);
+            self.subset.push((key.to_owned(), value.to_owned()));
         }
-        Asked { verdict, out, calls: ops.take_calls() }
+        self.lb_metadata
+    }
+
+    fn set_property(&mut self, name: &str, value: &[u8]) {
+        if name == "dynamic_subset" && self.outcome.seen.is_none() {
+            self.subset = Seen::pairs(value);
+        }
+    }
+
+    fn reselect_route(&mut self) {}
+
+    fn count(&mut self, _metric: usize, _by: u64) {}
+
+    fn record(&mut self, _metric: usize, _value: u64) {}
+
+    fn count_dropped(&mut self) {
+        self.dropped += 1;
+    }
+
+    fn log(&mut self, _level: Level, _text: Arguments<'_>) {}
+
+    fn call(&mut self, call: &Call) -> Result<usize, CallFailure> {
+        if call.cluster == UNKNOWN_CLUSTER {
+            return Err(CallFailure::Refused);
+        }
+        self.calls_made += 1;
+        self.calls.push_back((self.calls_made, call.clone()));
+        Ok(self.calls_made)
+    }
+
+    fn wait_for_event(&mut self, _dir: Dir) -> bool {
+        self.events
+    }
+
+    fn reply(self, reply: &Reply) {
+        self.over = true;
+        self.reply = Some(reply.clone());
+    }
+
+    fn reset(self) {
+        self.over = true;
+        self.outcome.got.reset = true;
     }
 }
 
-impl Maps {
-    fn apply(&mut self, op: &Op<'_>, dir: Dir, released: bool) {
-        // Writing headers that have gone out does nothing in Envoy, and so nothing here.
-        let open = |map: &Map| !(released && *map == dir.headers());
-        match op {
-            Op::SetHeader(map, name, value) if open(map) => {
-                let headers = self.headers.entry(*map).or_default();
-                let first = headers.iter().position(|(found, _)| found == name.as_bytes());
-                headers.retain(|(found, _)| found != name.as_bytes());
-                let at = first.unwrap_or(headers.len());
-                headers.insert(at, (name.as_bytes().to_vec(), value.to_vec()));
-            }
-            Op::AddHeader(map, name, value) if open(map) => {
-                self.headers.entry(*map).or_default().push((name.as_bytes().to_vec(), value.to_vec()));
-            }
-            Op::RemoveHeader(map, name) if open(map) => {
-                self.headers.entry(*map).or_default().retain(|(found, _)| found != name.as_bytes());
-            }
-            Op::SetLbMetadata(key, value) if self.lb_metadata && !released => {
-                self.subset.retain(|(known, _)| known != key);
-                self.subset.push(((*key).to_owned(), (*value).to_owned()));
-            }
-            Op::SetProperty("dynamic_subset", value) if !released => self.subset = Seen::pairs(value),
-            _ => {}
-        }
-    }
-}
-
-impl View for Maps {
+impl View for Exchange {
     fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
         let headers = self.headers.get(&map)?;
         headers.iter().find(|(found, _)| found == name.as_bytes()).map(|(_, value)| value.clone())
@@ -461,10 +514,35 @@ impl View for Maps {
     }
 
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECONDS)
+        NoExchange.now()
     }
 
     fn has_metadata(&self, _namespace: &str, _key: &str) -> bool {
         false
     }
+}
+
+/// The host at an event of the configuration.
+struct NoExchange;
+
+impl EventProxy for NoExchange {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(NOW_SECONDS)
+    }
+
+    fn record(&mut self, _metric: usize, _value: u64) {}
+
+    fn log(&mut self, _level: Level, _text: Arguments<'_>) {}
+
+    fn call(&mut self, _call: Call) -> Result<(), CallFailure> {
+        Err(CallFailure::Refused)
+    }
+}
+
+impl Leases for NoExchange {
+    fn take(&self, _name: u64, _time: Duration) -> bool {
+        true
+    }
+
+    fn give_back(&self, _name: u64) {}
 }

@@ -1,9 +1,10 @@
-//! Keeps what is written about a filter's configuration true.
+//! Keeps what is written about a filter's configuration and metrics true.
 //!
-//! `schema/NAME.json` and the tables in a filter's README are made from its Rust types. Its tests call this crate and
+//! `schema/NAME.json` and the tables in a filter's README are made from its Rust types and from its list of metrics. Its tests call this crate and
 //! fail where the files differ; with `UPDATE_DOCS=1` they write them instead.
 #![allow(clippy::unwrap_used)] // For tests: a schema of another shape ends them.
 
+use filter_api::{DROPPED_OPERATIONS, Metric, MetricKind};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -38,19 +39,30 @@ impl Package {
     /// # Panics
     /// If they do not, or the README has no place for them.
     pub fn assert_tables(&self, schema: &Value, parts: &[(&str, &str)]) {
-        let begin = format!(
-            "<!-- The tables are made from src/config.rs: UPDATE_DOCS=1 cargo test -p {} -->\n",
-            self.name
-        );
-        let readme = std::fs::read_to_string(self.file("README.md")).unwrap();
-        let (before, rest) = readme.split_once(&begin).expect("the README has a place for the tables");
-        let (_, after) = rest.split_once(END).expect("the README says where the tables end");
         let tables = Tables { schema, parts };
         let mut text = tables.of(schema);
         for (title, name) in parts {
             text += &format!("\n{title}:\n\n{}", tables.of(&schema["$defs"][name]));
         }
-        self.assert_current("README.md", &format!("{before}{begin}{text}{END}{after}"));
+        self.assert_between("src/config.rs", &text);
+    }
+
+    /// Asserts that the README's table of metrics lists these, and the one that hosts add.
+    ///
+    /// # Panics
+    /// If it does not, or the README has no place for it.
+    pub fn assert_metrics(&self, metrics: &[Metric]) {
+        let mut table = "| name | counts |\n|---|---|\n".to_owned();
+        for Metric { name, kind, meaning } in metrics.iter().chain([&DROPPED_OPERATIONS]) {
+            let kind = match kind {
+                MetricKind::Counter => "",
+                MetricKind::Histogram => "(histogram) ",
+                MetricKind::Gauge => "(gauge) ",
+            };
+            let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ");
+            table += &format!("| `{name}` | {kind}{meaning} |\n");
+        }
+        self.assert_between("src/metrics.rs", &table);
     }
 
     /// Asserts that a file of the package is what it is made from.
@@ -65,6 +77,18 @@ impl Package {
         let found = std::fs::read_to_string(&path).unwrap_or_default();
         let (path, name) = (path.display(), self.name);
         assert!(found == expected, "{path} is not current: run UPDATE_DOCS=1 cargo test -p {name}");
+    }
+
+    /// Asserts that the README has this text where it says what it is made from.
+    fn assert_between(&self, source: &str, text: &str) {
+        let begin = format!(
+            "<!-- The tables are made from {source}: UPDATE_DOCS=1 cargo test -p {} -->\n",
+            self.name
+        );
+        let readme = std::fs::read_to_string(self.file("README.md")).unwrap();
+        let (before, rest) = readme.split_once(&begin).expect("the README has a place for the tables");
+        let (_, after) = rest.split_once(END).expect("the README says where the tables end");
+        self.assert_current("README.md", &format!("{before}{begin}{text}{END}{after}"));
     }
 
     fn file(&self, path: &str) -> PathBuf {

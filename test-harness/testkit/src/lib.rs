@@ -7,7 +7,7 @@
 //! subject is a test of its own. This crate's own subject, [`OnCore`], is a small host in plain Rust that applies
 //! verdicts as `filter-api` documents them.
 //!
-//! [`captures`] are exchanges of a real client with a real server in the form of cases, and [`docs`] keeps what is
+//! The module `captures` has exchanges of a real client with a real server in the form of cases, and `docs` keeps what is
 //! written about a filter's configuration true; each is a feature.
 
 #[cfg(feature = "captures")]
@@ -21,6 +21,7 @@ pub mod docs;
 mod local_reply;
 mod message;
 mod part;
+mod rules;
 mod subject;
 #[cfg(not(target_family = "wasm"))]
 mod trials;
@@ -30,10 +31,11 @@ pub use case::{
 };
 pub use check::{Got, Headers, Outcome, Seen};
 pub use chunking::Chunking;
-pub use core_host::{Core, MEMORY_BYTES, run_on_core};
+pub use core_host::{Core, MEMORY_BYTES, UNKNOWN_CLUSTER, run_on_core};
 pub use local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
 pub use message::{frame, unframe};
 pub use part::Part;
+pub use rules::{KNOWN_CLUSTER, Observed, RULES, Rule};
 pub use subject::{OnCore, Run, Subject, assert_all_hold};
 #[cfg(not(target_family = "wasm"))]
 pub use trials::{Trials, unless_missing};

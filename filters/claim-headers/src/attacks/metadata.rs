@@ -3,6 +3,7 @@
 
 use super::proxy::Proxy;
 use crate::json::{self, Value};
+use kserve_proto::wire::Message;
 
 pub(crate) const NAMESPACE: &str = "envoy.filters.http.jwt_authn";
 pub(crate) const KEY: &str = "payload";
@@ -13,7 +14,7 @@ pub(crate) fn verified(proxy: &mut Proxy, payload: &str) {
     proxy.metadata.clear();
     enter(proxy, vec![NAMESPACE.to_owned(), KEY.to_owned()], &payload);
     let structure = fields([(KEY, typed(&payload))].into_iter());
-    proxy.whole_metadata = fields([(NAMESPACE, structure)].into_iter());
+    proxy.whole_metadata = fields([(NAMESPACE, structure)].into_iter()).into_bytes();
 }
 
 fn enter(proxy: &mut Proxy, path: Vec<String>, value: &Value) {
@@ -57,35 +58,26 @@ fn pairs(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// A `google.protobuf.Value`.
-fn typed(value: &Value) -> Vec<u8> {
+fn typed(value: &Value) -> Message {
     match value {
-        Value::Null => vec![1 << 3, 0],
-        Value::Number(text) => [&[(2 << 3) | 1][..], &text.parse::<f64>().unwrap().to_le_bytes()].concat(),
-        Value::String(text) => field(3, text.as_bytes()),
-        Value::Bool(value) => vec![4 << 3, u8::from(*value)],
+        Value::Null => Message::new().varint(1, 0),
+        Value::Number(text) => Message::new().fixed64(2, text.parse::<f64>().unwrap().to_bits()),
+        Value::String(text) => Message::new().bytes(3, text),
+        Value::Bool(value) => Message::new().varint(4, u64::from(*value)),
         Value::Object(members) => {
-            field(5, &fields(members.iter().map(|(name, value)| (name.as_str(), typed(value)))))
+            let members = fields(members.iter().map(|(name, value)| (name.as_str(), typed(value))));
+            Message::new().message(5, &members)
         }
         Value::Array(items) => {
-            field(6, &items.iter().flat_map(|item| field(1, &typed(item))).collect::<Vec<_>>())
+            let list = items.iter().fold(Message::new(), |list, item| list.message(1, &typed(item)));
+            Message::new().message(6, &list)
         }
     }
 }
 
-/// The first field of a message that is a map.
-fn fields<'n>(members: impl Iterator<Item = (&'n str, Vec<u8>)>) -> Vec<u8> {
-    let entry = |(name, value): (&str, Vec<u8>)| [field(1, name.as_bytes()), field(2, &value)].concat();
-    members.flat_map(|member| field(1, &entry(member))).collect()
-}
-
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![(number << 3) | 2];
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
-    out.extend_from_slice(bytes);
-    out
+/// A message whose first field is a map.
+fn fields<'n>(members: impl Iterator<Item = (&'n str, Message)>) -> Message {
+    members.fold(Message::new(), |message, (name, value)| {
+        message.message(1, &Message::new().bytes(1, name).message(2, &value))
+    })
 }

@@ -222,7 +222,7 @@ impl Pending<'_> {
 impl Outcome {
     /// The values of all headers whose names are this one but for case, `_` and `-`.
     pub(crate) fn values_folded(&self, name: &str) -> Vec<&str> {
-        let same = |found: &str| crate::header::fold(found.as_bytes()).eq(name.bytes());
+        let same = |found: &str| filter_api::folded(found.as_bytes()).eq(name.bytes());
         let values = self.headers.iter().filter(|(found, _)| same(found));
         values.map(|(_, value)| std::str::from_utf8(value).unwrap()).collect()
     }

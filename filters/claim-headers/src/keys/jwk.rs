@@ -93,7 +93,7 @@ impl Key {
         let algorithm =
             algorithm.map(|name| Algorithm::named(name).ok_or(Unusable::Unknown("alg"))).transpose()?;
         let id = optional_text(jwk, "kid")?.map(str::to_owned);
-        // Whoever publishes the private part of a key has no key any more.
+        // A key whose private part is published is worthless.
         if kind != "oct" && has_private_part(jwk) {
             return Err(Unusable::Private);
         }
@@ -151,7 +151,7 @@ impl Key {
     }
 }
 
-/// An optional member of a key; null is none.
+/// An optional member of a key; null counts as missing.
 pub(super) fn optional<'v>(jwk: &'v Value, name: &str) -> Option<&'v Value> {
     jwk.get(name).filter(|value| **value != Value::Null)
 }
@@ -160,7 +160,7 @@ fn optional_text<'v>(jwk: &'v Value, name: &'static str) -> Result<Option<&'v st
     optional(jwk, name).map(|value| value.text().ok_or(Unusable::Malformed(name))).transpose()
 }
 
-/// Whether a key, which is no secret, has members that only its owner may know.
+/// Whether a key that is not a secret has members that only its owner may know.
 pub(super) fn has_private_part(jwk: &Value) -> bool {
     ["d", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| optional(jwk, part).is_some())
 }
@@ -187,7 +187,7 @@ fn rsa(jwk: &Value) -> Result<Material, Unusable> {
     if !RSA_BITS.contains(&n.bits()) {
         return Err(Unusable::Size(n.bits()));
     }
-    // An exponent of 1 signs everything by itself; an even one is none.
+    // An exponent of 1 signs everything by itself; an even one is not valid.
     if e < BigUint::from(3u8) {
         return Err(Unusable::Weak("its exponent is below 3"));
     }

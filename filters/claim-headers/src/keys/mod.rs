@@ -7,7 +7,7 @@ mod set;
 mod url;
 
 pub(crate) use jwk::{Key, Material};
-pub(crate) use remote::{Remote, Times, Want};
+pub(crate) use remote::{KeysAt, Remote, Times, Want};
 #[cfg(test)]
 pub(crate) use set::SetError;
 pub(crate) use set::{KeyRules, KeySet};

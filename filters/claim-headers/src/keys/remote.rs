@@ -1,6 +1,6 @@
 //! Keys that are fetched from their issuer, and fetched again.
 //!
-//! One fetch at a time, and never one for a request: a request with a `kid` that nobody knows can have the keys fetched
+//! One fetch at a time, and never one for a request: a request with an unknown `kid` can have the keys fetched
 //! sooner, but not sooner than half a minute after the last time. While keys cannot be had the old ones stay in use,
 //! until they are too old to be believed.
 //!
@@ -34,8 +34,7 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 pub(crate) struct Remote {
     issuer: String,
     cluster: String,
-    /// Where the keys are, if the configuration says so.
-    keys_at: Option<Url>,
+    at: KeysAt,
     times: Times,
     /// Among the leases and calls of this configuration.
     lease: u64,
@@ -43,6 +42,15 @@ pub(crate) struct Remote {
     /// What requests look at.
     keys: Current,
     state: Mutex<State>,
+}
+
+/// Where keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeysAt {
+    /// At this URL.
+    Url(Url),
+    /// At a URL that the discovery document at this one names.
+    Discovery(Url),
 }
 
 /// How often keys are fetched, and how long they are believed without.
@@ -107,13 +115,7 @@ pub(crate) enum Want {
 
 impl Remote {
     /// Keys through a cluster, from a URL or by discovery. `numbers` name the lease and the call.
-    pub(crate) fn new(
-        issuer: &str,
-        cluster: &str,
-        keys_at: Option<&str>,
-        times: Times,
-        numbers: (u64, u32),
-    ) -> Self {
+    pub(crate) fn new(issuer: &str, cluster: String, at: KeysAt, times: Times, numbers: (u64, u32)) -> Self {
         let state = State {
             text: None,
             step: Step::Idle,
@@ -128,8 +130,8 @@ impl Remote {
         };
         Self {
             issuer: issuer.to_owned(),
-            cluster: cluster.to_owned(),
-            keys_at: keys_at.and_then(Url::parse),
+            cluster,
+            at,
             times,
             lease: numbers.0,
             call: numbers.1,
@@ -215,15 +217,14 @@ impl Remote {
             return;
         }
         (state.leased, state.began, state.wanted) = (!urgent, Some(cx.now), false);
-        match (&self.keys_at, Url::discovery(&self.issuer)) {
-            (Some(url), _) => self.ask(&mut state, Step::Keys, url, cx),
-            (None, Some(url)) => self.ask(&mut state, Step::Discovery, &url, cx),
-            (None, None) => self.fail(&mut state, "its name is not a URL", cx),
+        match &self.at {
+            KeysAt::Url(url) => self.ask(&mut state, Step::Keys, url, cx),
+            KeysAt::Discovery(url) => self.ask(&mut state, Step::Discovery, url, cx),
         }
     }
 
-    /// The clock was set back. To what was noted before, keys would be new for as long as it went back: they would neither
-    /// be fetched again nor grow old.
+    /// The clock was set back. To what was noted before, keys would be new for as long as it went back: they would
+    /// neither be fetched again nor grow old.
     fn was_set_back(&self, state: &mut State, now: SystemTime) {
         (state.began, state.next) = (Some(now), now);
         state.fetched = state.fetched.map(|fetched| fetched.min(now));

@@ -23,7 +23,7 @@ pub(crate) struct KeySet {
     remarks: Vec<String>,
 }
 
-/// Why a text is no set of keys.
+/// Why a text is not a set of keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SetError {
     #[error("not a JSON Web Key set: {0}")]

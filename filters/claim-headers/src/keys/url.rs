@@ -9,7 +9,7 @@ pub(crate) struct Url {
 }
 
 impl Url {
-    /// Takes a URL apart; `None` if it is none, or could be read in more than one way.
+    /// Takes a URL apart; `None` if it is not valid, or could be read in more than one way.
     pub(crate) fn parse(url: &str) -> Option<Self> {
         let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
         let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !b"#\\\"<>".contains(&byte);

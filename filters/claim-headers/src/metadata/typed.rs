@@ -2,18 +2,19 @@
 //! `google.protobuf.Struct`. A host writes it, so that what is malformed is nothing that must be told apart.
 
 use crate::json::Value;
+use kserve_proto::wire::{self, Field, Fields};
 
 /// Field 1 is the one that matters in `Metadata` (`filter_metadata`), `Struct` (`fields`) and `ListValue` (`values`),
 /// and the name in the entries of maps, of which field 2 is the value.
-const MEMBERS: u64 = 1;
-const NAME: u64 = 1;
-const VALUE: u64 = 2;
+const MEMBERS: u32 = 1;
+const NAME: u32 = 1;
+const VALUE: u32 = 2;
 /// Of `Value`.
-const NUMBER: u64 = 2;
-const STRING: u64 = 3;
-const BOOL: u64 = 4;
-const STRUCT: u64 = 5;
-const LIST: u64 = 6;
+const NUMBER: u32 = 2;
+const STRING: u32 = 3;
+const BOOL: u32 = 4;
+const STRUCT: u32 = 5;
+const LIST: u32 = 6;
 
 /// The value at a path in a namespace. What lies in objects is not read, and of what lies in lists nothing but texts,
 /// numbers and booleans.
@@ -27,7 +28,7 @@ pub(super) fn find<'p>(
     for (index, step) in path.enumerate() {
         if index > 0 {
             members = match last(found)? {
-                (STRUCT, Field::Bytes(members)) => members,
+                (STRUCT, wire::Value::Bytes(members)) => members,
                 _ => return None,
             };
         }
@@ -39,13 +40,13 @@ pub(super) fn find<'p>(
 /// The entry of this name in a map.
 fn member<'m>(map: &'m [u8], name: &str) -> Option<&'m [u8]> {
     let mut found = None;
-    for field in Fields(map) {
-        let (MEMBERS, Field::Bytes(entry)) = field? else { continue };
+    for field in fields(map) {
+        let (MEMBERS, wire::Value::Bytes(entry)) = field? else { continue };
         let (mut is_it, mut value) = (name.is_empty(), &[][..]);
-        for field in Fields(entry) {
+        for field in fields(entry) {
             match field? {
-                (NAME, Field::Bytes(found)) => is_it = found == name.as_bytes(),
-                (VALUE, Field::Bytes(found)) => value = found,
+                (NAME, wire::Value::Bytes(found)) => is_it = found == name.as_bytes(),
+                (VALUE, wire::Value::Bytes(found)) => value = found,
                 _ => {}
             }
         }
@@ -58,10 +59,10 @@ fn member<'m>(map: &'m [u8], name: &str) -> Option<&'m [u8]> {
 
 fn value(bytes: &[u8]) -> Option<Value> {
     Some(match last(bytes)? {
-        (LIST, Field::Bytes(items)) => {
+        (LIST, wire::Value::Bytes(items)) => {
             let mut values = Vec::new();
-            for field in Fields(items) {
-                if let (MEMBERS, Field::Bytes(item)) = field? {
+            for field in fields(items) {
+                if let (MEMBERS, wire::Value::Bytes(item)) = field? {
                     values.push(plain(last(item)?)?);
                 }
             }
@@ -72,13 +73,13 @@ fn value(bytes: &[u8]) -> Option<Value> {
 }
 
 /// A value without what lies in it.
-fn plain(field: (u64, Field<'_>)) -> Option<Value> {
+fn plain(field: (u32, wire::Value<'_>)) -> Option<Value> {
     Some(match field {
-        (NUMBER, Field::Double(number)) => Value::Number(digits(number)),
-        (STRING, Field::Bytes(text)) => Value::String(std::str::from_utf8(text).ok()?.to_owned()),
-        (BOOL, Field::Varint(value)) => Value::Bool(value != 0),
-        (STRUCT, Field::Bytes(_)) => Value::Object(Default::default()),
-        (LIST, Field::Bytes(_)) => Value::Array(Vec::new()),
+        (NUMBER, wire::Value::Fixed64(bits)) => Value::Number(digits(f64::from_bits(bits))),
+        (STRING, wire::Value::Bytes(text)) => Value::String(std::str::from_utf8(text).ok()?.to_owned()),
+        (BOOL, wire::Value::Varint(value)) => Value::Bool(value != 0),
+        (STRUCT, wire::Value::Bytes(_)) => Value::Object(Default::default()),
+        (LIST, wire::Value::Bytes(_)) => Value::Array(Vec::new()),
         _ => Value::Null,
     })
 }
@@ -91,61 +92,13 @@ fn digits(number: f64) -> String {
 }
 
 /// What a `Value` is: of fields of which there is one, the last counts.
-fn last(value: &[u8]) -> Option<(u64, Field<'_>)> {
-    Fields(value).last()?
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Field<'m> {
-    Varint(u64),
-    Double(f64),
-    Bytes(&'m [u8]),
+fn last(value: &[u8]) -> Option<(u32, wire::Value<'_>)> {
+    fields(value).last()?
 }
 
 /// The fields of a message, by number; `None` in place of the rest of one that is malformed.
-struct Fields<'m>(&'m [u8]);
-
-impl<'m> Fields<'m> {
-    fn take(&mut self, length: usize) -> Option<&'m [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let length = self.0.iter().take(10).position(|byte| *byte < 0x80)? + 1;
-        let bytes = self.take(length)?;
-        Some(bytes.iter().rev().fold(0, |number, byte| (number << 7) | u64::from(byte & 0x7f)))
-    }
-
-    fn field(&mut self) -> Option<(u64, Field<'m>)> {
-        let tag = self.varint()?;
-        let field = match tag & 7 {
-            0 => Field::Varint(self.varint()?),
-            1 => Field::Double(f64::from_le_bytes(self.take(8)?.try_into().ok()?)),
-            2 => {
-                let length = self.varint()?;
-                Field::Bytes(self.take(usize::try_from(length).ok()?)?)
-            }
-            _ => return None,
-        };
-        Some((tag >> 3, field))
-    }
-}
-
-impl<'m> Iterator for Fields<'m> {
-    type Item = Option<(u64, Field<'m>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self.field();
-        if field.is_none() {
-            self.0 = &[];
-        }
-        Some(field)
-    }
+fn fields(message: &[u8]) -> impl Iterator<Item = Option<(u32, wire::Value<'_>)>> {
+    Fields::of(message).map(|field| field.ok().map(|Field { number, value }| (number, value)))
 }
 
 #[cfg(test)]

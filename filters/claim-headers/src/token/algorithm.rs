@@ -27,7 +27,7 @@ pub enum Algorithm {
     /// Ed25519. Tokens and keys may also call it `Ed25519` (RFC 9864).
     #[serde(rename = "EdDSA", alias = "Ed25519")]
     EdDsa,
-    /// HMAC with SHA-256: whoever can check such a token can make one.
+    /// HMAC with SHA-256: a party that can check such a token can make one.
     HS256,
 }
 

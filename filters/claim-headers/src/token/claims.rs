@@ -68,7 +68,7 @@ impl ClaimRules {
             Some(Value::String(text)) => expected(text),
             Some(Value::Array(items)) => {
                 let texts: Option<Vec<&str>> = items.iter().map(Value::text).collect();
-                // One item that is no string spoils the claim, whoever else it names.
+                // One item that is not a string spoils the claim, whatever the others are.
                 texts.ok_or(Refusal::Audience)?.into_iter().any(expected)
             }
             Some(_) => return Err(Refusal::Audience),

@@ -13,7 +13,7 @@ pub(crate) struct Header {
 impl Header {
     /// Reads a header; `types` are the media types that `typ` may name.
     pub(crate) fn read(header: &Value, types: &[String]) -> Result<Self, Refusal> {
-        // Whoever understands an extension less than the issuer means it believes too much: none is understood here.
+        // To understand an extension otherwise than the issuer is to believe too much: none is understood here.
         // `b64: false` (RFC 7797) would change what is signed and is refused whether or not `crit` names it.
         if header.get("crit").is_some() || header.get("b64").is_some() {
             return Err(Refusal::Header);

@@ -27,7 +27,7 @@ pub(crate) enum Refusal {
     /// It is larger than `max_token_bytes`.
     #[error("the token is too large")]
     TooLarge,
-    /// It is no compact JWS with a JSON header and a JSON payload.
+    /// It is not a compact JWS with a JSON header and a JSON payload.
     #[error("the token is malformed")]
     Malformed,
     /// Its header asks for something that must not be granted.
@@ -36,10 +36,10 @@ pub(crate) enum Refusal {
     /// Its algorithm is unknown, not allowed, or not the key's.
     #[error("the token's algorithm is not allowed")]
     Algorithm,
-    /// Nobody whom the configuration names issued it.
+    /// It was issued by none of the configured issuers.
     #[error("the token's issuer is unknown")]
     Issuer,
-    /// It is for somebody else.
+    /// It is for another audience.
     #[error("the token is for another audience")]
     Audience,
     /// A claim that the configuration requires has another value, or is missing.

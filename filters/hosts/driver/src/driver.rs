@@ -143,7 +143,9 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
                     Ok(OnChunk::Release)
                 }
                 // Nothing could bring it back: the message would end clean and short.
-                OnData::Keep | OnData::Park if end => Err(Ending::Failed("it kept the end of a message")),
+                OnData::Keep | OnData::Park if end => {
+                    Err(Ending::Failed("the filter kept the end of a message"))
+                }
                 OnData::Keep => Ok(OnChunk::Keep),
                 OnData::Park => Ok(OnChunk::Park),
                 OnData::Reply(reply) => Err(Ending::Reply(reply)),
@@ -309,14 +311,14 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
             }
             let Some((id, why)) = refused.pop_front() else { break };
             if told == MOST_REFUSED_CALLS {
-                return Err(Ending::Failed("too many of its calls in a row could not be made"));
+                return Err(Ending::Failed("the filter repeated calls that could not be made"));
             }
             let end = CallEnd::Failed(why);
             (verdict, calls) = self.ask_headers(dir, proxy, |stream, cx| stream.call_ended(id, end, cx));
         }
         let for_event = !self.calls.any(dir);
         if for_event && !proxy.wait_for_event(dir) {
-            return Err(Ending::Failed("it waits, but none of its calls is under way"));
+            return Err(Ending::Failed("the filter returned Wait without a pending call"));
         }
         self.half(dir).headers = Headers::Waiting { for_event };
         Ok(OnHead::Wait)
@@ -330,7 +332,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         match verdict {
             // `settle` has dealt with every wait.
             OnHeaders::Hold | OnHeaders::Wait if half.headers_only || no_data => {
-                return Err(Ending::Failed("it holds headers, but no data follows that could release them"));
+                return Err(Ending::Failed("the filter held headers that no data follows"));
             }
             OnHeaders::Hold | OnHeaders::Wait => {
                 half.headers = Headers::Here;
@@ -380,7 +382,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
     ) -> Result<V, Ending> {
         let maps = self.prepared(proxy);
         // The callers have seen that it is there.
-        let Some(stream) = &mut self.stream else { return Err(Ending::Failed("it is gone")) };
+        let Some(stream) = &mut self.stream else { return Err(Ending::Failed("the filter is gone")) };
         let mut ops = operations::take();
         let shown =
             body.show(|slices, out| call(stream, slices, &mut Cx { view: proxy.view(), ops: &mut ops, out }));
@@ -420,12 +422,12 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
             Ending::Reset => return proxy.reset(),
             Ending::Reply(reply) => reply,
             Ending::Failed(why) => {
-                proxy.log(Level::Error, format_args!("the filter failed: {why}"));
-                Reply::new(500, "filter_failed")
+                proxy.log(Level::Error, format_args!("{why}"));
+                Reply::failure(500, "filter_failed", why)
             }
             Ending::Lost(Lost { status, why }) => {
-                proxy.log(Level::Warn, format_args!("the exchange cannot go on: {why}"));
-                Reply::new(status, "filter_host_failure")
+                proxy.log(Level::Warn, format_args!("{why}"));
+                Reply::failure(status, "filter_failed", why)
             }
         };
         let (status, details) = (reply.status, reply.details);

@@ -160,5 +160,5 @@ mod proxy;
 pub use calls::MOST_REFUSED_CALLS;
 pub use driver::{Driver, OnChunk, OnHead, Unseen};
 pub use events::{EventProxy, tell};
-pub use operations::DROPPED_OPERATIONS;
+pub use filter_api::DROPPED_OPERATIONS;
 pub use proxy::{Body, Fate, Lost, Maps, Nowhere, Proxy};

@@ -1,13 +1,9 @@
 //! What a core asks for besides its verdict.
 
 use crate::proxy::{Maps, Proxy};
-use filter_api::{Dir, Level, Map, Metric, MetricKind, Op, Ops, Route};
+use filter_api::{Dir, Level, Map, Op, Ops, Route};
 use std::cell::Cell;
 use std::fmt::Arguments;
-
-/// The counter that every host keeps for every filter, as `<filter>.dropped_operations`: what the filter asked for and
-/// did not get, because it was out of phase, or because the proxy cannot do it. Each has a warning in the log.
-pub const DROPPED_OPERATIONS: Metric = Metric { name: "dropped_operations", kind: MetricKind::Counter };
 
 thread_local! {
     // One list for all streams of the thread. Taken out for the time of a call rather than borrowed, so that a callback
@@ -92,20 +88,17 @@ fn allows<P: Proxy>(maps: Maps, map: Map, name: &str, value: &[u8], proxy: &mut 
     if !maps.has(map) {
         drop_operation(
             proxy,
-            format_args!("the header {name} of {map:?}, which have gone on or have not come yet"),
+            format_args!("the header {name} of {map:?}, which are not in the filter's hands"),
         );
         return false;
     }
-    if name.is_empty() || !is_header_value(value) {
-        drop_operation(
-            proxy,
-            format_args!(
-                "the header {name:?} of {map:?}: its name is empty, or its value has a line break or NUL"
-            ),
-        );
-        return false;
-    }
-    true
+    let wrong = match name {
+        "" => "its name is empty",
+        _ if !is_header_value(value) => "its value has a line break or NUL",
+        _ => return true,
+    };
+    drop_operation(proxy, format_args!("the header {name} of {map:?}: {wrong}"));
+    false
 }
 
 /// Whether a value can be sent: Envoy checks this in debug builds only, and a line break in a value would be a header of

@@ -96,7 +96,7 @@ pub enum Fate {
 pub struct Lost {
     /// The status that the client is answered with, if it is not too late for that.
     pub status: u16,
-    /// The reason, for the log.
+    /// The reason, for the log and for the client.
     pub why: &'static str,
 }
 

@@ -1,8 +1,10 @@
 //! The part of Envoy's dynamic-module ABI that this module uses: types, codes and the functions that Envoy
 //! exports to modules (`source/extensions/dynamic_modules/abi/abi.h` in Envoy's source).
 //!
-//! Every function here is exported by Envoy 1.38, 1.39 and 1.40 with the same signature. Newer ones would be
-//! looked up at run time with [`exported`], because Envoy 1.40 refuses a module with an undefined symbol.
+//! Functions under `functions!` are exported by Envoy 1.38, 1.39 and 1.40 with the same signature; the module is not
+//! loaded where one of them is missing. Those under `newer_functions!` some of them lack. How they are found, and why
+//! in this way: [`lookup`](crate::lookup). Names and signatures are checked against `abi.facts`, which also says
+//! where they come from.
 //!
 //! Common to all of them: a buffer handed *to* Envoy is copied before the call returns. A buffer handed *out*
 //! by Envoy is valid until the current hook returns or the object it belongs to is changed, whichever comes
@@ -10,7 +12,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_void};
+use crate::lookup::{functions, newer_functions};
 
 /// Envoy's configuration object of one filter; only ever passed back.
 #[repr(C)]
@@ -159,18 +161,18 @@ pub(crate) const SUCCESS: u32 = 0;
 /// Reset by this filter (the other code, 1, tells the client that it may retry).
 pub(crate) const LOCAL_RESET: u32 = 0;
 
-unsafe extern "C" {
+functions! {
     /// Writes a line to Envoy's log under the component `dynamic_modules`. Any thread.
     #[link_name = "envoy_dynamic_module_callback_log"]
-    pub(crate) safe fn log(level: LogLevel, message: ModuleBuffer);
+    fn write_log(level: LogLevel, message: ModuleBuffer);
 
     /// Whether a line of this level would be written. Any thread.
     #[link_name = "envoy_dynamic_module_callback_log_enabled"]
-    pub(crate) safe fn log_enabled(level: LogLevel) -> bool;
+    fn would_log(level: LogLevel) -> bool;
 
     /// Defines a counter without labels and stores its id. Only inside `config_new`, with its configuration.
     #[link_name = "envoy_dynamic_module_callback_http_filter_config_define_counter"]
-    pub(crate) fn define_counter(
+    fn define_counter(
         config: *mut EnvoyConfig,
         name: ModuleBuffer,
         label_names: *const ModuleBuffer,
@@ -180,7 +182,7 @@ unsafe extern "C" {
 
     /// Defines a histogram, as [`define_counter`] does a counter.
     #[link_name = "envoy_dynamic_module_callback_http_filter_config_define_histogram"]
-    pub(crate) fn define_histogram(
+    fn define_histogram(
         config: *mut EnvoyConfig,
         name: ModuleBuffer,
         label_names: *const ModuleBuffer,
@@ -190,7 +192,7 @@ unsafe extern "C" {
 
     /// Defines a gauge, as [`define_counter`] does a counter.
     #[link_name = "envoy_dynamic_module_callback_http_filter_config_define_gauge"]
-    pub(crate) fn define_gauge(
+    fn define_gauge(
         config: *mut EnvoyConfig,
         name: ModuleBuffer,
         label_names: *const ModuleBuffer,
@@ -200,7 +202,7 @@ unsafe extern "C" {
 
     /// Adds to a counter that the stream's configuration defined; an unknown id changes nothing.
     #[link_name = "envoy_dynamic_module_callback_http_filter_increment_counter"]
-    pub(crate) fn increment_counter(
+    fn increment_counter(
         stream: *mut EnvoyStream,
         id: usize,
         label_values: *const ModuleBuffer,
@@ -210,7 +212,7 @@ unsafe extern "C" {
 
     /// Records a value in a histogram that the stream's configuration defined.
     #[link_name = "envoy_dynamic_module_callback_http_filter_record_histogram_value"]
-    pub(crate) fn record_histogram_value(
+    fn record_histogram_value(
         stream: *mut EnvoyStream,
         id: usize,
         label_values: *const ModuleBuffer,
@@ -220,7 +222,7 @@ unsafe extern "C" {
 
     /// Sets a gauge that the stream's configuration defined.
     #[link_name = "envoy_dynamic_module_callback_http_filter_set_gauge"]
-    pub(crate) fn set_gauge(
+    fn set_gauge(
         stream: *mut EnvoyStream,
         id: usize,
         label_values: *const ModuleBuffer,
@@ -230,7 +232,7 @@ unsafe extern "C" {
 
     /// How many keys a namespace of the stream's metadata has; 0 where it does not exist.
     #[link_name = "envoy_dynamic_module_callback_http_get_metadata_keys_count"]
-    pub(crate) fn get_metadata_keys_count(
+    fn get_metadata_keys_count(
         stream: *mut EnvoyStream,
         source: MetadataSource,
         namespace: ModuleBuffer,
@@ -238,7 +240,7 @@ unsafe extern "C" {
 
     /// Stores all keys of a namespace in an array that has room for [`get_metadata_keys_count`] of them.
     #[link_name = "envoy_dynamic_module_callback_http_get_metadata_keys"]
-    pub(crate) fn get_metadata_keys(
+    fn get_metadata_keys(
         stream: *mut EnvoyStream,
         source: MetadataSource,
         namespace: ModuleBuffer,
@@ -248,7 +250,7 @@ unsafe extern "C" {
     /// Stores the value at `index` among those of a header, and their number in `count`. The name is in lower
     /// case. `false` where the map does not exist (yet) or has no such value.
     #[link_name = "envoy_dynamic_module_callback_http_get_header"]
-    pub(crate) fn get_header(
+    fn get_header(
         stream: *mut EnvoyStream,
         map: MapType,
         name: ModuleBuffer,
@@ -259,15 +261,15 @@ unsafe extern "C" {
 
     /// How many headers a map has; 0 where it does not exist.
     #[link_name = "envoy_dynamic_module_callback_http_get_headers_size"]
-    pub(crate) fn get_headers_size(stream: *mut EnvoyStream, map: MapType) -> usize;
+    fn get_headers_size(stream: *mut EnvoyStream, map: MapType) -> usize;
 
     /// Stores all headers of a map in an array that has room for [`get_headers_size`] of them.
     #[link_name = "envoy_dynamic_module_callback_http_get_headers"]
-    pub(crate) fn get_headers(stream: *mut EnvoyStream, map: MapType, headers: *mut EnvoyHeader) -> bool;
+    fn get_headers(stream: *mut EnvoyStream, map: MapType, headers: *mut EnvoyHeader) -> bool;
 
     /// Replaces all values of a header by one; a null value removes them. `false` where there is no such map.
     #[link_name = "envoy_dynamic_module_callback_http_set_header"]
-    pub(crate) fn set_header(
+    fn set_header(
         stream: *mut EnvoyStream,
         map: MapType,
         name: ModuleBuffer,
@@ -276,7 +278,7 @@ unsafe extern "C" {
 
     /// Adds one more value of a header. `false` where there is no such map.
     #[link_name = "envoy_dynamic_module_callback_http_add_header"]
-    pub(crate) fn add_header(
+    fn add_header(
         stream: *mut EnvoyStream,
         map: MapType,
         name: ModuleBuffer,
@@ -285,30 +287,30 @@ unsafe extern "C" {
 
     /// How many bytes a body has; 0 where it does not exist.
     #[link_name = "envoy_dynamic_module_callback_http_get_body_size"]
-    pub(crate) fn get_body_size(stream: *mut EnvoyStream, body: BodyType) -> usize;
+    fn get_body_size(stream: *mut EnvoyStream, body: BodyType) -> usize;
 
     /// In how many pieces a body lies in memory.
     #[link_name = "envoy_dynamic_module_callback_http_get_body_chunks_size"]
-    pub(crate) fn get_body_chunks_size(stream: *mut EnvoyStream, body: BodyType) -> usize;
+    fn get_body_chunks_size(stream: *mut EnvoyStream, body: BodyType) -> usize;
 
     /// Stores all pieces of a body in an array that has room for [`get_body_chunks_size`] of them.
     #[link_name = "envoy_dynamic_module_callback_http_get_body_chunks"]
-    pub(crate) fn get_body_chunks(stream: *mut EnvoyStream, body: BodyType, pieces: *mut EnvoyBuffer)
+    fn get_body_chunks(stream: *mut EnvoyStream, body: BodyType, pieces: *mut EnvoyBuffer)
     -> bool;
 
     /// Appends a copy of some bytes to a body. A received body must exist, so only inside a body hook; a
     /// buffered one is made if need be. Pieces that were handed out stay where they are.
     #[link_name = "envoy_dynamic_module_callback_http_append_body"]
-    pub(crate) fn append_body(stream: *mut EnvoyStream, body: BodyType, bytes: ModuleBuffer) -> bool;
+    fn append_body(stream: *mut EnvoyStream, body: BodyType, bytes: ModuleBuffer) -> bool;
 
     /// Drops bytes from the front of a body.
     #[link_name = "envoy_dynamic_module_callback_http_drain_body"]
-    pub(crate) fn drain_body(stream: *mut EnvoyStream, body: BodyType, bytes: usize) -> bool;
+    fn drain_body(stream: *mut EnvoyStream, body: BodyType, bytes: usize) -> bool;
 
     /// Answers the client. This filter's own response hooks are not called for such an answer. With response
     /// headers already sent, Envoy resets the stream instead.
     #[link_name = "envoy_dynamic_module_callback_http_send_response"]
-    pub(crate) fn send_response(
+    fn send_response(
         stream: *mut EnvoyStream,
         status: u32,
         headers: *const ModuleHeader,
@@ -319,33 +321,33 @@ unsafe extern "C" {
 
     /// Resets the stream on both sides.
     #[link_name = "envoy_dynamic_module_callback_http_filter_reset_stream"]
-    pub(crate) fn reset_stream(stream: *mut EnvoyStream, reason: u32, details: ModuleBuffer);
+    fn reset_stream(stream: *mut EnvoyStream, reason: u32, details: ModuleBuffer);
 
     /// Lets the request go on. Calls this filter's request hooks, and possibly its response hooks, before it
     /// returns.
     #[link_name = "envoy_dynamic_module_callback_http_filter_continue_decoding"]
-    pub(crate) fn continue_decoding(stream: *mut EnvoyStream);
+    fn continue_decoding(stream: *mut EnvoyStream);
 
     /// Lets the response go on. Calls this filter's response hooks before it returns.
     #[link_name = "envoy_dynamic_module_callback_http_filter_continue_encoding"]
-    pub(crate) fn continue_encoding(stream: *mut EnvoyStream);
+    fn continue_encoding(stream: *mut EnvoyStream);
 
     /// Makes an object by which the stream's `scheduled` hook can be called from the event loop. The module
     /// deletes it.
     #[link_name = "envoy_dynamic_module_callback_http_filter_scheduler_new"]
-    pub(crate) fn scheduler_new(stream: *mut EnvoyStream) -> *mut EnvoyScheduler;
+    fn scheduler_new(stream: *mut EnvoyStream) -> *mut EnvoyScheduler;
 
     /// Has the hook called once, with `event`, if the stream still exists then. Any thread.
     #[link_name = "envoy_dynamic_module_callback_http_filter_scheduler_commit"]
-    pub(crate) fn scheduler_commit(scheduler: *mut EnvoyScheduler, event: u64);
+    fn scheduler_commit(scheduler: *mut EnvoyScheduler, event: u64);
 
     /// Deletes such an object; what was committed stays committed. Any thread.
     #[link_name = "envoy_dynamic_module_callback_http_filter_scheduler_delete"]
-    pub(crate) fn scheduler_delete(scheduler: *mut EnvoyScheduler);
+    fn scheduler_delete(scheduler: *mut EnvoyScheduler);
 
     /// Sets a string in a namespace of the stream's dynamic metadata, and makes the namespace if need be.
     #[link_name = "envoy_dynamic_module_callback_http_set_dynamic_metadata_string"]
-    pub(crate) fn set_dynamic_metadata_string(
+    fn set_dynamic_metadata_string(
         stream: *mut EnvoyStream,
         namespace: ModuleBuffer,
         key: ModuleBuffer,
@@ -354,7 +356,7 @@ unsafe extern "C" {
 
     /// Sets read-only filter state with the life of the stream's filter chain. Envoy complains of a key that exists.
     #[link_name = "envoy_dynamic_module_callback_http_set_filter_state_bytes"]
-    pub(crate) fn set_filter_state_bytes(
+    fn set_filter_state_bytes(
         stream: *mut EnvoyStream,
         key: ModuleBuffer,
         value: ModuleBuffer,
@@ -362,7 +364,7 @@ unsafe extern "C" {
 
     /// Stores the value of filter state that [`set_filter_state_bytes`] has set; `false` where there is none.
     #[link_name = "envoy_dynamic_module_callback_http_get_filter_state_bytes"]
-    pub(crate) fn get_filter_state_bytes(
+    fn get_filter_state_bytes(
         stream: *mut EnvoyStream,
         key: ModuleBuffer,
         value: *mut EnvoyBuffer,
@@ -370,12 +372,12 @@ unsafe extern "C" {
 
     /// Has the route selected again from the request headers as they are now.
     #[link_name = "envoy_dynamic_module_callback_http_clear_route_cache"]
-    pub(crate) fn clear_route_cache(stream: *mut EnvoyStream);
+    fn clear_route_cache(stream: *mut EnvoyStream);
 
     /// Stores an attribute's value (`abi.h`'s numbering). An attribute that Envoy does not support here is an
     /// error in its log; one that has no value is not.
     #[link_name = "envoy_dynamic_module_callback_http_filter_get_attribute_string"]
-    pub(crate) fn get_attribute_string(
+    fn get_attribute_string(
         stream: *mut EnvoyStream,
         attribute: u32,
         value: *mut EnvoyBuffer,
@@ -383,13 +385,13 @@ unsafe extern "C" {
 
     /// Stores the name of the cluster that the selected route leads to.
     #[link_name = "envoy_dynamic_module_callback_http_get_cluster_name"]
-    pub(crate) fn get_cluster_name(stream: *mut EnvoyStream, name: *mut EnvoyBuffer) -> bool;
+    fn get_cluster_name(stream: *mut EnvoyStream, name: *mut EnvoyBuffer) -> bool;
 
     /// Starts an HTTP call to a cluster and stores its id. Headers must have `:method`, `:path` and
     /// `:authority`. Anything but [`SUCCESS`] means that no call was started and no hook will tell its end.
     /// Envoy cancels the calls of a stream that is destroyed.
     #[link_name = "envoy_dynamic_module_callback_http_filter_http_callout"]
-    pub(crate) fn http_callout(
+    fn http_callout(
         stream: *mut EnvoyStream,
         id: *mut u64,
         cluster: ModuleBuffer,
@@ -402,19 +404,19 @@ unsafe extern "C" {
     /// Makes an object by which the configuration's `scheduled` hook can be called from the main thread's event loop.
     /// The module deletes it. Only inside `config_new`.
     #[link_name = "envoy_dynamic_module_callback_http_filter_config_scheduler_new"]
-    pub(crate) fn config_scheduler_new(config: *mut EnvoyConfig) -> *mut EnvoyConfigScheduler;
+    fn config_scheduler_new(config: *mut EnvoyConfig) -> *mut EnvoyConfigScheduler;
 
     /// Has the hook called once, with `event`, if the configuration still exists then. Any thread.
     #[link_name = "envoy_dynamic_module_callback_http_filter_config_scheduler_commit"]
-    pub(crate) fn config_scheduler_commit(scheduler: *mut EnvoyConfigScheduler, event: u64);
+    fn config_scheduler_commit(scheduler: *mut EnvoyConfigScheduler, event: u64);
 
     /// Deletes such an object; what was committed stays committed. Any thread.
     #[link_name = "envoy_dynamic_module_callback_http_filter_config_scheduler_delete"]
-    pub(crate) fn config_scheduler_delete(scheduler: *mut EnvoyConfigScheduler);
+    fn config_scheduler_delete(scheduler: *mut EnvoyConfigScheduler);
 
     /// Starts an HTTP call for a configuration, as [`http_callout`] does for a stream. On the main thread only.
     #[link_name = "envoy_dynamic_module_callback_http_filter_config_http_callout"]
-    pub(crate) fn config_http_callout(
+    fn config_http_callout(
         config: *mut EnvoyConfig,
         id: *mut u64,
         cluster: ModuleBuffer,
@@ -423,30 +425,30 @@ unsafe extern "C" {
         body: ModuleBuffer,
         timeout_ms: u64,
     ) -> u32;
-
-    /// POSIX `dlsym`.
-    fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
 }
 
-/// Sets a gauge that a configuration defined, as [`set_gauge`] does for a stream.
-pub(crate) type SetConfigGauge =
-    unsafe extern "C" fn(*mut EnvoyConfig, usize, *const ModuleBuffer, usize, u64) -> u32;
-
-/// Envoy's function for it, which 1.38 does not have.
-pub(crate) fn set_config_gauge() -> Option<SetConfigGauge> {
-    let found = symbol(c"envoy_dynamic_module_callback_http_filter_config_set_gauge");
-    // SAFETY: Envoy exports under this name a function of this type, and it stays where it is as long as the process
-    // runs.
-    (!found.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, SetConfigGauge>(found) })
+/// Writes a line to Envoy's log under the component `dynamic_modules`. Any thread. Without an Envoy it is lost.
+pub(crate) fn log(level: LogLevel, message: ModuleBuffer) {
+    if FUNCTIONS.get().is_some() {
+        // SAFETY: Envoy copies the message before the call returns, and takes any level.
+        unsafe { write_log(level, message) };
+    }
 }
 
-/// Whether the running Envoy exports a symbol.
-pub(crate) fn exported(name: &CStr) -> bool {
-    !symbol(name).is_null()
+/// Whether a line of this level would be written. Any thread.
+pub(crate) fn log_enabled(level: LogLevel) -> bool {
+    // SAFETY: no pointers, and Envoy takes any level.
+    FUNCTIONS.get().is_some() && unsafe { would_log(level) }
 }
 
-/// A symbol of the running Envoy, or null.
-pub(crate) fn symbol(name: &CStr) -> *mut c_void {
-    // SAFETY: the name is a C string; a null handle searches the program and all that it has loaded.
-    unsafe { dlsym(std::ptr::null_mut(), name.as_ptr()) }
+newer_functions! {
+    /// Sets a gauge that a configuration defined, as [`set_gauge`] does for a stream. Since 1.39.
+    #[link_name = "envoy_dynamic_module_callback_http_filter_config_set_gauge"]
+    fn set_config_gauge(
+        config: *mut EnvoyConfig,
+        id: usize,
+        label_values: *const ModuleBuffer,
+        labels: usize,
+        value: u64,
+    ) -> u32;
 }

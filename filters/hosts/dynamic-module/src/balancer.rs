@@ -6,4 +6,6 @@ mod envoy;
 mod hooks;
 mod registry;
 
+#[cfg(test)]
+pub(crate) use abi::{ACTIVE_REQUESTS, HEALTHY};
 pub use registry::PolicyEntry;

@@ -3,7 +3,10 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
+use crate::lookup;
 use filter_api::{Call, CallResponse, Dir, Level, Map, Metric, MetricKind, Reply, Sink, View};
+use host_driver::{Body, Fate, Lost};
+use std::fmt::Display;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
@@ -21,17 +24,6 @@ pub(crate) struct Envoy<'hook> {
 /// So many headers are read without an allocation.
 const USUAL_HEADERS: usize = 48;
 
-/// What becomes of a chunk after a filter has seen it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It stays as it is.
-    Left,
-    /// It is gone; what was appended to it stays.
-    Replaced,
-    /// It is gone, and so is what was appended to it.
-    Dropped,
-}
-
 impl<'hook> Envoy<'hook> {
     /// Wraps the pointer that Envoy gave to a hook.
     ///
@@ -42,47 +34,18 @@ impl<'hook> Envoy<'hook> {
         Self { stream, hook: PhantomData }
     }
 
-    /// Hands the chunk of the current body hook to `f`, together with a sink that appends to it, and then does
-    /// with the chunk what `f` says.
-    pub(crate) fn received<R>(
-        self,
-        dir: Dir,
-        f: impl FnOnce(&[&[u8]], &mut Appender<'hook>) -> (R, Fate),
-    ) -> R {
+    /// The chunk of the current body hook.
+    pub(crate) fn received(self, dir: Dir) -> Bytes<'hook> {
         let body = match dir {
             Dir::Request => abi::RECEIVED_REQUEST_BODY,
             Dir::Response => abi::RECEIVED_RESPONSE_BODY,
         };
-        self.with_body(body, f)
+        Bytes { envoy: self, body }
     }
 
-    /// As [`received`](Self::received), for what Envoy has buffered while headers were held.
-    pub(crate) fn held<R>(self, dir: Dir, f: impl FnOnce(&[&[u8]], &mut Appender<'hook>) -> (R, Fate)) -> R {
-        self.with_body(self.buffered(dir).body, f)
-    }
-
-    fn with_body<R>(
-        self,
-        body: abi::BodyType,
-        f: impl FnOnce(&[&[u8]], &mut Appender<'hook>) -> (R, Fate),
-    ) -> R {
-        let pieces = self.pieces(body);
-        // SAFETY: the pieces belong to a body of the stream whose hook is running. Until `f` has returned, only
-        // the appender below changes that body, and appending leaves the pieces where they are.
-        let slices: Vec<&[u8]> = pieces.iter().map(|piece| unsafe { piece.bytes() }).collect();
-        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
-        let mut appender = Appender { envoy: self, body, appended: 0 };
-        let (result, fate) = f(&slices, &mut appender);
-        let gone = match fate {
-            Fate::Left => 0,
-            Fate::Replaced => bytes,
-            Fate::Dropped => bytes + appender.appended,
-        };
-        if gone > 0 {
-            // SAFETY: the stream is valid during the hook; the slices are not used any more.
-            unsafe { abi::drain_body(self.stream, body, gone) };
-        }
-        result
+    /// What Envoy has buffered while headers were held.
+    pub(crate) fn held(self, dir: Dir) -> Bytes<'hook> {
+        Bytes { envoy: self, body: self.buffered(dir).body }
     }
 
     /// A sink that appends to the body which Envoy buffers for the whole filter chain.
@@ -369,6 +332,59 @@ const ATTRIBUTES: &[(&[&str], u32)] = &[
     (&["xds", "route_name"], 61),
 ];
 
+/// A body with bytes for a filter.
+pub(crate) struct Bytes<'hook> {
+    envoy: Envoy<'hook>,
+    body: abi::BodyType,
+}
+
+impl Body for Bytes<'_> {
+    fn show<R>(self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
+        let Self { envoy, body } = self;
+        let pieces = envoy.pieces(body);
+        // SAFETY: the pieces belong to a body of the stream whose hook is running. Until `look` has returned, only
+        // the appender below changes that body, and appending leaves the pieces where they are.
+        let slices: Vec<&[u8]> = pieces.iter().map(|piece| unsafe { piece.bytes() }).collect();
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        let mut appender = Appender { envoy, body, appended: 0 };
+        let (result, fate) = look(&slices, &mut appender);
+        let gone = match fate {
+            Fate::Left => 0,
+            Fate::Replaced => bytes,
+            Fate::Dropped => bytes + appender.appended,
+        };
+        if gone > 0 {
+            // SAFETY: the stream is valid during the hook; the slices are not used any more.
+            unsafe { abi::drain_body(envoy.stream, body, gone) };
+        }
+        Ok(result)
+    }
+}
+
+/// What a filter emits in front of trailers.
+pub(crate) struct BeforeTrailers<'a, 'hook> {
+    buffered: Appender<'hook>,
+    /// Takes the bytes where the buffer cannot yet.
+    late: Option<&'a mut Vec<u8>>,
+}
+
+impl<'a, 'hook> BeforeTrailers<'a, 'hook> {
+    pub(crate) fn new(envoy: Envoy<'hook>, dir: Dir, late: Option<&'a mut Vec<u8>>) -> Self {
+        Self { buffered: envoy.buffered(dir), late }
+    }
+}
+
+impl Body for BeforeTrailers<'_, '_> {
+    fn show<R>(mut self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
+        let out: &mut dyn Sink = match self.late {
+            Some(late) => late,
+            None => &mut self.buffered,
+        };
+        let (result, _nothing_came) = look(&[], out);
+        Ok(result)
+    }
+}
+
 /// Appends bytes to one of Envoy's bodies as they are written.
 pub(crate) struct Appender<'hook> {
     envoy: Envoy<'hook>,
@@ -389,7 +405,7 @@ impl Sink for Appender<'_> {
 }
 
 /// Writes a line to Envoy's log, if the level is wanted there.
-pub(crate) fn log(level: Level, filter: &str, text: &str) {
+pub(crate) fn log(level: Level, filter: &str, text: impl Display) {
     let level = match level {
         Level::Debug => abi::LOG_DEBUG,
         Level::Info => abi::LOG_INFO,
@@ -405,7 +421,7 @@ pub(crate) fn log(level: Level, filter: &str, text: &str) {
 /// things go on. That is so in 1.38, and leaves a stream hanging.
 pub(crate) fn ignores_resumption_after_progress() -> bool {
     static SINCE_1_39: OnceLock<bool> = OnceLock::new();
-    !SINCE_1_39.get_or_init(|| abi::exported(c"envoy_dynamic_module_callback_http_get_filter_state_object"))
+    !SINCE_1_39.get_or_init(|| lookup::exported("envoy_dynamic_module_callback_http_get_filter_state_object"))
 }
 
 /// Starts a call by one of Envoy's functions, and returns Envoy's id of it.
@@ -473,8 +489,7 @@ impl EnvoyConfig {
 
     /// Sets a gauge, where Envoy has a function for it.
     pub(crate) fn set_gauge(&self, id: usize, value: u64) {
-        static FUNCTION: OnceLock<Option<abi::SetConfigGauge>> = OnceLock::new();
-        if let Some(set_gauge) = FUNCTION.get_or_init(abi::set_config_gauge) {
+        if let Some(set_gauge) = abi::set_config_gauge() {
             // SAFETY: the configuration is valid during the hook, which runs on the main thread; no labels, so no label
             // values are read.
             unsafe { set_gauge(self.0, id, std::ptr::null(), 0, value) };

@@ -3,13 +3,11 @@
 //! Envoy tells events to a configuration, of which an instance may have several. The first of them makes the instance's
 //! calls; when it goes the next one does, and makes those again that were under way.
 
-use crate::envoy::{self, ConfigScheduler, EnvoyConfig, Waker};
-use crate::registry::Configured;
-use filter_api::{Call, CallEnd, CallFailure, Event, EventCx, Leases, MetricKind, Op, Ops};
-use std::collections::VecDeque;
+use crate::envoy::{ConfigScheduler, Waker};
+use filter_api::{Call, CallId, Leases};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// What the events of an instance need.
 #[derive(Default)]
@@ -17,7 +15,7 @@ pub(crate) struct Events {
     joined: Mutex<u64>,
     ticker: Mutex<Option<Ticker>>,
     calls: Mutex<Vec<UnderWay>>,
-    /// The calls whose end nobody will tell, because their configuration is gone. That is no failure of who was called.
+    /// The calls whose end will not be told, because their configuration is gone. It is not a failure of the cluster.
     lost: Mutex<Vec<Call>>,
     /// The streams that wait for the next event.
     waiting: Mutex<Vec<Waker>>,
@@ -53,83 +51,47 @@ impl Events {
         number
     }
 
+    /// Envoy no longer uses the configuration with a number. Its calls are lost.
+    pub(crate) fn leave(&self, number: u64) {
+        if let Some(ticker) = &*lock(&self.ticker) {
+            lock(&ticker.shared.0).schedulers.retain(|(other, _)| *other != number);
+        }
+        let gone: Vec<UnderWay> = lock(&self.calls).extract_if(.., |call| call.by == number).collect();
+        lock(&self.lost).extend(gone.into_iter().map(|gone| gone.call));
+    }
+
+    /// The configuration with a number has started a call; `id` is Envoy's.
+    pub(crate) fn call_began(&self, by: u64, id: u64, call: Call) {
+        lock(&self.calls).push(UnderWay { by, id, call });
+    }
+
+    /// A call has ended: the filter's name for it, if it is known.
+    pub(crate) fn call_ended(&self, by: u64, id: u64) -> Option<CallId> {
+        let mut calls = lock(&self.calls);
+        let index = calls.iter().position(|call| (call.by, call.id) == (by, id))?;
+        Some(calls.swap_remove(index).call.id)
+    }
+
+    /// The calls that were lost, to be made again.
+    pub(crate) fn take_lost(&self) -> Vec<Call> {
+        std::mem::take(&mut *lock(&self.lost))
+    }
+
     /// A stream waits for the next event.
     pub(crate) fn wait(&self, waker: Waker) {
         lock(&self.waiting).push(waker);
     }
-}
 
-impl Configured {
-    /// Envoy has no use for the configuration any more.
-    pub(crate) fn leave(&self) {
-        let events = &self.instance.events;
-        if let Some(ticker) = &*lock(&events.ticker) {
-            lock(&ticker.shared.0).schedulers.retain(|(number, _)| *number != self.number);
-        }
-        let gone: Vec<UnderWay> = lock(&events.calls).extract_if(.., |call| call.by == self.number).collect();
-        lock(&events.lost).extend(gone.into_iter().map(|gone| gone.call));
-    }
-
-    /// Some time has passed.
-    pub(crate) fn tick(&self, config: &EnvoyConfig) {
-        // In a statement of its own, so that the lock is given back before the filter is asked.
-        let lost = std::mem::take(&mut *lock(&self.instance.events.lost));
-        for call in lost {
-            if let Some(refused) = self.call(config, call) {
-                self.event(config, refused);
-            }
-        }
-        self.event(config, Event::Tick);
-    }
-
-    /// A call has ended; `id` is Envoy's.
-    pub(crate) fn call_ended(&self, config: &EnvoyConfig, id: u64, end: CallEnd) {
-        let mut calls = lock(&self.instance.events.calls);
-        let known = calls.iter().position(|call| (call.by, call.id) == (self.number, id));
-        let Some(UnderWay { call, .. }) = known.map(|index| calls.swap_remove(index)) else { return };
-        drop(calls);
-        self.event(config, Event::CallEnded(call.id, end));
-    }
-
-    /// Makes a call; what there is to tell if it cannot be made.
-    fn call(&self, config: &EnvoyConfig, call: Call) -> Option<Event> {
-        let Some(id) = config.call(&call) else {
-            return Some(Event::CallEnded(call.id, CallEnd::Failed(CallFailure::Refused)));
-        };
-        lock(&self.instance.events.calls).push(UnderWay { by: self.number, id, call });
-        None
-    }
-
-    fn event(&self, config: &EnvoyConfig, event: Event) {
-        let events = &self.instance.events;
-        let mut queue = VecDeque::from([event]);
-        while let Some(event) = queue.pop_front() {
-            let mut ops = Ops::default();
-            let now = SystemTime::now();
-            self.instance.plugin.event(event, &mut EventCx { now, ops: &mut ops, leases: &OneInstance });
-            for op in ops.iter() {
-                // Nothing else makes sense without an exchange.
-                match op {
-                    Op::Log(level, text) => envoy::log(level, self.name, text),
-                    Op::Record(index, value) => {
-                        if let Some(Some((id, MetricKind::Gauge))) = self.metrics.get(index) {
-                            config.set_gauge(*id, value);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            queue.extend(ops.take_calls().into_iter().filter_map(|call| self.call(config, call)));
-        }
-        let waiting = std::mem::take(&mut *lock(&events.waiting));
-        for waker in waiting {
-            waker.wake();
-        }
+    /// There was an event.
+    pub(crate) fn wake(&self) {
+        // In a statement of its own, so that the lock is given back before a stream may wait again.
+        let waiting = std::mem::take(&mut *lock(&self.waiting));
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
 /// A process has one instance of a configuration, which all workers share: every lease is free.
-struct OneInstance;
+pub(crate) struct OneInstance;
 
 impl Leases for OneInstance {
     fn take(&self, _name: u64, _time: Duration) -> bool {

@@ -8,21 +8,29 @@
 
 use crate::abi::{self, DataStatus, EnvoyBuffer, EnvoyHeader, EnvoyStream, HeadersStatus, TrailersStatus};
 use crate::adapter::Exchange;
+use crate::configured::Configured;
 use crate::envoy::{self, Envoy, EnvoyConfig};
+use crate::lookup;
 use crate::module::{self, Module};
-use crate::registry::{self, Configured};
+use crate::registry;
 use filter_api::{CallEnd, CallFailure, Dir, Level};
 use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Envoy loads the module (`envoy_dynamic_module_on_program_init`, which `module!` makes); the result is the ABI's version.
+/// Envoy loads the module (`envoy_dynamic_module_on_program_init`, which `module!` makes); the result is the ABI's
+/// version, or null, and then Envoy does not load it.
 pub fn start(module: &'static Module) -> *const c_char {
     module::load(module);
+    if let Err(missing) = abi::find() {
+        // Envoy's log is one of these functions; it goes to standard error as well.
+        eprintln!("{}: this Envoy is too old: it does not export {missing}", module.name);
+        return std::ptr::null();
+    }
     // The default hook would write to standard error and walk the stack, which blocks a worker for long.
     std::panic::set_hook(Box::new(|panic| {
-        envoy::log(Level::Error, module::loaded().name, &panic.to_string())
+        envoy::log(Level::Error, module::loaded().name, panic);
     }));
     version().as_ptr()
 }
@@ -30,8 +38,8 @@ pub fn start(module: &'static Module) -> *const c_char {
 /// Envoy 1.40 calls the ABI v0.2.0, 1.38 and 1.39 call it v0.1.0, and a mismatch is a warning in the log. What
 /// this module uses is the same in all of them.
 fn version() -> &'static CStr {
-    let since_v0_2_0 = c"envoy_dynamic_module_callback_http_set_filter_state_value";
-    if abi::exported(since_v0_2_0) { c"v0.2.0" } else { c"v0.1.0" }
+    let since_v0_2_0 = "envoy_dynamic_module_callback_http_set_filter_state_value";
+    if lookup::exported(since_v0_2_0) { c"v0.2.0" } else { c"v0.1.0" }
 }
 
 /// A configuration is loaded; null refuses it. The result is given back to `config_destroy`.
@@ -44,7 +52,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     let configured = catch_unwind(|| {
         // SAFETY: Envoy's pointer and buffers are valid until this hook returns.
         let (config, name, json) = unsafe { (EnvoyConfig::new(config), name.bytes(), json.bytes()) };
-        registry::configure(name, json, &config)
+        registry::configure(module::loaded().filters, name, json, &config)
     });
     let refused = match configured {
         Ok(Ok(configured)) => return Arc::into_raw(Arc::new(configured)),

@@ -1,30 +1,58 @@
 //! Runs filter cores ([`filter_api::Plugin`]) and load-balancing policies ([`filter_api::Policy`]) in a native Envoy
 //! dynamic module.
 //!
-//! A module is a `cdylib` that lists what is in it:
+//! A module is a crate with `crate-type = ["cdylib"]` that lists what is in it:
 //!
-//! ```text
+//! ```
+//! use filter_api::{Caps, ConfigError, Memory, Plugin, Stream};
+//! use std::sync::Arc;
+//!
+//! /// A filter that lets everything pass.
+//! struct Transparent;
+//!
+//! struct Exchange;
+//!
+//! impl Stream for Exchange {}
+//!
+//! impl Plugin for Transparent {
+//!     type Stream = Exchange;
+//!     const NAME: &'static str = "transparent";
+//!
+//!     fn configure(_: &[u8], _: Caps, _: Arc<Memory>) -> Result<Self, ConfigError> {
+//!         Ok(Self)
+//!     }
+//!
+//!     fn open(self: &Arc<Self>) -> Exchange {
+//!         Exchange
+//!     }
+//! }
+//!
 //! host_dynamic_module::module! {
-//!     filters: [my_filter::MyFilter],
-//!     policies: [my_policy::MyPolicy],
+//!     filters: [Transparent],
+//!     policies: [],
 //! }
 //! ```
 //!
-//! The layers, from Envoy inwards: `hooks` are the functions that Envoy calls, `adapter` turns them into calls
-//! on a filter's [`Stream`](filter_api::Stream) and applies what comes back (`operations`: besides the verdict), `envoy` wraps the functions of
-//! `abi` so that the adapter needs no `unsafe`, and `registry` configures the filters of the module.
-//!
-//! `balancer` does the same for load-balancing policies, which are no filters.
+//! # Layers
+//! From Envoy inwards: `hooks` are the functions that Envoy calls, `adapter` tells them to the [driver](host_driver), which
+//! decides what a filter's verdict comes to; `proxy` is what the driver has Envoy do. `envoy` wraps the functions of `abi`
+//! so that all of these need no `unsafe`. `configured` is a filter with its configuration, and `registry` finds the
+//! filters of the module. `balancer` does the same for load-balancing policies.
 
 mod abi;
 mod adapter;
 mod balancer;
+mod configured;
 mod envoy;
 mod events;
 mod hooks;
+mod lookup;
 mod module;
-mod operations;
+mod proxy;
 mod registry;
+
+#[cfg(test)]
+mod facts;
 
 #[doc(hidden)]
 pub use balancer::PolicyEntry;
@@ -37,9 +65,9 @@ pub use registry::FilterEntry;
 
 /// Makes the crate an Envoy dynamic module with these filters and policies.
 ///
-/// An operator chooses one of the filters by `filter_name`, which is its [`NAME`](filter_api::Plugin::NAME), and one of
-/// the policies by `lb_policy_name`, its [`NAME`](filter_api::Policy::NAME). Lines of Envoy's log that belong to none of
-/// them begin with the crate's name. Either list may be left out.
+/// An operator chooses one of the filters by `filter_name`, which is its [`NAME`](filter_api::Plugin::NAME), and one
+/// of the policies by `lb_policy_name`, its [`NAME`](filter_api::Policy::NAME). Lines of Envoy's log that belong to
+/// none of them begin with the crate's name. Either list may be left out.
 #[macro_export]
 macro_rules! module {
     (filters: [$($filter:ty),* $(,)?] $(, policies: [$($policy:ty),* $(,)?])? $(,)?) => {

@@ -1,40 +1,16 @@
 //! The filters of the module, by name.
 
+use crate::configured::{Configured, Instance, Open};
 use crate::envoy::{self, EnvoyConfig};
 use crate::events::{Events, lock};
-use crate::module;
-use filter_api::{Caps, ConfigError, Event, EventCx, Level, Memory, Metric, MetricKind, Plugin, Stream};
+use filter_api::{Caps, ConfigError, Level, Memory, Metric, Plugin};
+use host_driver::DROPPED_OPERATIONS;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
 
 /// How many bytes all filters of the process may hold at a time. Generous, because each configuration sets its
 /// own, smaller limit (`memory_budget_bytes`).
 const PROCESS_BUDGET_BYTES: usize = 4 << 30;
-
-/// A configuration as Envoy knows it: it makes one for each filter chain, also where several say the same.
-pub(crate) struct Configured {
-    pub(crate) name: &'static str,
-    pub(crate) instance: Arc<Instance>,
-    /// Among those of the instance.
-    pub(crate) number: u64,
-    /// Envoy's id for each of the filter's metrics and its kind, or `None` where Envoy refused it.
-    pub(crate) metrics: Vec<Option<(usize, MetricKind)>>,
-}
-
-/// A filter with its configuration: one in the process for all configurations that say the same, so that what it
-/// fetches, remembers and counts is there once.
-pub(crate) struct Instance {
-    pub(crate) plugin: Box<dyn Open>,
-    pub(crate) events: Events,
-}
-
-impl Configured {
-    /// Opens the state of a new exchange.
-    pub(crate) fn open(&self) -> Box<dyn Stream> {
-        self.instance.plugin.open()
-    }
-}
 
 /// What an instance is known by: the filter's name and the configuration's bytes.
 type Key = (&'static str, Vec<u8>);
@@ -56,12 +32,16 @@ fn instance(entry: &FilterEntry, json: &[u8]) -> Result<Arc<Instance>, ConfigErr
     Ok(instance)
 }
 
-/// Finds a filter and configures it.
+/// Finds a filter among those of the module and configures it.
 ///
 /// # Errors
 /// One line for the log: the name is unknown, or the configuration is refused.
-pub(crate) fn configure(name: &[u8], json: &[u8], config: &EnvoyConfig) -> Result<Configured, String> {
-    let filters = module::loaded().filters;
+pub(crate) fn configure(
+    filters: &[FilterEntry],
+    name: &[u8],
+    json: &[u8],
+    config: &EnvoyConfig,
+) -> Result<Configured, String> {
     let Some(entry) = filters.iter().find(|entry| entry.name.as_bytes() == name) else {
         let known: Vec<&str> = filters.iter().map(|entry| entry.name).collect();
         let name = String::from_utf8_lossy(name);
@@ -71,7 +51,7 @@ pub(crate) fn configure(name: &[u8], json: &[u8], config: &EnvoyConfig) -> Resul
     let define = |metric: &Metric| {
         let id = config.define(entry.name, *metric);
         if id.is_none() {
-            envoy::log(Level::Warn, entry.name, &format!("Envoy refused the metric {}", metric.name));
+            envoy::log(Level::Warn, entry.name, format_args!("Envoy refused the metric {}", metric.name));
         }
         id.map(|id| (id, metric.kind))
     };
@@ -81,7 +61,8 @@ pub(crate) fn configure(name: &[u8], json: &[u8], config: &EnvoyConfig) -> Resul
     let period = instance.plugin.tick();
     let number = instance.events.join(period.map(|period| (config.scheduler(), period)));
     let metrics = entry.metrics.iter().map(define).collect();
-    Ok(Configured { name: entry.name, instance, number, metrics })
+    let dropped = define(&DROPPED_OPERATIONS).map(|(id, _)| id);
+    Ok(Configured { name: entry.name, instance, number, metrics, dropped })
 }
 
 type Configure = fn(&[u8]) -> Result<Box<dyn Open>, ConfigError>;
@@ -106,30 +87,4 @@ static MEMORY: OnceLock<Arc<Memory>> = OnceLock::new();
 fn configure_plugin<P: Plugin>(json: &[u8]) -> Result<Box<dyn Open>, ConfigError> {
     let memory = MEMORY.get_or_init(|| Memory::new(PROCESS_BUDGET_BYTES)).clone();
     Ok(Box::new(Arc::new(P::configure(json, Caps::DYNAMIC_MODULE, memory)?)))
-}
-
-/// A [`Plugin`] whose type is forgotten.
-pub(crate) trait Open: Send + Sync {
-    fn warnings(&self) -> Vec<String>;
-    fn tick(&self) -> Option<Duration>;
-    fn event(&self, event: Event, cx: &mut EventCx<'_>);
-    fn open(&self) -> Box<dyn Stream>;
-}
-
-impl<P: Plugin> Open for Arc<P> {
-    fn warnings(&self) -> Vec<String> {
-        Plugin::warnings(&**self)
-    }
-
-    fn tick(&self) -> Option<Duration> {
-        Plugin::tick(&**self)
-    }
-
-    fn event(&self, event: Event, cx: &mut EventCx<'_>) {
-        Plugin::event(&**self, event, cx);
-    }
-
-    fn open(&self) -> Box<dyn Stream> {
-        Box::new(Plugin::open(self))
-    }
 }

@@ -1,6 +1,8 @@
 //! Writing what replaces a chunk.
 
+use crate::memory::memory;
 use filter_api::{Dir, Sink};
+use host_driver::{Body, Fate, Lost, Nowhere};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::BufferType;
 use std::cell::Cell;
@@ -24,8 +26,70 @@ thread_local! {
     static GATHERED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// A chunk: the first bytes in Envoy's buffer of a body.
+pub(crate) struct Chunk {
+    pub(crate) body: BufferType,
+    pub(crate) size: usize,
+    /// At most so many bytes can be emitted in its place.
+    pub(crate) limit: Option<usize>,
+}
+
+impl Body for Chunk {
+    fn show<R>(self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
+        let Self { body, size, limit } = self;
+        let mut charge = memory().account(usize::MAX).charge();
+        let no_memory =
+            Lost { status: 503, why: "the memory for requests in progress is used up; try again later" };
+        charge.grow(size).map_err(|_| no_memory)?;
+        let chunk = match size {
+            0 => None,
+            _ => hostcalls::get_buffer(body, 0, size).ok().flatten(),
+        };
+        let mut out = BodySink::new(body, size, limit);
+        let (result, fate) = look(&[chunk.as_deref().unwrap_or_default()], &mut out);
+        let written = out.finish();
+        match fate {
+            Fate::Left => {}
+            Fate::Replaced if written.overflowed => {
+                let why = "the filter emitted more than Envoy's buffer is known to take";
+                return Err(Lost { status: 500, why });
+            }
+            Fate::Replaced | Fate::Dropped => empty(body, written.chunk_left),
+        }
+        Ok(result)
+    }
+}
+
+/// What can be emitted in front of trailers: only into a body that Envoy still buffers.
+pub(crate) struct BeforeTrailers {
+    pub(crate) body: BufferType,
+    /// How much that buffer takes, if there is one.
+    pub(crate) buffer: Option<Option<usize>>,
+}
+
+impl Body for BeforeTrailers {
+    fn show<R>(self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
+        let ((result, fate), lost) = match self.buffer {
+            Some(limit) => {
+                let mut out = BodySink::new(self.body, 0, limit);
+                (look(&[], &mut out), out.finish().overflowed)
+            }
+            None => {
+                let mut out = Nowhere::default();
+                (look(&[], &mut out), out.bytes > 0)
+            }
+        };
+        match fate {
+            Fate::Replaced if lost => {
+                Err(Lost { status: 500, why: "the filter emitted only when the trailers had come" })
+            }
+            _ => Ok(result),
+        }
+    }
+}
+
 /// Takes what a core emits, and passes it on as it comes.
-pub(crate) struct BodySink {
+struct BodySink {
     body: BufferType,
     /// So many bytes at the front of Envoy's buffer are the chunk, and still there.
     chunk: usize,
@@ -38,16 +102,16 @@ pub(crate) struct BodySink {
 impl BodySink {
     /// A sink in place of the `chunk` bytes that Envoy's buffer holds; after what it holds if that is 0. At
     /// most `limit` bytes reach Envoy.
-    pub(crate) fn new(dir: Dir, chunk: usize, limit: Option<usize>) -> Self {
+    fn new(body: BufferType, chunk: usize, limit: Option<usize>) -> Self {
         let limit = limit.unwrap_or(usize::MAX);
-        Self { body: body(dir), chunk, limit, written: 0, gathered: GATHERED.take() }
+        Self { body, chunk, limit, written: 0, gathered: GATHERED.take() }
     }
 
     /// Passes on the rest.
-    pub(crate) fn finish(mut self) -> Written {
+    fn finish(mut self) -> Written {
         self.flush();
         GATHERED.set(std::mem::take(&mut self.gathered));
-        Written { bytes: self.written, overflowed: self.written > self.limit, chunk_left: self.chunk }
+        Written { overflowed: self.written > self.limit, chunk_left: self.chunk }
     }
 
     fn flush(&mut self) {
@@ -83,33 +147,18 @@ impl Sink for BodySink {
     }
 }
 
-/// What became of a core's writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Written {
-    /// How many bytes the core wrote.
-    pub(crate) bytes: usize,
-    /// There were more of them than could be passed on.
-    pub(crate) overflowed: bool,
+/// What happened to a core's writes.
+struct Written {
+    /// There were more bytes than could be passed on.
+    overflowed: bool,
     /// So many bytes of the chunk are still in Envoy's buffer, because nothing replaced them.
-    pub(crate) chunk_left: usize,
-}
-
-/// Takes writes where no body can be written.
-#[derive(Debug, Default)]
-pub(crate) struct NoBody {
-    pub(crate) bytes: usize,
-}
-
-impl Sink for NoBody {
-    fn write(&mut self, bytes: &[u8]) {
-        self.bytes = self.bytes.saturating_add(bytes.len());
-    }
+    chunk_left: usize,
 }
 
 /// Takes `size` bytes out of the front of Envoy's buffer.
-pub(crate) fn empty(dir: Dir, size: usize) {
+fn empty(body: BufferType, size: usize) {
     if size > 0 {
-        replace(body(dir), 0, size, b"");
+        replace(body, 0, size, b"");
     }
 }
 

@@ -1,154 +1,46 @@
-//! Calls that headers wait for.
+//! Calls to clusters: starting one, and reading how it ended.
 
-use crate::apply::Voice;
-use crate::body::NoBody;
-use crate::exchange::Exchange;
-use crate::half::{Flow, Headers, Place};
-use filter_api::{
-    Call, CallEnd, CallFailure, CallId, CallResponse, Dir, Level, OnHeaders, Plugin, Reply, Stream,
-};
+use crate::memory::memory;
+use crate::voice::Voice;
+use filter_api::{Call, CallEnd, CallFailure, CallResponse, Level};
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, MapType};
-use std::collections::VecDeque;
+use proxy_wasm::types::{BufferType, MapType, Status};
+use std::time::Duration;
 
-/// So many calls in a row may be refused: a core that made the refused call again and again would otherwise
-/// hang the worker.
-const MOST_REFUSED_CALLS: usize = 16;
+/// The ABI counts milliseconds in 32 bits, and 0 means no limit at all.
+const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
+const MOST_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// The calls of an exchange that have not ended.
-#[derive(Debug, Default)]
-pub(crate) struct Calls {
-    under_way: Vec<UnderWay>,
-}
-
-#[derive(Debug)]
-struct UnderWay {
-    token: u32,
-    id: CallId,
-    dir: Dir,
-}
-
-impl<P: Plugin> Exchange<P> {
-    /// Starts the calls of a verdict. Those that cannot be started have ended at once, which makes a new
-    /// verdict; what comes out is the last one, and `Wait` only while a call is under way.
-    pub(crate) fn settle(&mut self, dir: Dir, verdict: OnHeaders, calls: Vec<Call>) -> OnHeaders {
-        let (mut verdict, mut calls) = (verdict, calls);
-        let mut refused = VecDeque::new();
-        let mut told = 0;
-        loop {
-            if !matches!(verdict, OnHeaders::Wait) {
-                self.no_calls(&calls);
-                self.calls.under_way.retain(|call| call.dir != dir);
-                return verdict;
-            }
-            for call in std::mem::take(&mut calls) {
-                match self.voice.dispatch(&call) {
-                    Ok(token) => self.calls.under_way.push(UnderWay { token, id: call.id, dir }),
-                    Err(why) => refused.push_back((call.id, why)),
-                }
-            }
-            let Some((id, why)) = refused.pop_front() else { break };
-            told += 1;
-            if told > MOST_REFUSED_CALLS {
-                break;
-            }
-            match self.tell(id, CallEnd::Failed(why)) {
-                Some(next) => (verdict, calls) = next,
-                None => return OnHeaders::Continue,
-            }
-        }
-        if told <= MOST_REFUSED_CALLS && self.calls.under_way.iter().any(|call| call.dir == dir) {
-            return OnHeaders::Wait;
-        }
-        if told == 0 && self.waits_for_event(dir) {
-            return OnHeaders::Wait;
-        }
-        let why = "the filter returned Wait without a pending call";
-        self.voice.log(Level::Error, || format!("gave up on the {dir:?}: {why}"));
-        OnHeaders::Reply(Reply::failure(500, "filter_failed", why))
-    }
-
-    /// A call has ended; without headers it failed.
-    pub(crate) fn call_ended(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
-        let Some(index) = self.calls.under_way.iter().position(|call| call.token == token) else { return };
-        let UnderWay { id, dir, .. } = self.calls.under_way.remove(index);
-        let Some((verdict, calls)) = self.tell(id, ended(&self.voice, headers, body, trailers)) else {
-            return;
+/// Starts a call, or says why it cannot be started.
+pub(crate) fn dispatch(call: &Call, voice: &Voice) -> Result<u32, CallFailure> {
+    let mut headers = Vec::with_capacity(call.headers.len());
+    for (name, value) in &call.headers {
+        // The SDK takes text only.
+        let Ok(value) = std::str::from_utf8(value) else {
+            voice.count_dropped();
+            voice
+                .log(Level::Warn, format_args!("dropped: {name} of a call to {:?}: not UTF-8", call.cluster));
+            continue;
         };
-        let verdict = self.settle(dir, verdict, calls);
-        self.go_on(dir, verdict);
+        headers.push((name.as_str(), value));
     }
-
-    /// Does what a verdict on headers says that have waited.
-    pub(crate) fn go_on(&mut self, dir: Dir, verdict: OnHeaders) {
-        match verdict {
-            OnHeaders::Continue => {
-                self.half(dir).headers = Headers::Gone;
-                if self.catch_up(dir) != Flow::Over {
-                    self.resume(dir);
-                }
-            }
-            OnHeaders::Hold => {
-                self.half(dir).headers = Headers::Here;
-                if self.catch_up(dir) == Flow::Go {
-                    self.resume(dir);
-                }
-            }
-            OnHeaders::Wait => {}
-            OnHeaders::Reply(reply) => {
-                self.reply(&reply);
-            }
-            OnHeaders::Detach => {
-                self.detach();
-                self.resume(dir);
-            }
-            OnHeaders::UntilTrailers => {
-                self.show_only_trailers(dir);
-                let unseen = std::mem::take(&mut self.half(dir).unseen);
-                if unseen.trailers {
-                    let flow = self.trailers(dir, Place::CallEnded);
-                    self.detach();
-                    if flow == Flow::Over {
-                        return;
-                    }
-                }
-                self.resume(dir);
-            }
-        }
-    }
-
-    fn tell(&mut self, id: CallId, end: CallEnd) -> Option<(OnHeaders, Vec<Call>)> {
-        let mut out = NoBody::default();
-        let told = self.ask(&mut out, |stream, cx| stream.call_ended(id, end, cx));
-        self.no_body(&out);
-        told
-    }
-
-    /// Gives the core what Envoy buffered while headers waited; Envoy itself would pass it by this filter.
-    /// Stops if nothing came.
-    fn catch_up(&mut self, dir: Dir) -> Flow {
-        let unseen = std::mem::take(&mut self.half(dir).unseen);
-        let mut flow = Flow::Stop;
-        if unseen.data {
-            flow = self.data(dir, unseen.size, unseen.end, Place::CallEnded);
-            // Whatever the verdict: Envoy buffers until the next body callback has answered.
-            self.half(dir).buffered = true;
-        }
-        if unseen.trailers && flow != Flow::Over {
-            flow = self.trailers(dir, Place::CallEnded);
-        }
-        flow
-    }
+    let body = Some(call.body.as_slice()).filter(|body| !body.is_empty());
+    let timeout = call.timeout.clamp(LEAST_TIMEOUT, MOST_TIMEOUT);
+    hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), timeout).map_err(|status| {
+        let why = reason(status);
+        voice.log(Level::Warn, format_args!("a call to the cluster {:?} was refused: {why}", call.cluster));
+        failure(status)
+    })
 }
 
 /// How a call ended whose callback is running; without headers it failed.
 pub(crate) fn ended(voice: &Voice, headers: usize, body: usize, trailers: usize) -> CallEnd {
-    let mut charge = crate::memory().account(usize::MAX).charge();
+    let mut charge = memory().account(usize::MAX).charge();
     let fits = charge.grow(body).is_ok();
     match headers {
         0 => CallEnd::Failed(CallFailure::Reset),
         _ if !fits => {
-            voice.log(Level::Warn, || format!("no memory for the {body} bytes of an answer"));
+            voice.log(Level::Warn, format_args!("no memory for the {body} bytes of an answer"));
             CallEnd::Failed(CallFailure::Reset)
         }
         _ => CallEnd::Answered(response(body, trailers)),
@@ -168,5 +60,32 @@ fn response(body: usize, trailers: usize) -> CallResponse {
         headers: map(MapType::HttpCallResponseHeaders),
         body: body.unwrap_or_default(),
         trailers: if trailers == 0 { Vec::new() } else { map(MapType::HttpCallResponseTrailers) },
+    }
+}
+
+fn reason(status: Status) -> &'static str {
+    match status {
+        Status::BadArgument => "it is unknown, or a header is missing",
+        _ => "there is no endpoint that could take the call",
+    }
+}
+
+/// Envoy says `InternalFailure` of a call that its router has answered before `proxy_http_call` returns, which it does
+/// where there is no endpoint to ask; the answer itself is lost.
+fn failure(status: Status) -> CallFailure {
+    match status {
+        Status::InternalFailure => CallFailure::NoEndpoint,
+        _ => CallFailure::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_without_an_endpoint_for_a_call_is_told_from_an_unknown_one() {
+        assert_eq!(failure(Status::InternalFailure), CallFailure::NoEndpoint);
+        assert_eq!(failure(Status::BadArgument), CallFailure::Refused);
     }
 }

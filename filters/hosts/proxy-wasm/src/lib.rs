@@ -8,10 +8,9 @@
 //! ```
 //!
 //! # What this host can do
-//! It declares [`Caps::PROXY_WASM`](filter_api::Caps::PROXY_WASM). The rules behind those caps are Envoy's, and
-//! the adapter keeps cores within them; what a core asks for beyond them is dropped with a warning and counted
-//! in `<filter>.dropped_operations`, because the SDK answers an illegal call with a panic, and a panic ends
-//! every stream of the worker.
+//! It declares [`Caps::PROXY_WASM`](filter_api::Caps::PROXY_WASM), and keeps the contract that [`host_driver`] has for all
+//! hosts. What a core asks for beyond it is dropped there, because the SDK answers an illegal call with a panic, and a
+//! panic ends every stream of the worker. What is particular to Envoy's proxy-wasm:
 //!
 //! - **Headers** can be read and written from their own callback until they are released. So a core that needs
 //!   a request header later must keep it. Any change of a request header makes Envoy select the route again.
@@ -32,48 +31,33 @@
 //!   Rust does inside wasm.
 //! - **[Events](filter_api::Plugin::event)** come in every VM, which are those of all workers and Envoy's main thread;
 //!   [leases](filter_api::Leases) keep them apart.
-//! - **Calls** take text only: a header whose value is not UTF-8 is left out.
+//! - **Calls** take text only: a header whose value is not UTF-8 is left out. A stream that was woken by an event cannot
+//!   start one: it has ended at once as refused.
 //! - **[`set_property`](filter_api::Ops::set_property)** sets filter state `wasm.<name>`. The name must not be one that
 //!   another module of the listener declared read-only.
 //! - **A reply's details** cannot be passed on: the SDK sends none. A reply is not shown to the core that gave it.
 //! - **[`Reset`](filter_api::OnData::Reset)** closes an HTTP/1.1 connection before the end of the message, and sends
 //!   RST_STREAM with INTERNAL_ERROR over HTTP/2, in every phase.
 
-mod apply;
 mod body;
 mod calls;
 mod events;
 mod exchange;
 mod foreign;
 mod half;
+mod memory;
+mod proxy;
 mod root;
 mod view;
+mod voice;
+mod waiting;
 
+pub use half::BUFFERED_LIMIT_BYTES;
+pub use memory::VM_BUDGET_BYTES;
 #[doc(hidden)]
 pub use proxy_wasm;
 #[doc(hidden)]
 pub use root::Root;
-
-use filter_api::Memory;
-use std::sync::{Arc, OnceLock};
-
-/// What the streams of one VM may hold together, in bytes.
-///
-/// Envoy gives a VM 1 GiB (measured: 1009 MiB) and never gets it back. A quarter is left for the code's own
-/// data, for the chunk at hand, which is in memory twice for a moment, and for a heap with holes in it.
-pub const VM_BUDGET_BYTES: usize = 768 * 1024 * 1024;
-
-/// How many bytes of a response this host dares to put into a body that Envoy buffers, unless Envoy had
-/// buffered more than that just before. Half of the smallest buffer limit that Envoy's guide to edge proxies
-/// recommends (32 KiB).
-pub const BUFFERED_LIMIT_BYTES: usize = 16 * 1024;
-
-/// The memory that all plugins of this VM share: with an empty `vm_id`, as Istio leaves it, every plugin of
-/// the same module runs in one VM.
-fn memory() -> Arc<Memory> {
-    static MEMORY: OnceLock<Arc<Memory>> = OnceLock::new();
-    MEMORY.get_or_init(|| Memory::new(VM_BUDGET_BYTES)).clone()
-}
 
 /// Exports a [`filter_api::Plugin`] as the filter of a proxy-wasm module.
 #[macro_export]

@@ -1,27 +1,19 @@
 //! A plugin's configuration.
 
-use crate::apply::{self, Voice};
-use crate::events::{EventCalls, Waiting};
+use crate::events::Loaded;
 use crate::exchange::Handle;
+use crate::memory::memory;
+use crate::voice;
 use filter_api::{Caps, Event, Level, Plugin};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType};
-use std::sync::Arc;
 
 /// One configuration of a plugin; Envoy makes one per VM.
 #[doc(hidden)]
 pub struct Root<P: Plugin> {
     context: u32,
     loaded: Option<Loaded<P>>,
-}
-
-/// A plugin that took its configuration.
-pub(crate) struct Loaded<P: Plugin> {
-    pub(crate) plugin: Arc<P>,
-    pub(crate) voice: Arc<Voice>,
-    pub(crate) calls: EventCalls,
-    pub(crate) waiting: Waiting<P>,
 }
 
 impl<P: Plugin> Root<P> {
@@ -52,23 +44,22 @@ impl<P: Plugin> RootContext for Root<P> {
             0 => None,
             _ => hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten(),
         };
-        match P::configure(&json.unwrap_or_default(), Caps::PROXY_WASM, crate::memory()) {
+        match P::configure(&json.unwrap_or_default(), Caps::PROXY_WASM, memory()) {
             Ok(plugin) => {
-                let voice = Arc::new(Voice::declare(P::NAME, P::METRICS));
-                for warning in plugin.warnings() {
-                    voice.log(Level::Warn, || warning);
+                let loaded = Loaded::new(plugin);
+                for warning in loaded.plugin.warnings() {
+                    loaded.voice.log(Level::Warn, format_args!("{warning}"));
                 }
                 // Nothing happens before the first tick: Envoy also configures a VM that it only copies others from,
                 // which has no ticks and would wait in vain for the answer to a call.
-                if let Some(period) = plugin.tick() {
+                if let Some(period) = loaded.plugin.tick() {
                     let _ok = hostcalls::set_tick_period(period);
                 }
-                let (calls, waiting) = (EventCalls::default(), Waiting::<P>::default());
-                self.loaded = Some(Loaded { plugin: Arc::new(plugin), voice, calls, waiting });
+                self.loaded = Some(loaded);
                 true
             }
             Err(error) => {
-                apply::log(P::NAME, Level::Error, || error.to_string());
+                voice::log(P::NAME, Level::Error, format_args!("{error}"));
                 false
             }
         }

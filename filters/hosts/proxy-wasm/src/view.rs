@@ -1,8 +1,8 @@
 //! Reading an exchange.
 
 use crate::foreign;
-use crate::half::Half;
 use filter_api::{Map, SignatureCheck, View};
+use host_driver::Maps;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{MapType, Status};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -16,7 +16,7 @@ use std::time::SystemTime;
 pub(crate) struct HostView {
     /// Which header maps are in the filter's hands: Envoy answers for another with an error, and the SDK turns
     /// that error into a panic.
-    here: [bool; 4],
+    here: Maps,
     fetched: [OnceCell<Headers>; 4],
     changes: RefCell<Changes>,
     changed: [Cell<bool>; 4],
@@ -30,15 +30,13 @@ type Headers = Vec<(String, Vec<u8>)>;
 type Changes = Vec<(Map, String)>;
 
 impl HostView {
-    pub(crate) fn new([request, response]: &[Half; 2]) -> Self {
-        let here =
-            [request.headers_here(), request.trailers_here, response.headers_here(), response.trailers_here];
+    pub(crate) fn new(here: Maps) -> Self {
         Self { here, fetched: Default::default(), changes: RefCell::default(), changed: Default::default() }
     }
 
     /// Whether a map can be read and written.
     pub(crate) fn has(&self, map: Map) -> bool {
-        self.here[map as usize]
+        self.here.has(map)
     }
 
     /// Whether a header is known to have just these values, so that writing them would change nothing.
@@ -52,7 +50,7 @@ impl HostView {
     /// Notes that a header is being written.
     pub(crate) fn changes(&self, map: Map, name: &str) {
         self.changed[map as usize].set(true);
-        // Of a map that nobody has read nothing is known anyway.
+        // Of a map that was not read nothing is known anyway.
         if self.fetched[map as usize].get().is_some() {
             self.changes.borrow_mut().push((map, name.to_owned()));
         }
@@ -125,7 +123,7 @@ mod tests {
 
     #[test]
     fn only_what_is_known_and_unchanged_is_already_there() {
-        let view = HostView::new(&<[Half; 2]>::default());
+        let view = HostView::new(Maps::default());
         let map = Map::RequestHeaders;
         assert!(!view.is_already(map, "te", &[]), "nothing is known before the map is fetched");
 

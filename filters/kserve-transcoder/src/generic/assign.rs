@@ -176,8 +176,8 @@ fn read_integer<T: FromStr>(text: &str) -> Option<T> {
     if text.starts_with('+') { None } else { text.parse().ok() }
 }
 
-/// Reads a number as protobuf's JSON has it. [`str::parse`] takes more words, and makes an infinity of a number that is too
-/// large.
+/// Reads a number as protobuf's JSON has it. [`str::parse`] takes more words, and makes an infinity of a number that is
+/// too large.
 pub(super) fn read_float(text: &str) -> Option<f64> {
     match text {
         "NaN" => Some(f64::NAN),

@@ -8,21 +8,19 @@
 //! as text, and no field that has its default.
 
 mod assign;
-mod buffer;
 mod scan;
 mod shape;
 #[cfg(test)]
 mod tests;
 mod twice;
 mod weight;
+mod writer;
 
-use crate::codec::is_blank;
+use crate::codec::{Answer, Progress, RequestCodec, ResponseCodec, is_blank};
 use crate::problem::Problem;
-use crate::progress::Progress;
 use crate::rows::{self, Body, Form, Parameter, Row, Variables};
 use crate::tensor::AnswerForm;
-use buffer::{Buffer, RopeWriter};
-use filter_api::{Charge, Rope, Sink};
+use filter_api::{Buffer, Charge, Rope, Sink};
 use prost_reflect::prost::Message as _;
 use prost_reflect::{
     DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions, Value,
@@ -33,6 +31,7 @@ use serde::ser::{Serialize, Serializer};
 use shape::{PrintedMap, Shaped};
 use std::collections::HashSet;
 use std::sync::Arc;
+use writer::RopeWriter;
 
 /// How answers are printed where they look as the protocol's REST interface has them.
 const REST: SerializeOptions = SerializeOptions::new()
@@ -66,7 +65,7 @@ pub(crate) struct Request {
 
 /// An answer that is being read.
 #[derive(Debug)]
-pub(crate) struct Response {
+struct Response {
     row: Arc<Row>,
     variables: Variables,
     form: AnswerForm,
@@ -76,7 +75,7 @@ pub(crate) struct Response {
 
 /// An answer, printed.
 #[derive(Debug)]
-pub(crate) struct Answer {
+struct PrintedAnswer {
     status: u16,
     body: Rope,
 }
@@ -90,14 +89,46 @@ impl Request {
         answer_form: AnswerForm,
         max_bytes: usize,
         charge: Charge,
-    ) -> Self {
+    ) -> Box<Self> {
         let body = Buffer::new(charge.sibling());
         let scanner = Scanner::default();
-        Self { row: row.clone(), variables, body, scanner, taken: 0, max_bytes, answer_form, charge }
+        Box::new(Self {
+            row: row.clone(),
+            variables,
+            body,
+            scanner,
+            taken: 0,
+            max_bytes,
+            answer_form,
+            charge,
+        })
     }
 
-    /// Takes the next bytes of the body. It is complete if there is none, or once its JSON document has been closed.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
+    fn read_body(&mut self) -> Result<DynamicMessage, Problem> {
+        let body = self.body.as_slice();
+        let (input, forms) = (&self.row.input, &self.row.forms);
+        if body.iter().all(is_blank) {
+            return Ok(DynamicMessage::new(input.clone()));
+        }
+        match &self.row.body {
+            Body::None => Ok(DynamicMessage::new(input.clone())),
+            Body::Whole => parse(input, forms, body),
+            Body::Field(field) => {
+                // A member of an object made around the body, which therefore must be one whole document first.
+                serde_json::from_slice::<IgnoredAny>(body).map_err(|error| bad_body("", &error))?;
+                let mut object = Buffer::new(self.charge.sibling());
+                for part in [b"{\"", field.name().as_bytes(), b"\":", body, b"}"] {
+                    object.push(part)?;
+                }
+                parse(input, forms, object.as_slice())
+            }
+        }
+    }
+}
+
+impl RequestCodec for Request {
+    /// The body is complete if the row takes none, or once its JSON document has been closed.
+    fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
         self.taken = self.taken.saturating_add(bytes.len());
         if self.taken > self.max_bytes {
             let limit = self.max_bytes;
@@ -114,8 +145,7 @@ impl Request {
         Ok(Progress::complete_if(self.scanner.is_closed()))
     }
 
-    /// Ends the body and makes the message.
-    pub(crate) fn finish(mut self) -> Result<(Rope, Response), Problem> {
+    fn finish(mut self: Box<Self>) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
         let mut charge = self.charge.sibling();
         charge.grow(self.scanner.weight())?;
         if !self.row.forms.is_empty() {
@@ -141,41 +171,18 @@ impl Request {
         let mut rope = Rope::new(self.charge.sibling());
         rope.push(&message.encode_to_vec())?;
         let answer = Buffer::new(self.charge.sibling());
-        let Self { row, variables, answer_form, charge, .. } = self;
-        Ok((rope, Response { row, variables, form: answer_form, message: answer, charge }))
-    }
-
-    fn read_body(&mut self) -> Result<DynamicMessage, Problem> {
-        let body = self.body.bytes();
-        let (input, forms) = (&self.row.input, &self.row.forms);
-        if body.iter().all(is_blank) {
-            return Ok(DynamicMessage::new(input.clone()));
-        }
-        match &self.row.body {
-            Body::None => Ok(DynamicMessage::new(input.clone())),
-            Body::Whole => parse(input, forms, body),
-            Body::Field(field) => {
-                // A member of an object made around the body, which therefore must be one whole document first.
-                serde_json::from_slice::<IgnoredAny>(body).map_err(|error| bad_body("", &error))?;
-                let mut object = Buffer::new(self.charge.sibling());
-                for part in [b"{\"", field.name().as_bytes(), b"\":", body, b"}"] {
-                    object.push(part)?;
-                }
-                parse(input, forms, object.bytes())
-            }
-        }
+        let Self { row, variables, answer_form, charge, .. } = *self;
+        Ok((rope, Box::new(Response { row, variables, form: answer_form, message: answer, charge })))
     }
 }
 
-impl Response {
-    /// Takes the next bytes of the message.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+impl ResponseCodec for Response {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         self.message.push(bytes)?;
         Ok(())
     }
 
-    /// Ends the message, and prints it.
-    pub(crate) fn finish(self) -> Result<Answer, Problem> {
+    fn finish(self: Box<Self>) -> Result<Box<dyn Answer>, Problem> {
         let output = &self.row.output;
         let bad = |why: &dyn std::fmt::Display| {
             Problem::bad_answer(format!(
@@ -184,9 +191,9 @@ impl Response {
             ))
         };
         let mut charge = self.charge.sibling();
-        charge.grow(weight::of_message(output, self.message.bytes()))?;
+        charge.grow(weight::of_message(output, self.message.as_slice()))?;
         let message =
-            DynamicMessage::decode(output.clone(), self.message.bytes()).map_err(|why| bad(&why))?;
+            DynamicMessage::decode(output.clone(), self.message.as_slice()).map_err(|why| bad(&why))?;
         let mut body = RopeWriter::new(Rope::new(self.charge.sibling()));
         let mut status = 200;
         let readiness = Readiness::of(self.row.rpc_path());
@@ -201,10 +208,10 @@ impl Response {
         };
         let whole = Printed(&message, options);
         let printed = match (&self.row.answer, readiness, self.form) {
-            (rows::Answer::Names { list, name }, ..) => {
+            (rows::ResponseBody::Names { list, name }, ..) => {
                 serde_json::to_writer(&mut body, &PrintedNames { message: &message, list, name })
             }
-            (rows::Answer::Field(field, form), ..) => {
+            (rows::ResponseBody::Field(field, form), ..) => {
                 let form = form.as_ref().filter(|_| self.form == AnswerForm::Kserve);
                 let value = &*message.get_field(field);
                 serde_json::to_writer(&mut body, &PrintedField { value, form, options })
@@ -215,24 +222,27 @@ impl Response {
                 let named = Named { name: says("name"), version: says("version"), message: whole };
                 serde_json::to_writer(&mut body, &named)
             }
-            (rows::Answer::Empty, None, AnswerForm::Kserve) => Ok(()),
-            (rows::Answer::Whole, None, AnswerForm::Kserve) => serde_json::to_writer(&mut body, &whole),
+            (rows::ResponseBody::Empty, None, AnswerForm::Kserve) => Ok(()),
+            (rows::ResponseBody::Whole, None, AnswerForm::Kserve) => serde_json::to_writer(&mut body, &whole),
         };
         let body = body.finish()?;
         printed.map_err(|why| bad(&why))?;
-        Ok(Answer { status, body })
+        Ok(Box::new(PrintedAnswer { status, body }))
     }
 }
 
-impl Answer {
+impl Answer for PrintedAnswer {
     /// 200, or 503 where the server says that it or the model is not ready.
-    pub(crate) fn status(&self) -> u16 {
+    fn status(&self) -> u16 {
         self.status
     }
 
-    /// Writes the JSON.
-    pub(crate) fn render(mut self, out: &mut dyn Sink) {
+    fn render(mut self: Box<Self>, out: &mut dyn Sink) {
         self.body.drain_to(out);
+    }
+
+    fn render_padded(self: Box<Self>, _json_length: usize, out: &mut dyn Sink) {
+        self.render(out);
     }
 }
 

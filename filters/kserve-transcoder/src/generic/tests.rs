@@ -15,18 +15,18 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 static OURS: LazyLock<Rows> = LazyLock::new(|| Rows::load(Options::default()).unwrap());
 
-fn open_in(form: AnswerForm, memory: &Arc<Memory>, rows: &Rows, method: &str, path: &str) -> Request {
+fn open_in(form: AnswerForm, memory: &Arc<Memory>, rows: &Rows, method: &str, path: &str) -> Box<Request> {
     let Ok(Found::Row { row, variables }) = rows.find(method.as_bytes(), path.as_bytes()) else {
         panic!("no row for {method} {path}");
     };
     Request::new(row, variables, form, 10_000, memory.account(usize::MAX).charge())
 }
 
-fn open_on(memory: &Arc<Memory>, rows: &Rows, method: &str, path: &str) -> Request {
+fn open_on(memory: &Arc<Memory>, rows: &Rows, method: &str, path: &str) -> Box<Request> {
     open_in(AnswerForm::Kserve, memory, rows, method, path)
 }
 
-fn open(rows: &Rows, method: &str, path: &str) -> Request {
+fn open(rows: &Rows, method: &str, path: &str) -> Box<Request> {
     open_on(&Memory::new(1 << 24), rows, method, path)
 }
 

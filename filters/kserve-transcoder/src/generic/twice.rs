@@ -1,5 +1,6 @@
-//! Finds what the reader of protobuf's JSON takes though it is none: a thing that is given twice, of which it lets the last
-//! one count, whichever of its two names a field has; and numbers in quotes as only Rust reads them (`+5`, `inf`).
+//! Finds what the reader of protobuf's JSON takes although it is not valid: a thing that is given twice, of which it
+//! lets the last one count, whichever of its two names a field has; and numbers in quotes as only Rust reads them
+//! (`+5`, `inf`).
 
 use super::assign::{read_float, read_single};
 use crate::problem::Problem;
@@ -10,8 +11,8 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
-/// Refuses a document in which a field, or a key of a map, comes twice in one object, or a quoted number is not one. What is
-/// wrong with it otherwise is for its reader to say.
+/// Refuses a document in which a field, or a key of a map, comes twice in one object, or a quoted number is not one.
+/// What is wrong with it otherwise is for its reader to say.
 pub(super) fn check(message: &MessageDescriptor, json: &[u8]) -> Result<(), Problem> {
     let found = Cell::new(None);
     let seed = Seed { of: Some(Kind::Message(message.clone())), found: &found };
@@ -60,8 +61,8 @@ impl Seed<'_> {
     }
 }
 
-/// Whether a text in quotes is a number to Rust that it is not to protobuf's JSON: one with a plus, `inf`, or one that is too
-/// large for its float.
+/// Whether a text in quotes is a number to Rust that it is not to protobuf's JSON: one with a plus, `inf`, or one that
+/// is too large for its float.
 fn is_rusts_number(kind: &Kind, text: &str) -> bool {
     match kind {
         Kind::Float => text.parse::<f32>().is_ok() && read_single(text).is_none(),

@@ -66,7 +66,7 @@ fn weigh_field<'b>(
             };
             Some((inner.saturating_add(VALUE_BYTES), rest))
         }
-        // Nobody has made groups for long: all that is left, at the worst rate.
+        // Groups are long out of use: all that is left, at the worst rate.
         WireType::StartGroup | WireType::EndGroup => Some((bytes.len().saturating_mul(MESSAGE_BYTES), &[])),
     }
 }

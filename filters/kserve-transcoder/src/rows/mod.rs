@@ -54,7 +54,7 @@ pub(crate) struct Row {
     /// What the JSON body is.
     pub(crate) body: Body,
     /// What the JSON answer is.
-    pub(crate) answer: Answer,
+    pub(crate) answer: ResponseBody,
     /// The fields of the request message whose JSON is not protobuf's own.
     pub(crate) forms: Vec<(FieldDescriptor, Form)>,
     /// The request message.
@@ -89,7 +89,7 @@ pub(crate) enum Body {
 
 /// What a row's JSON answer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum ResponseBody {
     /// The response message.
     Whole,
     /// One field of it: a message, a list of them, or a map of them that has a form.
@@ -298,7 +298,7 @@ impl Rows {
         let rpc = format!("/{}/{}", kserve_proto::SERVICE, method.name());
         let row = Row::new(&method, &rpc, binding, &form::Options::of(&pool));
         let mut row = row.map_err(|(template, why)| error(format!("{template}: {why}")))?;
-        row.answer = Answer::Names { list, name };
+        row.answer = ResponseBody::Names { list, name };
         row.preset = vec![(ready, Value::Bool(true))];
         self.rows.push(Arc::new(row));
         Ok(())
@@ -333,8 +333,8 @@ impl Row {
             };
         let output = method.output();
         let answer = match response_body.as_str() {
-            "" if options.no_body(&output) => Answer::Empty,
-            "" => Answer::Whole,
+            "" if options.no_body(&output) => ResponseBody::Empty,
+            "" => ResponseBody::Whole,
             name => answer_field(&output, name, options).map_err(refused)?,
         };
         let forms = options.forms(&input).map_err(refused)?;
@@ -384,11 +384,15 @@ impl Variables {
 }
 
 /// Finds the field that is an answer.
-fn answer_field(output: &MessageDescriptor, name: &str, options: &form::Options) -> Result<Answer, String> {
+fn answer_field(
+    output: &MessageDescriptor,
+    name: &str,
+    options: &form::Options,
+) -> Result<ResponseBody, String> {
     let field = output.get_field_by_name(name).filter(|field| field.kind().as_message().is_some());
     let with_form = field.map(|field| options.form(&field).map(|form| (field, form))).transpose()?;
     match with_form.filter(|(field, form)| form.is_some() || !field.is_map()) {
-        Some((field, form)) => Ok(Answer::Field(field, form)),
+        Some((field, form)) => Ok(ResponseBody::Field(field, form)),
         None => Err(format!(
             "response_body '{name}' is not a message or a list of messages in {}",
             output.full_name()

@@ -3,6 +3,7 @@
 
 use super::{Body, FieldPath, Row};
 use crate::problem::Problem;
+use filter_api::{Octet, octets};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 /// How deep a parameter may reach into messages. Deeper ones would have to be encoded by as deep a recursion.
@@ -139,17 +140,12 @@ fn is_written_as_text(full_name: &str) -> bool {
 /// Decodes a name or a value of `application/x-www-form-urlencoded` (URL standard, section 5.1), strictly: `None` for a
 /// percent sign without two hexadecimal digits, and for what is not UTF-8.
 fn decoded(text: &[u8]) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.iter();
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    while let Some(&byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => u8::try_from(digit(rest.next())? * 16 + digit(rest.next())?).ok()?,
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
+    let bytes = octets(text).map(|octet| match octet {
+        Octet::Plain(b'+') => Some(b' '),
+        Octet::Plain(b'%') => None,
+        other => Some(other.byte()),
+    });
+    String::from_utf8(bytes.collect::<Option<_>>()?).ok()
 }
 
 fn bad(name: &[u8], why: &str) -> Problem {

@@ -138,6 +138,9 @@ impl Typed {
     }
 }
 
+/// The largest rank of a tensor.
+pub(crate) const MAX_RANK: usize = 64;
+
 /// How many elements a shape has; `None` if that is more than a `u64` counts.
 pub(crate) fn elements(shape: &[u64]) -> Option<u64> {
     // A zero anywhere makes the tensor empty, whatever the other dimensions multiply to.

@@ -1,7 +1,7 @@
 //! The tensor codec: inference, `POST /v2/models/M[/versions/V]/infer`, as JSON and as gRPC.
 //!
-//! [`Request`] reads the JSON body, cut anywhere, and makes the `ModelInferRequest`; [`Response`] reads the
-//! `ModelInferResponse`, cut anywhere, and makes the [`Answer`]. Neither builds a tree of what it reads:
+//! [`request`] reads the JSON body, cut anywhere, and makes the `ModelInferRequest`; [`response`] reads the
+//! `ModelInferResponse`, cut anywhere, and makes the answer. Neither builds a tree of what it reads:
 //! tensor data goes straight from its text to little-endian bytes and back. Memory is about the size of the
 //! message if `datatype` comes before `data` (real clients send it so), else of the text as well.
 //!
@@ -38,40 +38,21 @@
 //! - A `binary_data_size` that a server left among an output's parameters is dropped: clients would take it
 //!   for their own.
 
-mod answer;
-mod base64;
-mod data;
+mod charged;
 mod datatype;
-mod decimal;
-mod document;
-mod element;
-mod encode;
-mod entries;
-mod float32;
-mod half;
-mod held;
-mod input;
-mod json;
-mod kept;
-mod keys;
-mod message;
-mod parameters;
-mod print;
-mod render;
+mod lengths;
+mod number;
+mod options;
 mod request;
 mod response;
-mod strings;
 mod text;
-mod typed;
-mod untyped;
-mod wire;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::Answer;
+pub(crate) use options::Options;
+pub(crate) use options::{AnswerForm, BodyModelName, NonFinite, TensorEncoding};
 pub(crate) use request::{Request, goes_on};
-pub(crate) use response::Response;
 
 /// What the URL says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,72 +61,4 @@ pub(crate) struct Target {
     pub(crate) model: String,
     /// Its version, if the URL has one.
     pub(crate) version: Option<String>,
-}
-
-/// How inputs are sent to the model server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum TensorEncoding {
-    /// As `raw_input_contents`.
-    #[default]
-    Raw,
-    /// As `InferTensorContents`; a message with an FP16 or BF16 input stays raw, since typed contents cannot hold
-    /// them.
-    Contents,
-}
-
-/// How answers look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum AnswerForm {
-    /// As the protocol's REST interface has them.
-    #[default]
-    Kserve,
-    /// As protobuf's JSON has them.
-    Proto,
-}
-
-/// How NaN and the infinities, for which JSON has no form, are written in answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum NonFinite {
-    /// As the bare words `NaN`, `Infinity` and `-Infinity`, as Triton writes them.
-    #[default]
-    Bare,
-    /// As `null`, as MLServer writes all three.
-    Null,
-    /// As the strings `"NaN"`, `"Infinity"` and `"-Infinity"`, as protobuf's JSON has them.
-    String,
-}
-
-/// How a `model_name` in a request's body is treated if it differs from the one in the URL.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum BodyModelName {
-    /// The request is answered 400.
-    #[default]
-    Refuse,
-    /// The name in the URL is used.
-    Ignore,
-}
-
-/// What an operator configures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Options {
-    /// How inputs are sent.
-    pub(crate) encoding: TensorEncoding,
-    /// How answers look.
-    pub(crate) answer_form: AnswerForm,
-    /// How NaN and the infinities are written.
-    pub(crate) non_finite: NonFinite,
-    /// How another model's name in a body is treated.
-    pub(crate) body_model_name: BodyModelName,
-    /// The longest body of a request, in bytes.
-    pub(crate) max_request_bytes: usize,
-    /// The longest message of an answer, in bytes.
-    pub(crate) max_response_bytes: usize,
 }

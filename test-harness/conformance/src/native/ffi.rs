@@ -108,6 +108,13 @@ impl Plugin {
         Stream { inner: stream }
     }
 
+    /// Some time passes for the configuration. A stream that waits for its events learns of it at its next
+    /// [turn](Stream::turn).
+    pub fn tick(&self) {
+        // SAFETY: the hook's signature is the ABI's, and both pointers are those of a configuration that is alive.
+        unsafe { (self.symbols.config_scheduled)(&raw const *self.envoy, self.module, 0) };
+    }
+
     /// What was logged on this thread since it was last asked.
     pub fn take_log(&self) -> Vec<String> {
         take_log()
@@ -255,7 +262,7 @@ impl Stream<'_> {
     }
 
     /// A turn of the event loop: what the module has scheduled comes.
-    fn turn(&self) {
+    pub fn turn(&self) {
         let events = std::mem::take(&mut self.inner.state.borrow_mut().scheduled);
         let (envoy, module) = self.inner.pointers();
         for event in events {

@@ -233,7 +233,11 @@ fn line_break(module: &Module) {
     let sent = stream.upstream().headers.unwrap();
     assert_eq!(sent.all("x-probe-value").collect::<Vec<_>>(), [b"kept"]);
     let log = plugin.take_log();
-    assert!(log.iter().any(|line| line.contains("x-probe-value has a line break or NUL")), "{log:?}");
+    assert!(
+        log.iter()
+            .any(|line| line.contains("x-probe-value of RequestHeaders: its value has a line break or NUL")),
+        "{log:?}"
+    );
 }
 
 fn header_bytes(module: &Module) {

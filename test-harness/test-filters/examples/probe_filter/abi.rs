@@ -210,11 +210,11 @@ pub(crate) fn call_foreign_function(name: &str, arguments: &[u8]) -> Given {
 
 /// Marks the ABI.
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_abi_version_0_2_1() {}
+extern "C" fn proxy_abi_version_0_2_1() {}
 
 /// Memory for what the host hands over; `given` frees it.
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
     let mut bytes = std::mem::ManuallyDrop::new(vec![0; size]);
     let bytes: &mut [u8] = slice_of(&mut bytes);
     bytes.as_mut_ptr()
@@ -230,7 +230,7 @@ macro_rules! export {
     ($($(#[$doc:meta])* $name:ident ( $($arg:ident),* ) => $callback:expr;)*) => {$(
         $(#[$doc])*
         #[unsafe(no_mangle)]
-        pub extern "C" fn $name(id: u32, $($arg: u32),*) -> u32 {
+        extern "C" fn $name(id: u32, $($arg: u32),*) -> u32 {
             crate::on(id, $callback)
         }
     )*};
@@ -255,25 +255,19 @@ export! {
 
 /// The access log.
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_on_log(id: u32) {
+extern "C" fn proxy_on_log(id: u32) {
     crate::on(id, Callback::new("log", &[]));
 }
 
 /// The context goes.
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_on_delete(id: u32) {
+extern "C" fn proxy_on_delete(id: u32) {
     crate::on(id, Callback::new("del", &[]));
     crate::forget(id);
 }
 
 /// A call is answered; it comes to the root context.
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_on_http_call_response(
-    _root: u32,
-    token: u32,
-    headers: u32,
-    body: u32,
-    trailers: u32,
-) {
+extern "C" fn proxy_on_http_call_response(_root: u32, token: u32, headers: u32, body: u32, trailers: u32) {
     crate::on_call(token, headers, body, trailers);
 }

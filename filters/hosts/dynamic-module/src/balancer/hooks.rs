@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code)]
 
-use super::abi::{EnvoyLb, EnvoyLbConfig, EnvoyLbContext, Functions};
+use super::abi::{self, EnvoyLb, EnvoyLbConfig, EnvoyLbContext};
 use super::envoy::{Counters, Endpoints, Request};
 use super::registry::{self, Configured};
 use crate::abi::EnvoyBuffer;
@@ -18,7 +18,6 @@ use std::sync::Arc;
 /// A loaded configuration.
 struct Loaded {
     configured: Configured,
-    functions: Functions,
     counters: Counters,
 }
 
@@ -67,13 +66,13 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_config_new(
     let loaded = catch_unwind(|| {
         // SAFETY: Envoy's buffers are valid until this hook returns.
         let (name, json) = unsafe { (name.bytes(), json.bytes()) };
-        let configured = registry::configure(name, json)?;
-        let functions = Functions::find().map_err(|missing| {
-            format!("{}: this Envoy has no {}; it is too old", configured.name, missing.to_string_lossy())
+        let configured = registry::configure(module::loaded().policies, name, json)?;
+        abi::find().map_err(|missing| {
+            format!("{}: this Envoy is too old: it does not export {missing}", configured.name)
         })?;
         // SAFETY: Envoy's pointer, which stays valid until `config_destroy`; the result goes with it.
-        let counters = unsafe { Counters::define(functions, config, configured.name, configured.counters) };
-        Ok(Loaded { configured, functions, counters })
+        let counters = unsafe { Counters::define(config, configured.name, configured.counters) };
+        Ok(Loaded { configured, counters })
     });
     let refused = match loaded {
         Ok(Ok(loaded)) => return Arc::into_raw(Arc::new(loaded)),
@@ -106,7 +105,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_new(
     };
     let worker = Worker { loaded, balancer: RefCell::new(None) };
     // SAFETY: Envoy's own pointer, and the handle does not leave this hook.
-    let endpoints = unsafe { Endpoints::new(&worker.loaded.functions, lb) };
+    let endpoints = unsafe { Endpoints::new(lb) };
     worker.with(endpoints, |_| ());
     Box::into_raw(Box::new(worker))
 }
@@ -130,7 +129,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_on_host_membership_update(
     // SAFETY: `new` made the pointer, and Envoy has not given it back yet.
     let worker = unsafe { &*worker };
     // SAFETY: Envoy's own pointer, and the handle does not leave this hook.
-    let endpoints = unsafe { Endpoints::new(&worker.loaded.functions, lb) };
+    let endpoints = unsafe { Endpoints::new(lb) };
     worker.with(endpoints, |balancer| balancer.hosts(&endpoints));
 }
 
@@ -147,7 +146,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_choose_host(
     let worker = unsafe { &*worker };
     // SAFETY: Envoy's own pointers, and the handles do not leave this hook.
     let (endpoints, request) = unsafe {
-        let endpoints = Endpoints::new(&worker.loaded.functions, lb);
+        let endpoints = Endpoints::new(lb);
         (endpoints, Request::new(endpoints, context))
     };
     let choice = worker.with(endpoints, |balancer| balancer.choose(&request, &endpoints));

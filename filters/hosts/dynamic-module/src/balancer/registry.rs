@@ -1,6 +1,5 @@
 //! The policies of the module, by name.
 
-use crate::module;
 use filter_api::{Balancer, ConfigError, Policy};
 use std::sync::Arc;
 
@@ -22,8 +21,7 @@ impl Configured {
 ///
 /// # Errors
 /// One line for the log: the name is unknown, or the configuration is refused.
-pub(super) fn configure(name: &[u8], json: &[u8]) -> Result<Configured, String> {
-    let policies = module::loaded().policies;
+pub(super) fn configure(policies: &[PolicyEntry], name: &[u8], json: &[u8]) -> Result<Configured, String> {
     let Some(entry) = policies.iter().find(|entry| entry.name.as_bytes() == name) else {
         let known: Vec<&str> = policies.iter().map(|entry| entry.name).collect();
         let name = String::from_utf8_lossy(name);

@@ -3,12 +3,12 @@
 
 mod answers;
 mod message;
-mod numbers;
 mod requests;
 mod spellings;
 mod splits;
 
 use super::*;
+use crate::codec::{Answer, RequestCodec, ResponseCodec};
 use crate::problem::Problem;
 use filter_api::{Charge, Memory};
 use message::{ModelInferRequest, ModelInferResponse};
@@ -37,7 +37,7 @@ fn transcode(
     json_length: Option<usize>,
     body: &[u8],
     step: usize,
-) -> Result<(Vec<u8>, Response), Problem> {
+) -> Result<(Vec<u8>, Box<dyn ResponseCodec>), Problem> {
     let mut request = Request::new(target(), options, json_length, charge());
     for piece in body.chunks(step) {
         request.write(piece)?;
@@ -75,13 +75,17 @@ fn refusal(body: &str) -> String {
 }
 
 /// A reader for the answer to a request with these parts behind its inputs.
-fn response_to(parts: &str) -> Response {
+fn response_to(parts: &str) -> Box<dyn ResponseCodec> {
     let body = format!(r#"{{"inputs":[]{parts}}}"#);
     transcode(OPTIONS, None, body.as_bytes(), usize::MAX).unwrap().1
 }
 
 /// The answer that is made of a message in pieces of `step` bytes.
-fn answer_in(mut response: Response, message: &[u8], step: usize) -> Result<Answer, Problem> {
+fn answer_in(
+    mut response: Box<dyn ResponseCodec>,
+    message: &[u8],
+    step: usize,
+) -> Result<Box<dyn Answer>, Problem> {
     for piece in message.chunks(step) {
         response.write(piece)?;
     }

@@ -2,7 +2,7 @@
 
 use super::message::{Choice, Contents, Requested, parameters, tensor};
 use super::*;
-use crate::progress::Progress;
+use crate::codec::Progress;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -160,7 +160,7 @@ fn a_parameter_may_be_not_a_number_or_infinite_as_in_answers() {
         r#"{"id":-Infinity,"inputs":[]}"#,
     ] {
         let problem = request(body).unwrap_err();
-        assert!(problem.message.ends_with(" is no JSON value"), "{body}: {problem}");
+        assert!(problem.message.ends_with(" is not a JSON value"), "{body}: {problem}");
     }
     assert!(request(r#"{"parameters":{"p":{"int64_param":NaN}},"inputs":[]}"#).is_err());
     assert!(request(r#"{"inputs":[{"parameters":{"binary_data_size":Infinity}}]}"#).is_err());

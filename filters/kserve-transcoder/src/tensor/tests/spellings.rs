@@ -237,7 +237,7 @@ fn what_is_not_base64_is_refused_and_other_content_types_stay_what_they_are() {
     let message = kept(r#""datatype":"BYTES","data":["YQ=="],"parameters":{"content_type":"str"}"#);
     assert_eq!(message.raw_input_contents[0], b"\x04\0\0\0YQ==");
     assert_eq!(message.inputs[0].parameters, parameters([("content_type", Choice::String("str".into()))]));
-    // Protobuf's JSON is base64 by itself, and a number is no text.
+    // Protobuf's JSON is base64 by itself, and a number is not text.
     let said = parameters([("content_type", Choice::String("base64".into()))]);
     let message = kept(
         r#""datatype":"BYTES","contents":{"bytes_contents":["YQ=="]},"parameters":{"content_type":"base64"}"#,

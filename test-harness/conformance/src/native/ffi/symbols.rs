@@ -45,6 +45,7 @@ type CalloutHook =
 pub(super) struct Symbols {
     pub(super) program_init: unsafe extern "C" fn() -> *const c_char,
     pub(super) config_new: unsafe extern "C" fn(*const EnvoyConfig, Buf, Buf) -> *const c_void,
+    pub(super) config_scheduled: unsafe extern "C" fn(*const EnvoyConfig, *const c_void, u64),
     pub(super) config_destroy: unsafe extern "C" fn(*const c_void),
     pub(super) filter_new: unsafe extern "C" fn(*const c_void, *const c_void) -> *const c_void,
     pub(super) filter_destroy: unsafe extern "C" fn(*const c_void),
@@ -80,6 +81,7 @@ impl Symbols {
             Ok(Self {
                 program_init: hook(handle, "program_init")?,
                 config_new: hook(handle, "http_filter_config_new")?,
+                config_scheduled: hook(handle, "http_filter_config_scheduled")?,
                 config_destroy: hook(handle, "http_filter_config_destroy")?,
                 filter_new: hook(handle, "http_filter_new")?,
                 filter_destroy: hook(handle, "http_filter_destroy")?,

@@ -1,0 +1,113 @@
+//! What the driver has Envoy do.
+
+use crate::configured::Configured;
+use crate::envoy::{self, Appender, Envoy};
+use filter_api::{Call, CallFailure, Dir, Level, Map, MetricKind, Reply, View};
+use host_driver::Proxy;
+use std::cell::Cell;
+use std::fmt::Arguments;
+
+/// Envoy within one hook, for one filter.
+pub(crate) struct FilterInEnvoy<'a> {
+    pub(crate) envoy: Envoy<'a>,
+    pub(crate) filter: &'a Configured,
+    pub(crate) state: &'a ProxyState,
+}
+
+/// What is remembered between hooks.
+#[derive(Default)]
+pub(crate) struct ProxyState {
+    /// The filter has answered the client or reset the stream: the request must not go on.
+    pub(crate) ended: Cell<bool>,
+    /// The client sent a gRPC request, as far as Envoy knows: the filter may have changed its headers since.
+    pub(crate) from_grpc: Cell<bool>,
+}
+
+/// The event by which a stream is told of one of its configuration's, for each direction. Those below are directions.
+pub(crate) const WOKEN: u64 = 2;
+
+impl<'a> Proxy for FilterInEnvoy<'a> {
+    type Call = u64;
+    type Beside = Appender<'a>;
+
+    fn view(&self) -> &dyn View {
+        &self.envoy
+    }
+
+    fn beside(&self, dir: Dir) -> Option<Appender<'a>> {
+        Some(self.envoy.buffered(dir))
+    }
+
+    fn set_header(&mut self, map: Map, name: &str, value: &[u8]) -> bool {
+        self.envoy.set_header(map, name, value);
+        true
+    }
+
+    fn add_header(&mut self, map: Map, name: &str, value: &[u8]) {
+        self.envoy.add_header(map, name, value);
+    }
+
+    fn remove_header(&mut self, map: Map, name: &str) -> bool {
+        self.envoy.remove_header(map, name);
+        true
+    }
+
+    fn set_lb_metadata(&mut self, key: &str, value: &str) -> bool {
+        self.envoy.set_lb_metadata(key, value);
+        true
+    }
+
+    fn set_property(&mut self, name: &str, value: &[u8]) {
+        self.envoy.set_filter_state(name, value);
+    }
+
+    fn reselect_route(&mut self) {
+        self.envoy.clear_route_cache();
+    }
+
+    fn count(&mut self, metric: usize, by: u64) {
+        if let Some((id, _)) = self.filter.metric(metric) {
+            self.envoy.count(id, by);
+        }
+    }
+
+    fn record(&mut self, metric: usize, value: u64) {
+        match self.filter.metric(metric) {
+            Some((id, MetricKind::Gauge)) => self.envoy.set_gauge(id, value),
+            Some((id, _)) => self.envoy.record(id, value),
+            None => {}
+        }
+    }
+
+    fn count_dropped(&mut self) {
+        if let Some(id) = self.filter.dropped {
+            self.envoy.count(id, 1);
+        }
+    }
+
+    fn log(&mut self, level: Level, text: Arguments<'_>) {
+        envoy::log(level, self.filter.name, text);
+    }
+
+    fn call(&mut self, call: &Call) -> Result<u64, CallFailure> {
+        self.envoy.call(call).ok_or(CallFailure::Refused)
+    }
+
+    fn wait_for_event(&mut self, dir: Dir) -> bool {
+        let events = self.filter.instance.plugin.tick().is_some();
+        if events {
+            self.filter.instance.events.wait(self.envoy.waker(WOKEN + dir as u64));
+        }
+        events
+    }
+
+    fn reply(self, reply: &Reply) {
+        self.state.ended.set(true);
+        self.envoy.send_response(reply, self.state.from_grpc.get());
+    }
+
+    fn reset(self) {
+        self.state.ended.set(true);
+        self.envoy.reset_stream(self.filter.name);
+    }
+}

@@ -1,0 +1,367 @@
+//! The request half of an exchange: headers and a JSON body become one gRPC message.
+
+use super::Exchange;
+use super::request_headers::{RequestHeaders, is_about_the_http_message};
+use super::response_half::ResponseHalf;
+use crate::codec::{Progress, RequestCodec, Rest, is_blank};
+use crate::compressed::decoded;
+use crate::config::PathMode;
+use crate::frame;
+use crate::metrics;
+use crate::problem::Problem;
+use crate::rows::{Found, Row, RowKind, Variables, split_query};
+use crate::{generic, tensor};
+use filter_api::{Call, CallId, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, Rope, Route, Sink};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a host waits for the answer to a GET that it sends beside the route: Envoy's own default timeout of
+/// a route.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Request headers that a call beside the route sets itself or has no use for.
+const NOT_FORWARDED: [&str; 6] =
+    ["te", "host", "content-type", "accept", "accept-encoding", "x-envoy-original-path"];
+
+/// Where the request half stands.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// The request's headers have not come, or the answer has been given: nothing to do with what comes.
+    Nothing,
+    /// The body is being read.
+    Body(Box<dyn RequestCodec>),
+    /// The message has gone out; this may follow in the body.
+    Sent(Rest),
+    /// The answer has begun; what still comes of the body is dropped.
+    Ignored,
+    /// The body is bad. It is read to its end before the client is told: an HTTP/2 client that is answered
+    /// while it uploads takes the reset that follows for a transport error.
+    Failed { problem: Problem, still_accepted: usize },
+}
+
+impl Exchange {
+    pub(super) fn request_headers(&mut self, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
+        let plugin = self.plugin.clone();
+        let method = cx.view.header(Map::RequestHeaders, ":method").unwrap_or_default();
+        let path = cx.view.header(Map::RequestHeaders, ":path").unwrap_or_default();
+        self.head = method == b"HEAD";
+        let (row, variables) = match plugin.settings.rows.find(&method, &path) {
+            Ok(Found::Row { row, variables }) => (row, variables),
+            Ok(Found::NotOurs) => return OnHeaders::Detach,
+            // A browser's question to a CORS filter, which may come after this one.
+            Ok(_) if is_preflight(&method, cx) => return OnHeaders::Detach,
+            Ok(Found::Unknown) => return self.refuse_unknown(&path, cx),
+            Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(&method, allow, cx),
+            Err(problem) => return self.refuse(problem, cx),
+        };
+        let body = match self.body(row, variables, end, cx) {
+            Ok(body) => body,
+            Err(problem) => return self.refuse(problem, cx),
+        };
+        if !end {
+            self.rewrite_headers(row, &path, cx);
+            self.reading = Reading::Body(body);
+            self.response = ResponseHalf::Expected(None);
+            return OnHeaders::Continue;
+        }
+        let message = match self.finish(body) {
+            Ok(message) => message,
+            Err(problem) => return self.refuse(problem, cx),
+        };
+        if plugin.caps.body_on_header_only {
+            self.rewrite_headers(row, &path, cx);
+            self.send(message, cx);
+            OnHeaders::Continue
+        } else {
+            self.call(row, &path, message, cx)
+        }
+    }
+
+    pub(super) fn request_data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        match self.read_chunk(chunk) {
+            Ok(Some(message)) => self.send(message, cx),
+            Ok(None) => {}
+            Err(problem) => return self.fail(problem, chunk.end, cx),
+        }
+        match &self.reading {
+            Reading::Nothing => OnData::Pass,
+            Reading::Sent(_) | Reading::Ignored => OnData::Emit,
+            Reading::Body(_) | Reading::Failed { .. } => OnData::Keep,
+        }
+    }
+
+    /// Reads a chunk to its end; gives the message if the body is complete with it. Nothing is sent of a message while
+    /// a byte of its chunk may still be wrong.
+    fn read_chunk(&mut self, chunk: Chunk<'_>) -> Result<Option<Framed>, Problem> {
+        let mut message = None;
+        for slice in chunk.slices {
+            let now = self.read(slice)?;
+            message = message.or(now);
+        }
+        match message {
+            None if chunk.end => self.end_of_body(),
+            message => Ok(message),
+        }
+    }
+
+    pub(super) fn request_trailers(&mut self, cx: &mut Cx<'_>) -> OnTrailers {
+        match std::mem::replace(&mut self.reading, Reading::Nothing) {
+            Reading::Nothing => return OnTrailers::Continue,
+            Reading::Sent(_) | Reading::Ignored => {}
+            // A body that was known to be complete has been sent already. This one is not, and its end says why; or it
+            // is compressed, and complete only now.
+            Reading::Body(body) => {
+                let refused = match self.finish(body) {
+                    Ok(message) if self.plugin.caps.emit_in_trailers => {
+                        self.send(message, cx);
+                        remove_all(Map::RequestTrailers, cx);
+                        return OnTrailers::Emit;
+                    }
+                    Ok(_) if self.taken == 0 => {
+                        Problem::bad_request("a request without a body cannot have trailers")
+                    }
+                    Ok(_) => Problem::bad_request("a request with a compressed body cannot have trailers"),
+                    Err(problem) => problem,
+                };
+                self.refused(cx);
+                return OnTrailers::Reply(refused.reply());
+            }
+            Reading::Failed { problem, .. } => {
+                self.refused(cx);
+                return OnTrailers::Reply(problem.reply());
+            }
+        }
+        remove_all(Map::RequestTrailers, cx);
+        OnTrailers::Continue
+    }
+
+    /// Reads the next bytes of the body; gives the message if the body is complete with them.
+    fn read(&mut self, bytes: &[u8]) -> Result<Option<Framed>, Problem> {
+        let before = self.taken;
+        self.taken = before.saturating_add(bytes.len());
+        match &mut self.reading {
+            Reading::Nothing | Reading::Ignored => Ok(None),
+            Reading::Sent(Rest::Nothing) if bytes.is_empty() => Ok(None),
+            Reading::Sent(Rest::Nothing) => Err(tensor::goes_on()),
+            Reading::Sent(Rest::Blanks) if self.taken > self.plugin.settings.codec.max_request_bytes => {
+                let limit = self.plugin.settings.codec.max_request_bytes;
+                Err(Problem::too_large(format!("the body is larger than {limit} bytes")))
+            }
+            Reading::Sent(Rest::Blanks) => match bytes.iter().position(|byte| !is_blank(byte)) {
+                None => Ok(None),
+                Some(at) => Err(goes_on(before + at, bytes[at])),
+            },
+            Reading::Body(body) => match body.write(bytes)? {
+                Progress::More => Ok(None),
+                Progress::Complete => self.end_of_body(),
+            },
+            Reading::Failed { problem, still_accepted } => {
+                *still_accepted = still_accepted.saturating_sub(bytes.len());
+                if *still_accepted == 0 { Err(problem.clone()) } else { Ok(None) }
+            }
+        }
+    }
+
+    /// The body is complete or has ended; gives the message if there is one.
+    fn end_of_body(&mut self) -> Result<Option<Framed>, Problem> {
+        match std::mem::replace(&mut self.reading, Reading::Ignored) {
+            Reading::Body(body) => {
+                self.reading = Reading::Sent(body.rest());
+                self.finish(body).map(Some)
+            }
+            Reading::Failed { problem, .. } => Err(problem),
+            before @ (Reading::Nothing | Reading::Sent(_) | Reading::Ignored) => {
+                self.reading = before;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Turns a complete body into a framed message, and expects its answer.
+    fn finish(&mut self, body: Box<dyn RequestCodec>) -> Result<Framed, Problem> {
+        let (message, answer) = body.finish()?;
+        let prefix = frame::prefix(message.len())?;
+        self.response = ResponseHalf::Expected(Some(answer));
+        Ok(Framed { prefix, message })
+    }
+
+    /// Sends the message in place of what was read.
+    fn send(&mut self, message: Framed, cx: &mut Cx<'_>) {
+        self.count_sent(cx);
+        message.write(cx.out);
+    }
+
+    fn count_sent(&mut self, cx: &mut Cx<'_>) {
+        self.sent = true;
+        cx.ops.count(metrics::TRANSCODED, 1);
+    }
+
+    /// Remembers what is wrong with the body, or tells the client at once when nothing of it is left to come.
+    fn fail(&mut self, problem: Problem, end: bool, cx: &mut Cx<'_>) -> OnData {
+        let still_accepted = match &self.reading {
+            Reading::Failed { .. } => 0,
+            _ => self.plugin.settings.codec.max_request_bytes,
+        };
+        if end || still_accepted == 0 || problem.status != 400 {
+            self.refused(cx);
+            return OnData::Reply(problem.reply());
+        }
+        self.reading = Reading::Failed { problem, still_accepted };
+        OnData::Keep
+    }
+
+    /// The body that is to come; with `end` it is empty, whatever its headers say of an encoding.
+    fn body(
+        &self,
+        row: &Arc<Row>,
+        variables: Variables,
+        end: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<Box<dyn RequestCodec>, Problem> {
+        let options = self.plugin.settings.codec;
+        let headers = RequestHeaders::take(cx)?;
+        let charge = self.plugin.account.charge();
+        let held = charge.sibling();
+        let codec: Box<dyn RequestCodec> = match row.kind() {
+            RowKind::Infer => {
+                let text = |field: &str| variables.get(field).map(str::to_owned);
+                let target = tensor::Target {
+                    model: text("model_name").unwrap_or_default(),
+                    version: text("model_version"),
+                };
+                let json_length = headers.json_length()?;
+                tensor::Request::new(target, options, json_length, charge)
+            }
+            RowKind::Generic => {
+                let (form, max_bytes) = (options.answer_form, options.max_request_bytes);
+                generic::Request::new(row, variables, form, max_bytes, charge)
+            }
+        };
+        let encoding = headers.encoding.as_deref().filter(|_| !end);
+        decoded(codec, encoding, options.max_request_bytes, held)
+    }
+
+    /// Makes the headers those of the gRPC request; the others have been taken off.
+    fn rewrite_headers(&self, row: &Row, path: &[u8], cx: &mut Cx<'_>) {
+        let ops = &mut *cx.ops;
+        let map = Map::RequestHeaders;
+        ops.set_header(map, ":method", b"POST");
+        ops.set_header(map, "content-type", b"application/grpc");
+        ops.set_header(map, "te", b"trailers");
+        ops.set_header(map, "x-envoy-original-path", path);
+        match self.plugin.settings.path {
+            PathMode::Rewrite => ops.set_header(map, ":path", row.rpc_path().as_bytes()),
+            // Envoy keeps a query when a route rewrites the path, and gRPC servers would look for it in the method.
+            PathMode::Route => match split_query(path).0 {
+                without_query if without_query.len() < path.len() => {
+                    ops.set_header(map, ":path", without_query);
+                }
+                _ => {}
+            },
+        }
+        ops.route(if self.plugin.settings.reselect_route { Route::Reselect } else { Route::Keep });
+    }
+
+    /// Sends the message beside the route, for a host that cannot give this request a body.
+    fn call(&mut self, row: &Row, path: &[u8], message: Framed, cx: &mut Cx<'_>) -> OnHeaders {
+        let of_route = || {
+            let name = cx.view.property(&["xds", "cluster_name"])?;
+            String::from_utf8(name).ok().filter(|name| !name.is_empty())
+        };
+        let Some(cluster) = self.plugin.settings.unary_cluster.clone().or_else(of_route) else {
+            // No route, or one without a cluster (a redirect): Envoy's own answer is the right one, and the
+            // response half gives it its shape.
+            self.response = ResponseHalf::Expected(None);
+            return OnHeaders::Continue;
+        };
+        let mut headers = vec![
+            (":method".to_owned(), b"POST".to_vec()),
+            (":path".to_owned(), row.rpc_path().as_bytes().to_vec()),
+            (
+                ":authority".to_owned(),
+                cx.view
+                    .header(Map::RequestHeaders, ":authority")
+                    .unwrap_or_else(|| cluster.clone().into_bytes()),
+            ),
+            ("content-type".to_owned(), b"application/grpc".to_vec()),
+            ("te".to_owned(), b"trailers".to_vec()),
+            ("x-envoy-original-path".to_owned(), path.to_vec()),
+        ];
+        cx.view.each_header(Map::RequestHeaders, &mut |name, value| {
+            let Ok(text) = std::str::from_utf8(name) else { return };
+            let stays =
+                text.starts_with(':') || NOT_FORWARDED.contains(&text) || is_about_the_http_message(name);
+            if !stays {
+                headers.push((text.to_owned(), value.to_vec()));
+            }
+        });
+        let mut body = Vec::with_capacity(frame::PREFIX_BYTES + message.message.len());
+        message.write(&mut body);
+        self.count_sent(cx);
+        cx.ops.call(Call { id: CallId(0), cluster, headers, body, timeout: CALL_TIMEOUT });
+        OnHeaders::Wait
+    }
+
+    fn refuse_unknown(&mut self, path: &[u8], cx: &mut Cx<'_>) -> OnHeaders {
+        let path = String::from_utf8_lossy(path).into_owned();
+        let message = format!("unknown inference path {path}");
+        self.refuse(Problem { status: 404, message: message.into(), details: "kserve_unknown_path" }, cx)
+    }
+
+    fn refuse_method(&mut self, method: &[u8], allow: String, cx: &mut Cx<'_>) -> OnHeaders {
+        let method = String::from_utf8_lossy(method).into_owned();
+        let message = format!("{method} is not allowed here: use {allow}");
+        let problem = Problem { status: 405, message: message.into(), details: "kserve_method_not_allowed" };
+        self.refused(cx);
+        OnHeaders::Reply(problem.reply().header("allow", allow))
+    }
+
+    fn refuse(&mut self, problem: Problem, cx: &mut Cx<'_>) -> OnHeaders {
+        self.refused(cx);
+        OnHeaders::Reply(problem.reply())
+    }
+
+    /// The filter answers itself: what still comes, the answer's own way out included, passes.
+    fn refused(&mut self, cx: &mut Cx<'_>) {
+        self.reading = Reading::Nothing;
+        self.response = ResponseHalf::Done;
+        self.count_refused(cx);
+    }
+}
+
+/// A message with its gRPC frame.
+#[derive(Debug)]
+struct Framed {
+    prefix: [u8; frame::PREFIX_BYTES],
+    message: Rope,
+}
+
+impl Framed {
+    fn write(mut self, out: &mut dyn Sink) {
+        out.write(&self.prefix);
+        self.message.drain_to(out);
+    }
+}
+
+/// Whether a request is a CORS preflight (Fetch standard, "CORS-preflight request").
+fn is_preflight(method: &[u8], cx: &Cx<'_>) -> bool {
+    method == b"OPTIONS" && cx.view.header(Map::RequestHeaders, "access-control-request-method").is_some()
+}
+
+/// What is wrong with a body that goes on after its message has been sent; the codecs say the same of one that has
+/// come in one piece.
+fn goes_on(at: usize, byte: u8) -> Problem {
+    let found = char::from(byte).escape_default();
+    Problem::bad_request(format!(
+        "invalid JSON at byte {at}: expected nothing after the end of the document, found {found}"
+    ))
+}
+
+/// Removes every entry of a map.
+fn remove_all(map: Map, cx: &mut Cx<'_>) {
+    let mut names = Vec::new();
+    cx.view.each_header(map, &mut |name, _| names.extend(std::str::from_utf8(name).ok().map(str::to_owned)));
+    for name in names {
+        cx.ops.remove_header(map, &name);
+    }
+}

@@ -1,0 +1,134 @@
+//! The answer to a request without a body that was sent beside the route, where the host cannot give it one.
+
+use super::headers::{self, is_of_model};
+use super::{TEXT_BYTES, check_length, http_problem, http_status, is_grpc, not_grpc, without_grpc_status};
+use crate::codec::{Answer, ResponseCodec};
+use crate::frame::Reader;
+use crate::problem::Problem;
+use crate::status::Status;
+use filter_api::{CallEnd, CallFailure, CallResponse, Reply};
+
+/// What Envoy's router answers where its load balancer picks no endpoint.
+const NO_ENDPOINT: &str = "no healthy upstream";
+
+/// Makes the reply of a call's end; an error is the reply that says why there is no answer.
+pub(crate) fn of_call(codec: Box<dyn ResponseCodec>, end: CallEnd, max_bytes: usize) -> Result<Reply, Reply> {
+    let response = match end {
+        CallEnd::Answered(response) => response,
+        CallEnd::Failed(failure) => return Err(call_problem(failure).reply()),
+    };
+    if let Some(reply) = passed(&response) {
+        return Ok(with_headers(reply, &response));
+    }
+    match answer(codec, &response, max_bytes) {
+        Ok(answer) => {
+            let mut body = Vec::new();
+            let reply =
+                Reply::new(answer.status(), "kserve_answer").header("content-type", "application/json");
+            answer.render(&mut body);
+            Ok(with_headers(reply.body(body), &response))
+        }
+        Err(problem) => Err(with_headers(problem.reply(), &response)),
+    }
+}
+
+/// Adds the headers that are meant for the client, those of trailing metadata included.
+fn with_headers(mut reply: Reply, response: &CallResponse) -> Reply {
+    let of_headers = |name: &[u8]| response.headers.iter().any(|(found, _)| found == name);
+    let of_trailers = response.trailers.iter().filter(|(name, _)| !of_headers(name));
+    for (name, value) in response.headers.iter().chain(of_trailers) {
+        if is_of_model(name) {
+            headers::add(&mut reply, name, value);
+        }
+    }
+    reply
+}
+
+/// A redirect, or an error that is JSON already: what goes to the client as it is, as it does on the route.
+fn passed(response: &CallResponse) -> Option<Reply> {
+    let content_type = header(response, b"content-type");
+    let status = http_status(Some(header(response, b":status")));
+    let passes = match status {
+        300..=399 => !is_grpc(content_type),
+        400..=599 => content_type.starts_with(b"application/json") && !response.body.is_empty(),
+        _ => false,
+    };
+    let mut reply = passes.then(|| Reply::new(status, "kserve_passed").body(response.body.clone()))?;
+    if !content_type.is_empty() {
+        headers::add(&mut reply, b"content-type", content_type);
+    }
+    Some(reply)
+}
+
+fn header<'r>(response: &'r CallResponse, wanted: &[u8]) -> &'r [u8] {
+    response.headers.iter().find(|(name, _)| name == wanted).map_or(&b""[..], |(_, value)| value)
+}
+
+fn answer(
+    mut codec: Box<dyn ResponseCodec>,
+    response: &CallResponse,
+    max_bytes: usize,
+) -> Result<Box<dyn Answer>, Problem> {
+    let content_type = header(response, b"content-type");
+    let http_status = http_status(Some(header(response, b":status")));
+    if !is_grpc(content_type) {
+        let is_text = content_type.is_empty() || content_type.starts_with(b"text/plain");
+        let text = &response.body[..response.body.len().min(TEXT_BYTES)];
+        let text = if is_text { String::from_utf8_lossy(text) } else { "".into() };
+        return Err(match (http_status, text.trim()) {
+            (503, text) if text.starts_with(NO_ENDPOINT) => no_endpoint(),
+            (400..=599, text) => http_problem(http_status, text),
+            _ => not_grpc(http_status, content_type),
+        });
+    }
+    let status = Status::find(&response.trailers).or_else(|| Status::find(&response.headers));
+    if let Some(status) = status.filter(|status| !status.is_ok()) {
+        return Err(status.problem());
+    }
+    if http_status != 200 {
+        return Err(without_grpc_status(http_status));
+    }
+    let mut reader = Reader::default();
+    let bytes = reader.take(&response.body)?;
+    check_length(&reader, max_bytes)?;
+    if let Some(problem) = reader.problem_at_end() {
+        return Err(problem);
+    }
+    codec.write(bytes)?;
+    codec.finish()
+}
+
+/// The cluster may well have healthy endpoints: a call has none of the route's metadata, so a cluster that picks a
+/// subset by it, and falls back to none, finds no endpoint for the call.
+fn no_endpoint() -> Problem {
+    let message = "no healthy upstream. A request without a body is sent by a call beside its route, and such a call \
+                   finds no subset: if the route's cluster picks endpoints by subset, either give these requests a \
+                   body in front of this filter, with the Lua filter of envoy/kserve-transcoder.lua-get.yaml, or use \
+                   the native module";
+    Problem { status: 503, message: message.into(), details: "kserve_call_without_subset" }
+}
+
+fn call_problem(failure: CallFailure) -> Problem {
+    let message = match failure {
+        CallFailure::NoEndpoint => return no_endpoint(),
+        CallFailure::Refused => "the model server's cluster is not known, or does not accept calls",
+        CallFailure::Reset => "the model server could not be reached, or did not answer in time",
+    };
+    Problem { status: 503, message: message.into(), details: "kserve_call_failed" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    /// Envoy's router may answer such a call before it has begun, and the host then has nothing but the failure.
+    #[test]
+    fn a_call_that_finds_no_endpoint_is_explained_also_where_the_routers_answer_is_lost() {
+        let problem = call_problem(CallFailure::NoEndpoint);
+        assert_eq!((problem.status, problem.details), (503, "kserve_call_without_subset"));
+        assert!(problem.message.contains("such a call finds no subset"), "{}", problem.message);
+        assert!(call_problem(CallFailure::Refused).message.contains("cluster is not known"));
+    }
+}

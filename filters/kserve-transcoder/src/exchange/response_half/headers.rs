@@ -1,0 +1,135 @@
+//! The headers of answers.
+
+use crate::problem::Problem;
+use filter_api::{Cx, Map, Reply, View};
+use std::borrow::Cow;
+
+/// Headers that speak of the message or of the connection that they came with (RFC 9110, sections 7.6.1 and 8; RFC
+/// 9530), or that Envoy writes itself: they belong to no other message.
+const OF_ONE_MESSAGE: [&[u8]; 18] = [
+    b"connection",
+    b"content-digest",
+    b"content-encoding",
+    b"content-length",
+    b"content-md5",
+    b"content-range",
+    b"content-type",
+    b"date",
+    b"digest",
+    b"inference-header-content-length",
+    b"keep-alive",
+    b"proxy-connection",
+    b"repr-digest",
+    b"server",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+];
+
+/// Whether a header, or metadata of a gRPC call, is meant for the client, also if the message that it came with
+/// fails.
+pub(super) fn is_for_client(name: &[u8]) -> bool {
+    !name.starts_with(b":") && !name.starts_with(b"grpc-") && !OF_ONE_MESSAGE.contains(&name)
+}
+
+/// Whether metadata of a gRPC call is something that a model says to the client. Values of `-bin` are bytes, which no
+/// HTTP header has.
+pub(super) fn is_of_model(name: &[u8]) -> bool {
+    is_for_client(name) && !name.ends_with(b"-bin") && !name.starts_with(b"x-envoy-")
+}
+
+/// Makes the headers those of an answer. `json_bytes` is the length of the JSON part of a body that has binary tensor
+/// data behind it.
+pub(super) fn of_answer(status: u16, json_bytes: Option<usize>, cx: &mut Cx<'_>) {
+    let map = Map::ResponseHeaders;
+    if status != 200 {
+        cx.ops.set_header(map, ":status", status.to_string().as_bytes());
+    }
+    match json_bytes {
+        None => cx.ops.set_header(map, "content-type", b"application/json"),
+        Some(bytes) => {
+            cx.ops.set_header(map, "content-type", b"application/octet-stream");
+            cx.ops.set_header(map, "inference-header-content-length", bytes.to_string().as_bytes());
+        }
+    }
+    for name in ["content-length", "grpc-encoding", "grpc-accept-encoding"] {
+        cx.ops.remove_header(map, name);
+    }
+}
+
+/// Makes the headers those of an error whose body has `bytes`, and leaves those that are meant for the client.
+pub(super) fn of_error(problem: &Problem, bytes: usize, cx: &mut Cx<'_>) {
+    let map = Map::ResponseHeaders;
+    let mut gone = Vec::new();
+    cx.view.each_header(map, &mut |name, _| {
+        if !name.starts_with(b":") && !is_for_client(name) && !matches!(name, b"date" | b"server") {
+            gone.extend(std::str::from_utf8(name).ok().map(str::to_owned));
+        }
+    });
+    for name in gone {
+        cx.ops.remove_header(map, &name);
+    }
+    cx.ops.set_header(map, ":status", problem.status.to_string().as_bytes());
+    cx.ops.set_header(map, "content-type", b"application/json");
+    cx.ops.set_header(map, "content-length", bytes.to_string().as_bytes());
+}
+
+/// The reply for an error, with those headers of the answer in its place that are meant for the client. A host's reply
+/// to an answer passes no other filter, so what other filters have said so far must be in it.
+pub(super) fn error_reply(problem: &Problem, view: &dyn View) -> Reply {
+    let mut reply = problem.reply();
+    view.each_header(Map::ResponseHeaders, &mut |name, value| {
+        if is_for_client(name) {
+            add(&mut reply, name, value);
+        }
+    });
+    reply
+}
+
+/// Adds a header to a reply, unless it is not text.
+pub(super) fn add(reply: &mut Reply, name: &[u8], value: &[u8]) {
+    if let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) {
+        reply.headers.push((Cow::Owned(name.to_owned()), Cow::Owned(value.to_owned())));
+    }
+}
+
+/// Removes the trailers that are not for the client: gRPC's own, and those that say something of the server's message
+/// or connection, with which an HTTP/2 client refuses the whole answer (RFC 9110 section 6.5.1, RFC 9113 section
+/// 8.2.2).
+///
+/// With `to_headers` it also turns those that a model has set into headers, because what a model sets as a header
+/// travels as trailing metadata, as MLServer's `parameters.headers` do. A header that is there already stays as it is,
+/// and so do trailers with binary values (`-bin`).
+pub(super) fn sort_trailers(to_headers: bool, cx: &mut Cx<'_>) {
+    let (view, ops) = (cx.view, &mut *cx.ops);
+    view.each_header(Map::ResponseTrailers, &mut |name, value| {
+        let Ok(text) = std::str::from_utf8(name) else { return };
+        let moves = to_headers && is_of_model(name) && view.header(Map::ResponseHeaders, text).is_none();
+        if moves {
+            ops.add_header(Map::ResponseHeaders, text, value);
+        }
+        if moves || !is_for_client(name) {
+            ops.remove_header(Map::ResponseTrailers, text);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn what_a_model_says_is_for_the_client_but_for_what_is_true_of_its_message_only() {
+        for name in ["x-cost", "set-cookie", "retry-after", "etag", "content-language"] {
+            assert!(is_of_model(name.as_bytes()), "{name}");
+        }
+        for name in
+            ["content-length", "content-digest", "repr-digest", "content-md5", "te", "grpc-status", "a-bin"]
+        {
+            assert!(!is_of_model(name.as_bytes()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The response half of an exchange: one gRPC message and its status become the client's answer.
+//!
+//! An error may come as trailers only, after headers, after an empty message or after data, and hosts differ in
+//! what can still be done by then. The rule: the client sees the right status where the headers have not gone
+//! out, an error in the body where a body can still be made, and a cut stream otherwise, but never a clean
+//! answer that is not one.
+//!
+//! A client must also see what the filters in front of this one add to an answer, such as CORS headers. A host's own
+//! reply to an answer goes past all of them. So an error becomes an answer like any other wherever the host can give it
+//! a body: the headers of the server's answer are changed and let go, and the error stands in place of the message.
+
+mod call;
+mod headers;
+mod transcoding;
+
+pub(crate) use call::of_call;
+
+use crate::codec::ResponseCodec;
+use crate::frame::Reader;
+use crate::metrics;
+use crate::problem::Problem;
+use crate::status::Status;
+use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers};
+use transcoding::Transcoding;
+
+/// How long an error object may be that is given under headers which have gone out, in bytes.
+const LATE_ERROR_BYTES: usize = 1024;
+
+/// How much of the text of an answer that is not gRPC is kept, in bytes.
+const TEXT_BYTES: usize = 512;
+
+/// Where the response half stands.
+#[derive(Debug)]
+pub(crate) enum ResponseHalf {
+    /// The answer is the filter's own, or its stream has been cut: everything passes.
+    Done,
+    /// An answer is to come; with a codec once the request has gone out in full.
+    Expected(Option<Box<dyn ResponseCodec>>),
+    /// A plain-text error of another's (Envoy's own 503, say) is getting the protocol's shape.
+    Text { text: Vec<u8>, head: bool },
+    /// A message is being read.
+    Transcoding(Transcoding),
+    /// The headers of an error have gone out. Its body, if it is still to come, goes out in place of the answer's, as
+    /// soon as there is a place for it; what the server still sends is dropped.
+    Error { body: Option<Vec<u8>>, in_trailers: bool },
+}
+
+/// Whether the answer's headers are held back until its message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// They go out at once.
+    No,
+    /// While the message is small, in a host that can emit in trailers only what it has parked.
+    Small,
+    /// Until the trailers, whatever the size.
+    Full,
+}
+
+impl Holding {
+    pub(crate) fn of(hold: bool, caps: Caps) -> Self {
+        match (hold, caps.emit_in_trailers) {
+            (false, _) => Self::No,
+            (true, false) => Self::Small,
+            (true, true) => Self::Full,
+        }
+    }
+}
+
+/// What the configuration, the host and the request allow an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Whether the headers are held back.
+    pub(crate) holding: Holding,
+    /// The host gives a body to headers without one, and in trailers.
+    pub(crate) gives_bodies: bool,
+    /// The request was a HEAD: the client gets headers only (RFC 9110, section 9.3.2).
+    pub(crate) head: bool,
+    /// The largest message, in bytes.
+    pub(crate) message: usize,
+    /// The JSON part of a binary answer whose headers go out first, in bytes.
+    pub(crate) binary_header: usize,
+}
+
+impl ResponseHalf {
+    pub(crate) fn headers(&mut self, end: bool, terms: Terms, cx: &mut Cx<'_>) -> OnHeaders {
+        let codec = match std::mem::replace(self, Self::Done) {
+            Self::Expected(codec) => codec,
+            before => {
+                *self = before;
+                return OnHeaders::Continue;
+            }
+        };
+        let content_type = cx.view.header(Map::ResponseHeaders, "content-type").unwrap_or_default();
+        let http_status = http_status(cx.view.header(Map::ResponseHeaders, ":status").as_deref());
+        if !is_grpc(&content_type) {
+            return self.foreign_headers(http_status, &content_type, end, terms, cx);
+        }
+        let failure = match Status::read(cx.view, Map::ResponseHeaders) {
+            Some(status) if !status.is_ok() => Some(status.problem()),
+            _ if http_status != 200 => Some(without_grpc_status(http_status)),
+            _ if end => Some(Problem::bad_answer("the model server ended the call without a message")),
+            _ => None,
+        };
+        match (failure, codec) {
+            (None, Some(codec)) => {
+                let message = Transcoding::begin(codec, terms, cx);
+                *self = Self::Transcoding(message);
+                if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
+            }
+            (Some(problem), _) => self.refuse(&problem, end, terms.gives_bodies, terms, cx),
+            (None, None) => {
+                let early = "the model server answered before it had the whole request";
+                self.refuse(&Problem::bad_answer(early), end, false, terms, cx)
+            }
+        }
+    }
+
+    pub(crate) fn data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        match self {
+            Self::Done | Self::Expected(_) => OnData::Pass,
+            Self::Text { text, head } => {
+                for slice in chunk.slices {
+                    let room = TEXT_BYTES - text.len();
+                    text.extend_from_slice(&slice[..slice.len().min(room)]);
+                }
+                if !chunk.end {
+                    return OnData::Park;
+                }
+                if !*head {
+                    cx.out.write(&short_error_body(text));
+                }
+                *self = Self::Done;
+                OnData::Emit
+            }
+            Self::Transcoding(message) => {
+                let verdict = message.data(chunk, cx);
+                if matches!(verdict, OnData::Reset) {
+                    *self = Self::Done;
+                }
+                verdict
+            }
+            Self::Error { body, .. } => {
+                if let Some(body) = body.take() {
+                    cx.out.write(&body);
+                }
+                OnData::Emit
+            }
+        }
+    }
+
+    pub(crate) fn trailers(&mut self, cx: &mut Cx<'_>) -> OnTrailers {
+        match std::mem::replace(self, Self::Done) {
+            Self::Done | Self::Expected(_) => OnTrailers::Continue,
+            Self::Text { text, head } => {
+                if !head {
+                    cx.out.write(&short_error_body(&text));
+                }
+                OnTrailers::Emit
+            }
+            Self::Transcoding(message) => message.trailers(cx),
+            Self::Error { body: None, .. } => {
+                headers::sort_trailers(false, cx);
+                OnTrailers::Continue
+            }
+            Self::Error { body: Some(body), in_trailers: true } => {
+                headers::sort_trailers(false, cx);
+                cx.out.write(&body);
+                OnTrailers::Emit
+            }
+            Self::Error { .. } => {
+                cx.ops.count(metrics::RESETS, 1);
+                OnTrailers::Reset
+            }
+        }
+    }
+
+    /// Headers of an answer that is not gRPC: an error of Envoy's own or of another filter, or a server that
+    /// speaks something else.
+    fn foreign_headers(
+        &mut self,
+        status: u16,
+        content_type: &[u8],
+        end: bool,
+        terms: Terms,
+        cx: &mut Cx<'_>,
+    ) -> OnHeaders {
+        match status {
+            // A redirect is meant for the client, and so is an error that is JSON already.
+            300..=399 => self.pass(terms),
+            400..=599 if !end && content_type.starts_with(b"application/json") => self.pass(terms),
+            400..=599 if !end && (content_type.is_empty() || content_type.starts_with(b"text/plain")) => {
+                cx.ops.count(metrics::FAILED_ANSWERS, 1);
+                cx.ops.set_header(Map::ResponseHeaders, "content-type", b"application/json");
+                cx.ops.remove_header(Map::ResponseHeaders, "content-length");
+                *self = Self::Text { text: Vec::new(), head: terms.head };
+                OnHeaders::Continue
+            }
+            400..=599 => self.refuse(&http_problem(status, ""), end, true, terms, cx),
+            _ => self.refuse(&not_grpc(status, content_type), end, true, terms, cx),
+        }
+    }
+
+    /// Lets an answer through as it is, but for the body of an answer to a HEAD.
+    fn pass(&mut self, terms: Terms) -> OnHeaders {
+        if terms.head {
+            *self = Self::Error { body: None, in_trailers: false };
+        }
+        OnHeaders::Continue
+    }
+
+    /// There will be no answer, and its headers are here.
+    fn refuse(
+        &mut self,
+        problem: &Problem,
+        end: bool,
+        data_follows: bool,
+        terms: Terms,
+        cx: &mut Cx<'_>,
+    ) -> OnHeaders {
+        cx.ops.count(metrics::FAILED_ANSWERS, 1);
+        self.replace(problem, end, data_follows, terms, cx)
+    }
+
+    /// Has an error take the place of an answer whose headers are here. `data_follows` says that, if they do not end
+    /// the message, there will be a place for a body: not so where a server sends trailers at once, in a host that
+    /// cannot add a body to them, or where it waits for the rest of a request that will not come.
+    pub(crate) fn replace(
+        &mut self,
+        problem: &Problem,
+        end: bool,
+        data_follows: bool,
+        terms: Terms,
+        cx: &mut Cx<'_>,
+    ) -> OnHeaders {
+        *self = Self::Done;
+        let possible = if end { terms.gives_bodies } else { data_follows };
+        if !possible {
+            return OnHeaders::Reply(headers::error_reply(problem, cx.view));
+        }
+        let body = problem.body();
+        headers::of_error(problem, body.len(), cx);
+        let mut body = (!terms.head).then_some(body);
+        if end && let Some(body) = body.take() {
+            cx.out.write(&body);
+        }
+        *self = Self::Error { body, in_trailers: terms.gives_bodies };
+        OnHeaders::Continue
+    }
+}
+
+fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {
+    match reader.length() {
+        Some(length) if length > max_bytes => Err(Problem {
+            status: 503,
+            message: format!(
+                "the model server's answer of {length} bytes is larger than max_response_bytes ({max_bytes})"
+            )
+            .into(),
+            details: "kserve_answer_too_large",
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type.len() >= 16 && content_type[..16].eq_ignore_ascii_case(b"application/grpc")
+}
+
+/// A status that cannot be read stands for a broken server.
+fn http_status(value: Option<&[u8]>) -> u16 {
+    value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok()).unwrap_or(502)
+}
+
+/// What an answer says that is gRPC by its content type but has another HTTP status than 200, the only one that gRPC
+/// knows, and no error of gRPC's own (which would count: gRPC's "HTTP to gRPC Status Code Mapping").
+fn without_grpc_status(http_status: u16) -> Problem {
+    match http_status {
+        400..=599 => http_problem(http_status, ""),
+        _ => Problem::bad_answer(format!(
+            "the model server answered a gRPC call with HTTP status {http_status} instead of 200"
+        )),
+    }
+}
+
+/// What an answer says that is neither gRPC nor an error.
+fn not_grpc(status: u16, content_type: &[u8]) -> Problem {
+    let content_type = match content_type {
+        b"" => "no content-type".into(),
+        some => String::from_utf8_lossy(some),
+    };
+    Problem::bad_answer(format!(
+        "the model server answered HTTP {status} with {content_type} instead of gRPC"
+    ))
+}
+
+fn http_problem(status: u16, text: &str) -> Problem {
+    let message = match text {
+        "" => format!("the model server could not be asked: HTTP status {status}"),
+        text => text.to_owned(),
+    };
+    Problem { status, message: message.into(), details: "kserve_http_error" }
+}
+
+/// An error object of at most [`LATE_ERROR_BYTES`]: a longer text is cut at a character.
+fn short_error_body(text: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(text);
+    let mut kept = text.trim();
+    loop {
+        let body = http_problem(500, kept).body();
+        if body.len() <= LATE_ERROR_BYTES {
+            return body;
+        }
+        // An escape takes up to six bytes, so a sixth of the excess is always safe to cut.
+        let cut = (body.len() - LATE_ERROR_BYTES).div_ceil(6);
+        let mut end = kept.len() - cut.min(kept.len());
+        while !kept.is_char_boundary(end) {
+            end -= 1;
+        }
+        kept = &kept[..end];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn a_long_text_is_cut_until_its_error_object_can_be_parked() {
+        for text in ["x".repeat(3000), "\u{1}".repeat(3000), "\u{e9}".repeat(3000), "\"".repeat(900)] {
+            let body = short_error_body(text.as_bytes());
+            assert!(body.len() <= LATE_ERROR_BYTES && body.len() > LATE_ERROR_BYTES - 20, "{}", body.len());
+            let error: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert!(text.starts_with(error["error"].as_str().unwrap()));
+        }
+        assert_eq!(short_error_body(b" no healthy upstream\n"), br#"{"error":"no healthy upstream"}"#);
+    }
+}

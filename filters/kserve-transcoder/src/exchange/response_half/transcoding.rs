@@ -1,0 +1,255 @@
+//! One gRPC message of an answer, read and turned into what the client gets.
+
+use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, headers, short_error_body};
+use crate::codec::ResponseCodec;
+use crate::frame::Reader;
+use crate::metrics;
+use crate::problem::Problem;
+use crate::status::Status;
+use filter_api::{Chunk, Cx, Map, OnData, OnTrailers, PARK_LIMIT_BYTES, Sink};
+
+/// How large a message may be for its headers to be held until its trailers, where the host buffers what it holds
+/// ([`Holding::Small`]), and for its trailers to become headers.
+const HELD_MESSAGE_BYTES: usize = 4 * 1024;
+
+/// A message on its way.
+#[derive(Debug)]
+pub(crate) struct Transcoding {
+    reader: Reader,
+    /// `None` once the answer has been made.
+    codec: Option<Box<dyn ResponseCodec>>,
+    /// An answer that waits for its trailers.
+    parked: Option<Parked>,
+    /// An error has gone out in the answer's place; what still comes is dropped.
+    refused: bool,
+    /// The length of the JSON part of a binary answer, where it has been promised in headers that have gone out.
+    promised_json_bytes: Option<usize>,
+    terms: Terms,
+}
+
+/// A small answer that has been printed while its headers are held.
+#[derive(Debug)]
+struct Parked {
+    status: u16,
+    json_bytes: Option<usize>,
+    body: Vec<u8>,
+}
+
+impl Transcoding {
+    /// A message whose headers are here; they are let go unless they are held.
+    pub(super) fn begin(codec: Box<dyn ResponseCodec>, terms: Terms, cx: &mut Cx<'_>) -> Self {
+        let reader = Reader::default();
+        let codec = Some(codec);
+        let mut message =
+            Self { reader, codec, parked: None, refused: false, promised_json_bytes: None, terms };
+        if terms.holding == Holding::No {
+            message.release_headers(cx);
+        }
+        message
+    }
+
+    /// Takes the next bytes of the message.
+    pub(super) fn data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        if self.refused {
+            return OnData::Emit;
+        }
+        if let Err(problem) = self.read(&chunk) {
+            return self.abandon(&problem, cx);
+        }
+        if self.parked.is_some() {
+            return if chunk.end { self.emit_parked(cx) } else { OnData::Park };
+        }
+        if self.codec.is_none() {
+            return OnData::Emit;
+        }
+        let is_empty = self.reader.length() == Some(0);
+        match self.terms.holding {
+            _ if chunk.end => match self.reader.problem_at_end() {
+                Some(problem) => self.abandon(&problem, cx),
+                None => self.emit(cx),
+            },
+            Holding::Full => OnData::Keep,
+            // An empty message may be an empty answer, or what a server sends ahead of an error. Where an answer of a
+            // promised length is more than can be given later, it is given now.
+            Holding::No if is_empty && self.can_wait() => OnData::Park,
+            Holding::No if self.reader.is_complete() => self.emit(cx),
+            Holding::No => OnData::Keep,
+            Holding::Small if self.reader.is_complete() => self.park(cx),
+            Holding::Small if self.is_small() => OnData::Park,
+            Holding::Small => {
+                self.release_headers(cx);
+                OnData::Emit
+            }
+        }
+    }
+
+    /// Whether the answer to an empty message can also be given in the trailers.
+    fn can_wait(&self) -> bool {
+        self.promised_json_bytes.is_none_or(|bytes| bytes <= LATE_ERROR_BYTES)
+    }
+
+    /// Whether the message, as far as its length is known, is one whose headers are held until its trailers.
+    fn is_small(&self) -> bool {
+        self.reader.length().is_none_or(|length| length <= HELD_MESSAGE_BYTES)
+    }
+
+    /// Ends the message.
+    pub(super) fn trailers(mut self, cx: &mut Cx<'_>) -> OnTrailers {
+        let status = Status::read(cx.view, Map::ResponseTrailers);
+        let held = self.terms.holding != Holding::No;
+        headers::sort_trailers(held && !self.refused && self.is_small(), cx);
+        if self.refused {
+            return OnTrailers::Continue;
+        }
+        let failure = match status {
+            Some(status) if !status.is_ok() => Some(status.problem()),
+            _ => self.reader.problem_at_end(),
+        };
+        let Some(problem) = failure else {
+            let answered = self.codec.is_none() && self.parked.is_none();
+            return match if self.parked.is_some() { self.emit_parked(cx) } else { self.emit(cx) } {
+                _ if answered => OnTrailers::Continue,
+                OnData::Emit => OnTrailers::Emit,
+                _ => OnTrailers::Reset,
+            };
+        };
+        let parked = self.codec.is_some() && self.reader.length() == Some(0);
+        if !held && parked {
+            cx.ops.count(metrics::FAILED_ANSWERS, 1);
+            cx.ops.count(metrics::ERRORS_UNDER_200, 1);
+            if !self.terms.head {
+                cx.out.write(&short_error_body(problem.message.as_bytes()));
+            }
+            return OnTrailers::Emit;
+        }
+        // Without a single chunk nothing is parked, and there is no place for a body.
+        if held && !self.terms.gives_bodies && !self.reader.has_begun() {
+            cx.ops.count(metrics::FAILED_ANSWERS, 1);
+            return OnTrailers::Reply(headers::error_reply(&problem, cx.view));
+        }
+        match self.abandon(&problem, cx) {
+            OnData::Emit => OnTrailers::Emit,
+            _ => OnTrailers::Reset,
+        }
+    }
+
+    fn read(&mut self, chunk: &Chunk<'_>) -> Result<(), Problem> {
+        for slice in chunk.slices {
+            let bytes = self.reader.take(slice)?;
+            check_length(&self.reader, self.terms.message)?;
+            if let Some(codec) = &mut self.codec {
+                codec.write(bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the answer, which is complete, and keeps it for the trailers if it is small enough for a host to buffer.
+    fn park(&mut self, cx: &mut Cx<'_>) -> OnData {
+        if !self.is_small() {
+            return self.emit(cx);
+        }
+        let Some(codec) = self.codec.take() else { return OnData::Emit };
+        let answer = match codec.finish() {
+            Ok(answer) => answer,
+            Err(problem) => return self.abandon(&problem, cx),
+        };
+        let (status, json_bytes) = (answer.status(), answer.inference_header_length());
+        let mut body = Vec::new();
+        answer.render(&mut body);
+        let small = body.len() <= PARK_LIMIT_BYTES;
+        self.parked = Some(Parked { status, json_bytes, body });
+        if small { OnData::Park } else { self.emit_parked(cx) }
+    }
+
+    fn emit_parked(&mut self, cx: &mut Cx<'_>) -> OnData {
+        if let Some(Parked { status, json_bytes, body }) = self.parked.take() {
+            self.terms.holding = Holding::No;
+            headers::of_answer(status, json_bytes, cx);
+            self.give(body.len(), |out| out.write(&body), cx);
+        }
+        OnData::Emit
+    }
+
+    /// Writes the answer, which is complete.
+    fn emit(&mut self, cx: &mut Cx<'_>) -> OnData {
+        let Some(codec) = self.codec.take() else { return OnData::Emit };
+        let answer = match codec.finish() {
+            Ok(answer) => answer,
+            Err(problem) => return self.abandon(&problem, cx),
+        };
+        let status = answer.status();
+        if self.terms.holding != Holding::No {
+            self.terms.holding = Holding::No;
+            headers::of_answer(status, answer.inference_header_length(), cx);
+            if self.terms.head {
+                let mut length = Length(0);
+                answer.render(&mut length);
+                self.give(length.0, |_| {}, cx);
+            } else {
+                answer.render(cx.out);
+            }
+            return OnData::Emit;
+        }
+        let written = match (status, self.promised_json_bytes) {
+            (200, _) if self.terms.head => true,
+            (200, None) => {
+                answer.render(cx.out);
+                true
+            }
+            (200, Some(bytes)) if answer.fits(bytes) => {
+                answer.render_padded(bytes, cx.out);
+                true
+            }
+            // "Not ready" under a 200 would be read as "ready" by clients that look at the status only.
+            _ => false,
+        };
+        if !written {
+            cx.ops.count(metrics::RESETS, 1);
+        }
+        if written { OnData::Emit } else { OnData::Reset }
+    }
+
+    /// Writes a body of `bytes`, or only says its length in answer to a HEAD.
+    fn give(&self, bytes: usize, write: impl FnOnce(&mut dyn Sink), cx: &mut Cx<'_>) {
+        match self.terms.head {
+            true => {
+                cx.ops.set_header(Map::ResponseHeaders, "content-length", bytes.to_string().as_bytes());
+            }
+            false => write(cx.out),
+        }
+    }
+
+    /// Lets the headers of a good answer go before the answer is known.
+    fn release_headers(&mut self, cx: &mut Cx<'_>) {
+        self.terms.holding = Holding::No;
+        let binary = self.codec.as_ref().is_some_and(|codec| codec.wants_binary_answer());
+        self.promised_json_bytes = binary.then_some(self.terms.binary_header);
+        headers::of_answer(200, self.promised_json_bytes, cx);
+    }
+
+    /// There will be no answer: says so in the best way that is left.
+    fn abandon(&mut self, problem: &Problem, cx: &mut Cx<'_>) -> OnData {
+        cx.ops.count(metrics::FAILED_ANSWERS, 1);
+        if self.terms.holding == Holding::No {
+            cx.ops.count(metrics::RESETS, 1);
+            return OnData::Reset;
+        }
+        // Gives back what they hold.
+        (self.codec, self.parked) = (None, None);
+        self.refused = true;
+        let body = problem.body();
+        headers::of_error(problem, body.len(), cx);
+        self.give(body.len(), |out| out.write(&body), cx);
+        OnData::Emit
+    }
+}
+
+/// Counts what is written to it.
+struct Length(usize);
+
+impl Sink for Length {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+}

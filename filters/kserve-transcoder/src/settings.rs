@@ -1,0 +1,91 @@
+//! The form of a configuration that the filter works with.
+
+use crate::config::{Config, PathMode};
+use crate::rows::{self, Rows};
+use crate::tensor;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use filter_api::{Caps, ConfigError, Dir, PathPrefixes};
+
+/// What a configuration comes to on a host.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) path: PathMode,
+    pub(crate) reselect_route: bool,
+    pub(crate) unary_cluster: Option<String>,
+    /// Answers' headers are held back until their message has come.
+    pub(crate) holds_response_headers: bool,
+    pub(crate) memory_budget_bytes: usize,
+    pub(crate) binary_header_bytes: usize,
+    /// What concerns the codecs, and the sizes of bodies and messages.
+    pub(crate) codec: tensor::Options,
+    pub(crate) rows: Rows,
+}
+
+impl Settings {
+    /// Reads a configuration for a host with these capabilities.
+    ///
+    /// # Errors
+    /// As [`Config::read`], or the paths and services that it adds cannot be served.
+    pub(crate) fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
+        let config = Config::read(json, caps)?;
+        let holds = config.hold_response_headers.unwrap_or(caps.hold[Dir::Response as usize]);
+        Ok(Self {
+            path: config.path,
+            reselect_route: config.reselect_route,
+            holds_response_headers: holds,
+            memory_budget_bytes: config.memory_budget_bytes,
+            binary_header_bytes: config.binary_header_bytes,
+            codec: codec(&config),
+            rows: Rows::load(rows::Options {
+                sets: descriptor_sets(&config.descriptor_sets)?,
+                services: config.services,
+                prefixes: PathPrefixes::parse("path_prefixes", &config.path_prefixes)?,
+                ignored: rows::Ignored {
+                    names: config.ignored_query_parameters,
+                    unknown: config.ignore_unknown_query_parameters,
+                },
+                list_models: config.list_models,
+            })?,
+            unary_cluster: config.unary_cluster,
+        })
+    }
+}
+
+/// What of a configuration concerns the codecs.
+pub(crate) fn codec(config: &Config) -> tensor::Options {
+    tensor::Options {
+        encoding: config.tensor_encoding,
+        answer_form: config.answer_form,
+        non_finite: config.non_finite,
+        body_model_name: config.body_model_name,
+        max_request_bytes: config.max_request_bytes,
+        max_response_bytes: config.max_response_bytes,
+    }
+}
+
+/// The descriptor sets as bytes.
+fn descriptor_sets(texts: &[String]) -> Result<Vec<Vec<u8>>, ConfigError> {
+    let decode = |(index, text): (usize, &String)| {
+        STANDARD.decode(text).map_err(|error| {
+            ConfigError::at(format!("descriptor_sets[{index}]"), format!("not base64: {error}"))
+        })
+    };
+    texts.iter().enumerate().map(decode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn a_prefix_that_no_path_can_begin_with_is_named() {
+        let json = br#"{"path_prefixes":["/serving/{a}/{b}","serving"]}"#;
+        assert_eq!(
+            Settings::read(json, Caps::PROXY_WASM).unwrap_err().to_string(),
+            "configuration key path_prefixes[1]: \"serving\": it must begin with a slash"
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! Elements of a BYTES tensor.
+
+use crate::tensor::lengths::{Step, Walk};
+use crate::tensor::text::base64::Decoder;
+use crate::tensor::text::string::StringReader;
+use filter_api::{Buffer, Charge, OverBudget, Rope, Sink};
+
+/// Collects one string after the other; each goes out with its length in front.
+#[derive(Debug)]
+pub(super) struct Strings {
+    pub(super) text: StringReader,
+    /// The text is base64, and its bytes are the element.
+    base64: Option<Decoder>,
+    /// The start of the element.
+    start: Buffer,
+    /// The whole of a long element, so that it is moved and not copied.
+    long: Option<Rope>,
+    charge: Charge,
+}
+
+/// An element that grows longer than this goes into a rope of its own, in bytes.
+const LONG_BYTES: usize = 64 * 1024;
+
+impl Strings {
+    pub(super) fn new(base64: bool, charge: &Charge) -> Self {
+        Self {
+            text: StringReader::default(),
+            base64: base64.then(Decoder::default),
+            start: Buffer::new(charge.sibling()),
+            long: None,
+            charge: charge.sibling(),
+        }
+    }
+
+    /// Adds a piece of the current string.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), OverBudget> {
+        match &mut self.base64 {
+            None => keep(&mut self.start, &mut self.long, &self.charge, bytes),
+            Some(decoder) => {
+                for piece in bytes.chunks(1024) {
+                    let mut out = [0; 1026];
+                    let len = decoder.push(piece, &mut out);
+                    keep(&mut self.start, &mut self.long, &self.charge, &out[..len])?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the current string and writes it to `out`; the inner error says what is wrong with it.
+    pub(super) fn end(&mut self, out: &mut Rope) -> Result<Result<(), &'static str>, OverBudget> {
+        if let Err(message) = self.end_base64()? {
+            return Ok(Err(message));
+        }
+        let len = self.long.as_ref().map_or(self.start.len(), Rope::len);
+        let Ok(len) = u32::try_from(len) else { return Ok(Err("an element is longer than 4 GiB")) };
+        out.push(&len.to_le_bytes())?;
+        match self.long.take() {
+            Some(long) => out.append(long),
+            None => out.push(self.start.as_slice())?,
+        }
+        self.start.clear();
+        Ok(Ok(()))
+    }
+
+    /// Ends the current string and gives it by itself, without its length.
+    pub(super) fn end_alone(&mut self) -> Result<Result<Rope, &'static str>, OverBudget> {
+        if let Err(message) = self.end_base64()? {
+            return Ok(Err(message));
+        }
+        if let Some(long) = self.long.take() {
+            self.start.clear();
+            return Ok(Ok(long));
+        }
+        let mut alone = Rope::new(self.charge.sibling());
+        alone.push(self.start.as_slice())?;
+        self.start.clear();
+        Ok(Ok(alone))
+    }
+
+    fn end_base64(&mut self) -> Result<Result<(), &'static str>, OverBudget> {
+        let Some(decoder) = &mut self.base64 else { return Ok(Ok(())) };
+        let mut rest = [0; 4];
+        match std::mem::take(decoder).end(&mut rest) {
+            Some(len) => {
+                keep(&mut self.start, &mut self.long, &self.charge, &rest[..len])?;
+                Ok(Ok(()))
+            }
+            None => Ok(Err("a string is not valid base64")),
+        }
+    }
+}
+
+fn keep(
+    start: &mut Buffer,
+    long: &mut Option<Rope>,
+    charge: &Charge,
+    bytes: &[u8],
+) -> Result<(), OverBudget> {
+    if let Some(long) = long {
+        return long.push(bytes);
+    }
+    if start.len() + bytes.len() <= LONG_BYTES {
+        return start.push(bytes);
+    }
+    let mut rope = Rope::new(charge.sibling());
+    rope.push(start.as_slice())?;
+    rope.push(bytes)?;
+    *long = Some(rope);
+    Ok(())
+}
+
+/// Decodes elements that are base64, with their lengths in front; the inner error is the number of one that is not
+/// valid.
+pub(super) fn from_base64(mut text: Rope, charge: &Charge) -> Result<Result<Rope, u64>, OverBudget> {
+    let mut decode = Decode {
+        walk: Walk::default(),
+        strings: Strings::new(true, charge),
+        out: Rope::new(charge.sibling()),
+        count: 0,
+        result: Ok(Ok(())),
+    };
+    text.drain_to(&mut decode);
+    let Decode { out, result, .. } = decode;
+    Ok(result?.map(|()| out))
+}
+
+struct Decode {
+    walk: Walk,
+    strings: Strings,
+    out: Rope,
+    /// How many elements have been decoded.
+    count: u64,
+    result: Result<Result<(), u64>, OverBudget>,
+}
+
+impl Decode {
+    fn take(&mut self, mut bytes: &[u8]) -> Result<Result<(), u64>, OverBudget> {
+        while let Some(step) = self.walk.next(&mut bytes) {
+            let ends = match step {
+                Step::Start => self.walk.at_end(),
+                Step::Piece(piece, last) => {
+                    self.strings.push(piece)?;
+                    last
+                }
+            };
+            if ends {
+                if self.strings.end(&mut self.out)?.is_err() {
+                    return Ok(Err(self.count));
+                }
+                self.count += 1;
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+impl Sink for Decode {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Ok(Ok(())) = self.result {
+            self.result = self.take(bytes);
+        }
+    }
+}

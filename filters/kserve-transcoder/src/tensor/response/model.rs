@@ -1,0 +1,107 @@
+//! What a server's answer says, and what is made of it.
+
+use super::entries::Entries;
+use crate::tensor::charged::ChargedList;
+use crate::tensor::datatype::{Datatype, Typed};
+use filter_api::{Buffer, Charge, Rope};
+
+/// Which outputs the client asked for as binary.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// `binary_data_output`: what holds for outputs that say nothing.
+    pub(crate) binary: bool,
+    /// `binary_data` by the output's name.
+    pub(crate) outputs: ChargedList<(Buffer, bool)>,
+}
+
+impl Wanted {
+    /// Whether any output is wanted so.
+    pub(super) fn any(&self) -> bool {
+        self.binary || self.outputs.iter().any(|(_, binary)| *binary)
+    }
+
+    /// Whether the output of this name is wanted so.
+    pub(super) fn of(&self, name: &[u8]) -> bool {
+        let own = self.outputs.iter().find(|(output, _)| output.as_slice() == name);
+        own.map_or(self.binary, |(_, binary)| *binary)
+    }
+}
+
+/// What the message says.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) model_name: Buffer,
+    pub(super) model_version: Buffer,
+    pub(super) id: Buffer,
+    pub(super) parameters: Entries,
+    pub(super) outputs: ChargedList<Output>,
+    pub(super) raw: ChargedList<Rope>,
+}
+
+/// An output as it came.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) name: Buffer,
+    pub(super) datatype: Buffer,
+    pub(super) shape: ChargedList<u64>,
+    pub(super) parameters: Entries,
+    /// The parameter `content_type`, by itself.
+    pub(super) content_type: Entries,
+    pub(super) shared_memory: bool,
+    /// The field that was filled, its elements, and their number. Integers of up to 32 bits take four bytes
+    /// here, BYTES have their lengths in front.
+    pub(super) typed: Option<(Typed, Rope, u64)>,
+}
+
+/// An output that has been checked.
+#[derive(Debug)]
+pub(super) struct Tensor {
+    pub(super) output: Output,
+    pub(super) datatype: Datatype,
+    pub(super) data: Form,
+    pub(super) raw: Rope,
+}
+
+/// How an output's elements are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    /// JSON strings of BYTES that are not UTF-8.
+    Base64,
+    /// Behind the document.
+    Binary,
+    /// In protobuf's JSON, as the typed contents that they came in.
+    Contents,
+    /// In protobuf's JSON, as `raw_output_contents`.
+    Raw,
+    /// Not at all: the output is in shared memory, or protobuf's JSON has nothing to say of it.
+    Elsewhere,
+}
+
+impl Message {
+    pub(super) fn new(charge: &Charge) -> Self {
+        let text = || Buffer::new(charge.sibling());
+        Self {
+            model_name: text(),
+            model_version: text(),
+            id: text(),
+            parameters: Entries::new(charge),
+            outputs: ChargedList::new(charge.sibling()),
+            raw: ChargedList::new(charge.sibling()),
+        }
+    }
+}
+
+impl Output {
+    pub(super) fn new(charge: &Charge) -> Self {
+        Self {
+            name: Buffer::new(charge.sibling()),
+            datatype: Buffer::new(charge.sibling()),
+            shape: ChargedList::new(charge.sibling()),
+            parameters: Entries::new(charge),
+            content_type: Entries::new(charge),
+            shared_memory: false,
+            typed: None,
+        }
+    }
+}

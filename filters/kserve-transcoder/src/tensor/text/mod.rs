@@ -1,0 +1,4 @@
+//! Text: the inside of JSON strings, and base64 in pieces.
+
+pub(super) mod base64;
+pub(super) mod string;

@@ -1,0 +1,114 @@
+//! Messages cut anywhere, and what is not one.
+
+use kserve_proto::wire::{Fields, Item, Reader, Value, WireError};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+fn items(message: &[u8], step: usize) -> Result<Vec<String>, WireError> {
+    let mut wire = Reader::default();
+    let mut items: Vec<String> = Vec::new();
+    for mut piece in message.chunks(step) {
+        while let Some(item) = wire.next(&mut piece)? {
+            match &item {
+                Item::Length(1, _) => wire.bytes(),
+                Item::Length(2, _) => wire.enter(),
+                Item::Length(3, _) => wire.packed(),
+                _ => {}
+            }
+            match (item, items.last_mut()) {
+                (Item::Bytes(bytes), Some(last)) if last.starts_with("Bytes") => {
+                    last.push_str(&format!(" {bytes:?}"));
+                }
+                (Item::Bytes(bytes), _) => items.push(format!("Bytes {bytes:?}")),
+                (other, _) => items.push(format!("{other:?}")),
+            }
+        }
+    }
+    for item in &mut items {
+        *item = item.replace("] [", ", ");
+    }
+    if wire.is_whole() { Ok(items) } else { Err(WireError::Cut) }
+}
+
+const MESSAGE: &[u8] = &[
+    0x08, 0x96, 0x01, // field 1, varint 150
+    0x0a, 0x03, b'a', b'b', b'c', // field 1, bytes
+    0x12, 0x0a, // field 2, a message of 10 bytes
+    0x1a, 0x03, 0x01, 0x80, 0x01, // field 3, packed 1 and 128
+    0x0d, 1, 0, 0, 0, // field 1, fixed 32
+    0x2a, 0x02, 9, 9, // field 5, skipped
+    0x0a, 0x00, // field 1, no bytes
+    0x11, 1, 0, 0, 0, 0, 0, 0, 0x80, // field 2, fixed 64
+    0x12, 0x00, // field 2, an empty message
+    0x18, 0x01, // field 3, varint
+];
+
+#[test]
+fn a_message_cut_anywhere_gives_the_same_items() {
+    let whole = items(MESSAGE, MESSAGE.len()).unwrap();
+    let expected = "Varint(1, 150);Length(1, 3);Bytes [97, 98, 99];End;Length(2, 10);Length(3, 3);\
+                    Varint(3, 1);Varint(3, 128);Fixed32(1, [1, 0, 0, 0]);End;Length(5, 2);Length(1, 0);End;\
+                    Fixed64(2, [1, 0, 0, 0, 0, 0, 0, 128]);Length(2, 0);End;Varint(3, 1)";
+    assert_eq!(whole.join(";"), expected);
+    for step in 1..MESSAGE.len() {
+        assert_eq!(items(MESSAGE, step).unwrap(), whole, "in pieces of {step}");
+    }
+}
+
+#[test]
+fn what_is_no_message_is_refused_however_it_is_cut() {
+    let bad: [&[u8]; 9] = [
+        &[0x12, 0x09, 0x1a, 0x03, 0x01, 0x80, 0x01, 0x0d, 1, 0, 0, 0],
+        &[0x08],
+        &[0x0a, 0x05, 1, 2],
+        &[0x0b],
+        &[0x00, 0x00],
+        &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02],
+        &[0x12, 0x02, 0x0a, 0x01, b'a'],
+        &[0x1a, 0x01, 0x80, 0x01],
+        &[0x12, 0x01, 0x08, 0x01],
+    ];
+    for message in bad {
+        for step in 1..=message.len() {
+            assert!(items(message, step).is_err(), "{message:?} in pieces of {step}");
+        }
+    }
+}
+
+#[test]
+fn a_message_that_is_whole_has_the_same_fields() {
+    let fields: Vec<_> = Fields::of(MESSAGE).map(|field| field.unwrap()).collect();
+    let numbers: Vec<u32> = fields.iter().map(|field| field.number).collect();
+    assert_eq!(numbers, [1, 1, 2, 5, 1, 2, 2, 3]);
+    assert_eq!(fields[1].value, Value::Bytes(b"abc"));
+    let inner: Vec<_> = Fields::of(&MESSAGE[10..20]).map(|field| field.unwrap().value).collect();
+    assert_eq!(inner, [Value::Bytes(&[1, 0x80, 1]), Value::Fixed32(1)]);
+}
+
+#[test]
+fn groups_are_told_to_those_who_want_them() {
+    let message = [0x0b, 0x08, 0x01, 0x0c];
+    assert_eq!(Reader::default().next(&mut &message[..]), Err(WireError::WireType(3)));
+    assert_eq!(Fields::of(&message).next(), Some(Err(WireError::WireType(3))));
+    let (mut reader, mut bytes) = (Reader::with_groups(4), &message[..]);
+    for item in [Item::GroupStart(1), Item::Varint(1, 1), Item::GroupEnd(1)] {
+        assert_eq!(reader.next(&mut bytes), Ok(Some(item)));
+    }
+    assert!(reader.has_told_all() && reader.is_whole());
+}
+
+#[test]
+fn a_reader_that_knows_the_length_sees_when_nothing_of_interest_can_follow() {
+    // Field 2, of three bytes that are skipped, is the last.
+    let message = [0x0a, 0x01, b'x', 0x12, 0x03, 1, 2, 3];
+    let mut reader = Reader::with_groups(8);
+    let mut told = None;
+    for (at, byte) in message.iter().enumerate() {
+        let mut one = std::slice::from_ref(byte);
+        while reader.next(&mut one).unwrap().is_some() {}
+        told = told.or(reader.has_told_all().then_some(at));
+    }
+    assert_eq!(told, Some(4));
+    // A number of eight bytes cannot end in a message of three.
+    assert_eq!(Reader::with_groups(3).next(&mut &[0x09][..]), Err(WireError::Cut));
+}

@@ -1,0 +1,59 @@
+//! Statistics.
+
+use wasmtime::{Caller, Linker};
+
+use super::{Outcome, outcome, read, write, write_u32};
+use crate::state::abi::Status;
+use crate::state::shared::HISTOGRAM;
+use crate::vm::host::Host;
+
+type Module<'a> = Caller<'a, Host>;
+
+pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker
+        .func_wrap("env", "proxy_define_metric", define_metric)?
+        .func_wrap("env", "proxy_increment_metric", increment_metric)?
+        .func_wrap("env", "proxy_record_metric", record_metric)?
+        .func_wrap("env", "proxy_get_metric", get_metric)?;
+    Ok(())
+}
+
+fn define_metric(mut c: Module<'_>, kind: u32, name: u32, name_len: u32, id_at: u32) -> Outcome {
+    let mut run = || {
+        let name = String::from_utf8_lossy(&read(&c, name, name_len)?).into_owned();
+        if kind > HISTOGRAM {
+            return Err(Status::BadArgument.into());
+        }
+        let host = c.data_mut();
+        host.shared.define(kind, &name);
+        host.metric_ids.push((kind, name));
+        let id = (host.metric_ids.len() as u32) << 2 | kind;
+        Ok(write_u32(&mut c, id_at, id)?)
+    };
+    outcome(run())
+}
+
+fn metric(host: &Host, id: u32) -> Result<(u32, String), Status> {
+    let found = (id >> 2).checked_sub(1).and_then(|at| host.metric_ids.get(at as usize));
+    found.filter(|(kind, _)| *kind == id & 3).cloned().ok_or(Status::NotFound)
+}
+
+fn increment_metric(c: Module<'_>, id: u32, offset: i64) -> i32 {
+    let host = c.data();
+    metric(host, id).map_or_else(Into::into, |(kind, name)| host.shared.increment(kind, &name, offset).into())
+}
+
+fn record_metric(c: Module<'_>, id: u32, value: u64) -> i32 {
+    let host = c.data();
+    metric(host, id).map_or_else(Into::into, |(kind, name)| host.shared.record(kind, &name, value).into())
+}
+
+fn get_metric(mut c: Module<'_>, id: u32, value_at: u32) -> Outcome {
+    let mut run = || {
+        let host = c.data();
+        let (kind, name) = metric(host, id)?;
+        let value = host.shared.read(kind, &name)?;
+        Ok(write(&mut c, value_at, &value.to_le_bytes())?)
+    };
+    outcome(run())
+}
