@@ -1,13 +1,11 @@
 //! The form of a case.
 
-use crate::check::Outcome;
+use crate::headers::Pairs;
 use crate::message::{Side, encode};
+use crate::outcome::Outcome;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Header names and values, in order.
-pub type Pairs = Vec<(String, String)>;
 
 /// One exchange.
 #[derive(Clone, Debug, Deserialize)]

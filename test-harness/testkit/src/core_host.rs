@@ -1,9 +1,10 @@
 //! A host in plain Rust: a proxy in memory under the driver that all hosts share.
 
-use crate::case::{Case, Column, Pairs};
-use crate::check::{Got, Headers, Outcome, Seen, to_headers};
+use crate::case::{Case, Column};
 use crate::chunking::Chunking;
+use crate::headers::{Headers, Pairs, to_headers};
 use crate::local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
+use crate::outcome::{Got, Outcome, Seen};
 use filter_api::{
     Call, CallEnd, CallFailure, CallResponse, Caps, Charge, Dir, Event, Leases, Level, Map, Memory,
     PARK_LIMIT_BYTES, Plugin, Reply, Sink, View,

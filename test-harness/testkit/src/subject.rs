@@ -1,9 +1,9 @@
 //! What cases run on.
 
 use crate::case::{Case, Column};
-use crate::check::Outcome;
 use crate::chunking::Chunking;
 use crate::core_host::Core;
+use crate::outcome::Outcome;
 use filter_api::Plugin;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

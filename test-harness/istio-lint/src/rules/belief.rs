@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::claims::{Instance, header_of, same};
+use super::header::{of_condition, same};
+use super::instance::Instance;
 use super::{GATEWAY_API, Overlay, Place, subsets};
 use crate::Problem;
 use crate::resource::{Resource, items, text};
@@ -120,7 +121,7 @@ fn strangers(
 fn refuses(rule: &Value, spelling: &str) -> bool {
     let [when] = items(rule, "/when") else { return false };
     let present = when.pointer("/values") == Some(&Value::from(vec!["*"]));
-    rule.get("to").is_none() && header_of(text(when, "/key")) == Some(spelling) && present
+    rule.get("to").is_none() && of_condition(text(when, "/key")) == Some(spelling) && present
 }
 
 /// A policy that ztunnel enforces, at pods that are chosen by their labels.

@@ -5,6 +5,8 @@
 mod belief;
 mod claims;
 mod envoy_filter;
+mod header;
+mod instance;
 mod loading;
 mod native;
 mod payload;

@@ -4,12 +4,12 @@
 
 use serde_json::Value;
 
-use super::claims::same;
+use super::header::same;
+use super::instance::FILTER;
 use crate::embedded::{self, Fragment, Host};
 use crate::resource::{items, text};
 
 const JWT_AUTHN: &str = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
-const FILTER: &str = "claim-headers";
 
 /// What is wrong with the chains of filters within `value`, a bootstrap or a part of one, in which `claim-headers` maps
 /// what `jwt_authn` verified.

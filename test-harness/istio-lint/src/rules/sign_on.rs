@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::claims::{self, Instance};
+use super::instance::{self, Instance};
 use super::{NETWORKING, Overlay};
 use crate::Problem;
 use crate::resource::{Resource, items, text};
@@ -149,7 +149,7 @@ impl Recipe<'_> {
             wrong.push(format!("the cookie {cookie:?} is not limited to one host: start its name with __Host- and set no domain"));
         }
         let proxy = self.overlay.proxy(self.policy);
-        let instances = claims::instances(self.overlay);
+        let instances = instance::all(self.overlay);
         let strips = |instance: &Instance<'_>, cookie: &str| {
             items(&instance.config, "/strip_cookies").iter().any(|name| name == cookie)
         };
