@@ -71,7 +71,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_config_new(
             format!("{}: this Envoy is too old: it does not export {missing}", configured.name)
         })?;
         // SAFETY: Envoy's pointer, which stays valid until `config_destroy`; the result goes with it.
-        let counters = unsafe { Counters::define(config, configured.name, configured.counters) };
+        let counters = unsafe { Counters::define(config, configured.name, configured.metrics) };
         Ok(Loaded { configured, counters })
     });
     let refused = match loaded {
