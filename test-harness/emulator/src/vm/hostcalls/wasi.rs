@@ -44,7 +44,7 @@ pub(super) fn register(linker: &mut Linker<Host>, version: EnvoyVersion) -> wasm
             .func_wrap(module, "random_get", random_get)?
             .func_wrap(module, "sched_yield", || SUCCESS)?
             .func_wrap(module, "proc_exit", proc_exit)?;
-        if version < EnvoyVersion::V1_40 {
+        if version < EnvoyVersion::V1_39 {
             linker.func_wrap(module, "poll_oneoff", |_: i32, _: i32, _: i32, _: i32| NO_SYSTEM_CALL)?;
         } else {
             register_from_1_39(linker, module)?;
