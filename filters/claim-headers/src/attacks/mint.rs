@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use ed25519_dalek::Signer as _;
 use hmac::Mac as _;
 use p521::ecdsa::signature::RandomizedSigner as _;
+use rsa::pkcs8::EncodePublicKey as _;
 use rsa::rand_core::{CryptoRng, RngCore};
 use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPrivateKey};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
@@ -178,7 +179,8 @@ impl Mint {
 
     /// The RSA key in DER, which everybody can make.
     pub(crate) fn rsa_der() -> Vec<u8> {
-        crate::signature::der::rsa_key(&Self::rsa_modulus(), &bytes(&jwk("rs256"), "e"))
+        let [n, e] = ["n", "e"].map(|name| rsa::BigUint::from_bytes_be(&bytes(&jwk("rs256"), name)));
+        rsa::RsaPublicKey::new(n, e).unwrap().to_public_key_der().unwrap().into_vec()
     }
 }
 
