@@ -370,17 +370,16 @@ impl Body for Piece<'_> {
     fn show<R>(self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
         let mut out = Vec::new();
         let (result, fate) = look(&[self.bytes], &mut out);
-        if fate != Fate::Replaced && !out.is_empty() {
-            *self.broken = Some("the core writes to `out` and does not emit");
-        }
         if self.parked && out.len() > PARK_LIMIT_BYTES {
             *self.broken = Some("the core parked, and then emits more than it promised");
         }
         if fate == Fate::Replaced && !self.place {
             *self.broken = Some("the core emits in trailers where that cannot be done");
         }
-        if fate != Fate::Left {
-            *self.left = out;
+        match fate {
+            Fate::Left => {}
+            Fate::Replaced => *self.left = out,
+            Fate::Dropped => self.left.clear(),
         }
         Ok(result)
     }

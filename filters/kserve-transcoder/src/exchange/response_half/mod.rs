@@ -126,11 +126,9 @@ impl ResponseHalf {
                 if !chunk.end {
                     return OnData::Park;
                 }
-                if !*head {
-                    cx.out.write(&short_error_body(text));
-                }
+                let body = if *head { Vec::new() } else { short_error_body(text) };
                 *self = Self::Done;
-                OnData::Emit
+                OnData::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Transcoding(message) => {
                 let verdict = message.data(chunk, cx);
@@ -140,10 +138,8 @@ impl ResponseHalf {
                 verdict
             }
             Self::Error { body, .. } => {
-                if let Some(body) = body.take() {
-                    cx.out.write(&body);
-                }
-                OnData::Emit
+                let body = body.take().unwrap_or_default();
+                OnData::Emit(cx.emit(|out| out.write(&body)))
             }
         }
     }
@@ -152,10 +148,8 @@ impl ResponseHalf {
         match std::mem::replace(self, Self::Done) {
             Self::Done | Self::Expected(_) => OnTrailers::Continue,
             Self::Text { text, head } => {
-                if !head {
-                    cx.out.write(&short_error_body(&text));
-                }
-                OnTrailers::Emit
+                let body = if head { Vec::new() } else { short_error_body(&text) };
+                OnTrailers::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Transcoding(message) => message.trailers(cx),
             Self::Error { body: None, .. } => {
@@ -164,8 +158,7 @@ impl ResponseHalf {
             }
             Self::Error { body: Some(body), in_trailers: true } => {
                 headers::sort_trailers(false, cx);
-                cx.out.write(&body);
-                OnTrailers::Emit
+                OnTrailers::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Error { .. } => {
                 cx.ops.count(metrics::RESETS, 1);
@@ -239,12 +232,18 @@ impl ResponseHalf {
         }
         let body = problem.body();
         headers::of_error(problem, body.len(), cx);
-        let mut body = (!terms.head).then_some(body);
-        if end && let Some(body) = body.take() {
-            cx.out.write(&body);
+        let body = (!terms.head).then_some(body);
+        let in_trailers = terms.gives_bodies;
+        match body {
+            Some(body) if end => {
+                *self = Self::Error { body: None, in_trailers };
+                OnHeaders::Emit(cx.emit(|out| out.write(&body)))
+            }
+            body => {
+                *self = Self::Error { body, in_trailers };
+                OnHeaders::Continue
+            }
         }
-        *self = Self::Error { body, in_trailers: terms.gives_bodies };
-        OnHeaders::Continue
     }
 }
 

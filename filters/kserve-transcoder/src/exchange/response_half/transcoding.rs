@@ -6,7 +6,7 @@ use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::status::Status;
-use filter_api::{Chunk, Cx, Map, OnData, OnTrailers, PARK_LIMIT_BYTES, Sink};
+use filter_api::{Chunk, Cx, Emission, Map, OnData, OnTrailers, PARK_LIMIT_BYTES, Sink};
 
 /// How large a message may be for its headers to be held until its trailers, where the host buffers what it holds
 /// ([`Holding::Small`]), and for its trailers to become headers.
@@ -51,7 +51,7 @@ impl Transcoding {
     /// Takes the next bytes of the message.
     pub(super) fn data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
         if self.refused {
-            return OnData::Emit;
+            return dropped(cx);
         }
         if let Err(problem) = self.read(&chunk) {
             return self.abandon(&problem, cx);
@@ -60,7 +60,7 @@ impl Transcoding {
             return if chunk.end { self.emit_parked(cx) } else { OnData::Park };
         }
         if self.codec.is_none() {
-            return OnData::Emit;
+            return dropped(cx);
         }
         let is_empty = self.reader.length() == Some(0);
         match self.terms.holding {
@@ -78,7 +78,7 @@ impl Transcoding {
             Holding::Small if self.is_small() => OnData::Park,
             Holding::Small => {
                 self.release_headers(cx);
-                OnData::Emit
+                dropped(cx)
             }
         }
     }
@@ -106,10 +106,11 @@ impl Transcoding {
             _ => self.reader.problem_at_end(),
         };
         let Some(problem) = failure else {
-            let answered = self.codec.is_none() && self.parked.is_none();
+            if self.codec.is_none() && self.parked.is_none() {
+                return OnTrailers::Continue;
+            }
             return match if self.parked.is_some() { self.emit_parked(cx) } else { self.emit(cx) } {
-                _ if answered => OnTrailers::Continue,
-                OnData::Emit => OnTrailers::Emit,
+                OnData::Emit(emission) => OnTrailers::Emit(emission),
                 _ => OnTrailers::Reset,
             };
         };
@@ -117,10 +118,11 @@ impl Transcoding {
         if !held && parked {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
             cx.ops.count(metrics::ERRORS_UNDER_200, 1);
-            if !self.terms.head {
-                cx.out.write(&short_error_body(problem.message.as_bytes()));
-            }
-            return OnTrailers::Emit;
+            let body = match self.terms.head {
+                true => Vec::new(),
+                false => short_error_body(problem.message.as_bytes()),
+            };
+            return OnTrailers::Emit(cx.emit(|out| out.write(&body)));
         }
         // Without a single chunk nothing is parked, and there is no place for a body.
         if held && !self.terms.gives_bodies && !self.reader.has_begun() {
@@ -128,7 +130,7 @@ impl Transcoding {
             return OnTrailers::Reply(headers::error_reply(&problem, cx.view));
         }
         match self.abandon(&problem, cx) {
-            OnData::Emit => OnTrailers::Emit,
+            OnData::Emit(emission) => OnTrailers::Emit(emission),
             _ => OnTrailers::Reset,
         }
     }
@@ -149,7 +151,7 @@ impl Transcoding {
         if !self.is_small() {
             return self.emit(cx);
         }
-        let Some(codec) = self.codec.take() else { return OnData::Emit };
+        let Some(codec) = self.codec.take() else { return dropped(cx) };
         let answer = match codec.finish() {
             Ok(answer) => answer,
             Err(problem) => return self.abandon(&problem, cx),
@@ -166,14 +168,14 @@ impl Transcoding {
         if let Some(Parked { status, json_bytes, body }) = self.parked.take() {
             self.terms.holding = Holding::No;
             headers::of_answer(status, json_bytes, cx);
-            self.give(body.len(), |out| out.write(&body), cx);
+            return OnData::Emit(self.give(body.len(), |out| out.write(&body), cx));
         }
-        OnData::Emit
+        dropped(cx)
     }
 
     /// Writes the answer, which is complete.
     fn emit(&mut self, cx: &mut Cx<'_>) -> OnData {
-        let Some(codec) = self.codec.take() else { return OnData::Emit };
+        let Some(codec) = self.codec.take() else { return dropped(cx) };
         let answer = match codec.finish() {
             Ok(answer) => answer,
             Err(problem) => return self.abandon(&problem, cx),
@@ -185,38 +187,32 @@ impl Transcoding {
             if self.terms.head {
                 let mut length = Length(0);
                 answer.render(&mut length);
-                self.give(length.0, |_| {}, cx);
-            } else {
-                answer.render(cx.out);
+                return OnData::Emit(self.give(length.0, |_| {}, cx));
             }
-            return OnData::Emit;
+            return OnData::Emit(cx.emit(|out| answer.render(out)));
         }
-        let written = match (status, self.promised_json_bytes) {
-            (200, _) if self.terms.head => true,
-            (200, None) => {
-                answer.render(cx.out);
-                true
-            }
+        match (status, self.promised_json_bytes) {
+            (200, _) if self.terms.head => dropped(cx),
+            (200, None) => OnData::Emit(cx.emit(|out| answer.render(out))),
             (200, Some(bytes)) if answer.fits(bytes) => {
-                answer.render_padded(bytes, cx.out);
-                true
+                OnData::Emit(cx.emit(|out| answer.render_padded(bytes, out)))
             }
             // "Not ready" under a 200 would be read as "ready" by clients that look at the status only.
-            _ => false,
-        };
-        if !written {
-            cx.ops.count(metrics::RESETS, 1);
+            _ => {
+                cx.ops.count(metrics::RESETS, 1);
+                OnData::Reset
+            }
         }
-        if written { OnData::Emit } else { OnData::Reset }
     }
 
     /// Writes a body of `bytes`, or only says its length in answer to a HEAD.
-    fn give(&self, bytes: usize, write: impl FnOnce(&mut dyn Sink), cx: &mut Cx<'_>) {
+    fn give(&self, bytes: usize, write: impl FnOnce(&mut dyn Sink), cx: &mut Cx<'_>) -> Emission {
         match self.terms.head {
             true => {
                 cx.ops.set_header(Map::ResponseHeaders, "content-length", bytes.to_string().as_bytes());
+                cx.emit(|_| {})
             }
-            false => write(cx.out),
+            false => cx.emit(write),
         }
     }
 
@@ -240,9 +236,13 @@ impl Transcoding {
         self.refused = true;
         let body = problem.body();
         headers::of_error(problem, body.len(), cx);
-        self.give(body.len(), |out| out.write(&body), cx);
-        OnData::Emit
+        OnData::Emit(self.give(body.len(), |out| out.write(&body), cx))
     }
+}
+
+/// Has nothing take the place of what came.
+fn dropped(cx: &mut Cx<'_>) -> OnData {
+    OnData::Emit(cx.emit(|_| {}))
 }
 
 /// Counts what is written to it.
