@@ -32,7 +32,7 @@ impl Front {
     /// Listens on two free ports of loopback. Connections are closed until something is behind them.
     ///
     /// # Errors
-    /// If a port or the file cannot be had.
+    /// If no port can be bound, or the file cannot be written.
     pub fn open(runtime: &Handle, directory: &Path) -> Result<Self> {
         let mut pipes = Vec::new();
         let mut ports = Vec::new();

@@ -1,4 +1,5 @@
-//! What Envoy makes of an answer of its own, or of a filter's, to a gRPC request (`Utility::prepareLocalReply`).
+//! How Envoy turns a local reply, its own or a filter's, into an answer to a gRPC request
+//! (`Utility::prepareLocalReply`).
 
 use crate::headers::Headers;
 

@@ -10,8 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rsa::BigUint;
 use rsa::pkcs8::EncodePublicKey;
 
-/// RSA keys have at least so many bits (RFC 7518, section 3.3) and, because a check's cost grows with their square, at
-/// most so many.
+/// How many bits an RSA key has: at least 2048 (RFC 7518, section 3.3), and no more than 8192, because a check's cost
+/// grows with their square.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// A secret is at least as long as the hash (RFC 7518, section 3.2), in bytes.
@@ -266,34 +266,51 @@ mod tests {
     /// Keys, and what OpenSSL 3 writes of each in DER, in base64url.
     const IN_DER: [(&str, &str); 4] = [
         (
-            "{\"kty\":\"RSA\",\"n\":\"n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-XV2jRojdNhxJWTDvNd7nqQ0VE\
-             iZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHYpPe7Tpe-\
-             OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-tVTU4fg_3L_vniUFAKwuCLqKn\
-             S2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zw\",\"e\":\"AQAB\"}",
-            "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAn4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O\
-             -XV2jRojdNhxJWTDvNd7nqQ0VEiZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3R\
-             BordaZ6Aj-oBHqFEHYpPe7Tpe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3\
-             -tVTU4fg_3L_vniUFAKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zwIDAQAB",
+            concat!(
+                r#"{"kty":"RSA","n":"n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-XV2jRojdNhxJWTDvNd7nq"#,
+                r#"Q0VEiZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHY"#,
+                r#"pPe7Tpe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-tVTU4fg_3L_vn"#,
+                r#"iUFAKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zw","e":"AQAB"}"#,
+            ),
+            concat!(
+                "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAn4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVT",
+                "eT-O-XV2jRojdNhxJWTDvNd7nqQ0VEiZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrH",
+                "qkHHig3RBordaZ6Aj-oBHqFEHYpPe7Tpe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrt",
+                "IQbS0FVbb9k3-tVTU4fg_3L_vniUFAKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5",
+                "zwIDAQAB",
+            ),
         ),
         (
-            "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wY\",\"y\":\"UI8exy-C06a7DUnjIdE\
-             NkxeFtHM4-l_41LqEw9nVgmw\"}",
-            "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wZQjx7HL4LTprsNSeMh0Q2T\
-             F4W0czj6X_jUuoTD2dWCbA",
+            concat!(
+                r#"{"kty":"EC","crv":"P-256","x":"04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wY","y":"UI8exy-C06a7DUn"#,
+                r#"jIdENkxeFtHM4-l_41LqEw9nVgmw"}"#,
+            ),
+            concat!(
+                "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wZQjx7HL4LTprsNSeMh",
+                "0Q2TF4W0czj6X_jUuoTD2dWCbA",
+            ),
         ),
         (
-            "{\"kty\":\"EC\",\"crv\":\"P-384\",\"x\":\"v9FSRlRY5bnxqQPq_vAwlev9UsX56pe-dN6RlDVfz7QOwJcxWt9q_e-6IfRLYltI\",\"y\"\
-             :\"FwWO_5oa0XWkZ16ccwywKOx2rsVE96VtWBZNjPwEArSJxOdMkY3Dp39cIZ0xuOJF\"}",
-            "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEv9FSRlRY5bnxqQPq_vAwlev9UsX56pe-dN6RlDVfz7QOwJcxWt9q_e-6IfRLYltIFwWO\
-             _5oa0XWkZ16ccwywKOx2rsVE96VtWBZNjPwEArSJxOdMkY3Dp39cIZ0xuOJF",
+            concat!(
+                r#"{"kty":"EC","crv":"P-384","x":"v9FSRlRY5bnxqQPq_vAwlev9UsX56pe-dN6RlDVfz7QOwJcxWt9q_e-6IfRLYltI""#,
+                r#","y":"FwWO_5oa0XWkZ16ccwywKOx2rsVE96VtWBZNjPwEArSJxOdMkY3Dp39cIZ0xuOJF"}"#,
+            ),
+            concat!(
+                "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEv9FSRlRY5bnxqQPq_vAwlev9UsX56pe-dN6RlDVfz7QOwJcxWt9q_e-6IfRLYltI",
+                "FwWO_5oa0XWkZ16ccwywKOx2rsVE96VtWBZNjPwEArSJxOdMkY3Dp39cIZ0xuOJF",
+            ),
         ),
         (
-            "{\"kty\":\"EC\",\"crv\":\"P-521\",\"x\":\"AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvjyekW\
-             F-7ytDyRXYgCF5cj0Kt\",\"y\":\"AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPrwQrJmbnX\
-             9cwlGfP-HqHZR1\"}",
-            "MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAcpkss6wI7PPlxj3t7A1RqMH3nvL4L5Tzxze_XeeYZnHqxiX-gle70DlGRMqqOq-P\
-             J6RYX7vK0PJFdiAIXlyPQq0B3KaUe86IvFeQSFrJdCc0K8NfiH2G1loIk3fiR-YLqlXk6FAeKtpXJKxR1pCQCAM-vBCsmZudf1zC\
-             UZ8_4eodlHU",
+            concat!(
+                r#"{"kty":"EC","crv":"P-521","x":"AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvj"#,
+                r#"yekWF-7ytDyRXYgCF5cj0Kt","y":"AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPr"#,
+                r#"wQrJmbnX9cwlGfP-HqHZR1"}"#,
+            ),
+            concat!(
+                "MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAcpkss6wI7PPlxj3t7A1RqMH3nvL4L5Tzxze_XeeYZnHqxiX-gle70DlGRMqq",
+                "Oq-PJ6RYX7vK0PJFdiAIXlyPQq0B3KaUe86IvFeQSFrJdCc0K8NfiH2G1loIk3fiR-YLqlXk6FAeKtpXJKxR1pCQCAM-vBCs",
+                "mZudf1zCUZ8_4eodlHU",
+            ),
         ),
     ];
 

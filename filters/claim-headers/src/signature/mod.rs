@@ -124,7 +124,7 @@ mod tests {
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    /// What a host is asked about a signature of these two numbers, and what comes of its yes.
+    /// What a host is asked about a signature of these two numbers, and the result if it says yes.
     fn asked(r: &[u8], s: &[u8]) -> (Vec<Vec<u8>>, bool) {
         // The key of RFC 7515, appendix A.3.
         let jwk = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",

@@ -38,7 +38,7 @@ impl Configured {
         self.metrics.get(index).copied().flatten()
     }
 
-    /// Envoy has no use for the configuration any more.
+    /// Envoy no longer uses the configuration.
     pub(crate) fn leave(&self) {
         self.instance.events.leave(self.number);
     }

@@ -129,7 +129,7 @@ fn each_fallback_has_its_case_and_its_counter() {
 }
 
 #[test]
-fn a_cluster_without_endpoints_serves_nobody() {
+fn a_cluster_without_endpoints_serves_no_request() {
     let json = r#"{"keys": [{"key": "group"}], "unknown_group": "any"}"#;
     for cluster in
         [Cluster::default(), Cluster::new(vec![]), Cluster::new(vec![Endpoint::of("tf", "t").unhealthy()])]
@@ -165,7 +165,7 @@ fn several_keys_make_one_group() {
     assert_eq!(of(&[("x-subset-format", b"tf")]), ["tf1", "tf2"]);
     assert_eq!(of(&[("x-version", b"1")]), ["pt1", "tf1"]);
     assert_eq!(of(&[("x-version", b"2"), ("x-subset-format", b"tf")]), ["tf2"]);
-    // Each value is known, and nobody has both.
+    // Each value is known, but no endpoint has both.
     assert_eq!(of(&[("x-version", b"2"), ("x-subset-format", b"pt")]), ["-"]);
     assert_eq!(of(&[("x-version", b"3"), ("x-subset-format", b"pt")]), ["-"]);
 }
@@ -364,7 +364,7 @@ proptest! {
                     let known = all.any(|endpoint| {
                         endpoint.group() == Some(group.as_bytes()) && endpoint.address == *address
                     });
-                    prop_assert!(known, "{} is no address of {}", address, group);
+                    prop_assert!(known, "{} is not an address of {}", address, group);
                 }
             }
         }

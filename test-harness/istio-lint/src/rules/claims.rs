@@ -1,4 +1,4 @@
-//! `claim-headers`: at which point of a proxy it runs, and who verifies the tokens.
+//! `claim-headers`: where in a proxy it runs, and what verifies the tokens.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::resource::{Resource, items, text};
 /// They act upon headers that `claim-headers` sets, or replace what it has yet to see.
 const LATER: [&str; 2] = ["dynamic-subset", "kserve-transcoder"];
 
-/// Everything that is wrong with an overlay in which `claim-headers` is; nothing elsewhere.
+/// Everything that is wrong with an overlay that has `claim-headers`; nothing for other overlays.
 pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
     let (guards, instances): (Vec<_>, Vec<_>) = instance::all(overlay).into_iter().partition(Instance::guard);
     let mut problems: Vec<_> = guards.iter().flat_map(ahead).collect();

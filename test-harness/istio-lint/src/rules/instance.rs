@@ -10,7 +10,7 @@ use crate::resource::{Resource, items, text};
 /// Its name among the filters.
 pub(super) const FILTER: &str = "claim-headers";
 
-/// One `claim-headers` of an overlay.
+/// One instance of `claim-headers` in an overlay.
 pub(super) struct Instance<'a> {
     pub(super) resource: &'a Resource,
     pub(super) proxy: Option<(Place, String)>,

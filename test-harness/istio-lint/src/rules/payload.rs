@@ -112,7 +112,7 @@ fn providers(verifier: &Value, instance: &Instance, header: &str) -> Vec<String>
     unlike.map(reason).collect()
 }
 
-/// To an instance behind it, a token that `jwt_authn` could not check for want of keys looks like no token.
+/// To an instance behind it, a token that `jwt_authn` could not check because it had no keys looks like a missing one.
 pub(super) fn failed_fetch(verifier: &Value) -> Option<String> {
     let text = verifier.to_string();
     text.contains(r#""allow_missing_or_failed""#).then(|| {

@@ -133,7 +133,8 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_on_host_membership_update(
     worker.with(endpoints, |balancer| balancer.hosts(&endpoints));
 }
 
-/// A request needs an endpoint; `false` is none. The index is one among the healthy endpoints of the priority.
+/// A request needs an endpoint; `false` means that there is none. The index is one among the healthy endpoints of the
+/// priority.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_lb_choose_host(
     lb: *mut EnvoyLb,

@@ -12,7 +12,7 @@ use crate::world::World;
 /// their names, which their cookies and redirects go by.
 pub(super) fn open(world: &World, gateway: SocketAddr, issuer: &Issuer) -> Result<Behind> {
     let front = Front::behind(&world.handle, world.place.directory(), gateway, issuer.address())?;
-    let &[application, provider] = front.ports() else { bail!("the front has not two ports") };
+    let &[application, provider] = front.ports() else { bail!("the front does not have two ports") };
     let tokens = issuer.tokens()?;
     let token = world.place.write("premium-user.token", tokens.of("premium"))?;
     let (token, authority) = (token.display(), world.plane.authority().display());
