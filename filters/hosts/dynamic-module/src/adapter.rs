@@ -2,7 +2,8 @@
 
 use crate::abi::{DataStatus, HeadersStatus, TrailersStatus};
 use crate::configured::Configured;
-use crate::envoy::{self, BeforeTrailers, Envoy};
+use crate::envoy::body::BeforeTrailers;
+use crate::envoy::{self, Envoy};
 use crate::proxy::{FilterInEnvoy, ProxyState, WOKEN};
 use filter_api::{CallEnd, Dir, Level, Sink, Stream};
 use host_driver::{Body, Driver, OnChunk, OnHead, Unseen};

@@ -1,6 +1,6 @@
 //! A configured filter, and its events.
 
-use crate::envoy::{self, EnvoyConfig};
+use crate::envoy::{self, config::EnvoyConfig};
 use crate::events::{Events, OneInstance};
 use filter_api::{Call, CallEnd, CallFailure, Event, EventCx, Level, MetricKind, Plugin, Stream};
 use host_driver::EventProxy;
