@@ -4,6 +4,7 @@ pub(crate) mod abi;
 pub(crate) mod attributes;
 pub(crate) mod calls;
 pub(crate) mod connection;
+pub(crate) mod crossings;
 pub(crate) mod foreign;
 pub(crate) mod grpc;
 pub(crate) mod headers;

@@ -2,7 +2,7 @@
 //!
 //! Follows `source/extensions/common/wasm/context.cc` and proxy-wasm-cpp-host's `src/context.cc`.
 
-use super::host::{Cx, Exports, after_call, call};
+use super::host::{Cx, Export, Exports, after_call, call};
 use crate::chain::{self, Callbacks, DataStatus, HeadersStatus, TrailersStatus};
 use crate::state::abi::Direction;
 use crate::state::headers::HeaderMap;
@@ -173,7 +173,7 @@ fn create_context(cx: &mut Cx<'_>, id: u32) {
 fn run<P: wasmtime::WasmParams, S>(
     cx: &mut Cx<'_>,
     id: u32,
-    pick: impl Fn(&Exports) -> Option<&wasmtime::TypedFunc<P, u32>>,
+    pick: impl Fn(&Exports) -> Option<&Export<P, u32>>,
     params: P,
     stopped: S,
     absent: S,

@@ -13,6 +13,7 @@ use crate::state::abi::LogLevel;
 use crate::state::attributes::Facts;
 use crate::state::calls::{HttpCall, HttpResponse};
 use crate::state::connection::ConnectionState;
+use crate::state::crossings::Crossings;
 use crate::state::foreign::ForeignFunction;
 use crate::state::grpc::{self, GrpcCall};
 use crate::state::headers::HeaderMap;
@@ -29,14 +30,28 @@ const MEMORY_LIMIT: usize = 1 << 30;
 pub(crate) type Cx<'a> = StoreContextMut<'a, Host>;
 
 /// A callback of the module that it may leave out.
-type Callback<P, R> = Option<TypedFunc<P, R>>;
+type Callback<P, R> = Option<Export<P, R>>;
 /// Parameters of `proxy_on_http_call_response`: context, token, and three sizes.
 type CallAnswered = (u32, u32, u32, u32, u32);
+
+/// A function that the module exports.
+pub(crate) struct Export<P, R> {
+    name: &'static str,
+    function: TypedFunc<P, R>,
+}
+
+impl<P: WasmParams, R: WasmResults> Export<P, R> {
+    /// Calls it, and counts that.
+    pub(crate) fn call(&self, cx: &mut Cx<'_>, params: P) -> wasmtime::Result<R> {
+        cx.data_mut().crossings.callback(self.name);
+        self.function.call(cx.as_context_mut(), params)
+    }
+}
 
 /// Functions that the module exports, looked up once.
 pub(crate) struct Exports {
     pub(crate) memory: Memory,
-    pub(crate) malloc: TypedFunc<u32, u32>,
+    pub(crate) malloc: Export<u32, u32>,
     pub(crate) context_create: Callback<(u32, u32), ()>,
     pub(crate) vm_start: Callback<(u32, u32), u32>,
     pub(crate) configure: Callback<(u32, u32), u32>,
@@ -113,11 +128,14 @@ impl Exports {
 pub(crate) fn optional<P: WasmParams, R: WasmResults>(
     store: &mut Store<Host>,
     instance: &Instance,
-    name: &str,
-) -> Result<Option<TypedFunc<P, R>>, String> {
+    name: &'static str,
+) -> Result<Option<Export<P, R>>, String> {
     match instance.get_func(&mut *store, name) {
         None => Ok(None),
-        Some(f) => f.typed(&*store).map(Some).map_err(|e| format!("export {name:?}: {e}")),
+        Some(f) => {
+            let function = f.typed(&*store).map_err(|e| format!("export {name:?}: {e}"))?;
+            Ok(Some(Export { name, function }))
+        }
     }
 }
 
@@ -143,6 +161,7 @@ pub(crate) struct Host {
     pub(crate) limits: StoreLimits,
     pub(crate) shared: SharedState,
     pub(crate) exports: Option<Rc<Exports>>,
+    pub(crate) crossings: Crossings,
     pub(crate) log: Vec<LogLine>,
     /// Nanoseconds since 1970 on the clock that the module sees; only the test moves it.
     pub(crate) now: u64,
@@ -195,6 +214,7 @@ impl Host {
             limits: StoreLimitsBuilder::new().memory_size(MEMORY_LIMIT).build(),
             shared: options.shared,
             exports: None,
+            crossings: Crossings::default(),
             log: Vec::new(),
             now: options.start_time,
             random: options.random_seed.max(1),
@@ -321,7 +341,7 @@ impl Host {
 pub(crate) fn call<P: WasmParams, R: WasmResults>(
     cx: &mut Cx<'_>,
     context: u32,
-    pick: impl FnOnce(&Exports) -> Option<&TypedFunc<P, R>>,
+    pick: impl FnOnce(&Exports) -> Option<&Export<P, R>>,
     params: P,
 ) -> Option<R> {
     let host = cx.data_mut();
@@ -332,7 +352,7 @@ pub(crate) fn call<P: WasmParams, R: WasmResults>(
     let function = pick(&exports)?;
     let saved = (host.current, host.effective);
     (host.current, host.effective) = (context, 0);
-    let result = function.call(cx.as_context_mut(), params);
+    let result = function.call(cx, params);
     let host = cx.data_mut();
     (host.current, host.effective) = saved;
     match result {

@@ -81,10 +81,10 @@ impl Instance {
         host.exports = Some(Rc::new(exports));
         host.generation += 1;
         if let Some(f) = initialize.or(start) {
-            f.call(&mut *store, ()).map_err(failed)?;
+            f.call(&mut store.as_context_mut(), ()).map_err(failed)?;
         }
         if let Some(f) = main {
-            f.call(&mut *store, (0, 0)).map_err(failed)?;
+            f.call(&mut store.as_context_mut(), (0, 0)).map_err(failed)?;
         }
         Ok(())
     }

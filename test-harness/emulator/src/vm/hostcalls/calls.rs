@@ -1,7 +1,8 @@
 //! Calls that the module makes to clusters, over HTTP and gRPC.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::functions::Functions;
 use super::{Outcome, hand_over, outcome, read, write_u32};
 use crate::state::abi::Status;
 use crate::state::calls::HttpCall;
@@ -12,15 +13,15 @@ use crate::vm::host::Host;
 
 type Module<'a> = Caller<'a, Host>;
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker
-        .func_wrap("env", "proxy_http_call", http_call)?
-        .func_wrap("env", "proxy_grpc_call", grpc_call)?
-        .func_wrap("env", "proxy_grpc_stream", grpc_stream)?
-        .func_wrap("env", "proxy_grpc_send", grpc_send)?
-        .func_wrap("env", "proxy_grpc_cancel", grpc_cancel)?
-        .func_wrap("env", "proxy_grpc_close", grpc_close)?
-        .func_wrap("env", "proxy_get_status", get_status)?;
+pub(super) fn register(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
+    functions
+        .add("env", "proxy_http_call", http_call)?
+        .add("env", "proxy_grpc_call", grpc_call)?
+        .add("env", "proxy_grpc_stream", grpc_stream)?
+        .add("env", "proxy_grpc_send", grpc_send)?
+        .add("env", "proxy_grpc_cancel", grpc_cancel)?
+        .add("env", "proxy_grpc_close", grpc_close)?
+        .add("env", "proxy_get_status", get_status)?;
     Ok(())
 }
 

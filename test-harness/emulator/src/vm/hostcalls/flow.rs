@@ -1,7 +1,8 @@
 //! What moves a stream or a connection: continue, close, local replies, contexts.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::functions::Functions;
 use super::{Outcome, outcome, read};
 use crate::chain;
 use crate::state::abi::{Direction, Status};
@@ -13,13 +14,13 @@ use crate::vm::network;
 
 type Module<'a> = Caller<'a, Host>;
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker
-        .func_wrap("env", "proxy_continue_stream", continue_stream)?
-        .func_wrap("env", "proxy_close_stream", close_stream)?
-        .func_wrap("env", "proxy_send_local_response", send_local_response)?
-        .func_wrap("env", "proxy_set_effective_context", set_effective_context)?
-        .func_wrap("env", "proxy_done", done)?;
+pub(super) fn register(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
+    functions
+        .add("env", "proxy_continue_stream", continue_stream)?
+        .add("env", "proxy_close_stream", close_stream)?
+        .add("env", "proxy_send_local_response", send_local_response)?
+        .add("env", "proxy_set_effective_context", set_effective_context)?
+        .add("env", "proxy_done", done)?;
     Ok(())
 }
 

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::functions::Functions;
 use super::{Outcome, hand_over, outcome, read};
 use crate::state::abi::Status;
 use crate::state::foreign::ForeignCall;
@@ -34,8 +35,8 @@ const FILTER_STATE: &[&str] = &[
     "envoy.upstream.dynamic_port",
 ];
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap("env", "proxy_call_foreign_function", call_foreign_function)?;
+pub(super) fn register(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
+    functions.add("env", "proxy_call_foreign_function", call_foreign_function)?;
     Ok(())
 }
 

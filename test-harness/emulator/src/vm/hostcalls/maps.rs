@@ -1,7 +1,8 @@
 //! Header maps and buffers.
 
-use wasmtime::{AsContextMut, Caller, Linker};
+use wasmtime::{AsContextMut, Caller};
 
+use super::functions::Functions;
 use super::{Outcome, hand_over, outcome, read, write_u32};
 use crate::chain;
 use crate::state::abi::{BufferType, Direction, MapType, Status};
@@ -11,18 +12,18 @@ use crate::vm::host::Host;
 
 type Module<'a> = Caller<'a, Host>;
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker
-        .func_wrap("env", "proxy_get_header_map_value", get_value)?
-        .func_wrap("env", "proxy_get_header_map_pairs", get_pairs)?
-        .func_wrap("env", "proxy_get_header_map_size", get_size)?
-        .func_wrap("env", "proxy_add_header_map_value", add_value)?
-        .func_wrap("env", "proxy_replace_header_map_value", replace_value)?
-        .func_wrap("env", "proxy_remove_header_map_value", remove_value)?
-        .func_wrap("env", "proxy_set_header_map_pairs", set_pairs)?
-        .func_wrap("env", "proxy_get_buffer_bytes", get_buffer)?
-        .func_wrap("env", "proxy_get_buffer_status", get_buffer_status)?
-        .func_wrap("env", "proxy_set_buffer_bytes", set_buffer)?;
+pub(super) fn register(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
+    functions
+        .add("env", "proxy_get_header_map_value", get_value)?
+        .add("env", "proxy_get_header_map_pairs", get_pairs)?
+        .add("env", "proxy_get_header_map_size", get_size)?
+        .add("env", "proxy_add_header_map_value", add_value)?
+        .add("env", "proxy_replace_header_map_value", replace_value)?
+        .add("env", "proxy_remove_header_map_value", remove_value)?
+        .add("env", "proxy_set_header_map_pairs", set_pairs)?
+        .add("env", "proxy_get_buffer_bytes", get_buffer)?
+        .add("env", "proxy_get_buffer_status", get_buffer_status)?
+        .add("env", "proxy_set_buffer_bytes", set_buffer)?;
     Ok(())
 }
 

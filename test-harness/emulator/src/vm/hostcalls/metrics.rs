@@ -1,7 +1,8 @@
 //! Statistics.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::functions::Functions;
 use super::{Outcome, outcome, read, write, write_u32};
 use crate::state::abi::Status;
 use crate::state::shared::HISTOGRAM;
@@ -9,12 +10,12 @@ use crate::vm::host::Host;
 
 type Module<'a> = Caller<'a, Host>;
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker
-        .func_wrap("env", "proxy_define_metric", define_metric)?
-        .func_wrap("env", "proxy_increment_metric", increment_metric)?
-        .func_wrap("env", "proxy_record_metric", record_metric)?
-        .func_wrap("env", "proxy_get_metric", get_metric)?;
+pub(super) fn register(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
+    functions
+        .add("env", "proxy_define_metric", define_metric)?
+        .add("env", "proxy_increment_metric", increment_metric)?
+        .add("env", "proxy_record_metric", record_metric)?
+        .add("env", "proxy_get_metric", get_metric)?;
     Ok(())
 }
 

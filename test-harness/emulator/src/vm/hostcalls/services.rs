@@ -1,7 +1,8 @@
 //! Log, clock, shared data and queues, properties.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::functions::Functions;
 use super::{Outcome, hand_over, outcome, read, write, write_u32};
 use crate::state::abi::{LogLevel, Status};
 use crate::state::attributes;
@@ -9,20 +10,20 @@ use crate::vm::host::Host;
 
 type Module<'a> = Caller<'a, Host>;
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker
-        .func_wrap("env", "proxy_log", log)?
-        .func_wrap("env", "proxy_get_log_level", get_log_level)?
-        .func_wrap("env", "proxy_get_current_time_nanoseconds", get_time)?
-        .func_wrap("env", "proxy_set_tick_period_milliseconds", set_tick_period)?
-        .func_wrap("env", "proxy_get_shared_data", get_shared_data)?
-        .func_wrap("env", "proxy_set_shared_data", set_shared_data)?
-        .func_wrap("env", "proxy_get_property", get_property)?
-        .func_wrap("env", "proxy_set_property", set_property)?
-        .func_wrap("env", "proxy_register_shared_queue", register_queue)?
-        .func_wrap("env", "proxy_resolve_shared_queue", resolve_queue)?
-        .func_wrap("env", "proxy_dequeue_shared_queue", dequeue)?
-        .func_wrap("env", "proxy_enqueue_shared_queue", enqueue)?;
+pub(super) fn register(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
+    functions
+        .add("env", "proxy_log", log)?
+        .add("env", "proxy_get_log_level", get_log_level)?
+        .add("env", "proxy_get_current_time_nanoseconds", get_time)?
+        .add("env", "proxy_set_tick_period_milliseconds", set_tick_period)?
+        .add("env", "proxy_get_shared_data", get_shared_data)?
+        .add("env", "proxy_set_shared_data", set_shared_data)?
+        .add("env", "proxy_get_property", get_property)?
+        .add("env", "proxy_set_property", set_property)?
+        .add("env", "proxy_register_shared_queue", register_queue)?
+        .add("env", "proxy_resolve_shared_queue", resolve_queue)?
+        .add("env", "proxy_dequeue_shared_queue", dequeue)?
+        .add("env", "proxy_enqueue_shared_queue", enqueue)?;
     Ok(())
 }
 
