@@ -102,8 +102,11 @@ fn start(
     become_it(mesh)
 }
 
-/// Helm, or why it is not here.
+/// Helm: `$HELM`, or built with Go; else why it is not here.
 pub(crate) fn helm(workspace: &Workspace) -> run::Found<PathBuf> {
+    if let Some(path) = std::env::var_os("HELM").filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
     if let Some(missing) = go::missing("Helm") {
         return Err(missing);
     }

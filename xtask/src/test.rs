@@ -29,6 +29,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     };
     add("FUNC_E", tools::func_e(workspace)?);
     add("HELM", mesh::helm(workspace));
+    add("PROMETHEUS", tools::prometheus(workspace)?);
     add("IDENTITY_PROVIDER", node::identity_provider(workspace)?);
     add("GO_FILTER_WASM", tools::go_filter(workspace)?);
     add("ASSEMBLYSCRIPT_FILTER_WASM", node::assemblyscript_filter(workspace)?);
@@ -56,6 +57,7 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
         tally.lacks(variable, "--quick leaves out filters in other languages, which need Go and npm");
     }
     tally.lacks("HELM", "--quick leaves out what needs Helm, which is built with Go");
+    tally.lacks("PROMETHEUS", "--quick leaves out what needs Prometheus");
     tally.lacks("dist/", "--quick leaves out what needs the optimised modules in dist/");
     let modules = build::quick_modules(workspace)?;
     let environment = vec![

@@ -81,7 +81,7 @@ fn read_texts(value: &mut Value) {
             for (key, value) in object.iter_mut() {
                 match value {
                     Value::String(text) if key == "deployment" => {
-                        *value = serde_saphyr::from_str(text).unwrap()
+                        *value = serde_saphyr::from_str(text).unwrap();
                     }
                     Value::String(text) if key == "value" && is_string => {
                         *value = serde_json::from_str(text).unwrap();
