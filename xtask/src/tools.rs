@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 /// The func-e that the bootstraps are tried with. PyPI's package of that name is another program.
 const FUNC_E: &str = "github.com/tetratelabs/func-e/cmd/func-e@v1.6.0";
 
-/// func-e: `$FUNC_E`, or built with Go; else why there is none, and what to install.
+/// func-e: `$FUNC_E`, or built with Go; or why it is missing, and what to install.
 pub(crate) fn func_e(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     if let Some(path) = std::env::var_os("FUNC_E").filter(|path| !path.is_empty()) {
         return Ok(Ok(path.into()));
@@ -41,7 +41,7 @@ pub(crate) fn func_e(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
 }
 
 /// The folder with `prometheus` and `promtool`: `$PROMETHEUS`, or from Debian's package, which is unpacked and never installed;
-/// else why there is none, and what to install.
+/// or why it is missing, and what to install.
 pub(crate) fn prometheus(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     if let Some(path) = std::env::var_os("PROMETHEUS").filter(|path| !path.is_empty()) {
         return Ok(Ok(path.into()));
@@ -74,7 +74,7 @@ pub(crate) fn prometheus(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> 
     })
 }
 
-/// The filter with the Go SDK, of the version in its `go.mod`; else why there is none, and what to install.
+/// The filter with the Go SDK, of the version in its `go.mod`; or why it is missing, and what to install.
 pub(crate) fn go_filter(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     let Some(go) = run::on_path("go") else {
         return Ok(Err(

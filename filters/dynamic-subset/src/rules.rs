@@ -6,7 +6,7 @@ use crate::text::{as_header_part, header_problem, key_problem, value_problem};
 use filter_api::{ConfigError, has_header_prefix, is_same_header};
 use std::borrow::Cow;
 
-/// At most so many pairs are made of a request: each is a step of the load balancer's search.
+/// How many pairs are made of a request at most: each is a step of the load balancer's search.
 pub(crate) const MAX_PAIRS: usize = 16;
 
 /// All rules, in order.

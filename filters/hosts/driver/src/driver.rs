@@ -223,7 +223,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         self.answered(dir, proxy, |stream, cx| stream.call_ended(id, end, cx)).then_some(dir)
     }
 
-    /// The configuration has had an event. Where the result is `true`, headers waited for it and wait no more, as with
+    /// The configuration has had an event. Where the result is `true`, headers waited for it and no longer do, as with
     /// [`call_ended`](Self::call_ended).
     #[must_use]
     pub fn woken<P: Proxy<Call = C>>(&mut self, dir: Dir, proxy: P) -> bool {
@@ -278,7 +278,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         self.end(Ending::Reset, proxy);
     }
 
-    /// The core decides on headers that have waited; says whether they wait no more.
+    /// The core decides on headers that have waited; says whether they no longer wait.
     fn answered<P: Proxy<Call = C>>(
         &mut self,
         dir: Dir,

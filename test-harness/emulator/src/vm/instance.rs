@@ -9,7 +9,7 @@ use super::host::{Cx, Exports, Host, after_call, call, optional};
 use super::{hostcalls, imports, trap};
 use crate::state::options::FailPolicy;
 
-/// What a module exports to say for which version of the ABI it is.
+/// The exports by which a module says which version of the ABI it is for.
 const ABI: [&str; 2] = ["proxy_abi_version_0_2_1", "proxy_abi_version_0_2_0"];
 
 pub(crate) struct Instance {

@@ -44,7 +44,7 @@ pub(super) fn register(linker: &mut Linker<Host>, version: EnvoyVersion) -> wasm
             .func_wrap(module, "random_get", random_get)?
             .func_wrap(module, "sched_yield", || SUCCESS)?
             .func_wrap(module, "proc_exit", proc_exit)?;
-        if version < EnvoyVersion::V1_40 {
+        if version < EnvoyVersion::V1_39 {
             linker.func_wrap(module, "poll_oneoff", |_: i32, _: i32, _: i32, _: i32| NO_SYSTEM_CALL)?;
         } else {
             register_from_1_39(linker, module)?;
@@ -197,7 +197,7 @@ fn clock_res_get(mut c: Module<'_>, clock: u32, resolution_at: u32) -> i32 {
     code(write(&mut c, resolution_at, &1_u64.to_le_bytes()))
 }
 
-/// There is no position in a log: it is written to as by `fd_write`.
+/// A log has no position: this writes as `fd_write` does.
 fn fd_pwrite(c: Module<'_>, fd: u32, vectors: u32, count: u32, _offset: i64, written_at: u32) -> i32 {
     fd_write(c, fd, vectors, count, written_at)
 }
