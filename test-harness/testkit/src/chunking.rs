@@ -14,14 +14,14 @@ pub enum Chunking {
     Whole,
     /// One byte each.
     Bytes,
-    /// Chunks of 1, 7, 2, 13 and 3 bytes, over and over, so that no structure of the body falls in step with them.
+    /// Chunks of 1, 7, 2, 13 and 3 bytes in turn, so that they line up with no structure of the body.
     Odd,
     /// Chunks of 0 to 32 bytes, pseudo-random by this seed; an empty one may end the body.
     Random(u64),
 }
 
 impl Chunking {
-    /// Those without a seed.
+    /// All of them but the seeded ones.
     pub const ALL: [Self; 3] = [Self::Whole, Self::Bytes, Self::Odd];
 
     /// Cuts `body`; an empty body has no chunks.
