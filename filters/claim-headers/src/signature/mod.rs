@@ -12,6 +12,7 @@ use crate::token::Algorithm;
 use filter_api::{Hash, SignatureCheck};
 use hmac::Mac as _;
 use p256::ecdsa::signature::Verifier as _;
+use rsa::pkcs8::der::{Encode as _, asn1::UintRef};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 /// Asks the host; `None` if it cannot check such a signature.
@@ -33,31 +34,27 @@ pub(crate) fn is_right(
         (Algorithm::RS256, Material::Rsa { spki, .. }) => asked(Hash::Sha256, spki, signature),
         (Algorithm::RS384, Material::Rsa { spki, .. }) => asked(Hash::Sha384, spki, signature),
         (Algorithm::RS512, Material::Rsa { spki, .. }) => asked(Hash::Sha512, spki, signature),
-        // A token has the two numbers of an ECDSA signature side by side, a host takes them in DER (RFC 3279, section
-        // 2.2.3). Those that no signature has, such as 0, are not worth a question.
         (Algorithm::ES256, Material::P256 { spki, .. }) => {
-            match p256::ecdsa::Signature::from_slice(signature) {
-                Ok(signature) => asked(Hash::Sha256, spki, signature.to_der().as_bytes()),
-                Err(_) => Some(false),
-            }
+            ecdsa_in_der(signature).and_then(|signature| asked(Hash::Sha256, spki, &signature))
         }
         (Algorithm::ES384, Material::P384 { spki, .. }) => {
-            match p384::ecdsa::Signature::from_slice(signature) {
-                Ok(signature) => asked(Hash::Sha384, spki, signature.to_der().as_bytes()),
-                Err(_) => Some(false),
-            }
+            ecdsa_in_der(signature).and_then(|signature| asked(Hash::Sha384, spki, &signature))
         }
         (Algorithm::ES512, Material::P521 { spki, .. }) => {
-            match p521::ecdsa::Signature::from_slice(signature) {
-                Ok(signature) => asked(Hash::Sha512, spki, signature.to_der().as_bytes()),
-                Err(_) => Some(false),
-            }
+            ecdsa_in_der(signature).and_then(|signature| asked(Hash::Sha512, spki, &signature))
         }
         _ => None,
     };
     #[cfg(not(target_family = "wasm"))]
     let answer = answer.or_else(|| native::is_right(algorithm, &key.material, signed, signature));
     answer.unwrap_or_else(|| is_right_in_rust(algorithm, key, signed, signature))
+}
+
+/// An ECDSA signature as a host takes it (RFC 3279, section 2.2.3), from the two numbers of equal length that a token has,
+/// whether or not they can be a signature.
+fn ecdsa_in_der(numbers: &[u8]) -> Option<Vec<u8>> {
+    let (r, s) = numbers.split_at(numbers.len() / 2);
+    [UintRef::new(r).ok()?, UintRef::new(s).ok()?].to_der().ok()
 }
 
 /// Whether a signature has the length, in bytes, that every signature of the key has.
@@ -151,9 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_not_asked_about_numbers_that_no_signature_has() {
-        for (r, s) in [(&[0][..], &[1][..]), (&[1], &[0]), (&[0xff; 32], &[1]), (&[1], &[0xff; 32])] {
-            assert_eq!(asked(r, s), (vec![], false));
-        }
+    fn what_is_wrong_about_the_numbers_is_for_the_host_to_say() {
+        let zeros = [0x30, 6, 2, 1, 0, 2, 1, 0];
+        assert_eq!(asked(&[0], &[0]), (vec![zeros.to_vec()], true));
+        let (asked, _) = asked(&[0xff; 32], &[1]);
+        assert_eq!(asked[0][..6], [0x30, 38, 2, 33, 0, 0xff]);
     }
 }
