@@ -111,7 +111,7 @@ fn peer((address, port): (&str, i64), what: &[u8]) -> Option<PropertyValue> {
     }
 }
 
-/// Of the upstream, which the emulator does not have, as much as a filter can be sure of.
+/// Attributes of the upstream, which the emulator does not have: those that a filter can rely on.
 fn upstream(s: &StreamState, name: &[u8]) -> Option<PropertyValue> {
     let asked = s.half_ref(Direction::Request).out.headers.is_some();
     match name {
@@ -131,7 +131,7 @@ fn xds(facts: &Facts<'_>, name: &[u8]) -> Option<PropertyValue> {
     }
 }
 
-/// Headers and trailers can be had by property exactly when the header functions can have them.
+/// Headers and trailers can be read as properties exactly when the header functions can read them.
 fn readable<'a>(s: &StreamState, open: bool, map: Option<&'a HeaderMap>) -> Option<&'a HeaderMap> {
     if open || s.log_phase { map } else { None }
 }

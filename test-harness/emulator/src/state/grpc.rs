@@ -26,7 +26,7 @@ pub struct GrpcCall {
     pub messages: Vec<Vec<u8>>,
     /// The module has sent its last message.
     pub half_closed: bool,
-    /// The module has closed the stream, and asks no more of it.
+    /// The module has closed its side of the stream.
     pub(crate) given_up: bool,
     /// When the call times out, on the emulator's clock in nanoseconds since 1970. `None`: never.
     pub deadline: Option<u64>,

@@ -1,4 +1,4 @@
-//! The little of protobuf's wire format that Envoy's own messages to modules need
+//! The small part of protobuf's wire format that Envoy's own messages to modules need
 //! (<https://protobuf.dev/programming-guides/encoding>).
 
 /// A field of a message: its number, and what it holds.
@@ -7,7 +7,7 @@ pub(crate) struct Field<'a> {
     pub(crate) value: Value<'a>,
 }
 
-/// What a field holds, as far as it is asked for.
+/// The value of a field, of the kinds that are needed here.
 pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
     Number(u64),

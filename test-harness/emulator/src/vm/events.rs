@@ -1,4 +1,4 @@
-//! What comes to the module from elsewhere than a stream: answers to its calls, ticks, items of queues.
+//! Events that reach the module outside of streams: answers to its calls, ticks, items in queues.
 
 use super::host::{Cx, Host, after_call, call};
 use crate::state::abi::Status;
@@ -7,7 +7,7 @@ use crate::state::grpc::{Event, GrpcCall};
 use crate::state::headers::HeaderMap;
 use crate::state::single_entry::MapKind;
 
-/// Something that happens when the clock has moved far enough.
+/// Something that happens once the clock has moved far enough.
 pub(crate) enum Due {
     /// A tick of a plugin, by its index.
     Tick(usize),

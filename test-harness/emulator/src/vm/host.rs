@@ -338,7 +338,7 @@ impl Host {
         self.log.push(LogLine { level, context, text: String::from_utf8_lossy(text).into_owned() });
     }
 
-    /// Leaves work for when the module has returned.
+    /// Puts work off until the module has returned.
     pub(crate) fn defer(&mut self, action: impl FnOnce(&mut Cx<'_>) + 'static) {
         self.after_call.push_back(Box::new(action));
     }

@@ -42,7 +42,7 @@ pub(crate) fn check(
 
 fn advice(module: &str, name: &str, version: EnvoyVersion, abi: Abi) -> String {
     match module {
-        "wasi_snapshot_preview1" | "wasi_unstable" if version < EnvoyVersion::V1_40 && name != "proc_raise" => {
+        "wasi_snapshot_preview1" | "wasi_unstable" if version < EnvoyVersion::V1_39 && name != "proc_raise" => {
             "Envoy offers this function of WASI from 1.39 on; without it, leave out what uses files, sockets or \
              the like, or set `VmOptions::version`"
                 .to_owned()

@@ -32,7 +32,7 @@ fn map_type(number: u32) -> Result<MapType, Status> {
     MapType::from_abi(number).ok_or(Status::BadArgument)
 }
 
-/// The map that the module may read now. In the access-log callback request trailers cannot be had.
+/// The map that the module may read now. The access-log callback cannot read request trailers.
 fn readable(host: &mut Host, kind: MapType) -> Option<HeaderMap> {
     match kind {
         MapType::GrpcInitialMetadata => host.received.initial.clone(),

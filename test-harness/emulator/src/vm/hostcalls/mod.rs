@@ -28,7 +28,7 @@ pub(crate) fn register(linker: &mut Linker<Host>, version: EnvoyVersion, abi: Ab
     wasi::register(functions, version)
 }
 
-/// What a host function comes to: an ABI status, or a trap.
+/// How a host function ends: with an ABI status, or with a trap.
 pub(crate) type Outcome = wasmtime::Result<i32>;
 
 /// Bytes of the module's memory.
