@@ -14,7 +14,7 @@ const NOT_WHILE_STARTING: &[&str] =
 fn may_be_called_while_starting(name: &str, version: EnvoyVersion) -> bool {
     match name {
         "proxy_log" => true,
-        "poll_oneoff" => version >= EnvoyVersion::V1_40,
+        "poll_oneoff" => version >= EnvoyVersion::V1_39,
         _ => !name.starts_with("proxy_") && !NOT_WHILE_STARTING.contains(&name),
     }
 }
