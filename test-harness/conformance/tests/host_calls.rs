@@ -6,6 +6,7 @@
 //! The modules are `$KSERVE_TRANSCODER_WASM` and so on, or those in `dist/`; without one its tests are ignored.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
+use conformance::verify_signature;
 use libtest_mimic::{Arguments, Failed, Trial};
 use odd_server::infer::{Response, Style, Tensor, Values};
 use proxy_wasm_emulator::{
@@ -32,7 +33,9 @@ fn trial(name: &str, filter: &str, run: fn(&Vm)) -> Trial {
     let module = module.unwrap_or_else(|| e2e::dist(&format!("{filter}.wasm")));
     let ignored = !module.exists();
     let run = move || {
-        let options = VmOptions { clusters: [CLUSTER.to_owned()].into(), ..VmOptions::default() };
+        let foreign_functions = verify_signature::missing();
+        let clusters = [CLUSTER.to_owned()].into();
+        let options = VmOptions { clusters, foreign_functions, ..VmOptions::default() };
         let vm = Vm::new(&Engine::new(), &std::fs::read(&module)?, options)?;
         run(&vm);
         assert_eq!((vm.failure(), vm.hazards()), (None, Vec::new()));

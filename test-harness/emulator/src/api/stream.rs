@@ -17,8 +17,9 @@ use crate::state::value::PropertyValue;
 /// What is particular to a stream.
 #[derive(Clone, Default)]
 pub struct StreamOptions {
-    /// Bytes of request body that may be buffered while the filter holds it; more is a 413. Envoy takes it
-    /// from `per_connection_buffer_limit_bytes` (1 MiB by default). `None`: no limit.
+    /// Bytes of request body that may be buffered while the filter holds it; more is a 413. Envoy takes it from
+    /// `per_connection_buffer_limit_bytes` (1 MiB by default) over HTTP/1.1, and from the window of a stream (16 MiB by
+    /// default) over HTTP/2. `None`: no limit.
     pub request_buffer_limit: Option<usize>,
     /// The same for response bodies; more is a 500.
     pub response_buffer_limit: Option<usize>,

@@ -31,7 +31,7 @@ impl Vm {
     /// Loads a module, given in binary form or as text.
     ///
     /// # Errors
-    /// When it is not a valid module, imports what Envoy does not offer, is for another ABI than 0.2.0 or 0.2.1,
+    /// When it is not a valid module, imports what Envoy does not offer, is for another ABI than 0.1.0, 0.2.0 or 0.2.1,
     /// or traps while it starts.
     pub fn new(engine: &Engine, wasm: &[u8], options: VmOptions) -> Result<Self, LoadError> {
         let shared = options.shared.clone();

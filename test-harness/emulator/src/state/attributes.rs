@@ -64,6 +64,19 @@ pub(crate) fn get(facts: &Facts<'_>, path: &[u8]) -> Result<Vec<u8>, Status> {
     built_in(facts, &parts).map(|value| value.to_bytes()).ok_or(Status::NotFound)
 }
 
+/// Whether Envoy has an attribute of this path in some exchanges, of which the emulator knows nothing unless a test says
+/// so.
+pub(crate) fn may_be_known_to_envoy(path: &[u8]) -> bool {
+    let mut parts = path.split(|b| *b == 0);
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    match first {
+        b"connection" | b"upstream" | b"xds" => true,
+        b"response" => second == b"backend_latency",
+        b"request" => second == b"duration",
+        _ => false,
+    }
+}
+
 fn built_in(facts: &Facts<'_>, parts: &[&[u8]]) -> Option<PropertyValue> {
     let plugin = facts.plugin;
     match parts {

@@ -74,7 +74,7 @@ pub struct VmOptions {
     /// Clusters that exist; calls to others are refused.
     pub clusters: BTreeSet<String>,
     /// Foreign functions by name, beside `clear_route_cache`, `declare_property` and `set_envoy_filter_state`. Give
-    /// `verify_signature` here if the module needs it.
+    /// here what else the module needs of Envoy's, `verify_signature` for instance: without it the call ends the module.
     pub foreign_functions: BTreeMap<String, ForeignFunction>,
     /// Properties that every context of the VM can read, `node.id` for instance.
     pub properties: Properties,

@@ -97,8 +97,7 @@ impl Instance {
             None => Ok(()),
             Some(function) => Err(format!(
                 "module failed to start: it called {function} from _initialize, _start or main, where Envoy allows \
-                 only the log, clock, random numbers, environment and arguments; call it in proxy_on_vm_start or \
-                 proxy_on_configure"
+                 the log and most of WASI alone; call it in proxy_on_vm_start or proxy_on_configure"
             )),
         }
     }

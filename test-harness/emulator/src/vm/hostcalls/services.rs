@@ -101,7 +101,13 @@ fn set_shared_data(c: Module<'_>, key: u32, key_len: u32, value: u32, value_len:
 fn get_property(mut c: Module<'_>, path: u32, path_len: u32, value: u32, value_len: u32) -> Outcome {
     let mut run = || {
         let path = read(&c, path, path_len)?;
-        let found = attributes::get(&c.data().facts(), &path)?;
+        let found = attributes::get(&c.data().facts(), &path);
+        if found == Err(Status::NotFound) && attributes::may_be_known_to_envoy(&path) {
+            let name = String::from_utf8_lossy(&path).replace('\0', ".");
+            c.data_mut()
+                .hint(format!("property {name} was not found; give it in `properties` if Envoy has it"));
+        }
+        let found = found?;
         hand_over(&mut c, &found, value, value_len)
     };
     outcome(run())
