@@ -105,7 +105,8 @@ pub struct Request {
 pub struct Body {
     /// As text.
     pub body: Option<String>,
-    /// As hexadecimal digits; white space is skipped. Comes after the text if both are given.
+    /// As hexadecimal digits; white space is skipped, and `(00 7f)*3` is `00 7f` three times. Comes after the text if
+    /// both are given.
     pub body_hex: Option<String>,
     /// As they are, for cases that a program makes. They come last.
     #[serde(skip)]
@@ -374,8 +375,18 @@ impl Body {
     }
 }
 
-/// Reads pairs of hexadecimal digits; white space between them is skipped.
+/// Reads pairs of hexadecimal digits; white space between them is skipped. `(00 7f)*3` stands for what is in the
+/// parentheses, three times.
 fn unhex(text: &str) -> Result<Vec<u8>, String> {
+    let Some((before, rest)) = text.split_once('(') else { return unhex_pairs(text) };
+    let (repeated, rest) = rest.split_once(")*").ok_or("a parenthesis without )* behind it")?;
+    let digits = rest.len() - rest.trim_start_matches(|char: char| char.is_ascii_digit()).len();
+    let (times, rest) = rest.split_at(digits);
+    let times = times.parse().map_err(|_| format!("{times:?} is not a number of times"))?;
+    Ok([unhex_pairs(before)?, unhex_pairs(repeated)?.repeat(times), unhex(rest)?].concat())
+}
+
+fn unhex_pairs(text: &str) -> Result<Vec<u8>, String> {
     let digits: Vec<u32> = text
         .chars()
         .filter(|char| !char.is_whitespace())
@@ -418,5 +429,12 @@ mod tests {
         assert_eq!(unhex("0a 0B\n7f").unwrap(), [10, 11, 127]);
         assert!(unhex("0").unwrap_err().contains("odd number"));
         assert!(unhex("zz").unwrap_err().contains("'z'"));
+    }
+
+    #[test]
+    fn what_is_in_parentheses_is_read_as_often_as_is_written_behind_them() {
+        assert_eq!(unhex("01 (0a 0B)*2 7f (00)*3").unwrap(), [1, 10, 11, 10, 11, 127, 0, 0, 0]);
+        assert!(unhex("(00").unwrap_err().contains("parenthesis"));
+        assert!(unhex("(00)*x").unwrap_err().contains("number of times"));
     }
 }

@@ -256,6 +256,12 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         self.halves[dir as usize].holds_headers()
     }
 
+    /// Whether the core is shown nothing any more.
+    #[must_use]
+    pub fn is_through(&self) -> bool {
+        self.stream.is_none()
+    }
+
     /// Which header maps are in the filter's hands.
     #[must_use]
     pub fn maps(&self) -> Maps {

@@ -55,14 +55,16 @@ impl Exchange {
 
     /// Headers have arrived.
     pub(crate) fn headers(&self, envoy: Envoy<'_>, dir: Dir, end: bool) -> HeadersStatus {
-        if dir == Dir::Request {
-            self.state.from_grpc.set(envoy.is_grpc_request());
-        }
         let step = self.driving(dir, OnHead::Pass, OnHead::Over, |driver| {
             if let (Some(why), Dir::Request) = (self.missing, dir) {
                 driver.fail(why, self.filter_in(envoy));
             }
-            driver.headers(dir, end, self.filter_in(envoy))
+            let step = driver.headers(dir, end, self.filter_in(envoy));
+            if dir == Dir::Request && !driver.is_through() {
+                // It may still answer, when others have changed the headers.
+                self.state.note_grpc(envoy);
+            }
+            step
         });
         self.stopped(dir).set(step != OnHead::Pass);
         // A wait, too, is a plain stop with Envoy buffering what follows. To stop for all would have Envoy

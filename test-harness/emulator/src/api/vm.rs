@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::state::abi::LogLevel;
 use crate::state::calls::HttpResponse;
+use crate::state::crossings::Crossings;
 use crate::state::grpc::Event;
 use crate::state::log::LogLine;
 use crate::state::options::VmOptions;
@@ -68,6 +69,18 @@ impl Vm {
             let lines: Vec<String> = log.iter().map(|l| format!("  {:?}: {}", l.level, l.text)).collect();
             panic!("no {level:?} line with {text:?} was logged; these were:\n{}", lines.join("\n"));
         }
+    }
+
+    /// How often the module and Envoy have called each other so far.
+    #[must_use]
+    pub fn crossings(&self) -> Crossings {
+        self.with_host(|host| host.crossings.clone())
+    }
+
+    /// Takes the counts, which begin anew: of one exchange if this is called before and after it.
+    #[must_use]
+    pub fn take_crossings(&self) -> Crossings {
+        self.with_host(|host| std::mem::take(&mut host.crossings))
     }
 
     /// Why the VM is dead, if it is.

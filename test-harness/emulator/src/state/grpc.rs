@@ -43,6 +43,8 @@ impl GrpcCall {
 /// Kinds of tokens, by their two lowest bits (`WasmBase::CalloutType`).
 pub(crate) const CALL: u32 = 1;
 pub(crate) const STREAM: u32 = 2;
+/// Calls over HTTP have neither bit; the tokens of each kind are this far apart, and begin with it.
+pub(crate) const TOKEN_STEP: u32 = 4;
 
 /// Something that comes back on a call or a stream, which the module learns of by a callback.
 pub(crate) enum Event {
