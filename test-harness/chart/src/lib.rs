@@ -70,6 +70,16 @@ impl Helm {
         Ok(istio_lint::read(&file)?)
     }
 
+    /// What the chart tells those who have installed it.
+    ///
+    /// # Errors
+    /// What Helm says against the values.
+    pub fn notes(&self, values: &Path) -> Result<String> {
+        let printed = self.run("install", values, &["--dry-run=client"])?;
+        let notes = printed.split_once("\nNOTES:\n").map(|(_, notes)| notes.to_owned());
+        notes.with_context(|| format!("no notes in {printed}"))
+    }
+
     /// Whether `helm lint --strict` has nothing to say.
     ///
     /// # Errors

@@ -98,14 +98,18 @@ fn read_texts(value: &mut Value) {
 pub(crate) fn checked(helm: &Helm) {
     let schemas = Schemas::load().unwrap();
     for (name, values) in examples().unwrap() {
-        let resources = helm.template(&values).unwrap();
-        let mut problems: Vec<_> = resources.iter().flat_map(|resource| schemas.check(resource)).collect();
-        problems.extend(rules::check(&resources));
-        assert!(problems.is_empty(), "{name}: {problems:#?}");
-        for resource in &resources {
-            for configuration in embedded::configurations(resource).unwrap() {
-                embedded::read(&configuration).unwrap_or_else(|why| panic!("{name}: {why}"));
-            }
+        check(&schemas, &name, &helm.template(&values).unwrap());
+    }
+}
+
+/// The overlays' own checks: schemas, known traps, and each configuration by its filter's parser.
+pub(crate) fn check(schemas: &Schemas, name: &str, resources: &[Resource]) {
+    let mut problems: Vec<_> = resources.iter().flat_map(|resource| schemas.check(resource)).collect();
+    problems.extend(rules::check(resources));
+    assert!(problems.is_empty(), "{name}: {problems:#?}");
+    for resource in resources {
+        for configuration in embedded::configurations(resource).unwrap() {
+            embedded::read(&configuration).unwrap_or_else(|why| panic!("{name}: {why}"));
         }
     }
 }

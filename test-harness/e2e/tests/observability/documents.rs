@@ -70,9 +70,6 @@ pub(crate) fn metrics() {
         let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
         listed.extend(rows.map(|(name, _)| format!("{prefix}{name}")));
     }
-    // The policy's are in a table of its fallbacks.
-    listed
-        .extend(["no_group", "unknown_group", "unhealthy_group"].map(|name| format!("runtime_group_{name}")));
     let expressions =
         rules().into_iter().map(|rule| rule["expr"].as_str().unwrap().to_owned()).chain(queries());
     let mut read = BTreeSet::new();
