@@ -8,8 +8,9 @@ mod model;
 mod narrow;
 mod print;
 mod render;
+mod wanted;
 
-pub(crate) use model::Wanted;
+pub(crate) use wanted::Wanted;
 
 use crate::codec::{Answer, ResponseCodec};
 use crate::problem::Problem;

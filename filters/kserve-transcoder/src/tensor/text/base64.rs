@@ -1,6 +1,43 @@
 //! Base64 (RFC 4648 sections 4 and 5) in pieces. Both alphabets are read, padded or not, as protobuf's JSON
 //! mapping asks for; the standard one is written, padded.
 
+/// What a character stands for; [`NONE`] for all that are in neither alphabet.
+const VALUES: [u8; 256] = {
+    let mut values = [NONE; 256];
+    let mut value = 0;
+    while value < 64 {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    (values[b'-' as usize], values[b'_' as usize]) = (62, 63);
+    values
+};
+
+const NONE: u8 = 0xff;
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// The bytes of one text, appended to `out`, which has room for them; `false`, and nothing appended, if it is not base64.
+pub(crate) fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
+    let before = out.len();
+    let mut decoder = Decoder::default();
+    for piece in text.chunks(PIECE) {
+        let mut bytes = [0; PIECE / 4 * 3 + 2];
+        let len = decoder.push(piece, &mut bytes);
+        out.extend_from_slice(&bytes[..len]);
+    }
+    let mut rest = [0; 4];
+    let end = decoder.end(&mut rest);
+    match end {
+        Some(len) => out.extend_from_slice(&rest[..len]),
+        None => out.truncate(before),
+    }
+    end.is_some()
+}
+
+/// How much of a text is decoded at a time.
+const PIECE: usize = 96;
+
 /// Reads base64 that comes in pieces cut anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
@@ -15,22 +52,32 @@ impl Decoder {
     /// Decodes `text` into `out`, which must be two bytes longer; says how many bytes came out.
     pub(crate) fn push(&mut self, text: &[u8], out: &mut [u8]) -> usize {
         let mut len = 0;
+        let mut text = text;
+        if self.count == 0 && self.padding == 0 {
+            let (fours, _) = text.as_chunks::<4>();
+            let mut taken = 0;
+            for (four, three) in fours.iter().zip(out.chunks_exact_mut(3)) {
+                let [a, b, c, d] = four.map(|byte| VALUES[usize::from(byte)]);
+                if a | b | c | d == NONE {
+                    break;
+                }
+                let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
+                three.copy_from_slice(&bits.to_be_bytes()[1..]);
+                taken += 1;
+            }
+            len = 3 * taken;
+            text = &text[4 * taken..];
+        }
         for byte in text {
-            let value = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'+' | b'-' => 62,
-                b'/' | b'_' => 63,
-                b'=' => {
-                    self.padding += 1;
-                    continue;
-                }
-                _ => {
-                    self.bad = true;
-                    continue;
-                }
-            };
+            let value = VALUES[usize::from(*byte)];
+            if *byte == b'=' {
+                self.padding += 1;
+                continue;
+            }
+            if value == NONE {
+                self.bad = true;
+                continue;
+            }
             self.bad |= self.padding > 0;
             self.bits = self.bits << 6 | u32::from(value);
             self.count += 1;
@@ -70,13 +117,24 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// Encodes `bytes`; gives `write` four characters at a time.
-    pub(crate) fn push(&mut self, bytes: &[u8], mut write: impl FnMut(&[u8])) {
+    /// Encodes `bytes`; gives `write` a piece at a time.
+    pub(crate) fn push(&mut self, mut bytes: &[u8], mut write: impl FnMut(&[u8])) {
+        if self.count == 0 {
+            let (threes, rest) = bytes.as_chunks::<3>();
+            for piece in threes.chunks(PIECE / 4) {
+                let mut text = [0; PIECE];
+                for ([a, b, c], four) in piece.iter().zip(text.as_chunks_mut::<4>().0) {
+                    *four = characters(u32::from_be_bytes([0, *a, *b, *c]));
+                }
+                write(&text[..4 * piece.len()]);
+            }
+            bytes = rest;
+        }
         for byte in bytes {
             self.bits = self.bits << 8 | u32::from(*byte);
             self.count += 1;
             if self.count == 3 {
-                write(&four(self.bits));
+                write(&characters(self.bits));
                 *self = Self::default();
             }
         }
@@ -86,7 +144,7 @@ impl Encoder {
     pub(crate) fn end(&mut self, mut write: impl FnMut(&[u8])) {
         let Self { bits, count } = std::mem::take(self);
         if count > 0 {
-            let mut text = four(bits << (8 * (3 - count)));
+            let mut text = characters(bits << (8 * (3 - count)));
             text[count as usize + 1..].fill(b'=');
             write(&text);
         }
@@ -94,8 +152,7 @@ impl Encoder {
 }
 
 /// The four characters of 24 bits.
-fn four(bits: u32) -> [u8; 4] {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+fn characters(bits: u32) -> [u8; 4] {
     [18, 12, 6, 0].map(|shift| ALPHABET[(bits >> shift) as usize & 63])
 }
 

@@ -123,6 +123,42 @@ impl StringReader {
     }
 }
 
+/// How long the string at the front of `text` is that begins behind its opening quote, without the closing one, if it is
+/// whole and at most `most` bytes long; and whether it has a backslash.
+pub(crate) fn whole(text: &[u8], most: usize) -> Option<(usize, bool)> {
+    let text = &text[..text.len().min(most + 1)];
+    let mut at = 0;
+    let mut escapes = false;
+    loop {
+        at += plain_prefix(text.get(at..)?);
+        match text.get(at)? {
+            b'"' => return Some((at, escapes)),
+            b'\\' => (at, escapes) = (at + 2, true),
+            _ => return None,
+        }
+    }
+}
+
+/// Appends a [whole](whole) string to `out`, which has room for it; `false`, and something appended, if it has more than
+/// simple escapes or is not UTF-8.
+pub(crate) fn append(mut text: &[u8], escapes: bool, out: &mut Vec<u8>) -> bool {
+    let before = out.len();
+    if escapes {
+        loop {
+            let (plain, rest) = text.split_at(plain_prefix(text));
+            out.extend_from_slice(plain);
+            let [_, escape, rest @ ..] = rest else { break };
+            let Some(char) = unescaped(*escape) else { return false };
+            out.push(char as u8);
+            text = rest;
+        }
+    } else {
+        out.extend_from_slice(text);
+    }
+    let own = &out[before..];
+    own.is_ascii() || std::str::from_utf8(own).is_ok()
+}
+
 fn unescaped(byte: u8) -> Option<char> {
     Some(match byte {
         b'"' | b'\\' | b'/' => char::from(byte),
