@@ -3,7 +3,6 @@
 use super::elements::Elements;
 use super::source::Source;
 use crate::problem::Problem;
-use crate::tensor::text::string::plain_prefix;
 use crate::tensor::text::words::{blanks, equal};
 use filter_api::{Charge, OverBudget, Rope, Sink};
 
@@ -34,66 +33,42 @@ impl Deferred {
         }
         let mut at = 0;
         while self.depth > 0 && at < input.len() {
-            at += if self.in_string {
-                self.skip_string(&input[at..])
-            } else {
-                self.skip_brackets(&input[at..])
-            };
+            at += usize::from(std::mem::take(&mut self.escaped));
+            at += self.skip(&input[at..]);
         }
         self.text.push(&input[..at])?;
         Ok(at)
     }
 
-    /// Goes on to the end of the array or behind the next quote; says how far that is.
-    fn skip_brackets(&mut self, input: &[u8]) -> usize {
+    /// Goes on to the end of the array or behind the next backslash; says how far that is.
+    fn skip(&mut self, input: &[u8]) -> usize {
         let (words, rest) = input.as_chunks::<8>();
         for (at, eight) in words.iter().enumerate() {
             let word = u64::from_le_bytes(*eight);
-            let mut found = equal(word, b'"') | equal(word, b'[') | equal(word, b']');
+            let mut found = equal(word, b'"') | equal(word, b'[') | equal(word, b']') | equal(word, b'\\');
             while found != 0 {
                 let place = found.trailing_zeros() as usize / 8;
-                if self.bracket(eight[place]) {
+                if self.stops_at(eight[place]) {
                     return 8 * at + place + 1;
                 }
                 found &= found - 1;
             }
         }
-        let end = rest.iter().position(|byte| self.bracket(*byte));
+        let end = rest.iter().position(|byte| self.stops_at(*byte));
         end.map_or(input.len(), |place| 8 * words.len() + place + 1)
     }
 
-    /// Takes a byte outside of strings; says whether a string begins there or the array ends.
+    /// Takes a byte; says whether the array ends there, or what follows it is escaped.
     #[inline(always)]
-    fn bracket(&mut self, byte: u8) -> bool {
-        match byte {
-            b'"' => self.in_string = true,
-            b'[' => self.depth += 1,
-            b']' => self.depth -= 1,
+    fn stops_at(&mut self, byte: u8) -> bool {
+        match (byte, self.in_string) {
+            (b'"', _) => self.in_string = !self.in_string,
+            (b'\\', true) => self.escaped = true,
+            (b'[', false) => self.depth += 1,
+            (b']', false) => self.depth -= 1,
             _ => {}
         }
-        self.in_string || self.depth == 0
-    }
-
-    /// Goes on behind the end of the string; says how far that is.
-    fn skip_string(&mut self, input: &[u8]) -> usize {
-        let mut at = usize::from(std::mem::take(&mut self.escaped));
-        loop {
-            // It stops at control characters as well, which strings do not have.
-            at += plain_prefix(input.get(at..).unwrap_or_default());
-            match input.get(at) {
-                None => return input.len(),
-                Some(b'"') => {
-                    self.in_string = false;
-                    return at + 1;
-                }
-                Some(b'\\') if at + 1 == input.len() => {
-                    self.escaped = true;
-                    return input.len();
-                }
-                Some(b'\\') => at += 2,
-                Some(_) => at += 1,
-            }
-        }
+        self.escaped || self.depth == 0
     }
 
     /// Whether the array has been closed.

@@ -110,7 +110,7 @@ impl Element for Bool {
         let [a, b, c, d, e, ..] = *window;
         // Which of the two words it is cannot be guessed, so it is not branched on.
         let word = u32::from_le_bytes([a, b, c, d]);
-        let (is_true, is_false) = (word == TRUE, word == FALS && e == b'e');
+        let (is_true, is_false) = (word == TRUE, (word == FALS) & (e == b'e'));
         let (value, length) = if is_true | is_false {
             (u8::from(is_true), 5 - usize::from(is_true))
         } else if a & 0xfe == b'0' {

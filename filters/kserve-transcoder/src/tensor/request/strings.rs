@@ -59,14 +59,14 @@ impl Strings {
     /// Writes the string at the front of `text`, behind its opening quote, to `out` if it is a simple one that is there as
     /// a whole; says how long it is with its closing quote.
     pub(super) fn whole(&mut self, text: &[u8], out: &mut Rope) -> Result<Option<usize>, OverBudget> {
-        let Some((len, escapes)) = string::whole(text, SHORT_BYTES) else { return Ok(None) };
+        let Some((len, plain)) = string::whole(text, SHORT_BYTES) else { return Ok(None) };
         let base64 = self.base64.is_some();
-        if base64 && escapes {
+        if base64 && plain < len {
             return Ok(None);
         }
         let good = write_short(out, len, |out| match base64 {
             true => base64::decode(&text[..len], out),
-            false => string::append(&text[..len], escapes, out),
+            false => string::append(&text[..len], plain, out),
         })?;
         Ok(good.then_some(len + 1))
     }

@@ -1,6 +1,6 @@
 //! Raw contents as the typed contents of a request.
 
-use super::encode::{Varint, head};
+use super::encode::head;
 use crate::problem::Problem;
 use crate::tensor::datatype::Datatype;
 use crate::tensor::lengths::{Step, Walk};
@@ -40,16 +40,17 @@ pub(super) fn contents(
         }
         _ => {}
     }
+    // Negative numbers are ten bytes long in protobuf, whatever their type.
     let packed = match datatype {
-        Datatype::Bool => pack::<1>(raw, Kind::Bool, charge),
-        Datatype::Uint8 => pack::<1>(raw, Kind::Unsigned, charge),
-        Datatype::Uint16 => pack::<2>(raw, Kind::Unsigned, charge),
-        Datatype::Uint32 => pack::<4>(raw, Kind::Unsigned, charge),
-        Datatype::Uint64 => pack::<8>(raw, Kind::Unsigned, charge),
-        Datatype::Int8 => pack::<1>(raw, Kind::Signed, charge),
-        Datatype::Int16 => pack::<2>(raw, Kind::Signed, charge),
-        Datatype::Int32 => pack::<4>(raw, Kind::Signed, charge),
-        _ => pack::<8>(raw, Kind::Signed, charge),
+        // A client's own bytes: what is not 0 is true.
+        Datatype::Bool => pack(raw, |[byte]| u64::from(byte != 0), charge),
+        Datatype::Uint8 => pack(raw, |raw| u8::from_le_bytes(raw).into(), charge),
+        Datatype::Uint16 => pack(raw, |raw| u16::from_le_bytes(raw).into(), charge),
+        Datatype::Uint32 => pack(raw, |raw| u32::from_le_bytes(raw).into(), charge),
+        Datatype::Int8 => pack(raw, |raw| i8::from_le_bytes(raw) as u64, charge),
+        Datatype::Int16 => pack(raw, |raw| i16::from_le_bytes(raw) as u64, charge),
+        Datatype::Int32 => pack(raw, |raw| i32::from_le_bytes(raw) as u64, charge),
+        _ => pack(raw, u64::from_le_bytes, charge),
     }?;
     if !packed.is_empty() {
         head(&mut out, field as u32, packed.len())?;
@@ -58,10 +59,14 @@ pub(super) fn contents(
     Ok(out)
 }
 
-/// Integers of `SIZE` bytes as varints.
-fn pack<const SIZE: usize>(mut raw: Rope, kind: Kind, charge: &Charge) -> Result<Rope, OverBudget> {
+/// Integers of `SIZE` bytes as varints of their values.
+fn pack<const SIZE: usize>(
+    mut raw: Rope,
+    value: impl Fn([u8; SIZE]) -> u64,
+    charge: &Charge,
+) -> Result<Rope, OverBudget> {
     let out = Rope::new(charge.sibling());
-    let mut writer = Integers::<SIZE> { out, kind, part: [0; SIZE], have: 0, result: Ok(()) };
+    let mut writer = Integers { out, value, part: [0; SIZE], have: 0, result: Ok(()) };
     raw.drain_to(&mut writer);
     writer.result?;
     Ok(writer.out)
@@ -90,18 +95,10 @@ impl From<OverBudget> for Fault {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A client's own bytes: what is not 0 is true.
-    Bool,
-    Unsigned,
-    Signed,
-}
-
 /// Writes integers of a fixed size as varints.
-struct Integers<const SIZE: usize> {
+struct Integers<F, const SIZE: usize> {
     out: Rope,
-    kind: Kind,
+    value: F,
     /// The first bytes of an integer that was cut.
     part: [u8; SIZE],
     have: usize,
@@ -111,7 +108,7 @@ struct Integers<const SIZE: usize> {
 /// How many integers are written at a time.
 const AT_ONCE: usize = 256;
 
-impl<const SIZE: usize> Integers<SIZE> {
+impl<F: Fn([u8; SIZE]) -> u64, const SIZE: usize> Integers<F, SIZE> {
     fn take(&mut self, mut bytes: &[u8]) -> Result<(), OverBudget> {
         while self.have > 0 {
             let Some((byte, rest)) = bytes.split_first() else { return Ok(()) };
@@ -134,49 +131,52 @@ impl<const SIZE: usize> Integers<SIZE> {
     }
 
     fn write_some(&mut self, integers: &[[u8; SIZE]]) -> Result<(), OverBudget> {
-        let kind = self.kind;
-        // A varint is written as sixteen bytes, of which the first ones stay.
-        self.out.extend_with(10 * integers.len() + 6, |out| {
+        let value = &self.value;
+        let (mut text, mut at) = ([0; TEXT_BYTES], 0);
+        self.out.extend_with(10 * integers.len(), |out| {
             let (eights, rest) = integers.as_chunks::<8>();
             for eight in eights {
-                if kind == Kind::Bool {
-                    out.extend_from_slice(&eight.map(|raw| u8::from(raw != [0; SIZE])));
-                    continue;
-                }
+                let values = eight.map(value);
                 // Small numbers are one byte each.
-                let all =
-                    eight.iter().fold([0; SIZE], |all, raw| std::array::from_fn(|at| all[at] | raw[at]));
-                let mut low = all;
-                low[0] &= 0x80;
-                if low == [0; SIZE] {
-                    out.extend_from_slice(&eight.map(|raw| raw[0]));
+                if values.iter().fold(0, |all, value| all | value) < 0x80 {
+                    if let Some(place) = text[at..].first_chunk_mut() {
+                        *place = values.map(|value| value as u8);
+                    }
+                    at += 8;
                 } else {
-                    eight.iter().for_each(|raw| write_varint(kind.value(*raw), out));
+                    values.iter().for_each(|value| at += put_varint(*value, &mut text, at));
+                }
+                if at > TEXT_BYTES - 8 * 10 - 6 {
+                    out.extend_from_slice(&text[..at]);
+                    at = 0;
                 }
             }
-            rest.iter().for_each(|raw| write_varint(kind.value(*raw), out));
+            for raw in rest {
+                at += put_varint(value(*raw), &mut text, at);
+            }
+            out.extend_from_slice(&text[..at]);
         })
     }
 }
 
-impl Kind {
-    #[inline(always)]
-    fn value<const SIZE: usize>(self, raw: [u8; SIZE]) -> u64 {
-        let mut eight = [0; 8];
-        eight[..SIZE].copy_from_slice(&raw);
-        let (value, unused) = (u64::from_le_bytes(eight), 64 - 8 * SIZE as u32);
-        match self {
-            Self::Bool => value.min(1),
-            Self::Unsigned => value,
-            // Negative numbers are ten bytes long in protobuf, whatever their type.
-            Self::Signed => ((value << unused) as i64 >> unused) as u64,
-        }
-    }
-}
+/// How much is written before it is appended: more than sixteen integers take, and six bytes.
+const TEXT_BYTES: usize = 256;
 
-/// Appends a varint. How long it is cannot be guessed, so it is not branched on.
+/// The top bits that say that there is one more byte, by the length in bytes; of the first eight bytes.
+const MORE: [u64; 9] = {
+    let mut more = [0; 9];
+    let mut len = 2;
+    while len <= 8 {
+        more[len] = TOPS >> (8 * (9 - len));
+        len += 1;
+    }
+    more
+};
+
+/// Writes a varint, and something behind it, to the sixteen bytes at `at`; says how long it is. That cannot be guessed, so
+/// it is not branched on.
 #[inline(always)]
-fn write_varint(value: u64, out: &mut Vec<u8>) {
+fn put_varint(value: u64, out: &mut [u8], at: usize) -> usize {
     let bits = 64 - (value | 1).leading_zeros() as usize;
     // A seventh of that, rounded up.
     let len = (bits * 37 + 222) >> 8;
@@ -185,17 +185,16 @@ fn write_varint(value: u64, out: &mut Vec<u8>) {
     let word = (word & 0x0000_3fff_0000_3fff) | (word & 0x0fff_c000_0fff_c000) << 2;
     let word = (word & 0x007f_007f_007f_007f) | (word & 0x3f80_3f80_3f80_3f80) << 1;
     // All bytes but the last say that there is one more.
-    let more = TOPS & (u64::MAX >> (64 - 8 * (len - 1).clamp(1, 8)));
-    let word = if len == 1 { word } else { word | more };
-    let last = value >> 56 & 0x7f | value >> 63 << 8;
-    let last = last | u64::from(value >> 63 != 0) << 7;
-    let both = u128::from(word) | u128::from(last) << 64;
-    let before = out.len();
-    out.extend_from_slice(&both.to_le_bytes());
-    out.truncate(before + len);
+    let more = MORE.get(len).copied().unwrap_or(TOPS);
+    let top = value >> 63;
+    let last = value >> 56 & 0x7f | top << 7 | top << 8;
+    if let Some(place) = out.get_mut(at..).and_then(|out| out.first_chunk_mut()) {
+        *place = (u128::from(word | more) | u128::from(last) << 64).to_le_bytes();
+    }
+    len
 }
 
-impl<const SIZE: usize> Sink for Integers<SIZE> {
+impl<F: Fn([u8; SIZE]) -> u64, const SIZE: usize> Sink for Integers<F, SIZE> {
     fn write(&mut self, bytes: &[u8]) {
         if self.result.is_ok() {
             self.result = self.take(bytes);
@@ -212,7 +211,8 @@ struct BytesWriter {
     result: Result<(), OverBudget>,
 }
 
-/// An element that is there as a whole is written at once, if it is no longer than this, in bytes.
+/// An element that is there as a whole is written at once, if it is no longer than this, in bytes: two bytes of length at
+/// most.
 const SHORT_BYTES: usize = 1024;
 
 impl BytesWriter {
@@ -220,10 +220,12 @@ impl BytesWriter {
         loop {
             while let Some(element) = self.walk.whole(&mut bytes, SHORT_BYTES) {
                 self.count += 1;
-                let (key, len) = (Varint::key(self.field), Varint::new(element.len() as u64));
-                self.out.extend_with(key.len() + len.len() + element.len(), |out| {
-                    out.extend_from_slice(key.as_slice());
-                    out.extend_from_slice(len.as_slice());
+                let (key, len) = (self.field as u8, element.len());
+                self.out.extend_with(3 + len, |out| {
+                    match len {
+                        0..0x80 => out.extend_from_slice(&[key << 3 | 2, len as u8]),
+                        _ => out.extend_from_slice(&[key << 3 | 2, len as u8 | 0x80, (len >> 7) as u8]),
+                    }
                     out.extend_from_slice(element);
                 })?;
             }
@@ -249,6 +251,7 @@ impl Sink for BytesWriter {
 
 #[cfg(test)]
 mod tests {
+    use super::super::encode::Varint;
     use super::*;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -257,9 +260,9 @@ mod tests {
     fn varints_of_every_length_are_those_of_the_plain_way() {
         for shift in 0..64 {
             for value in [(1 << shift) - 1, 1 << shift, (1 << shift) + 1, u64::MAX >> shift, !0 << shift] {
-                let mut out = Vec::new();
-                write_varint(value, &mut out);
-                assert_eq!(out, Varint::new(value).as_slice(), "{value:#x}");
+                let mut out = [0; 16];
+                let len = put_varint(value, &mut out, 0);
+                assert_eq!(&out[..len], Varint::new(value).as_slice(), "{value:#x}");
             }
         }
     }
