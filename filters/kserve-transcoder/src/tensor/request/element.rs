@@ -107,16 +107,11 @@ impl Element for Bool {
     #[inline(always)]
     fn fast(text: &[u8]) -> Option<(u64, usize, u8)> {
         let window: &[u8; WINDOW] = text.first_chunk()?;
-        let [a, b, c, d, e, ..] = *window;
-        // Which of the two words it is cannot be guessed, so it is not branched on.
-        let word = u32::from_le_bytes([a, b, c, d]);
-        let (is_true, is_false) = (word == TRUE, (word == FALS) & (e == b'e'));
-        let (value, length) = if is_true | is_false {
-            (u8::from(is_true), 5 - usize::from(is_true))
-        } else if a & 0xfe == b'0' {
-            (a & 1, 1)
-        } else {
-            return None;
+        let (value, length) = match window {
+            [b't', b'r', b'u', b'e', ..] => (1_u8, 4),
+            [b'f', b'a', b'l', b's', b'e', ..] => (0, 5),
+            [digit @ (b'0' | b'1'), ..] => (digit - b'0', 1),
+            _ => return None,
         };
         let end = window[length];
         ends_number(end).then_some((low(value), length, end))
@@ -130,9 +125,6 @@ impl Element for Bool {
         }
     }
 }
-
-const TRUE: u32 = u32::from_le_bytes(*b"true");
-const FALS: u32 = u32::from_le_bytes(*b"fals");
 
 impl<E: Element> Element for InQuotes<E> {
     const SIZE: usize = E::SIZE;

@@ -132,65 +132,65 @@ impl<F: Fn([u8; SIZE]) -> u64, const SIZE: usize> Integers<F, SIZE> {
 
     fn write_some(&mut self, integers: &[[u8; SIZE]]) -> Result<(), OverBudget> {
         let value = &self.value;
-        let (mut text, mut at) = ([0; TEXT_BYTES], 0);
+        let (mut text, mut at) = ([0; TEXT_BYTES], 0_u8);
         self.out.extend_with(10 * integers.len(), |out| {
             let (eights, rest) = integers.as_chunks::<8>();
             for eight in eights {
                 let values = eight.map(value);
                 // Small numbers are one byte each.
                 if values.iter().fold(0, |all, value| all | value) < 0x80 {
-                    if let Some(place) = text[at..].first_chunk_mut() {
+                    if let Some(place) = text[usize::from(at)..].first_chunk_mut() {
                         *place = values.map(|value| value as u8);
                     }
                     at += 8;
                 } else {
                     values.iter().for_each(|value| at += put_varint(*value, &mut text, at));
                 }
-                if at > TEXT_BYTES - 8 * 10 - 6 {
-                    out.extend_from_slice(&text[..at]);
+                // Room for eight more, and not for sixteen.
+                if at > 255 - 2 * 8 * 10 {
+                    out.extend_from_slice(&text[..at.into()]);
                     at = 0;
                 }
             }
             for raw in rest {
                 at += put_varint(value(*raw), &mut text, at);
             }
-            out.extend_from_slice(&text[..at]);
+            out.extend_from_slice(&text[..at.into()]);
         })
     }
 }
 
-/// How much is written before it is appended: more than sixteen integers take, and six bytes.
-const TEXT_BYTES: usize = 256;
+/// How much is written before it is appended: as much as a byte counts, and what is written behind that.
+const TEXT_BYTES: usize = 256 + 16;
 
-/// The top bits that say that there is one more byte, by the length in bytes; of the first eight bytes.
-const MORE: [u64; 9] = {
-    let mut more = [0; 9];
-    let mut len = 2;
-    while len <= 8 {
-        more[len] = TOPS >> (8 * (9 - len));
-        len += 1;
+/// How long a varint is, by the zeros in front of its value, and the bits that say that there is one more byte; of the first
+/// eight bytes.
+const LENGTHS: [(u8, u64); 64] = {
+    let mut lengths = [(0, 0); 64];
+    let mut zeros = 0_usize;
+    while zeros < 64 {
+        let len = (64 - zeros).div_ceil(7);
+        let more = if len > 8 { TOPS } else { TOPS & ((1 << (8 * (len - 1))) - 1) };
+        lengths[zeros] = (len as u8, more);
+        zeros += 1;
     }
-    more
+    lengths
 };
 
 /// Writes a varint, and something behind it, to the sixteen bytes at `at`; says how long it is. That cannot be guessed, so
 /// it is not branched on.
 #[inline(always)]
-fn put_varint(value: u64, out: &mut [u8], at: usize) -> usize {
-    let bits = 64 - (value | 1).leading_zeros() as usize;
-    // A seventh of that, rounded up.
-    let len = (bits * 37 + 222) >> 8;
+fn put_varint(value: u64, out: &mut [u8; TEXT_BYTES], at: u8) -> u8 {
+    let (len, more) = LENGTHS[(value | 1).leading_zeros() as usize & 63];
     // Seven bits to a byte: halves, quarters, eighths of 56 bits.
     let word = (value & 0x0fff_ffff) | (value & 0x00ff_ffff_f000_0000) << 4;
     let word = (word & 0x0000_3fff_0000_3fff) | (word & 0x0fff_c000_0fff_c000) << 2;
     let word = (word & 0x007f_007f_007f_007f) | (word & 0x3f80_3f80_3f80_3f80) << 1;
-    // All bytes but the last say that there is one more.
-    let more = MORE.get(len).copied().unwrap_or(TOPS);
     let top = value >> 63;
     let last = value >> 56 & 0x7f | top << 7 | top << 8;
-    if let Some(place) = out.get_mut(at..).and_then(|out| out.first_chunk_mut()) {
-        *place = (u128::from(word | more) | u128::from(last) << 64).to_le_bytes();
-    }
+    let at = usize::from(at);
+    out[at..at + 8].copy_from_slice(&(word | more).to_le_bytes());
+    out[at + 8..at + 16].copy_from_slice(&last.to_le_bytes());
     len
 }
 
@@ -260,8 +260,8 @@ mod tests {
     fn varints_of_every_length_are_those_of_the_plain_way() {
         for shift in 0..64 {
             for value in [(1 << shift) - 1, 1 << shift, (1 << shift) + 1, u64::MAX >> shift, !0 << shift] {
-                let mut out = [0; 16];
-                let len = put_varint(value, &mut out, 0);
+                let mut out = [0; TEXT_BYTES];
+                let len = usize::from(put_varint(value, &mut out, 0));
                 assert_eq!(&out[..len], Varint::new(value).as_slice(), "{value:#x}");
             }
         }

@@ -250,10 +250,10 @@ impl Response {
             }
             return Ok(());
         };
-        // All are counted before the first is known to be good; if one is not, nothing counts.
-        let count = numbers.iter().filter(|byte| **byte < 0x80).count() as u64;
-        let Some(rope) = self.typed(typed, count)? else { return Ok(()) };
-        packed::unpack(typed, numbers, rope)?.map_err(malformed)
+        let Some(rope) = self.typed(typed, 0)? else { return Ok(()) };
+        let count = packed::unpack(typed, numbers, rope)?.map_err(malformed)?;
+        self.typed(typed, count)?;
+        Ok(())
     }
 
     /// An element of BYTES that is there as a whole.

@@ -9,12 +9,12 @@ use kserve_proto::wire::{WireError, take_varint};
 const AT_ONCE: usize = 64;
 
 /// Writes varints, each of which is whole, as the elements of a field: booleans as one byte, integers of up to 32 bits as
-/// four, the others as eight. The inner error is that of a number of more than 64 bits.
+/// four, the others as eight; says how many. The inner error is that of a number of more than 64 bits.
 pub(super) fn unpack(
     field: Typed,
     numbers: &[u8],
     out: &mut Rope,
-) -> Result<Result<(), WireError>, OverBudget> {
+) -> Result<Result<u64, WireError>, OverBudget> {
     match field {
         Typed::Bool => elements(numbers, out, |value| [u8::from(value != 0)]),
         // Protobuf cuts longer varints to the type's width.
@@ -27,12 +27,14 @@ fn elements<const SIZE: usize>(
     mut numbers: &[u8],
     out: &mut Rope,
     element: impl Fn(u64) -> [u8; SIZE],
-) -> Result<Result<(), WireError>, OverBudget> {
+) -> Result<Result<u64, WireError>, OverBudget> {
     let mut some = [[0; SIZE]; AT_ONCE];
     let mut have = 0;
+    let mut count = 0;
     while !numbers.is_empty() {
         if have > AT_ONCE - 8 {
             out.push(some[..have].as_flattened())?;
+            count += have as u64;
             have = 0;
         }
         let (value, len) = match numbers.first_chunk::<10>() {
@@ -66,27 +68,30 @@ fn elements<const SIZE: usize>(
         numbers = &numbers[len..];
     }
     out.push(some[..have].as_flattened())?;
-    Ok(Ok(()))
+    Ok(Ok(count + have as u64))
 }
 
-/// The varint at the front of ten bytes, and its length; `None` if it has more than 64 bits. How long it is cannot be
-/// guessed, so it is not branched on.
+/// The varint at the front of ten bytes, and its length; `None` if it has more than 64 bits.
+///
+/// Of one byte or of ten, as negative numbers are, it is told by a branch. How long the others are cannot be guessed, so it
+/// is not branched on.
 #[inline(always)]
 fn number(word: u64, ninth: u8, tenth: u8) -> Option<(u64, usize)> {
     let last = !word & TOPS;
-    // All bits up to the top one of the last byte; all bits if none of these bytes is the last.
-    let own = last ^ last.wrapping_sub(1);
-    let (is_long, is_longest) = (last == 0, (last == 0) & (ninth >= 0x80));
-    if is_longest & (tenth > 1) {
-        return None;
+    if word & 0x80 == 0 {
+        return Some((word & 0x7f, 1));
     }
-    let ninth = u64::from(ninth & 0x7f) << 56;
-    let tenth = u64::from(tenth) << 63;
-    let value = seven_bits(word & own)
-        | ninth & u64::from(is_long).wrapping_neg()
-        | tenth & u64::from(is_longest).wrapping_neg();
-    // Without a last byte among these, 64 bits of zeros.
-    Some((value, last.trailing_zeros() as usize / 8 + 1 + usize::from(is_longest)))
+    if last == 0 {
+        let value = seven_bits(word) | u64::from(ninth & 0x7f) << 56;
+        return match (ninth, tenth) {
+            (..0x80, _) => Some((value, 9)),
+            (_, ..=1) => Some((value | u64::from(tenth) << 63, 10)),
+            _ => None,
+        };
+    }
+    // All bits up to the top one of the last byte.
+    let own = last ^ last.wrapping_sub(1);
+    Some((seven_bits(word & own), (last.trailing_zeros() as usize + 1) >> 3))
 }
 
 /// Puts the low seven bits of each byte next to each other.
@@ -106,7 +111,8 @@ mod tests {
 
     fn unpacked(field: Typed, numbers: &[u8]) -> Result<Vec<u8>, WireError> {
         let mut out = Rope::new(Memory::new(1 << 30).account(usize::MAX).charge());
-        unpack(field, numbers, &mut out).unwrap()?;
+        let count = unpack(field, numbers, &mut out).unwrap()?;
+        assert_eq!(count, numbers.iter().filter(|byte| **byte < 0x80).count() as u64);
         let mut bytes = Vec::new();
         out.drain_to(&mut bytes);
         Ok(bytes)
