@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// All parts of a cache together hold at most so many bytes of tokens.
+/// How many bytes of tokens all parts of a cache hold together at most.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// A cache has at most so many parts, of so many tokens at least.
+/// How many parts a cache has at most, and how many tokens a part has at least.
 const MOST_PARTS: usize = if cfg!(target_family = "wasm") { 1 } else { 16 };
 const LEAST_OF_A_PART: usize = 64;
 

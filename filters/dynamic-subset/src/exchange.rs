@@ -160,8 +160,7 @@ impl Stream for Exchange {
         match request.held.len() {
             0 => OnTrailers::Continue,
             held if held <= PARK_LIMIT_BYTES || self.plugin.caps.emit_in_trailers => {
-                cx.out.write(&request.held);
-                OnTrailers::Emit
+                OnTrailers::Emit(cx.emit(|out| out.write(&request.held)))
             }
             // No server could read such a message either.
             _ => OnTrailers::Reset,
@@ -203,9 +202,10 @@ impl Exchange {
         if request.held.is_empty() {
             return if watched { OnData::Pass } else { OnData::Detach };
         }
-        cx.out.write(&request.held);
-        chunk.slices.iter().for_each(|slice| cx.out.write(slice));
-        OnData::Emit
+        OnData::Emit(cx.emit(|out| {
+            out.write(&request.held);
+            chunk.slices.iter().for_each(|slice| out.write(slice));
+        }))
     }
 }
 
@@ -283,7 +283,7 @@ impl DynamicSubset {
         OnData::Reply(refusal(400, "3", "dynamic_subset_contradiction", why))
     }
 
-    /// Refuses a request for want of memory to read it.
+    /// Refuses a request because there is no memory to read it.
     fn refuse_for_memory(&self, cx: &mut Cx<'_>) -> OnData {
         cx.ops.count(metrics::OUT_OF_MEMORY, 1);
         let why = "there is no memory to look for the model's name in the message; try again";

@@ -7,7 +7,7 @@ use filter_api::{ConfigError, folded, has_header_prefix, is_same_header};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// At most so many pairs are made of a request: each is a step of the load balancer's search.
+/// How many pairs are made of a request at most: each is a step of the load balancer's search.
 pub(crate) const MAX_PAIRS: usize = 16;
 
 /// All rules.

@@ -2,7 +2,7 @@
 //!
 //! A *core* is a [`Plugin`] (one per configuration) that opens a [`Stream`] per HTTP exchange. It does no
 //! I/O, reads no clock and knows no host: bytes come in as arguments, and what should happen goes out as a
-//! *verdict* ([`OnHeaders`], [`OnData`], [`OnTrailers`]), as [`Ops`] and as bytes written to [`Cx::out`].
+//! *verdict* ([`OnHeaders`], [`OnData`], [`OnTrailers`]), as [`Ops`] and as bytes that it [emits](Cx::emit).
 //! A *host* turns its own callbacks into calls on a [`Stream`] and applies what comes back; what it can and
 //! cannot do is said in [`Caps`], the only thing a core may ask about it.
 //!
@@ -69,7 +69,7 @@ pub use path_prefix::PathPrefixes;
 pub use percent::{BadSegment, EscapedSlash, Octet, decode_segment, octets};
 pub use rope::{Rope, SEGMENT_BYTES, Sink};
 pub use signature::{Hash, SignatureCheck};
-pub use verdict::{OnData, OnHeaders, OnTrailers, PARK_LIMIT_BYTES, Reply};
+pub use verdict::{Emission, OnData, OnHeaders, OnTrailers, PARK_LIMIT_BYTES, Reply};
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -221,13 +221,33 @@ pub struct Cx<'a> {
     pub view: &'a dyn View,
     /// What the host shall do besides the verdict. Applied before the verdict, in order.
     pub ops: &'a mut Ops,
-    /// Takes the bytes that replace the chunk ([`OnData::Emit`]), precede the trailers ([`OnTrailers::Emit`])
-    /// or give a header-only message a body ([`OnHeaders::Continue`] with `end`, where
-    /// [`Caps::body_on_header_only`] allows it).
+    out: &'a mut dyn Sink,
+    emits: bool,
+}
+
+impl<'a> Cx<'a> {
+    /// What a host gives a core. `out` takes what the core [emits](Self::emit); the host may pass it on at once.
+    pub fn new(view: &'a dyn View, ops: &'a mut Ops, out: &'a mut dyn Sink) -> Self {
+        Self { view, ops, out, emits: false }
+    }
+
+    /// Writes bytes that replace the chunk ([`OnData::Emit`]), precede the trailers ([`OnTrailers::Emit`]) or give a
+    /// message without a body one ([`OnHeaders::Emit`]), and returns what those verdicts ask for.
     ///
-    /// A host may pass bytes on while they are written, so a core writes only once it has decided on such a
-    /// verdict.
-    pub out: &'a mut dyn Sink,
+    /// A host may pass bytes on while they are written. So the sink is open only in here, and after it no other verdict
+    /// is possible than to emit or to reset the stream: the host fails an exchange whose core decides otherwise. May be
+    /// called several times in one call of the core; what is written is added.
+    pub fn emit(&mut self, write: impl FnOnce(&mut dyn Sink)) -> Emission {
+        self.emits = true;
+        write(self.out);
+        Emission(())
+    }
+
+    /// Whether the core has emitted in this call.
+    #[must_use]
+    pub fn emits(&self) -> bool {
+        self.emits
+    }
 }
 
 /// Read access to an exchange.

@@ -8,11 +8,24 @@ use std::borrow::Cow;
 /// connection's buffer limit applies; the smallest sensible one (32 KiB) leaves room for this.
 pub const PARK_LIMIT_BYTES: usize = 16 * 1024;
 
+/// Bytes that a core has emitted: only [`Cx::emit`](crate::Cx::emit) makes one, so a verdict that passes written bytes
+/// on cannot be returned without a sink that was opened for it.
+///
+/// ```compile_fail
+/// let unwritten = filter_api::OnData::Emit(filter_api::Emission(()));
+/// ```
+#[must_use = "what was written goes on only with a verdict that emits it"]
+#[derive(Debug)]
+pub struct Emission(pub(crate) ());
+
 /// The verdict on headers.
 #[derive(Debug)]
 pub enum OnHeaders {
     /// Pass them on, with what the operations changed.
     Continue,
+    /// Pass them on, and give the message, which has headers only, a body. Needs
+    /// [`Caps::body_on_header_only`](crate::Caps::body_on_header_only).
+    Emit(Emission),
     /// Keep them back; data still comes, and its verdict decides. Not for headers that end the message.
     /// Needs [`Caps::hold`](crate::Caps::hold), or the operator's promise.
     Hold,
@@ -35,9 +48,8 @@ pub enum OnHeaders {
 pub enum OnData {
     /// Pass the chunk on, and release held headers.
     Pass,
-    /// Pass on what was written to [`Cx::out`](crate::Cx::out) in place of the chunk, and release held
-    /// headers.
-    Emit,
+    /// Pass on what was emitted in place of the chunk, and release held headers.
+    Emit(Emission),
     /// The core has taken the chunk: nothing goes on, held headers stay held. It will emit with a later
     /// chunk, or in the trailers where [`Caps::emit_in_trailers`](crate::Caps::emit_in_trailers) says so.
     Keep,
@@ -57,8 +69,8 @@ pub enum OnData {
 pub enum OnTrailers {
     /// Pass them on, and release held headers.
     Continue,
-    /// Pass on what was written to [`Cx::out`](crate::Cx::out), then the trailers.
-    Emit,
+    /// Pass on what was emitted, then the trailers.
+    Emit(Emission),
     /// Answer the client instead. For a response only while its headers are held.
     Reply(Reply),
     /// Cut the stream.

@@ -54,7 +54,7 @@ impl Watched {
 
     fn call<T>(&mut self, call: impl FnOnce(&mut Exchange, &mut Cx<'_>) -> T) -> T {
         let mut ops = Ops::default();
-        let result = call(&mut self.exchange, &mut Cx { view: &Infer, ops: &mut ops, out: &mut self.sent });
+        let result = call(&mut self.exchange, &mut Cx::new(&Infer, &mut ops, &mut self.sent));
         for op in ops.iter() {
             match op {
                 Op::Count(metrics::TRANSCODED, by) => self.transcoded += by,
@@ -93,7 +93,7 @@ fn nothing_of_a_message_goes_out_while_its_chunk_may_still_be_wrong() {
 fn a_message_in_several_slices_goes_out_once() {
     let mut watched = Watched::begun(Caps::PROXY_WASM);
     let verdict = watched.data(&[br#"{"inputs""#, b":[", b"]}", b" ", b""], true);
-    assert!(matches!(verdict, OnData::Emit), "{verdict:?}");
+    assert!(matches!(verdict, OnData::Emit(_)), "{verdict:?}");
     assert_eq!(watched.sent, b"\0\0\0\0\x03\x0a\x01m");
     assert_eq!((watched.transcoded, watched.refused), (1, 0));
 }
@@ -102,7 +102,7 @@ fn a_message_in_several_slices_goes_out_once() {
 fn a_request_that_turns_out_to_be_bad_after_it_was_sent_is_not_counted_as_refused_too() {
     let mut watched = Watched::begun(Caps::PROXY_WASM);
     let verdict = watched.data(&[br#"{"inputs":[]}"#], false);
-    assert!(matches!(verdict, OnData::Emit), "{verdict:?}");
+    assert!(matches!(verdict, OnData::Emit(_)), "{verdict:?}");
     assert!(matches!(watched.data(&[b"x"], false), OnData::Keep));
     assert!(matches!(watched.data(&[], true), OnData::Reply(_)));
     assert_eq!((watched.transcoded, watched.refused), (1, 0));
@@ -111,7 +111,7 @@ fn a_request_that_turns_out_to_be_bad_after_it_was_sent_is_not_counted_as_refuse
 #[test]
 fn nor_is_it_where_the_server_answers_before_the_request_has_ended() {
     let mut watched = Watched::begun(Caps::PROXY_WASM);
-    assert!(matches!(watched.data(&[br#"{"inputs":[]}"#], false), OnData::Emit));
+    assert!(matches!(watched.data(&[br#"{"inputs":[]}"#], false), OnData::Emit(_)));
     assert!(matches!(watched.data(&[b"x"], false), OnData::Keep));
     let verdict = watched.call(|exchange, cx| exchange.headers(Dir::Response, false, cx));
     assert!(matches!(verdict, OnHeaders::Reply(_)), "{verdict:?}");

@@ -85,7 +85,8 @@ impl Meter {
     }
 
     fn headers(&mut self, dir: Dir) {
-        let mut cx = Cx { view: &self.view, ops: &mut Ops::default(), out: &mut Sent };
+        let (mut ops, mut sent) = (Ops::default(), Sent);
+        let mut cx = Cx::new(&self.view, &mut ops, &mut sent);
         let verdict = self.exchange.headers(dir, false, &mut cx);
         assert!(matches!(verdict, OnHeaders::Continue), "{verdict:?}");
         self.before = HEAP.current_usage();
@@ -98,7 +99,8 @@ impl Meter {
             let slices = [chunk];
             let chunk = Chunk { slices: &slices, end: dir == Dir::Request && index + 1 == chunks };
             let mut ops = Ops::default();
-            let mut cx = Cx { view: &self.view, ops: &mut ops, out: &mut Sent };
+            let mut sent = Sent;
+            let mut cx = Cx::new(&self.view, &mut ops, &mut sent);
             self.exchange.data(dir, chunk, &mut cx);
             drop(ops);
             let held = HEAP.current_usage().saturating_sub(self.before);

@@ -111,22 +111,18 @@ impl Stream for Probing {
         self.saw(dir, phase, &format!("bytes={}", chunk.len()), cx);
         let (step, number) = self.step(phase);
         match step.as_str() {
-            "emit" => {
-                write(cx.out, number);
-                OnData::Emit
-            }
-            "echo" => {
-                chunk.slices.iter().for_each(|slice| cx.out.write(slice));
-                OnData::Emit
-            }
+            "emit" => OnData::Emit(cx.emit(|out| write(out, number))),
+            "echo" => OnData::Emit(cx.emit(|out| chunk.slices.iter().for_each(|slice| out.write(slice)))),
             "keep" | "park" => {
                 chunk.slices.iter().for_each(|slice| self.kept[dir as usize].extend_from_slice(slice));
                 if step == "keep" { OnData::Keep } else { OnData::Park }
             }
             "dump" => {
-                cx.out.write(&std::mem::take(&mut self.kept[dir as usize]));
-                chunk.slices.iter().for_each(|slice| cx.out.write(slice));
-                OnData::Emit
+                let kept = std::mem::take(&mut self.kept[dir as usize]);
+                OnData::Emit(cx.emit(|out| {
+                    out.write(&kept);
+                    chunk.slices.iter().for_each(|slice| out.write(slice));
+                }))
             }
             "reply" => OnData::Reply(reply(phase)),
             "reset" => OnData::Reset,
@@ -142,13 +138,9 @@ impl Stream for Probing {
         self.saw(dir, phase, "", cx);
         let (step, number) = self.step(phase);
         match step.as_str() {
-            "emit" => {
-                write(cx.out, number);
-                OnTrailers::Emit
-            }
+            "emit" => OnTrailers::Emit(cx.emit(|out| write(out, number))),
             "dump" => {
-                cx.out.write(&std::mem::take(&mut self.kept[dir as usize]));
-                OnTrailers::Emit
+                OnTrailers::Emit(cx.emit(|out| out.write(&std::mem::take(&mut self.kept[dir as usize]))))
             }
             "reply" => OnTrailers::Reply(reply(phase)),
             "reset" => OnTrailers::Reset,
@@ -197,10 +189,7 @@ impl Probing {
                 OnHeaders::Wait
             }
             "more" => OnHeaders::Wait,
-            "body" => {
-                write(cx.out, number);
-                OnHeaders::Continue
-            }
+            "body" => OnHeaders::Emit(cx.emit(|out| write(out, number))),
             "reply" => OnHeaders::Reply(reply(phase)),
             "detach" => OnHeaders::Detach,
             "panic" => panic!("a panic was asked for in {phase}"),

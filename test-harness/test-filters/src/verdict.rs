@@ -17,7 +17,7 @@
 //!   read; `names`: sets `x-names` to the names of all request headers that can be read; `cluster`: sets
 //!   `x-cluster` to the property `xds.cluster_name`.
 //!
-//! What no plan names passes. With no plan there is no stream at all.
+//! Phases that a plan does not name pass. Without a plan there is no stream at all.
 
 use filter_api::{
     Call, CallEnd, CallFailure, CallId, Caps, Chunk, ConfigError, Cx, Dir, Level, Map, Memory, Metric,
@@ -122,10 +122,11 @@ impl Stream for Exchange {
         match verdict(&action) {
             "emit" => {
                 // Kept bytes come in small writes, the chunk in one.
-                self.kept[dir as usize].chunks(100).for_each(|bytes| cx.out.write(bytes));
-                self.kept[dir as usize].clear();
-                cx.out.write(&bytes);
-                OnData::Emit
+                let kept = std::mem::take(&mut self.kept[dir as usize]);
+                OnData::Emit(cx.emit(|out| {
+                    kept.chunks(100).for_each(|bytes| out.write(bytes));
+                    out.write(&bytes);
+                }))
             }
             "keep" | "park" => {
                 self.kept[dir as usize].extend_from_slice(&bytes);
@@ -143,10 +144,7 @@ impl Stream for Exchange {
         let action = self.action(phase);
         self.operations(&action, phase, dir.trailers(), cx);
         match verdict(&action) {
-            "emit" => {
-                cx.out.write(&self.kept[dir as usize]);
-                OnTrailers::Emit
-            }
+            "emit" => OnTrailers::Emit(cx.emit(|out| out.write(&self.kept[dir as usize]))),
             "reply" => OnTrailers::Reply(self.reply()),
             "reset" => OnTrailers::Reset,
             _ => OnTrailers::Continue,
@@ -188,15 +186,13 @@ impl Exchange {
         if verdict(&action) == "wait" || has(&action, "call") {
             self.call(cx);
         }
-        if has(&action, "body") {
-            cx.out.write(b"a body beside headers");
-        }
         self.operations(&action, phase, dir.headers(), cx);
         match verdict(&action) {
             "hold" => OnHeaders::Hold,
             "wait" | "more" => OnHeaders::Wait,
             "reply" => OnHeaders::Reply(self.reply()),
             "detach" => OnHeaders::Detach,
+            _ if has(&action, "body") => OnHeaders::Emit(cx.emit(|out| out.write(b"a body beside headers"))),
             _ => OnHeaders::Continue,
         }
     }

@@ -136,7 +136,7 @@ impl Proxy {
     }
 }
 
-/// Leases that nobody else has.
+/// Leases that are always free.
 pub(crate) struct Free;
 
 impl Leases for Free {
@@ -169,7 +169,7 @@ impl Pending<'_> {
     fn ask_at(&mut self, now: u64, ask: impl FnOnce(&mut Exchange, &mut Cx<'_>) -> OnHeaders) {
         let request = Request { headers: &self.outcome.headers, proxy: self.proxy, now };
         let mut ops = Ops::default();
-        let verdict = ask(&mut self.stream, &mut Cx { view: &request, ops: &mut ops, out: &mut Vec::new() });
+        let verdict = ask(&mut self.stream, &mut Cx::new(&request, &mut ops, &mut Vec::new()));
         self.apply(&ops);
         let outcome = &mut self.outcome;
         self.waits = matches!(verdict, OnHeaders::Wait);
@@ -188,7 +188,8 @@ impl Pending<'_> {
         let headers = std::mem::replace(&mut self.outcome.headers, trailers.collect());
         let request = Request { headers: &self.outcome.headers, proxy: self.proxy, now: self.proxy.now };
         let mut ops = Ops::default();
-        let mut cx = Cx { view: &request, ops: &mut ops, out: &mut Vec::new() };
+        let mut out = Vec::new();
+        let mut cx = Cx::new(&request, &mut ops, &mut out);
         assert!(matches!(self.stream.trailers(Dir::Request, &mut cx), OnTrailers::Continue));
         self.apply(&ops);
         let trailers = std::mem::replace(&mut self.outcome.headers, headers);
@@ -261,7 +262,7 @@ impl View for Request<'_> {
             return self.proxy.properties.get(*name).cloned();
         }
         let path: Vec<String> = path.iter().skip(2).map(|step| (*step).to_owned()).collect();
-        // As the host does it: an empty value is none.
+        // As the host does it: an empty value counts as absent.
         self.proxy.metadata.get(&path).filter(|value| !value.is_empty()).cloned()
     }
 

@@ -9,6 +9,9 @@ use filter_api::{
 };
 use std::collections::VecDeque;
 
+/// Why an exchange fails whose core emitted and then did not return the [`Emission`](filter_api::Emission).
+const EMITTED_FIRST: &str = "the filter emitted bytes and then decided otherwise";
+
 /// What happens to headers, or to trailers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -108,7 +111,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
             return OnHead::Pass;
         }
         self.conclude(proxy, OnHead::Over, |driver, proxy| {
-            let asked = driver.ask_headers(dir, proxy, |stream, cx| stream.headers(dir, end, cx));
+            let asked = driver.ask_headers(dir, proxy, |stream, cx| stream.headers(dir, end, cx))?;
             driver.settle(dir, asked, proxy)
         })
     }
@@ -128,17 +131,21 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
             return OnChunk::Release;
         }
         self.conclude(proxy, OnChunk::Over, |driver, proxy| {
-            let shown = driver.ask_body(dir, proxy, body, |stream, slices, cx| {
+            let (verdict, emitted) = driver.ask_body(dir, proxy, body, |stream, slices, cx| {
                 let verdict = stream.data(dir, Chunk { slices, end }, cx);
                 let fate = match verdict {
                     OnData::Pass | OnData::Detach => Fate::Left,
-                    OnData::Emit => Fate::Replaced,
+                    OnData::Emit(_) => Fate::Replaced,
                     OnData::Keep | OnData::Park | OnData::Reply(_) | OnData::Reset => Fate::Dropped,
                 };
                 (verdict, fate)
             })?;
-            match shown {
-                OnData::Pass | OnData::Emit => {
+            match verdict {
+                OnData::Reset => Err(Ending::Reset),
+                OnData::Pass | OnData::Keep | OnData::Park | OnData::Reply(_) | OnData::Detach if emitted => {
+                    Err(Ending::Failed(EMITTED_FIRST))
+                }
+                OnData::Pass | OnData::Emit(_) => {
                     driver.half(dir).headers = Headers::Gone;
                     Ok(OnChunk::Release)
                 }
@@ -149,7 +156,6 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
                 OnData::Keep => Ok(OnChunk::Keep),
                 OnData::Park => Ok(OnChunk::Park),
                 OnData::Reply(reply) => Err(Ending::Reply(reply)),
-                OnData::Reset => Err(Ending::Reset),
                 OnData::Detach => {
                     driver.half(dir).headers = Headers::Gone;
                     driver.stream = None;
@@ -176,17 +182,19 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         }
         self.half(dir).trailers_here = true;
         self.conclude(proxy, OnHead::Over, |driver, proxy| {
-            let shown = driver.ask_body(dir, proxy, body, |stream, _none, cx| {
+            let (verdict, emitted) = driver.ask_body(dir, proxy, body, |stream, _none, cx| {
                 let verdict = stream.trailers(dir, cx);
                 let fate = match verdict {
                     OnTrailers::Continue => Fate::Left,
-                    OnTrailers::Emit => Fate::Replaced,
+                    OnTrailers::Emit(_) => Fate::Replaced,
                     OnTrailers::Reply(_) | OnTrailers::Reset => Fate::Dropped,
                 };
                 (verdict, fate)
             })?;
-            match shown {
-                OnTrailers::Continue | OnTrailers::Emit => {
+            match verdict {
+                OnTrailers::Reset => Err(Ending::Reset),
+                OnTrailers::Continue | OnTrailers::Reply(_) if emitted => Err(Ending::Failed(EMITTED_FIRST)),
+                OnTrailers::Continue | OnTrailers::Emit(_) => {
                     let half = driver.half(dir);
                     (half.headers, half.trailers_here) = (Headers::Gone, false);
                     if driver.until_trailers.is_some() {
@@ -196,7 +204,6 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
                     Ok(OnHead::Pass)
                 }
                 OnTrailers::Reply(reply) => Err(Ending::Reply(reply)),
-                OnTrailers::Reset => Err(Ending::Reset),
             }
         })
     }
@@ -216,7 +223,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         self.answered(dir, proxy, |stream, cx| stream.call_ended(id, end, cx)).then_some(dir)
     }
 
-    /// The configuration has had an event. Where the result is `true`, headers waited for it and wait no more, as with
+    /// The configuration has had an event. Where the result is `true`, headers waited for it and no longer do, as with
     /// [`call_ended`](Self::call_ended).
     #[must_use]
     pub fn woken<P: Proxy<Call = C>>(&mut self, dir: Dir, proxy: P) -> bool {
@@ -277,7 +284,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         self.end(Ending::Reset, proxy);
     }
 
-    /// The core decides on headers that have waited; says whether they wait no more.
+    /// The core decides on headers that have waited; says whether they no longer wait.
     fn answered<P: Proxy<Call = C>>(
         &mut self,
         dir: Dir,
@@ -288,7 +295,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
             return false;
         }
         let step = self.conclude(proxy, OnHead::Over, |driver, proxy| {
-            let asked = driver.ask_headers(dir, proxy, call);
+            let asked = driver.ask_headers(dir, proxy, call)?;
             driver.settle(dir, asked, proxy)
         });
         matches!(step, OnHead::Pass | OnHead::Hold)
@@ -320,7 +327,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
                 return Err(Ending::Failed("the filter repeated calls that could not be made"));
             }
             let end = CallEnd::Failed(why);
-            (verdict, calls) = self.ask_headers(dir, proxy, |stream, cx| stream.call_ended(id, end, cx));
+            (verdict, calls) = self.ask_headers(dir, proxy, |stream, cx| stream.call_ended(id, end, cx))?;
         }
         let for_event = !self.calls.any(dir);
         if for_event && !proxy.wait_for_event(dir) {
@@ -345,7 +352,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
                 return Ok(OnHead::Hold);
             }
             OnHeaders::Reply(reply) => return Err(Ending::Reply(reply)),
-            OnHeaders::Continue => {}
+            OnHeaders::Continue | OnHeaders::Emit(_) => {}
             OnHeaders::Detach => self.stream = None,
             OnHeaders::UntilTrailers => self.until_trailers = Some(dir),
         }
@@ -359,10 +366,10 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         dir: Dir,
         proxy: &mut P,
         call: impl FnOnce(&mut S, &mut Cx<'_>) -> OnHeaders,
-    ) -> (OnHeaders, Vec<Call>) {
+    ) -> Result<(OnHeaders, Vec<Call>), Ending> {
         let maps = self.prepared(proxy);
         // A stream that detached itself in one direction while headers of the other waited.
-        let Some(stream) = &mut self.stream else { return (OnHeaders::Continue, Vec::new()) };
+        let Some(stream) = &mut self.stream else { return Ok((OnHeaders::Continue, Vec::new())) };
         let mut nowhere = Nowhere::default();
         let mut beside = self.halves[dir as usize].headers_only.then(|| proxy.beside(dir)).flatten();
         let out: &mut dyn Sink = match &mut beside {
@@ -370,28 +377,33 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
             None => &mut nowhere,
         };
         let mut ops = operations::take();
-        let verdict = call(stream, &mut Cx { view: proxy.view(), ops: &mut ops, out });
+        let mut cx = Cx::new(proxy.view(), &mut ops, out);
+        let verdict = call(stream, &mut cx);
+        let kept_its_word = !cx.emits() || matches!(verdict, OnHeaders::Emit(_));
         let calls = applied(ops, dir, maps, proxy);
         if nowhere.bytes > 0 {
             drop_operation(proxy, format_args!("{} bytes of body beside headers", nowhere.bytes));
         }
-        (verdict, calls)
+        if kept_its_word { Ok((verdict, calls)) } else { Err(Ending::Failed(EMITTED_FIRST)) }
     }
 
-    /// Has the core decide on a body, or on what is in front of trailers.
+    /// Has the core decide on a body, or on what is in front of trailers; also says whether it emitted.
     fn ask_body<P: Proxy<Call = C>, V>(
         &mut self,
         dir: Dir,
         proxy: &mut P,
         body: impl Body,
         call: impl FnOnce(&mut S, &[&[u8]], &mut Cx<'_>) -> (V, Fate),
-    ) -> Result<V, Ending> {
+    ) -> Result<(V, bool), Ending> {
         let maps = self.prepared(proxy);
         // The callers have seen that it is there.
         let Some(stream) = &mut self.stream else { return Err(Ending::Failed("the filter is gone")) };
         let mut ops = operations::take();
-        let shown =
-            body.show(|slices, out| call(stream, slices, &mut Cx { view: proxy.view(), ops: &mut ops, out }));
+        let shown = body.show(|slices, out| {
+            let mut cx = Cx::new(proxy.view(), &mut ops, out);
+            let (verdict, fate) = call(stream, slices, &mut cx);
+            ((verdict, cx.emits()), fate)
+        });
         let calls = applied(ops, dir, maps, proxy);
         drop_calls(&calls, proxy);
         shown.map_err(Ending::Lost)

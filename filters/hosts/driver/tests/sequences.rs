@@ -91,11 +91,10 @@ impl Stream for Core {
             5 if choice > 200 => OnData::Reset,
             6 if !holds_bytes => OnData::Detach,
             7 if kept.is_empty() => OnData::Pass,
-            _ => {
-                cx.out.write(&std::mem::take(kept));
-                chunk.slices.iter().for_each(|slice| cx.out.write(slice));
-                OnData::Emit
-            }
+            _ => OnData::Emit(cx.emit(|out| {
+                out.write(&std::mem::take(kept));
+                chunk.slices.iter().for_each(|slice| out.write(slice));
+            })),
         }
     }
 
@@ -107,10 +106,7 @@ impl Stream for Core {
             1 if choice > 200 => OnTrailers::Reply(Reply::new(418, "chosen")),
             2 if choice > 200 => OnTrailers::Reset,
             _ if kept.is_empty() => OnTrailers::Continue,
-            _ => {
-                cx.out.write(&std::mem::take(kept));
-                OnTrailers::Emit
-            }
+            _ => OnTrailers::Emit(cx.emit(|out| out.write(&std::mem::take(kept)))),
         }
     }
 

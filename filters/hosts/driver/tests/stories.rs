@@ -161,12 +161,8 @@ fn headers_that_end_the_message_cannot_be_held() {
 #[test]
 fn a_body_beside_headers_is_dropped_and_counted() {
     let mut world = World::default();
-    let (mut driver, _) = Core::default()
-        .headers(|cx| {
-            cx.out.write(b"body");
-            OnHeaders::Continue
-        })
-        .driver();
+    let (mut driver, _) =
+        Core::default().headers(|cx| OnHeaders::Emit(cx.emit(|out| out.write(b"body")))).driver();
     assert_eq!(driver.headers(Dir::Request, false, world.told()), OnHead::Pass);
     assert_eq!(
         (world.dropped, world.log.as_slice()),
@@ -276,10 +272,7 @@ fn what_came_while_headers_waited_is_shown_and_then_they_go_on() {
     let (mut driver, _) = Core::default()
         .waits_for(&["a"])
         .headers(|_| OnHeaders::Hold)
-        .data(|cx| {
-            cx.out.write(b"DATA");
-            OnData::Emit
-        })
+        .data(|cx| OnData::Emit(cx.emit(|out| out.write(b"DATA"))))
         .driver();
     let mut out = Vec::new();
     assert_eq!(driver.headers(Dir::Request, false, world.told()), OnHead::Wait);
@@ -333,10 +326,7 @@ fn bytes_that_have_no_place_are_an_error() {
     let (mut driver, _) = Core::default()
         .headers(|_| OnHeaders::Continue)
         .data(|_| OnData::Keep)
-        .trailers(|cx| {
-            cx.out.write(b"kept");
-            OnTrailers::Emit
-        })
+        .trailers(|cx| OnTrailers::Emit(cx.emit(|out| out.write(b"kept"))))
         .driver();
     let mut out = Vec::new();
     assert_eq!(driver.headers(Dir::Request, false, world.told()), OnHead::Pass);
@@ -381,4 +371,27 @@ fn until_trailers_shows_nothing_else_and_then_no_more() {
     assert_eq!(driver.trailers(Dir::Request, world.told(), Piece::new(b"", &mut out)), OnHead::Pass);
     assert_eq!(driver.trailers(Dir::Response, world.told(), Piece::new(b"", &mut out)), OnHead::Pass);
     assert_eq!(world.header(Map::RequestTrailers, "x-seen").as_deref(), Some("1"));
+}
+
+#[test]
+fn who_emits_and_then_decides_otherwise_fails() {
+    let emitting = |cx: &mut Cx<'_>| drop(cx.emit(|out| out.write(b"half")));
+    let keeping = Core::default().headers(|_| OnHeaders::Continue).data(move |cx| {
+        emitting(cx);
+        OnData::Keep
+    });
+    let replying = Core::default().headers(move |cx| {
+        emitting(cx);
+        OnHeaders::Reply(Reply::new(418, "chosen"))
+    });
+    for core in [keeping, replying] {
+        let mut world = World::default();
+        let (mut driver, _) = core.driver();
+        let mut out = Vec::new();
+        if driver.headers(Dir::Request, false, world.told()) != OnHead::Over {
+            let piece = Piece::new(b"whole", &mut out);
+            assert_eq!(driver.data(Dir::Request, false, world.told(), piece), OnChunk::Over);
+        }
+        assert_eq!(world.ended, Some(Ended::Replied(500)));
+    }
 }

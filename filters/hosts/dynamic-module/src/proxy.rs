@@ -1,7 +1,8 @@
 //! What the driver has Envoy do.
 
 use crate::configured::Configured;
-use crate::envoy::{self, Appender, Envoy};
+use crate::envoy::body::Appender;
+use crate::envoy::{self, Envoy};
 use filter_api::{Call, CallFailure, Dir, Level, Map, MetricKind, Reply, View};
 use host_driver::Proxy;
 use std::cell::Cell;

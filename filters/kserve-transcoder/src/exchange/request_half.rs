@@ -11,7 +11,7 @@ use crate::metrics;
 use crate::problem::Problem;
 use crate::rows::{Found, Row, RowKind, Variables, split_query};
 use crate::{generic, tensor};
-use filter_api::{Call, CallId, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, Rope, Route, Sink};
+use filter_api::{Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Rope, Route, Sink};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,8 +70,7 @@ impl Exchange {
         };
         if plugin.caps.body_on_header_only {
             self.rewrite_headers(row, &path, cx);
-            self.send(message, cx);
-            OnHeaders::Continue
+            OnHeaders::Emit(self.send(message, cx))
         } else {
             self.call(row, &path, message, cx)
         }
@@ -79,13 +78,13 @@ impl Exchange {
 
     pub(super) fn request_data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
         match self.read_chunk(chunk) {
-            Ok(Some(message)) => self.send(message, cx),
+            Ok(Some(message)) => return OnData::Emit(self.send(message, cx)),
             Ok(None) => {}
             Err(problem) => return self.fail(problem, chunk.end, cx),
         }
         match &self.reading {
             Reading::Nothing => OnData::Pass,
-            Reading::Sent(_) | Reading::Ignored => OnData::Emit,
+            Reading::Sent(_) | Reading::Ignored => OnData::Emit(cx.emit(|_| {})),
             Reading::Body(_) | Reading::Failed { .. } => OnData::Keep,
         }
     }
@@ -113,9 +112,8 @@ impl Exchange {
             Reading::Body(body) => {
                 let refused = match self.finish(body) {
                     Ok(message) if self.plugin.caps.emit_in_trailers => {
-                        self.send(message, cx);
                         remove_all(Map::RequestTrailers, cx);
-                        return OnTrailers::Emit;
+                        return OnTrailers::Emit(self.send(message, cx));
                     }
                     Ok(_) if self.taken == 0 => {
                         Problem::bad_request("a request without a body cannot have trailers")
@@ -186,9 +184,9 @@ impl Exchange {
     }
 
     /// Sends the message in place of what was read.
-    fn send(&mut self, message: Framed, cx: &mut Cx<'_>) {
+    fn send(&mut self, message: Framed, cx: &mut Cx<'_>) -> Emission {
         self.count_sent(cx);
-        message.write(cx.out);
+        cx.emit(|out| message.write(out))
     }
 
     fn count_sent(&mut self, cx: &mut Cx<'_>) {

@@ -17,7 +17,8 @@ use crate::vm::events::{self, Due};
 use crate::vm::host::{Cx, Host};
 use crate::vm::instance::Instance;
 
-/// How often queues are told of in a row before two modules that fill each other's for ever are stopped.
+/// How many rounds of queue callbacks may follow each other before two modules that fill each other's queues are
+/// stopped.
 const ROUNDS: usize = 1000;
 
 /// A VM with one module, in which any number of plugins and streams live. Clones are the same VM.
@@ -114,8 +115,8 @@ impl Vm {
         self.instance.borrow_mut().memory_size()
     }
 
-    /// Moves the clock: ticks that are due are given, calls that are late get Envoy's answer for that, and what
-    /// [`FailPolicy::Reload`](crate::FailPolicy::Reload) waits for becomes possible.
+    /// Moves the clock: ticks that are due happen, calls that are late time out as they do in Envoy, and the back-off
+    /// time of [`FailPolicy::Reload`](crate::FailPolicy::Reload) passes.
     pub fn advance(&self, time: Duration) {
         let until = self.now() + u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2);
         while let Some((at, due)) = self.with_host(|host| events::next(host, until)) {
@@ -145,7 +146,7 @@ impl Vm {
         self.with_host(|host| host.clusters = clusters.into_iter().map(Into::into).collect());
     }
 
-    /// Works on the VM; what it leaves in queues is told of afterwards.
+    /// Works on the VM; the owners of queues that got items are told afterwards.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut Cx<'_>) -> T) -> T {
         let result = f(&mut self.instance.borrow_mut().cx());
         self.tell_queues();

@@ -14,6 +14,7 @@ pub(crate) mod options;
 pub(crate) mod properties;
 pub(crate) mod protobuf;
 pub(crate) mod shared;
+pub(crate) mod single_entry;
 pub(crate) mod stream;
 pub(crate) mod value;
 pub(crate) mod version;

@@ -9,7 +9,7 @@ use wasmtime::{
 };
 
 use super::trap;
-use crate::state::abi::LogLevel;
+use crate::state::abi::{Abi, LogLevel};
 use crate::state::attributes::Facts;
 use crate::state::calls::{HttpCall, HttpResponse};
 use crate::state::connection::ConnectionState;
@@ -56,6 +56,8 @@ pub(crate) struct Exports {
     pub(crate) vm_start: Callback<(u32, u32), u32>,
     pub(crate) configure: Callback<(u32, u32), u32>,
     pub(crate) headers: [Callback<(u32, u32, u32), u32>; 2],
+    /// The same in the first version of the ABI, which does not tell whether the message ends with them.
+    pub(crate) headers_without_end: [Callback<(u32, u32), u32>; 2],
     pub(crate) data: [Callback<(u32, u32, u32), u32>; 2],
     pub(crate) trailers: [Callback<(u32, u32), u32>; 2],
     pub(crate) done: Callback<u32, u32>,
@@ -83,16 +85,23 @@ impl Exports {
             None => optional(store, instance, "proxy_on_memory_allocate")?
                 .ok_or_else(|| "no export \"malloc\" or \"proxy_on_memory_allocate\"".to_owned())?,
         };
+        let (request_headers, response_headers) = ("proxy_on_request_headers", "proxy_on_response_headers");
+        let (mut headers, mut headers_without_end) = ([None, None], [None, None]);
+        if store.data().abi == Abi::V0_1_0 {
+            headers_without_end =
+                [optional(store, instance, request_headers)?, optional(store, instance, response_headers)?];
+        } else {
+            headers =
+                [optional(store, instance, request_headers)?, optional(store, instance, response_headers)?];
+        }
         Ok(Self {
             memory,
             malloc,
             context_create: optional(store, instance, "proxy_on_context_create")?,
             vm_start: optional(store, instance, "proxy_on_vm_start")?,
             configure: optional(store, instance, "proxy_on_configure")?,
-            headers: [
-                optional(store, instance, "proxy_on_request_headers")?,
-                optional(store, instance, "proxy_on_response_headers")?,
-            ],
+            headers,
+            headers_without_end,
             data: [
                 optional(store, instance, "proxy_on_request_body")?,
                 optional(store, instance, "proxy_on_response_body")?,
@@ -152,6 +161,7 @@ pub(crate) struct Received {
 
 pub(crate) struct Host {
     pub(crate) version: EnvoyVersion,
+    pub(crate) abi: Abi,
     pub(crate) vm_id: String,
     pub(crate) vm_configuration: Vec<u8>,
     pub(crate) clusters: BTreeSet<String>,
@@ -166,6 +176,10 @@ pub(crate) struct Host {
     /// Nanoseconds since 1970 on the clock that the module sees; only the test moves it.
     pub(crate) now: u64,
     pub(crate) random: u64,
+    /// The module runs what it runs first, in which Envoy offers it little.
+    pub(crate) starting: bool,
+    /// What it called then and may not.
+    pub(crate) called_too_early: Option<&'static str>,
     /// Counts the instances made: 0 before the first.
     pub(crate) generation: u32,
     pub(crate) failed: Option<String>,
@@ -195,7 +209,8 @@ pub(crate) struct Host {
     /// The number under which the shared state knows this VM.
     pub(crate) listener: usize,
     pub(crate) metric_ids: Vec<(u32, String)>,
-    pub(crate) declared_properties: BTreeSet<Vec<u8>>,
+    /// By context and name: whether the property can be set once only.
+    pub(crate) declared_properties: BTreeMap<u32, BTreeMap<Vec<u8>, bool>>,
     pub(crate) configuring: Option<Vec<u8>>,
     pub(crate) hazards: Vec<String>,
     pub(crate) hints: Vec<String>,
@@ -205,6 +220,7 @@ impl Host {
     pub(crate) fn new(options: VmOptions) -> Self {
         Self {
             version: options.version,
+            abi: Abi::default(),
             vm_id: options.vm_id,
             vm_configuration: options.configuration,
             clusters: options.clusters,
@@ -218,6 +234,8 @@ impl Host {
             log: Vec::new(),
             now: options.start_time,
             random: options.random_seed.max(1),
+            starting: false,
+            called_too_early: None,
             generation: 0,
             failed: None,
             loaded_at: options.start_time,
@@ -231,7 +249,7 @@ impl Host {
             stop_next: false,
             after_call: VecDeque::new(),
             calls: Vec::new(),
-            next_call: 1,
+            next_call: grpc::TOKEN_STEP,
             call_response: None,
             grpc_calls: Vec::new(),
             closed_streams: BTreeSet::new(),
@@ -240,7 +258,7 @@ impl Host {
             statuses: BTreeMap::new(),
             listener: 0,
             metric_ids: Vec::new(),
-            declared_properties: BTreeSet::new(),
+            declared_properties: BTreeMap::new(),
             configuring: None,
             hazards: Vec::new(),
             hints: Vec::new(),
@@ -281,7 +299,7 @@ impl Host {
     /// The next token for a gRPC call or stream: its kind is in the two lowest bits.
     pub(crate) fn grpc_token(&mut self, stream: bool) -> u32 {
         let last = &mut self.last_grpc[usize::from(stream)];
-        *last += 4;
+        *last += grpc::TOKEN_STEP;
         *last | if stream { grpc::STREAM } else { grpc::CALL }
     }
 
@@ -320,7 +338,7 @@ impl Host {
         self.log.push(LogLine { level, context, text: String::from_utf8_lossy(text).into_owned() });
     }
 
-    /// Leaves work for when the module has returned.
+    /// Puts work off until the module has returned.
     pub(crate) fn defer(&mut self, action: impl FnOnce(&mut Cx<'_>) + 'static) {
         self.after_call.push_back(Box::new(action));
     }

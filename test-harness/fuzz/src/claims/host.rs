@@ -42,11 +42,7 @@ impl Proxy {
         let request = Request { headers: headers.collect() };
         let mut ops = Ops::default();
         let mut stream = Plugin::open(&self.filter);
-        let verdict = stream.headers(
-            Dir::Request,
-            true,
-            &mut Cx { view: &request, ops: &mut ops, out: &mut Vec::new() },
-        );
+        let verdict = stream.headers(Dir::Request, true, &mut Cx::new(&request, &mut ops, &mut Vec::new()));
         let mut headers = request.headers;
         let (mut verified, mut reselected) = (false, false);
         for op in ops.iter() {

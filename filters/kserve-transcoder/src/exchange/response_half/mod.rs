@@ -5,6 +5,9 @@
 //! out, an error in the body where a body can still be made, and a cut stream otherwise, but never a clean
 //! answer that is not one.
 //!
+//! The answer to a large message goes out while the message comes, if its codec can do that, and its headers with the
+//! first byte of it. From then on whatever goes wrong cuts it off, an error behind the message too.
+//!
 //! A client must also see what the filters in front of this one add to an answer, such as CORS headers. A host's own
 //! reply to an answer goes past all of them. So an error becomes an answer like any other wherever the host can give it
 //! a body: the headers of the server's answer are changed and let go, and the error stands in place of the message.
@@ -126,11 +129,9 @@ impl ResponseHalf {
                 if !chunk.end {
                     return OnData::Park;
                 }
-                if !*head {
-                    cx.out.write(&short_error_body(text));
-                }
+                let body = if *head { Vec::new() } else { short_error_body(text) };
                 *self = Self::Done;
-                OnData::Emit
+                OnData::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Transcoding(message) => {
                 let verdict = message.data(chunk, cx);
@@ -140,10 +141,8 @@ impl ResponseHalf {
                 verdict
             }
             Self::Error { body, .. } => {
-                if let Some(body) = body.take() {
-                    cx.out.write(&body);
-                }
-                OnData::Emit
+                let body = body.take().unwrap_or_default();
+                OnData::Emit(cx.emit(|out| out.write(&body)))
             }
         }
     }
@@ -152,10 +151,8 @@ impl ResponseHalf {
         match std::mem::replace(self, Self::Done) {
             Self::Done | Self::Expected(_) => OnTrailers::Continue,
             Self::Text { text, head } => {
-                if !head {
-                    cx.out.write(&short_error_body(&text));
-                }
-                OnTrailers::Emit
+                let body = if head { Vec::new() } else { short_error_body(&text) };
+                OnTrailers::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Transcoding(message) => message.trailers(cx),
             Self::Error { body: None, .. } => {
@@ -164,8 +161,7 @@ impl ResponseHalf {
             }
             Self::Error { body: Some(body), in_trailers: true } => {
                 headers::sort_trailers(false, cx);
-                cx.out.write(&body);
-                OnTrailers::Emit
+                OnTrailers::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Error { .. } => {
                 cx.ops.count(metrics::RESETS, 1);
@@ -239,12 +235,18 @@ impl ResponseHalf {
         }
         let body = problem.body();
         headers::of_error(problem, body.len(), cx);
-        let mut body = (!terms.head).then_some(body);
-        if end && let Some(body) = body.take() {
-            cx.out.write(&body);
+        let body = (!terms.head).then_some(body);
+        let in_trailers = terms.gives_bodies;
+        match body {
+            Some(body) if end => {
+                *self = Self::Error { body: None, in_trailers };
+                OnHeaders::Emit(cx.emit(|out| out.write(&body)))
+            }
+            body => {
+                *self = Self::Error { body, in_trailers };
+                OnHeaders::Continue
+            }
         }
-        *self = Self::Error { body, in_trailers: terms.gives_bodies };
-        OnHeaders::Continue
     }
 }
 

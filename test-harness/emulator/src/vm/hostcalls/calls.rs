@@ -8,6 +8,7 @@ use crate::state::abi::Status;
 use crate::state::calls::HttpCall;
 use crate::state::grpc::{self, GrpcCall, Target};
 use crate::state::headers::HeaderMap;
+use crate::state::single_entry::MapKind;
 use crate::vm::events;
 use crate::vm::host::Host;
 
@@ -41,9 +42,10 @@ fn http_call(
 ) -> Outcome {
     let mut run = || {
         let cluster = String::from_utf8_lossy(&read(&c, cluster, cluster_len)?).into_owned();
-        let mut headers = HeaderMap::from_pairs(&read(&c, headers, headers_len)?);
+        let mut headers = HeaderMap::from_pairs(&read(&c, headers, headers_len)?).into_kind(MapKind::Request);
         let body = read(&c, body, body_len)?;
-        let trailers = HeaderMap::from_pairs(&read(&c, trailers, trailers_len)?);
+        let trailers =
+            HeaderMap::from_pairs(&read(&c, trailers, trailers_len)?).into_kind(MapKind::RequestTrailers);
         write_u32(&mut c, token_at, 0)?;
         let host = c.data_mut();
         if let Some(why) = refusal(host, &cluster, &headers, timeout_ms) {
@@ -54,7 +56,7 @@ fn http_call(
             headers.set("content-length", body.len().to_string());
         }
         let token = host.next_call;
-        host.next_call += 1;
+        host.next_call += grpc::TOKEN_STEP;
         let deadline = (timeout_ms > 0).then(|| host.now + timeout_ms as u64 * 1_000_000);
         let (root, context) = (host.root(), host.context());
         host.calls.push(HttpCall { token, root, context, cluster, headers, body, trailers, deadline });
@@ -99,7 +101,7 @@ fn grpc_call(
         let target = Target::parse(&read(&c, target, target_len)?);
         let service = String::from_utf8_lossy(&read(&c, service, service_len)?).into_owned();
         let method = String::from_utf8_lossy(&read(&c, method, method_len)?).into_owned();
-        let metadata = HeaderMap::from_pairs(&read(&c, metadata, metadata_len)?);
+        let metadata = HeaderMap::from_pairs(&read(&c, metadata, metadata_len)?).into_kind(MapKind::Request);
         let message = read(&c, message, message_len)?;
         let now = c.data().now;
         let call = GrpcCall {
@@ -133,7 +135,7 @@ fn grpc_stream(
         let target = Target::parse(&read(&c, target, target_len)?);
         let service = String::from_utf8_lossy(&read(&c, service, service_len)?).into_owned();
         let method = String::from_utf8_lossy(&read(&c, method, method_len)?).into_owned();
-        let metadata = HeaderMap::from_pairs(&read(&c, metadata, metadata_len)?);
+        let metadata = HeaderMap::from_pairs(&read(&c, metadata, metadata_len)?).into_kind(MapKind::Request);
         let call = GrpcCall { stream: true, ..unsent(service, method, metadata) };
         let token = send(c.data_mut(), target, call, "proxy_grpc_stream")?;
         Ok(write_u32(&mut c, token_at, token)?)
@@ -239,8 +241,8 @@ fn grpc_close(mut c: Module<'_>, token: u32) -> i32 {
 /// How the last call of this root context ended that did not end well.
 fn get_status(mut c: Module<'_>, code_at: u32, message: u32, message_len: u32) -> Outcome {
     let mut run = || {
-        let context = c.data().context();
-        let (code, text) = c.data().statuses.get(&context).cloned().unwrap_or_default();
+        let root = c.data().root();
+        let (code, text) = c.data().statuses.get(&root).cloned().unwrap_or_default();
         write_u32(&mut c, code_at, code)?;
         hand_over(&mut c, text.as_bytes(), message, message_len)
     };

@@ -39,9 +39,14 @@ fn metric(host: &Host, id: u32) -> Result<(u32, String), Status> {
     found.filter(|(kind, _)| *kind == id & 3).cloned().ok_or(Status::NotFound)
 }
 
+/// A counter or a gauge. Envoy looks at the kind in the id first, and only then whether there is such a metric.
+fn number(host: &Host, id: u32) -> Result<(u32, String), Status> {
+    if id & 3 >= HISTOGRAM { Err(Status::BadArgument) } else { metric(host, id) }
+}
+
 fn increment_metric(c: Module<'_>, id: u32, offset: i64) -> i32 {
     let host = c.data();
-    metric(host, id).map_or_else(Into::into, |(kind, name)| host.shared.increment(kind, &name, offset).into())
+    number(host, id).map_or_else(Into::into, |(kind, name)| host.shared.increment(kind, &name, offset).into())
 }
 
 fn record_metric(c: Module<'_>, id: u32, value: u64) -> i32 {
@@ -52,7 +57,7 @@ fn record_metric(c: Module<'_>, id: u32, value: u64) -> i32 {
 fn get_metric(mut c: Module<'_>, id: u32, value_at: u32) -> Outcome {
     let mut run = || {
         let host = c.data();
-        let (kind, name) = metric(host, id)?;
+        let (kind, name) = number(host, id)?;
         let value = host.shared.read(kind, &name)?;
         Ok(write(&mut c, value_at, &value.to_le_bytes())?)
     };

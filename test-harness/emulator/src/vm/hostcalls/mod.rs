@@ -12,23 +12,23 @@ mod wasi;
 use wasmtime::{AsContext, AsContextMut, Caller, Linker};
 
 use self::functions::Functions;
-use crate::state::abi::Status;
+use crate::state::abi::{Abi, Status};
 use crate::state::version::EnvoyVersion;
 use crate::vm::host::Host;
 
-/// Defines everything that a release of Envoy offers to a module of ABI 0.2.1.
-pub(crate) fn register(linker: &mut Linker<Host>, version: EnvoyVersion) -> wasmtime::Result<()> {
+/// Defines everything that a release of Envoy offers to a module for a version of the ABI.
+pub(crate) fn register(linker: &mut Linker<Host>, version: EnvoyVersion, abi: Abi) -> wasmtime::Result<()> {
     let functions = &mut Functions(linker);
     maps::register(functions)?;
-    flow::register(functions)?;
+    flow::register(functions, abi)?;
     calls::register(functions)?;
-    services::register(functions)?;
+    services::register(functions, abi)?;
     metrics::register(functions)?;
     foreign::register(functions)?;
     wasi::register(functions, version)
 }
 
-/// What a host function comes to: an ABI status, or a trap.
+/// How a host function ends: with an ABI status, or with a trap.
 pub(crate) type Outcome = wasmtime::Result<i32>;
 
 /// Bytes of the module's memory.

@@ -45,7 +45,7 @@ pub(super) fn register(functions: &mut Functions<'_>, version: EnvoyVersion) -> 
             .add(module, "random_get", random_get)?
             .add(module, "sched_yield", || SUCCESS)?
             .add(module, "proc_exit", proc_exit)?;
-        if version < EnvoyVersion::V1_40 {
+        if version < EnvoyVersion::V1_39 {
             functions.add(module, "poll_oneoff", |_: i32, _: i32, _: i32, _: i32| NO_SYSTEM_CALL)?;
         } else {
             register_from_1_39(functions, module)?;
@@ -196,7 +196,7 @@ fn clock_res_get(mut c: Module<'_>, clock: u32, resolution_at: u32) -> i32 {
     code(write(&mut c, resolution_at, &1_u64.to_le_bytes()))
 }
 
-/// There is no position in a log: it is written to as by `fd_write`.
+/// A log has no position: this writes as `fd_write` does.
 fn fd_pwrite(c: Module<'_>, fd: u32, vectors: u32, count: u32, _offset: i64, written_at: u32) -> i32 {
     fd_write(c, fd, vectors, count, written_at)
 }
