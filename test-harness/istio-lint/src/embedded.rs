@@ -34,6 +34,21 @@ pub struct Configuration {
     pub json: String,
 }
 
+/// The filters and policies of this project.
+const OURS: [&str; 4] = ["claim-headers", "dynamic-subset", "kserve-transcoder", "runtime-group"];
+
+/// Whether a filter or policy is one of this project's, with hyphens or underscores.
+#[must_use]
+pub fn is_ours(filter: &str) -> bool {
+    OURS.contains(&filter.replace('_', "-").as_str())
+}
+
+/// Whether a resource has a filter or policy of this project.
+#[must_use]
+pub fn has_ours(resource: &Resource) -> bool {
+    configurations(resource).is_ok_and(|all| all.iter().any(|c| is_ours(&c.filter)))
+}
+
 /// Every configuration of a filter or policy in a resource.
 ///
 /// # Errors

@@ -13,6 +13,8 @@
 
 pub mod embedded;
 pub mod kustomize;
+mod level;
+mod published;
 mod resource;
 pub mod rules;
 mod schema;
@@ -20,6 +22,8 @@ mod schema;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use level::Level;
+pub use published::{Published, Unfit};
 pub use resource::{Error, Resource, read, yaml};
 pub use schema::Schemas;
 
@@ -30,11 +34,20 @@ pub struct Problem {
     pub resource: String,
     /// Why.
     pub reason: String,
+    /// Which rule says so: a word or two with hyphens, the same for every problem of its kind.
+    pub rule: &'static str,
+    /// Where in the resource, as a JSON pointer (RFC 6901); empty if it is about the whole of it.
+    pub pointer: String,
 }
 
 impl Problem {
     pub(crate) fn new(resource: &Resource, reason: impl Into<String>) -> Self {
-        Self { resource: resource.id(), reason: reason.into() }
+        Self { resource: resource.id(), reason: reason.into(), rule: "", pointer: String::new() }
+    }
+
+    /// With the rule's name, unless it has one.
+    pub(crate) fn by(self, rule: &'static str) -> Self {
+        if self.rule.is_empty() { Self { rule, ..self } } else { self }
     }
 }
 
