@@ -21,8 +21,13 @@ pub enum Command {
     /// Finds what Istio accepts and then ignores, what is unsafe to believe, and what Istio version is needed.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(Check),
+    /// Says step by step what the filters of a configuration do with a request, and where it goes.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Explain),
     /// Writes completions for a shell.
-    #[command(after_help = "Example: inference-mesh completions bash > /etc/bash_completion.d/inference-mesh")]
+    #[command(
+        after_help = "Example: inference-mesh completions bash > /etc/bash_completion.d/inference-mesh"
+    )]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
@@ -64,6 +69,76 @@ pub struct Check {
     /// Colours in text: by default on a terminal only.
     #[arg(long, value_enum, default_value_t = Colour::Auto)]
     pub color: Colour,
+}
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  inference-mesh explain -c istio/dynamic-subset/overlays/gateway-routes --port 8008 \\
+    -H 'x-model-format-pytorch: true' -d '{\"inputs\": []}' http://gateway:8008/v2/models/m/infer
+  inference-mesh explain -c plugin.yaml --curl \"curl http://gateway:8008/v2/models/m/ready\"
+  inference-mesh explain -c config.json --filter dynamic-subset --http request.txt
+
+The filters are the very ones that Envoy loads, run here on the request alone: nothing is sent. Exit code 1 says that a
+filter refuses the request.";
+
+/// `explain`.
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// Resources that embed filters' configurations, a kustomization, a bootstrap of Envoy's, or with --filter a
+    /// filter's own configuration.
+    #[arg(short, long, value_name = "FILE|DIR")]
+    pub config: PathBuf,
+    /// The filter that a plain configuration is for.
+    #[arg(long, value_name = "NAME")]
+    pub filter: Option<String>,
+    /// Where the filter of a plain configuration runs.
+    #[arg(long, value_enum, default_value_t = In::Wasm)]
+    pub host: In,
+    /// Claims that RequestAuthentication has verified, as a JSON object.
+    #[arg(long, value_name = "JSON")]
+    pub claims: Option<String>,
+    /// The port that the request comes in at, for routes that ask for one.
+    #[arg(long, value_name = "NUMBER")]
+    pub port: Option<u64>,
+    /// The request's method: POST where there is data, otherwise GET.
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// A header of the request.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The request's body, or @FILE.
+    #[arg(short, long, value_name = "DATA")]
+    pub data: Option<String>,
+    /// The request as a command line of curl.
+    #[arg(long, value_name = "LINE", conflicts_with_all = ["http", "url", "method", "headers", "data"])]
+    pub curl: Option<String>,
+    /// The request as an HTTP/1.1 message in a file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "headers", "data"])]
+    pub http: Option<PathBuf>,
+    /// How to write the steps.
+    #[arg(short, long, value_enum, default_value_t = Form::Text)]
+    pub output: Form,
+    /// The request's URL.
+    #[arg(value_name = "URL")]
+    pub url: Option<String>,
+}
+
+/// A host of filters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum In {
+    /// A proxy-wasm VM.
+    Wasm,
+    /// A dynamic module.
+    Native,
+}
+
+/// A form of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// Numbered steps.
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// A form of output.

@@ -1,16 +1,19 @@
 //! The command `inference-mesh`.
 //!
 //! [`arguments`](Arguments) says what can be asked, [`run`] does it. Each command is a module: `check` holds resources
-//! against what Istio makes of them. `input` reads resources so that every field knows its file and line.
+//! against what Istio makes of them, `explain` runs the filters on a request. `input` reads resources so that every field knows its file and line.
 
 mod arguments;
 mod check;
+mod explain;
 mod input;
 mod manual;
 
 use std::io::{self, Write};
 
 pub use arguments::{Arguments, Command};
+pub use check::Version;
+pub use input::Error as InputError;
 
 /// How a command that could do its work ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,7 @@ impl Error {
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Outcome, Error> {
     match &arguments.command {
         Command::Check(options) => check::run(options, out),
+        Command::Explain(options) => explain::run(options, out),
         Command::Completions { shell } => manual::completions(*shell, out),
         Command::Manual => manual::page(out),
     }

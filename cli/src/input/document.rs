@@ -5,21 +5,19 @@ use super::node::Item;
 
 /// A document of a stream.
 #[derive(Clone, Debug)]
-pub struct Document {
+pub(crate) struct Document {
     /// The file's name, for messages.
-    pub file: String,
+    pub(crate) file: String,
     /// The line of the file at which the text begins, from 1.
-    pub line: usize,
-    /// The text between the marks, as it stands.
-    pub text: String,
+    pub(crate) line: usize,
     /// What the text says; `None` if there are only comments in it.
-    pub root: Option<Item>,
+    pub(crate) root: Option<Item>,
 }
 
 impl Document {
     /// An error at a field.
     #[must_use]
-    pub fn error(&self, pointer: &str, reason: impl Into<String>) -> Error {
+    pub(crate) fn error(&self, pointer: &str, reason: impl Into<String>) -> Error {
         let line = self.root.as_ref().map_or(1, |root| root.line_of(pointer));
         Error::Content { file: self.file.clone(), line: self.line - 1 + line, reason: reason.into() }
     }
@@ -29,12 +27,13 @@ impl Document {
 ///
 /// # Errors
 /// A document is not valid YAML, or has a key twice.
-pub fn split(file: &str, text: &str) -> Result<Vec<Document>, Error> {
+pub(crate) fn split(file: &str, text: &str) -> Result<Vec<Document>, Error> {
     let mut documents = Vec::new();
     let (mut begin, mut own) = (1, String::new());
     for (index, line) in text.split_inclusive('\n').enumerate() {
         // Text after the mark is rare, and belongs to the document that begins.
-        let mark = line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        let mark =
+            line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if let Some(rest) = mark {
             documents.push(read(file, begin, std::mem::take(&mut own))?);
             begin = index + 2;
@@ -51,9 +50,10 @@ pub fn split(file: &str, text: &str) -> Result<Vec<Document>, Error> {
 }
 
 fn read(file: &str, line: usize, text: String) -> Result<Document, Error> {
-    let blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#') || line.trim_end() == "...";
+    let blank =
+        |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#') || line.trim_end() == "...";
     if text.lines().all(blank) {
-        return Ok(Document { file: file.to_owned(), line, text, root: None });
+        return Ok(Document { file: file.to_owned(), line, root: None });
     }
     let root: Item = serde_saphyr::from_str(&text).map_err(|error| {
         let at = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
@@ -62,7 +62,7 @@ fn read(file: &str, line: usize, text: String) -> Result<Document, Error> {
         let reason = reason.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         Error::Content { file: file.to_owned(), line: line - 1 + at, reason }
     })?;
-    Ok(Document { file: file.to_owned(), line, text, root: Some(root) })
+    Ok(Document { file: file.to_owned(), line, root: Some(root) })
 }
 
 #[cfg(test)]
@@ -78,7 +78,10 @@ mod tests {
         let line = |document: &Document, pointer: &str| {
             document.line - 1 + document.root.as_ref().unwrap().line_of(pointer)
         };
-        assert_eq!(["/kind", "/list/0/x", "/list/1", "/list/1/y", "/list/1/z"].map(|p| line(a, p)), [3, 5, 6, 7, 6]);
+        assert_eq!(
+            ["/kind", "/list/0/x", "/list/1", "/list/1/y", "/list/1/z"].map(|p| line(a, p)),
+            [3, 5, 6, 7, 6]
+        );
         assert_eq!(line(b, "/kind"), 10);
         assert_eq!(b.root.as_ref().unwrap().value(), serde_json::json!({"kind": "B"}));
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use istio_lint::kustomize;
 use serde_json::Value;
 
-use super::{Error, Located, Set, add, name_of, one, split, text_of};
+use super::{Error, Located, Set, add, complete, name_of, one, split, text_of};
 
 const KUSTOMIZATION: &str = "kustomization.yaml";
 
@@ -27,7 +27,7 @@ pub(super) fn sets(folder: &Path, namespace: &str) -> Result<Vec<Set>, Error> {
             sets.push(built(kustomization, namespace)?);
         }
     }
-    let mut loose = Set { name: name_of(folder), ..Set::default() };
+    let mut loose = Set::default();
     for file in tree.files.iter().filter(|file| !used.contains(&canonical(file))) {
         add(&mut loose, &name_of(file), &text_of(file)?, namespace)?;
     }
@@ -36,7 +36,7 @@ pub(super) fn sets(folder: &Path, namespace: &str) -> Result<Vec<Set>, Error> {
     if !loose.resources.is_empty() {
         sets.insert(0, loose);
     } else if sets.is_empty() && !others.is_empty() {
-        sets.push(Set { name: name_of(folder), ..Set::default() });
+        sets.push(Set::default());
     }
     for set in &mut sets {
         set.others.extend(others.iter().filter(|other| is_mesh(other)).cloned());
@@ -86,7 +86,8 @@ fn parts(folder: &Path) -> Result<BTreeSet<PathBuf>, Error> {
     let mut found = BTreeSet::new();
     for document in split(&name_of(&file), &text_of(&file)?)? {
         let value = document.root.as_ref().map_or(Value::Null, super::Item::value);
-        for list in ["resources", "components", "bases", "patches", "patchesStrategicMerge", "configurations"] {
+        for list in ["resources", "components", "bases", "patches", "patchesStrategicMerge", "configurations"]
+        {
             for part in value.get(list).and_then(Value::as_array).into_iter().flatten() {
                 let path = part.as_str().or_else(|| part.get("path").and_then(Value::as_str));
                 found.extend(path.map(|path| canonical(&folder.join(path))));
@@ -105,12 +106,13 @@ fn built(folder: &Path, namespace: &str) -> Result<Set, Error> {
     let mut origins = Vec::new();
     collect(folder, namespace, &mut origins)?;
     let mut resources = Vec::new();
-    for resource in kustomize::build(folder)? {
+    for mut resource in kustomize::build(folder)? {
+        complete(&mut resource.value, namespace);
         let same = |l: &&Located| l.resource.id() == resource.id() && l.resource.group() == resource.group();
         let origin = origins.iter().find(same).cloned();
         resources.extend(origin.map(|origin| Located { resource, ..origin }));
     }
-    Ok(Set { name: name_of(folder), resources, others: Vec::new() })
+    Ok(Set { resources, others: Vec::new() })
 }
 
 /// The resources of a kustomization's files, before its patches.

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use istio_lint::Resource;
 use serde_json::Value;
 
-pub use document::{Document, split};
-pub use node::{Item, Key, Node};
+pub(crate) use document::{Document, split};
+pub(crate) use node::{Item, Node};
 
 /// Why input could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,39 +45,37 @@ pub enum Error {
 
 /// Resources that are applied together.
 #[derive(Debug, Default)]
-pub struct Set {
-    /// Where they come from.
-    pub name: String,
+pub(crate) struct Set {
     /// The resources, in the order in which they were read.
-    pub resources: Vec<Located>,
+    pub(crate) resources: Vec<Located>,
     /// Documents that are not resources: Envoy's bootstraps, and values with a mesh configuration.
-    pub others: Vec<Document>,
+    pub(crate) others: Vec<Document>,
 }
 
 /// A resource and where it is.
 #[derive(Clone, Debug)]
-pub struct Located {
+pub(crate) struct Located {
     /// The resource, with a namespace.
-    pub resource: Resource,
+    pub(crate) resource: Resource,
     /// Its file.
-    pub file: String,
+    pub(crate) file: String,
     /// The line at which its document begins, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// The resource's own node.
-    pub item: Item,
+    pub(crate) item: Item,
 }
 
 impl Located {
     /// The line of a field, or of the nearest one around it that is in the file.
     #[must_use]
-    pub fn line_of(&self, pointer: &str) -> usize {
+    pub(crate) fn line_of(&self, pointer: &str) -> usize {
         self.line - 1 + self.item.line_of(pointer)
     }
 }
 
 /// Reads what the command line names: files and standard input together are a set, each kustomization is one.
 pub(crate) fn sets(inputs: &[PathBuf], namespace: &str) -> Result<Vec<Set>, Error> {
-    let mut loose = Set { name: "the files".into(), ..Set::default() };
+    let mut loose = Set::default();
     let mut sets = Vec::new();
     for path in inputs {
         if path.is_dir() {
@@ -137,7 +135,9 @@ const OF_THE_CLUSTER: [&str; 8] = [
 
 fn one(document: &Document, item: &Item, namespace: &str) -> Result<Located, Error> {
     let mut value = item.value();
-    for (field, pointer) in [("apiVersion", "/apiVersion"), ("kind", "/kind"), ("metadata.name", "/metadata/name")] {
+    for (field, pointer) in
+        [("apiVersion", "/apiVersion"), ("kind", "/kind"), ("metadata.name", "/metadata/name")]
+    {
         if value.pointer(pointer).and_then(Value::as_str).is_none_or(str::is_empty) {
             return Err(Error::Content {
                 file: document.file.clone(),
@@ -146,15 +146,39 @@ fn one(document: &Document, item: &Item, namespace: &str) -> Result<Located, Err
             });
         }
     }
+    complete(&mut value, namespace);
+    Ok(Located {
+        resource: Resource { value },
+        file: document.file.clone(),
+        line: document.line,
+        item: item.clone(),
+    })
+}
+
+/// Gives a resource that names no namespace the one that it would be applied to.
+fn complete(value: &mut Value, namespace: &str) {
     let own = !OF_THE_CLUSTER.iter().any(|kind| value["kind"] == *kind);
     if own && value.pointer("/metadata/namespace").is_none() {
         value["metadata"]["namespace"] = namespace.into();
     }
-    Ok(Located { resource: Resource { value }, file: document.file.clone(), line: document.line, item: item.clone() })
 }
 
 fn name_of(path: &Path) -> String {
     if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
+}
+
+/// The value of a file that is no resource but a filter's own configuration.
+pub(crate) fn plain(path: &Path) -> Result<Value, Error> {
+    let mut found = split(&name_of(path), &text_of(path)?)?.into_iter().filter_map(|document| document.root);
+    match (found.next(), found.next()) {
+        (Some(root), None) => Ok(root.value()),
+        (None, _) => Err(Error::Empty(name_of(path))),
+        (Some(_), Some(more)) => Err(Error::Content {
+            file: name_of(path),
+            line: more.line,
+            reason: "more than one document".into(),
+        }),
+    }
 }
 
 fn text_of(path: &Path) -> Result<String, Error> {

@@ -8,16 +8,16 @@ use serde_saphyr::Spanned;
 
 /// A node and where it is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub(crate) struct Item {
     /// What it is.
-    pub node: Node,
+    pub(crate) node: Node,
     /// Its line within its document, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
 /// A node.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Node {
+pub(crate) enum Node {
     /// Text, number, boolean or null.
     Scalar(Value),
     /// A list.
@@ -28,36 +28,36 @@ pub enum Node {
 
 /// The name of a field and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key {
+pub(crate) struct Key {
     /// The name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its line within its document, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
 impl Item {
     /// The tree without places.
     #[must_use]
-    pub fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         match &self.node {
             Node::Scalar(value) => value.clone(),
             Node::List(items) => items.iter().map(Item::value).collect(),
-            Node::Map(fields) => {
-                Value::Object(fields.iter().map(|(key, item)| (key.name.clone(), item.value())).collect::<Map<_, _>>())
-            }
+            Node::Map(fields) => Value::Object(
+                fields.iter().map(|(key, item)| (key.name.clone(), item.value())).collect::<Map<_, _>>(),
+            ),
         }
     }
 
     /// A field.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Item> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Item> {
         let Node::Map(fields) = &self.node else { return None };
         fields.iter().find(|(key, _)| key.name == name).map(|(_, item)| item)
     }
 
     /// The text of a field; empty if there is none.
     #[must_use]
-    pub fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         match self.get(name).map(|item| &item.node) {
             Some(Node::Scalar(Value::String(text))) => text,
             _ => "",
@@ -66,7 +66,7 @@ impl Item {
 
     /// The line of what a JSON pointer points at; of the nearest node around it if there is nothing.
     #[must_use]
-    pub fn line_of(&self, pointer: &str) -> usize {
+    pub(crate) fn line_of(&self, pointer: &str) -> usize {
         let (mut here, mut line) = (self, self.line);
         for step in pointer.split('/').skip(1) {
             let step = step.replace("~1", "/").replace("~0", "~");

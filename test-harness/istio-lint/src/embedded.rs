@@ -93,6 +93,32 @@ pub(crate) fn configured(fragment: Fragment<'_>) -> Result<Vec<Configuration>, S
     Ok(found)
 }
 
+/// Every configuration at any depth of a part of Envoy's, each with the place of its filter as a JSON pointer.
+#[must_use]
+pub fn within(value: &Value) -> Vec<(String, Configuration)> {
+    let mut found = Vec::new();
+    let mut left = vec![(String::new(), value)];
+    while let Some((place, value)) = left.pop() {
+        if value.get("typed_config").is_some() || value.get("load_balancing_policy").is_some() {
+            let fragment = Fragment { apply_to: "", operation: "", value };
+            let here = configured(fragment).unwrap_or_default().into_iter();
+            found.extend(here.map(|configuration| (place.clone(), configuration)));
+        }
+        match value {
+            Value::Object(fields) => left.extend(fields.iter().map(|(name, below)| {
+                (format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")), below)
+            })),
+            Value::Array(items) => {
+                left.extend(
+                    items.iter().enumerate().map(|(index, below)| (format!("{place}/{index}"), below)),
+                );
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Where a wasm filter's module comes from: a URL, or in a bootstrap also a file.
 fn code(config: &Value) -> &str {
     let code = "/config/vm_config/code";

@@ -15,7 +15,8 @@ const ROUTER: &str = "envoy.filters.http.router";
 pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<Problem> {
     let problem = |pointer: String, reason: String| Problem { pointer, ..Problem::new(filter, reason) };
     let mut problems = Vec::new();
-    if filter.at("/spec/priority").is_none() {
+    let inserts = |patch: &Value| text(patch, "/patch/operation").starts_with("INSERT");
+    if filter.at("/spec/priority").is_none() && filter.list("/spec/configPatches").iter().any(inserts) {
         let reason =
             "has no priority: the position of INSERT_BEFORE depends on the order of creation (IST0151)";
         problems.push(problem("/spec".into(), reason.into()));

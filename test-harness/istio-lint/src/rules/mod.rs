@@ -52,7 +52,7 @@ pub fn check(resources: &[Resource]) -> Vec<Problem> {
             "VirtualService" | "HTTPRoute" => add("routes", routes::check(&overlay, resource)),
             "DestinationRule" => add("subset-name", routes::check_subsets(resource)),
             "AuthorizationPolicy" | "RequestAuthentication" => {
-                add("policy", whole(policy(&overlay, resource), "/spec"))
+                add("policy", whole(policy(&overlay, resource), "/spec"));
             }
             _ => {}
         }

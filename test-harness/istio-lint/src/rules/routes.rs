@@ -253,10 +253,12 @@ fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
         if !host.ends_with(".svc.cluster.local") {
             let port = destination.pointer("/port/number").map_or_else(String::new, Value::to_string);
             let names = [format!("outbound|{port}||{host}"), format!("inbound-vip|{port}|http|{host}")];
-            if !host.contains('.')
-                || !added_clusters(overlay).any(|cluster| names.iter().any(|n| n == cluster))
-            {
-                wrong.push(format!("the destination {host:?} is not the full name of a Service, and no EnvoyFilter adds a cluster for it (one of {names:?})"));
+            if !host.contains('.') {
+                wrong.push(format!(
+                    "the destination {host:?} is not the full name of a Service: Istio takes {full} for it"
+                ));
+            } else if !added_clusters(overlay).any(|cluster| names.iter().any(|n| n == cluster)) {
+                wrong.push(format!("the destination {host:?} is not a Service, no ServiceEntry among these resources has it, and no EnvoyFilter adds a cluster for it (one of {names:?})"));
             }
         }
         let defines = |rule: &&Resource| {
