@@ -21,6 +21,9 @@ pub enum Command {
     /// Finds what Istio accepts and then ignores, what is unsafe to believe, and what Istio version is needed.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(Check),
+    /// Makes stock resources of those of the vendor's mesh, and accounts for every field.
+    #[command(after_help = MIGRATE_EXAMPLES)]
+    Migrate(Migrate),
     /// Says step by step what the filters of a configuration do with a request, and where it goes.
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
@@ -69,6 +72,62 @@ pub struct Check {
     /// Colours in text: by default on a terminal only.
     #[arg(long, value_enum, default_value_t = Colour::Auto)]
     pub color: Colour,
+}
+
+const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  inference-mesh migrate app/ -o stock/                         the account of every field is on standard error
+  inference-mesh migrate app/ -o stock/ --report account.txt
+  inference-mesh migrate --value stage=blue --value stage=green - < app.yaml > stock.yaml
+
+What is stock already comes out byte for byte. If a field is refused, nothing is written; --keep-going writes the rest.
+Exit code 1 says that something is refused.";
+
+/// `migrate`.
+#[derive(Args, Debug)]
+pub struct Migrate {
+    /// Files, folders, or - for standard input.
+    #[arg(required = true, value_name = "FILE|DIR|-")]
+    pub inputs: Vec<PathBuf>,
+    /// The folder to write to; without it everything goes to standard output as one stream.
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Where the account goes; without it to standard error.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// How to write the account.
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    pub report_format: Form,
+    /// The namespace of resources that name none.
+    #[arg(short, long, default_value = "default", value_name = "NAME")]
+    pub namespace: String,
+    /// The registry, with the path, that has the modules' images.
+    #[arg(long, default_value = "registry.example", value_name = "HOST/PATH")]
+    pub registry: String,
+    /// The Istio version that the output is for, such as 1.28: what needs a newer one is refused.
+    #[arg(long, value_name = "VERSION")]
+    pub istio: Option<crate::check::Version>,
+    /// What a request of no group gets where dynamicSubset does not say it.
+    #[arg(long, value_enum, default_value_t = Fallback::Any)]
+    pub fallback: Fallback,
+    /// A value of a key of dynamic subsets; without it those that pods of the input have.
+    #[arg(long = "value", value_name = "KEY=VALUE")]
+    pub values: Vec<String>,
+    /// The label that pods of a group have, where it is another than the key.
+    #[arg(long, value_name = "KEY=VALUE:LABEL=VALUE")]
+    pub pods: Vec<String>,
+    /// Write what can be taken over, although something is refused.
+    #[arg(long)]
+    pub keep_going: bool,
+}
+
+/// What a request of no group gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Fallback {
+    /// Any endpoint.
+    Any,
+    /// 503.
+    None,
 }
 
 const EXPLAIN_EXAMPLES: &str = "\
@@ -132,10 +191,10 @@ pub enum In {
     Native,
 }
 
-/// A form of steps.
+/// A form of steps, or of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// Numbered steps.
+    /// Lines.
     Text,
     /// One JSON object.
     Json,

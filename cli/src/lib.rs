@@ -1,13 +1,15 @@
 //! The command `inference-mesh`.
 //!
 //! [`arguments`](Arguments) says what can be asked, [`run`] does it. Each command is a module: `check` holds resources
-//! against what Istio makes of them, `explain` runs the filters on a request. `input` reads resources so that every field knows its file and line.
+//! against what Istio makes of them, `explain` runs the filters on a request, `migrate` makes
+//! stock resources of a vendor's. `input` reads resources so that every field knows its file and line.
 
 mod arguments;
 mod check;
 mod explain;
 mod input;
 mod manual;
+mod migrate;
 
 use std::io::{self, Write};
 
@@ -53,6 +55,7 @@ impl Error {
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Outcome, Error> {
     match &arguments.command {
         Command::Check(options) => check::run(options, out),
+        Command::Migrate(options) => migrate::run(options, out),
         Command::Explain(options) => explain::run(options, out),
         Command::Completions { shell } => manual::completions(*shell, out),
         Command::Manual => manual::page(out),

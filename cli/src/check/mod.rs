@@ -86,7 +86,7 @@ pub(crate) fn check(sets: &[Set], target: Option<Version>) -> Result<Report, Err
 }
 
 /// What the rules find in resources that are applied together.
-fn by_rules(set: &Set) -> Vec<Finding> {
+pub(crate) fn by_rules(set: &Set) -> Vec<Finding> {
     let resources: Vec<Resource> = set.resources.iter().map(|located| located.resource.clone()).collect();
     let mut problems = rules::check(&resources);
     for other in &set.others {

@@ -116,7 +116,7 @@ fn conditions(one: &Value, way: &Way, port: Option<u64>) -> Result<String, Strin
                 (Some(wanted), Some(port)) if wanted == port => met.push(format!("port {port}")),
                 (Some(wanted), Some(port)) => return Err(format!("the port is {port}, not {wanted}")),
                 (wanted, None) => {
-                    met.push(format!("port {} (taken for granted: --port)", wanted.unwrap_or_default()))
+                    met.push(format!("port {} (taken for granted: --port)", wanted.unwrap_or_default()));
                 }
                 (None, Some(_)) => return Err("its port is not a number".into()),
             },

@@ -10,6 +10,8 @@ pub(crate) struct Document {
     pub(crate) file: String,
     /// The line of the file at which the text begins, from 1.
     pub(crate) line: usize,
+    /// The text between the marks, as it stands.
+    pub(crate) text: String,
     /// What the text says; `None` if there are only comments in it.
     pub(crate) root: Option<Item>,
 }
@@ -28,24 +30,29 @@ impl Document {
 /// # Errors
 /// A document is not valid YAML, or has a key twice.
 pub(crate) fn split(file: &str, text: &str) -> Result<Vec<Document>, Error> {
+    Ok(marked(file, text)?.into_iter().map(|(_, document)| document).collect())
+}
+
+/// As [`split`], each document with the mark in front of it: concatenated, they are the stream.
+pub(crate) fn marked(file: &str, text: &str) -> Result<Vec<(String, Document)>, Error> {
     let mut documents = Vec::new();
-    let (mut begin, mut own) = (1, String::new());
+    let (mut begin, mut mark, mut own) = (1, String::new(), String::new());
     for (index, line) in text.split_inclusive('\n').enumerate() {
-        // Text after the mark is rare, and belongs to the document that begins.
-        let mark =
+        let rest =
             line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
-        if let Some(rest) = mark {
-            documents.push(read(file, begin, std::mem::take(&mut own))?);
-            begin = index + 2;
-            if !rest.trim().is_empty() {
-                begin = index + 1;
-                own = rest.trim_start().to_owned();
+        if let Some(rest) = rest {
+            documents.push((std::mem::take(&mut mark), read(file, begin, std::mem::take(&mut own))?));
+            // Text after the mark is rare, and belongs to the document that begins.
+            if rest.trim().is_empty() {
+                (begin, mark) = (index + 2, line.to_owned());
+            } else {
+                (begin, mark, own) = (index + 1, "--- ".into(), rest.trim_start().to_owned());
             }
         } else {
             own.push_str(line);
         }
     }
-    documents.push(read(file, begin, own)?);
+    documents.push((mark, read(file, begin, own)?));
     Ok(documents)
 }
 
@@ -53,7 +60,7 @@ fn read(file: &str, line: usize, text: String) -> Result<Document, Error> {
     let blank =
         |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#') || line.trim_end() == "...";
     if text.lines().all(blank) {
-        return Ok(Document { file: file.to_owned(), line, root: None });
+        return Ok(Document { file: file.to_owned(), line, text, root: None });
     }
     let root: Item = serde_saphyr::from_str(&text).map_err(|error| {
         let at = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
@@ -62,7 +69,7 @@ fn read(file: &str, line: usize, text: String) -> Result<Document, Error> {
         let reason = reason.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         Error::Content { file: file.to_owned(), line: line - 1 + at, reason }
     })?;
-    Ok(Document { file: file.to_owned(), line, root: Some(root) })
+    Ok(Document { file: file.to_owned(), line, text, root: Some(root) })
 }
 
 #[cfg(test)]

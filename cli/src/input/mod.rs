@@ -12,7 +12,7 @@ use istio_lint::Resource;
 use serde_json::Value;
 
 pub(crate) use document::{Document, split};
-pub(crate) use node::{Item, Node};
+pub(crate) use node::{Item, Key, Node};
 
 /// Why input could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +133,8 @@ const OF_THE_CLUSTER: [&str; 8] = [
     "ClusterServingRuntime",
 ];
 
-fn one(document: &Document, item: &Item, namespace: &str) -> Result<Located, Error> {
+/// A document, or an item of a list, as a resource.
+pub(crate) fn one(document: &Document, item: &Item, namespace: &str) -> Result<Located, Error> {
     let mut value = item.value();
     for (field, pointer) in
         [("apiVersion", "/apiVersion"), ("kind", "/kind"), ("metadata.name", "/metadata/name")]
@@ -165,6 +166,11 @@ fn complete(value: &mut Value, namespace: &str) {
 
 fn name_of(path: &Path) -> String {
     if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
+}
+
+/// The documents of a file, each with the mark in front of it.
+pub(crate) fn marked(path: &Path) -> Result<Vec<(String, Document)>, Error> {
+    document::marked(&name_of(path), &text_of(path)?)
 }
 
 /// The value of a file that is no resource but a filter's own configuration.
