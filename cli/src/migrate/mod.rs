@@ -119,11 +119,11 @@ fn migrate(files: &mut [File], settings: &Settings) -> Account {
             (VENDOR, _) => others::unknown(&located, &mut account),
             ("networking.istio.io", "EnvoyFilter") => others::envoy_filter(&located, &mut account),
             ("gateway.networking.k8s.io", "Gateway") => {
-                commented(others::waypoint(&located, &mut account), &comments)
+                others::waypoint(&located, &part.document.text, &mut account)
             }
             ("networking.istio.io", "VirtualService" | "DestinationRule") => {
                 match routed.remove(&resource.id()) {
-                    Some(changed) => Fate::Changed(format!("{comments}{}", render::document(&changed))),
+                    Some(changed) => Fate::Changed(render::rewritten(&changed, &part.document.text)),
                     None => Fate::Same,
                 }
             }
@@ -133,6 +133,9 @@ fn migrate(files: &mut [File], settings: &Settings) -> Account {
             }
             _ => Fate::Same,
         };
+        if resource.kind() == "VirtualService" {
+            in_the_mesh(&located, &all, &mut account);
+        }
         if matches!(part.fate, Fate::Same) && resource.group() != VENDOR {
             account.add(Action::Passed, &located, "", "as it stands");
         } else if matches!(part.fate, Fate::Changed(_)) && resource.group() != VENDOR {
@@ -140,18 +143,11 @@ fn migrate(files: &mut [File], settings: &Settings) -> Account {
                 Action::Passed,
                 &located,
                 "",
-                "its other fields as they stand; comments within it are lost",
+                "its other fields and its comments as they stand, written anew",
             );
         }
     }
     account
-}
-
-fn commented(fate: Fate, comments: &str) -> Fate {
-    match fate {
-        Fate::Changed(text) => Fate::Changed(format!("{comments}{text}")),
-        other => other,
-    }
 }
 
 /// A list of resources passes if none of them is the vendor's: they have no documents of their own to change.
@@ -190,6 +186,37 @@ fn faults(all: &[Located], account: &mut Account) {
     }
 }
 
+/// Routes of the mesh need a waypoint, and a header that says who a user is needs someone to set it.
+fn in_the_mesh(located: &Located, all: &[Located], account: &mut Account) {
+    let gateways = located.resource.list("/spec/gateways");
+    let namespace = located.resource.namespace();
+    let mesh = gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh");
+    let waypoint = |l: &Located| {
+        l.resource.text("/spec/gatewayClassName") == "istio-waypoint" && l.resource.namespace() == namespace
+    };
+    if mesh && !all.iter().any(waypoint) {
+        let what = format!(
+            "needs a waypoint, which in the vendor's mesh was one for a service account: istioctl waypoint apply -n {namespace} --enroll-namespace"
+        );
+        account.add(Action::Todo, located, "/spec/http", what);
+    }
+    for (index, rule) in located.resource.list("/spec/http").iter().enumerate() {
+        let matches = rule.get("match").and_then(serde_json::Value::as_array).into_iter().flatten();
+        for (place, one) in matches.enumerate() {
+            if one.pointer("/headers/user_class").is_some() {
+                let what = "the vendor's sign-on sets user_class of the claim user_type, and takes a client's own off: on stock parts \
+                            the filter claim-headers does (istio/claim-headers), without which clients choose their class";
+                account.add(
+                    Action::Todo,
+                    located,
+                    &format!("/spec/http/{index}/match/{place}/headers/user_class"),
+                    what,
+                );
+            }
+        }
+    }
+}
+
 /// A gateway of Istio's is chosen by a label that its pods must have.
 fn gateway(located: &Located, account: &mut Account) {
     if let Some(name) = located.resource.at("/spec/selector/istio").and_then(serde_json::Value::as_str) {
@@ -205,27 +232,40 @@ fn gateway(located: &Located, account: &mut Account) {
 /// The output must be right: whatever of it stock Istio would not take is refused here.
 fn checked(files: &[File], options: &Migrate, account: &mut Account) -> Result<(), Error> {
     let mut set = Set::default();
-    let mut origins: BTreeMap<String, Located> = BTreeMap::new();
     for file in files {
         for document in input::split(&file.name.display().to_string(), &file.text())? {
             let Some(root) = &document.root else { continue };
-            if root.get("kind").is_some() && root.get("metadata").is_some() {
+            if root.get("kind").is_some()
+                && root.get("metadata").is_some()
+                && !root.text("kind").ends_with("List")
+            {
                 set.resources.push(input::one(&document, root, &options.namespace)?);
             }
         }
-        for located in file.parts.iter().filter_map(|part| part.located.clone()) {
-            origins.insert(located.resource.name().to_owned(), located);
-        }
     }
+    let origins: Vec<&Located> =
+        files.iter().flat_map(|file| &file.parts).filter_map(|part| part.located.as_ref()).collect();
+    let same = files.iter().flat_map(|file| &file.parts).filter(|part| matches!(part.fate, Fate::Same));
+    let unchanged: Vec<String> =
+        same.filter_map(|part| part.located.as_ref().map(|l| l.resource.id())).collect();
     let report = check::check(&[set], options.istio)?;
-    for finding in report
-        .findings
-        .into_iter()
-        .filter(|finding| finding.level == Level::Error && finding.rule != "vendor-kind")
-    {
-        let name = finding.resource.rsplit('/').next().unwrap_or_default();
-        let Some(located) = origins.get(name) else { continue };
-        account.refuse(located, &finding.pointer, format!("{} [{}]", finding.reason, finding.rule));
+    let certain = |finding: &check::Finding| finding.level == Level::Error && finding.rule != "vendor-kind";
+    for finding in report.findings.into_iter().filter(certain) {
+        // What became of another kind has its name.
+        let name = finding.resource.split_once(' ').map_or("", |(_, name)| name);
+        let named = |l: &&&Located| format!("{}/{}", l.resource.namespace(), l.resource.name()) == name;
+        let own = origins.iter().find(|l| l.resource.id() == finding.resource);
+        if let Some(located) = own.or_else(|| origins.iter().find(named)) {
+            let what = format!("{} [{}]", finding.reason, finding.rule);
+            // What was wrong with a stock resource before is no reason to keep the rest back.
+            let before = unchanged.contains(&finding.resource) && finding.rule != "schema";
+            account.add(
+                if before { Action::Fault } else { Action::Refused },
+                located,
+                &finding.pointer,
+                what,
+            );
+        }
     }
     Ok(())
 }

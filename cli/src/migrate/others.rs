@@ -100,7 +100,7 @@ pub(super) fn envoy_filter(located: &Located, account: &mut Account) -> Fate {
 }
 
 /// A waypoint for a service account becomes one for the Services of that account's pods.
-pub(super) fn waypoint(located: &Located, account: &mut Account) -> Fate {
+pub(super) fn waypoint(located: &Located, source: &str, account: &mut Account) -> Fate {
     let pointer = "/metadata/annotations/istio.io~1for-service-account";
     let Some(of) = located.resource.at(pointer).and_then(Value::as_str) else { return Fate::Same };
     if located.resource.text("/spec/gatewayClassName") != "istio-waypoint" {
@@ -130,5 +130,5 @@ pub(super) fn waypoint(located: &Located, account: &mut Account) -> Fate {
             located.resource.name()
         ),
     );
-    Fate::Changed(render::document(&changed))
+    Fate::Changed(render::rewritten(&changed, source))
 }

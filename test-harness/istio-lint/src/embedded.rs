@@ -3,6 +3,7 @@
 use claim_headers::ClaimHeaders;
 use dynamic_subset::DynamicSubset;
 use filter_api::{Caps, Memory, Plugin};
+use kserve_transcoder::KserveTranscoder;
 use serde_json::Value;
 
 use crate::resource::{self, Resource, items};
@@ -13,6 +14,9 @@ pub(crate) const DYNAMIC_MODULE: &str =
     "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 pub(crate) const POLICY: &str =
     "envoy.extensions.load_balancing_policies.dynamic_modules.v3.DynamicModulesLoadBalancerConfig";
+
+/// What a configuration may hold while it is read.
+const MEMORY_BYTES: usize = 64 << 20;
 
 /// In which host a filter runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +149,9 @@ pub fn read(configuration: &Configuration) -> Result<(), String> {
         Host::Native => Caps::DYNAMIC_MODULE,
     };
     match filter.as_str() {
-        "kserve-transcoder" => {
-            kserve_transcoder::Config::read(json.as_bytes(), caps).map(|_| ()).map_err(|e| e.to_string())
-        }
+        "kserve-transcoder" => KserveTranscoder::configure(json.as_bytes(), caps, Memory::new(MEMORY_BYTES))
+            .map(|_| ())
+            .map_err(|e| e.to_string()),
         "dynamic-subset" => DynamicSubset::configure(json.as_bytes(), caps, Memory::new(0))
             .map(|_| ())
             .map_err(|e| e.to_string()),

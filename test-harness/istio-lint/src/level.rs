@@ -13,8 +13,9 @@ pub enum Level {
     Error,
 }
 
-/// Phrases of reasons that are about something missing, which may be in the cluster.
-const MAY_BE_ELSEWHERE: [&str; 14] = [
+/// Phrases of reasons that are about something missing, which may be in the cluster, or about what may be meant so.
+const UNSURE: [&str; 15] = [
+    "phase must come after authorisation",
     "among these resources",
     "these resources have no",
     "of these resources",
@@ -47,7 +48,7 @@ impl Problem {
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| self.reason.contains(phrase));
         if says(&ADVICE) {
             Level::Note
-        } else if says(&MAY_BE_ELSEWHERE) {
+        } else if says(&UNSURE) {
             Level::Warning
         } else {
             Level::Error
