@@ -18,10 +18,19 @@ pub(crate) fn run(arguments: &[&str]) -> Ran {
     run_with(arguments, "")
 }
 
+/// In a folder.
+pub(crate) fn run_in(folder: &Path, arguments: &[&str]) -> Ran {
+    started(Command::new(env!("CARGO_BIN_EXE_inference-mesh")).current_dir(folder), arguments, "")
+}
+
 /// With a text as its standard input.
-#[allow(clippy::disallowed_methods)] // It ends by itself, at the end of its input.
 pub(crate) fn run_with(arguments: &[&str], input: &str) -> Ran {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_inference-mesh"))
+    started(&mut Command::new(env!("CARGO_BIN_EXE_inference-mesh")), arguments, input)
+}
+
+#[allow(clippy::disallowed_methods)] // It ends by itself, at the end of its input.
+fn started(command: &mut Command, arguments: &[&str], input: &str) -> Ran {
+    let mut child = command
         .args(arguments)
         .env_remove("NO_COLOR")
         .stdin(Stdio::piped())
