@@ -101,6 +101,9 @@ pub struct Migrate {
     /// The namespace of resources that name none.
     #[arg(short, long, default_value = "default", value_name = "NAME")]
     pub namespace: String,
+    /// The form of the filter.
+    #[arg(long, value_enum, default_value_t = Shape::Wasm)]
+    pub form: Shape,
     /// The registry, with the path, that has the modules' images.
     #[arg(long, default_value = "registry.example", value_name = "HOST/PATH")]
     pub registry: String,
@@ -119,6 +122,15 @@ pub struct Migrate {
     /// Write what can be taken over, although something is refused.
     #[arg(long)]
     pub keep_going: bool,
+}
+
+/// A form of a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// A `WasmPlugin`.
+    Wasm,
+    /// An `EnvoyFilter` with the dynamic module.
+    Native,
 }
 
 /// What a request of no group gets.

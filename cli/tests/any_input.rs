@@ -73,12 +73,46 @@ fn document(head: &str, fields: &[&str], indent: &str) -> String {
     format!("{head}\n{}", lines.concat())
 }
 
+/// Those of the fields that are right.
+const RIGHT: [&str; 8] = [
+    "workloadSelector: {labels: {istio: ingressgateway}}",
+    "isGateway: true",
+    "portNumber: 8008",
+    "builtinProtoDescriptor: kserve_predict_v2",
+    "transcodeFirst: false",
+    "ignoredQueryParameters: [a, b]",
+    "printOptions: {addWhitespace: true}",
+    "priority: 0",
+];
+const ROUTED: [&str; 4] = [
+    "name: r",
+    "headerToDynamicSubsetKey: [{header: x-stage, key: stage}, {header: x-version, key: version}]",
+    "match: [{port: 8008}, {uri: {prefix: /v2}}]",
+    "route: [{destination: {host: m, port: {number: 80}}}]",
+];
+const SELECTED: [&str; 2] =
+    ["subsetSelectors: [{keys: [stage]}, {keys: [stage, version]}]", "fallbackPolicy: NO_FALLBACK"];
+
+/// All of these fields, in any order.
+fn all(fields: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
+    Just(fields.to_vec()).prop_shuffle()
+}
+
+/// Fields of each resource: broken ones among them, or right ones only.
+fn fields() -> impl Strategy<Value = (Vec<&'static str>, Vec<&'static str>, Vec<&'static str>)> {
+    prop_oneof![
+        (some(&TRANSCODER), some(&ROUTE), some(&DYNAMIC)),
+        (some(&RIGHT), all(&ROUTED), all(&SELECTED)),
+        (all(&RIGHT), all(&ROUTED), all(&SELECTED)),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_fields_give_clean_output_or_an_error_with_the_path(
-        transcoder in some(&TRANSCODER), route in some(&ROUTE), dynamic in some(&DYNAMIC), host in prop_oneof![Just("m"), Just("n")],
+        (transcoder, route, dynamic) in fields(), host in prop_oneof![Just("m"), Just("n")],
         order in Just([0, 1, 2]).prop_shuffle(),
     ) {
         let documents = [

@@ -126,7 +126,10 @@ fn json_has_every_field_of_a_finding() {
 #[test]
 fn sarif_is_what_its_schema_says() {
     let schema = fs::read_to_string(root().join("cli/tests/check/sarif-2.1.0.json")).unwrap();
-    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let mut schema: Value = serde_json::from_str(&schema).unwrap();
+    // A pattern in the published schema has a bracket too many, which not every engine of regular expressions takes.
+    let language = schema.pointer_mut("/definitions/run/properties/language").unwrap();
+    language.as_object_mut().unwrap().remove("pattern");
     let schema = jsonschema::options().build(&schema).unwrap();
     let broken = root().join("cli/tests/broken");
     for inputs in [broken.to_str().unwrap(), root().join("istio/kserve-transcoder").to_str().unwrap()] {

@@ -215,6 +215,37 @@ fn a_transcoder_for_a_sidecar_goes_to_the_waypoint_of_its_service() {
     has(&account, &["/spec/workloadSelector/labels: sidecars have no place in ambient"]);
 }
 
+#[test]
+fn the_form_is_native_where_that_is_asked_for() {
+    let text = format!("{TRANSCODER}  portNumber: 8008\n  matchIncomingRequestRoute: true\n");
+    let (out, account, code) = migrated("native", &text, &["--form", "native"]);
+    assert_eq!(code, 0, "{account}");
+    has(&out, &["kind: EnvoyFilter", "portNumber: 8008", "filter_name: kserve_transcoder", "reselect_route"]);
+    let (_, account, code) = migrated("native-old", &text, &["--form", "native", "--istio", "1.30"]);
+    assert_eq!(code, 1);
+    has(&account, &["a dynamic module in Istio's proxy needs Istio 1.31"]);
+    let (_, account, code) = migrated("native-everywhere", TRANSCODER, &["--form", "native"]);
+    assert_eq!(code, 1);
+    has(&account, &["has no portNumber, so the filter would be added on every port"]);
+    let waypoint = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: way, namespace: istio-system}\n\
+                    spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}\n\
+                    ---\napiVersion: v1\nkind: Service\nmetadata: {name: models, namespace: istio-system}\n\
+                    spec: {selector: {app: m}, ports: [{name: grpc, port: 8033}]}\n";
+    let text =
+        TRANSCODER.replace("isGateway: true", "isGateway: false").replace("istio: ingressgateway", "app: m");
+    let (out, account, code) =
+        migrated("native-waypoint", &format!("{text}{waypoint}"), &["--form", "native"]);
+    assert_eq!(code, 0, "{account}");
+    has(
+        &out,
+        &[
+            "name: way\n",
+            "\"inbound-vip|8033|http|models.istio-system.svc.cluster.local\"",
+            "context: SIDECAR_INBOUND",
+        ],
+    );
+}
+
 const RULES: &str = "apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: v, namespace: a}

@@ -20,7 +20,7 @@ pub(super) fn check(published: &Published, located: &Located, target: Option<Ver
     let resource = &located.resource;
     if resource.group() == VENDOR {
         let reason = format!(
-            "{} is a vendor's kind, unknown to stock Istio: see the project's resources for what replaces it",
+            "{} is a vendor's kind, unknown to stock Istio: inference-mesh migrate says what replaces it",
             resource.kind()
         );
         return vec![Finding::error("vendor-kind", located, "/kind", &reason)];

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use istio_lint::Level;
 
-use crate::arguments::{Fallback, Form, Migrate};
+use crate::arguments::{Fallback, Form, Migrate, Shape};
 use crate::check;
 use crate::input::{self, Located, Set};
 use crate::{Error, Outcome};
@@ -27,6 +27,7 @@ const VENDOR: &str = "istio.alibabacloud.com";
 
 /// What the input does not say.
 pub(crate) struct Settings {
+    form: Shape,
     registry: String,
     /// What a request of no group gets.
     fallback: Fallback,
@@ -91,7 +92,13 @@ fn settings(options: &Migrate) -> Result<Settings, Error> {
         }
         pods.insert((key.to_owned(), value.to_owned()), (label.to_owned(), of.to_owned()));
     }
-    Ok(Settings { registry: options.registry.clone(), fallback: options.fallback, values, pods })
+    Ok(Settings {
+        form: options.form,
+        registry: options.registry.clone(),
+        fallback: options.fallback,
+        values,
+        pods,
+    })
 }
 
 /// Decides what becomes of every document.

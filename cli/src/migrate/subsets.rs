@@ -126,10 +126,10 @@ fn read<'a>(located: &'a Located, settings: &Settings, account: &mut Account) ->
                 }
             }
             ("fallbackPolicy", Value::String(policy)) if policy == "ANY_ENDPOINT" => {
-                fallback = Some(Fallback::Any)
+                fallback = Some(Fallback::Any);
             }
             ("fallbackPolicy", Value::String(policy)) if policy == "NO_FALLBACK" => {
-                fallback = Some(Fallback::None)
+                fallback = Some(Fallback::None);
             }
             ("fallbackPolicy", policy) => account.refuse(
                 located,

@@ -1,10 +1,13 @@
-//! `ASMGrpcJsonTranscoder`: a plugin at the gateway, or at the waypoint of the Service whose pods it selects.
+//! `ASMGrpcJsonTranscoder`: a filter at the gateway, or at the waypoint of the Service whose pods it selects.
+
+mod native;
 
 use serde_json::{Value, json};
 
 use super::account::{Account, Action};
 use super::tree::{at, fields, item, list, map, text};
 use super::{Settings, render};
+use crate::arguments::Shape;
 use crate::input::{Item, Located};
 
 /// What the filter may be told instead of the vendor's fields.
@@ -24,8 +27,9 @@ pub(super) fn plugin(
     account: &mut Account,
 ) -> Option<String> {
     let before = account.entries.len();
-    let plan = plan(located, account);
-    let target = target(located, &plan, all, account);
+    let plan = plan(located, settings.form, account);
+    let labels = plan.labels.clone();
+    let target = target(located, &plan, labels.as_ref(), all, account);
     let name = located.resource.name();
     if name.contains('.') || name.len() > 63 {
         account.refuse(
@@ -51,22 +55,17 @@ pub(super) fn plugin(
             other => account.refuse(located, &format!("/{other}"), "unknown field"),
         }
     }
-    let url = format!("oci://{}/kserve-transcoder:{}", settings.registry, env!("CARGO_PKG_VERSION"));
-    account.add(
-        Action::Mapped,
-        located,
-        "/kind",
-        format!("becomes the WasmPlugin {name} with the filter kserve-transcoder"),
-    );
-    account.add(
-        Action::Todo,
-        located,
-        "/kind",
-        format!("put the module's image at {url}, or name your registry with --registry"),
-    );
-    let refused = account.entries[before..].iter().any(|entry| entry.action == Action::Refused);
+    let native = settings.form == Shape::Native;
+    let becomes = if native { "EnvoyFilter" } else { "WasmPlugin" };
+    let what = format!("becomes the {becomes} {name} with the filter kserve-transcoder");
+    account.add(Action::Mapped, located, "/kind", what);
     let target = target?;
-    if refused {
+    let (api, spec) = if native {
+        ("networking.istio.io/v1alpha3", native::spec(located, &plan, &target, all, account)?)
+    } else {
+        ("extensions.istio.io/v1alpha1", wasm(located, plan, target, settings, account))
+    };
+    if account.entries[before..].iter().any(|entry| entry.action == Action::Refused) {
         return None;
     }
     let mut metadata = located.item.get("metadata").cloned()?;
@@ -75,7 +74,29 @@ pub(super) fn plugin(
             super::tree::remove(&mut metadata, &key.name);
         }
     }
-    let mut spec = vec![target];
+    let resource =
+        vec![("apiVersion", text(api)), ("kind", text(becomes)), ("metadata", metadata), ("spec", spec)];
+    Some(render::document(&map(resource)))
+}
+
+/// The `spec` of a plugin.
+fn wasm(
+    located: &Located,
+    plan: Plan,
+    target: Target<'_>,
+    settings: &Settings,
+    account: &mut Account,
+) -> Item {
+    let url = format!("oci://{}/kserve-transcoder:{}", settings.registry, env!("CARGO_PKG_VERSION"));
+    let what = format!("put the module's image at {url}, or name your registry with --registry");
+    account.add(Action::Todo, located, "/kind", what);
+    let mut spec = match target {
+        Target::Gateway(labels) => vec![("selector", map(vec![("matchLabels", labels.clone())]))],
+        Target::Waypoint { service, .. } => {
+            let reference = json!({"group": "", "kind": "Service", "name": service.resource.name()});
+            vec![("targetRefs", list(vec![item(&reference)]))]
+        }
+    };
     if let Some(port) = plan.port.filter(|_| plan.gateway) {
         spec.push(("match", item(&json!([{"ports": [{"number": port}]}]))));
     }
@@ -84,16 +105,10 @@ pub(super) fn plugin(
     spec.push(("phase", text(plan.phase)));
     spec.push(("priority", item(&json!(0))));
     spec.push(("pluginConfig", map(plan.config)));
-    let plugin = map(vec![
-        ("apiVersion", text("extensions.istio.io/v1alpha1")),
-        ("kind", text("WasmPlugin")),
-        ("metadata", metadata),
-        ("spec", map(spec)),
-    ]);
-    Some(render::document(&plugin))
+    map(spec)
 }
 
-fn plan(located: &Located, account: &mut Account) -> Plan {
+fn plan(located: &Located, form: Shape, account: &mut Account) -> Plan {
     let mut plan = Plan {
         gateway: false,
         labels: None,
@@ -110,13 +125,13 @@ fn plan(located: &Located, account: &mut Account) -> Plan {
     let empty = map(Vec::new());
     let spec = located.item.get("spec").unwrap_or(&empty);
     for (key, value) in fields(spec) {
-        field(located, &key.name, value, &mut plan, account);
+        field(located, &key.name, value, form, &mut plan, account);
     }
     plan
 }
 
 /// One field of the specification.
-fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &mut Account) {
+fn field(located: &Located, name: &str, item: &Item, form: Shape, plan: &mut Plan, account: &mut Account) {
     let pointer = format!("/spec/{name}");
     let value = item.value();
     let mapped = |account: &mut Account, what: &str| account.add(Action::Mapped, located, &pointer, what);
@@ -183,10 +198,14 @@ fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &
             &pointer,
             "the filter has one form for errors, {\"error\": TEXT} with the HTTP status of the gRPC status: take the field out, and have clients read that",
         ),
+        ("matchIncomingRequestRoute", Value::Bool(true)) if form == Shape::Native => {
+            plan.config.push(("reselect_route", super::tree::item(&json!(false))));
+            mapped(account, "becomes reselect_route: false");
+        }
         ("matchIncomingRequestRoute", Value::Bool(true)) => account.refuse(
             located,
             &pointer,
-            "in wasm Envoy selects the route again for every request that a filter changes: let routes take both paths, and take the field out",
+            "in wasm Envoy selects the route again for every request that a filter changes: let routes take both paths and take the field out, or take --form native",
         ),
         ("autoMapping", Value::Bool(true)) => account.refuse(
             located,
@@ -257,14 +276,23 @@ fn print_options(located: &Located, options: &Item, account: &mut Account) {
     }
 }
 
-/// What the plugin is attached to.
-fn target(
+/// What a filter is attached to.
+enum Target<'a> {
+    /// The pods of a gateway, by their labels.
+    Gateway(&'a Item),
+    /// The waypoint of a Service.
+    Waypoint { service: &'a Located, port: u64 },
+}
+
+/// What the filter is attached to.
+fn target<'a>(
     located: &Located,
     plan: &Plan,
-    all: &[Located],
+    labels: Option<&'a Item>,
+    all: &'a [Located],
     account: &mut Account,
-) -> Option<(&'static str, Item)> {
-    let Some(labels) = &plan.labels else {
+) -> Option<Target<'a>> {
+    let Some(labels) = labels else {
         if at(&located.item, &["spec", "workloadSelector"]).is_none() {
             account.refuse(
                 located,
@@ -275,7 +303,7 @@ fn target(
         return None;
     };
     if plan.gateway {
-        return Some(("selector", map(vec![("matchLabels", labels.clone())])));
+        return Some(Target::Gateway(labels));
     }
     let wanted = labels.value();
     let selects = |service: &&Located| {
@@ -319,5 +347,5 @@ fn target(
         "/spec/workloadSelector/labels",
         format!("needs a waypoint: istioctl waypoint apply -n {}, and the label istio.io/use-waypoint on the Service {name}", located.resource.namespace()),
     );
-    Some(("targetRefs", list(vec![item(&json!({"group": "", "kind": "Service", "name": name}))])))
+    Some(Target::Waypoint { service, port: own.unwrap_or_default() })
 }

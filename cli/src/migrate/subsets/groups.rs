@@ -66,7 +66,11 @@ pub(super) fn of(
             match groups.iter().find(|group| group.name == name) {
                 Some(other) if other.pairs == pairs => {}
                 Some(_) => {
-                    account.refuse(rule.located, &pointer, format!("two groups would have the subset {name}"))
+                    account.refuse(
+                        rule.located,
+                        &pointer,
+                        format!("two groups would have the subset {name}"),
+                    );
                 }
                 None => groups.push(Group { name, pairs, labels }),
             }
