@@ -173,7 +173,7 @@ pub(crate) fn marked(path: &Path) -> Result<Vec<(String, Document)>, Error> {
     document::marked(&name_of(path), &text_of(path)?)
 }
 
-/// The value of a file that is no resource but a filter's own configuration.
+/// The value of a file that has a filter's own configuration and not a resource.
 pub(crate) fn plain(path: &Path) -> Result<Value, Error> {
     let mut found = split(&name_of(path), &text_of(path)?)?.into_iter().filter_map(|document| document.root);
     match (found.next(), found.next()) {

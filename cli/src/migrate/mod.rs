@@ -101,7 +101,7 @@ fn settings(options: &Migrate) -> Result<Settings, Error> {
     })
 }
 
-/// Decides what becomes of every document.
+/// Decides what comes out in place of every document.
 fn migrate(files: &mut [File], settings: &Settings) -> Account {
     let mut account = Account::default();
     let all: Vec<Located> =
@@ -177,7 +177,7 @@ fn nested(part: &mut files::Part, account: &mut Account) {
     }
 }
 
-/// What the vendor's mesh tolerates, and stock Istio as well: nobody is told that it does nothing.
+/// What the vendor's mesh tolerates, and stock Istio as well: neither says that it does nothing.
 fn faults(all: &[Located], account: &mut Account) {
     let set = Set { resources: all.to_vec(), others: Vec::new() };
     for finding in check::by_rules(&set) {

@@ -8,6 +8,8 @@
 //! 4. [`embedded::configurations`] finds the filters' own configurations, and [`embedded::read`] runs them through the
 //!    parser that the filter itself has. [`embedded::fragments`] finds what an `EnvoyFilter` adds to Envoy's
 //!    configuration, for a test that has an Envoy.
+//! 5. [`Published`] and [`Problem::level`] are for anyone's resources, which the command `inference-mesh check` reads:
+//!    the schemas as published, and how sure a problem is without the rest of the cluster.
 //!
 //! Not checked: CEL rules of the schemas, and anything that depends on a running cluster.
 

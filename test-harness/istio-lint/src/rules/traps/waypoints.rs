@@ -64,7 +64,7 @@ fn routes(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
     problems
 }
 
-/// A header that a gateway makes of a verified claim is a client's own word to a waypoint that believes everybody.
+/// A header that a gateway makes of a verified claim is a client's own word to a waypoint that takes it from anyone.
 fn believed(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
     if !has_waypoint(overlay, resource.namespace()) {
         return Vec::new();
