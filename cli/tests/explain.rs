@@ -117,6 +117,20 @@ fn claims_become_headers_and_headers_routes() {
 }
 
 #[test]
+fn each_proxy_has_its_own_routes() {
+    let claims = r#"{"sub": "u", "user_type": "premium"}"#;
+    let out = explained(
+        "../examples/ai-application/k8s/overlays/modelmesh",
+        &["--claims", claims, "http://style-transfer.apsara-demo.svc.cluster.local:8000/"],
+    );
+    let place = |name: &str| out.split("\nat ").find(|part| part.starts_with(name)).unwrap();
+    let (gateway, waypoint) =
+        (place("the pods with istio=api-ingressgateway"), place("the waypoint in apsara-demo"));
+    has(waypoint, &["sets user_class: premium", "subset: tensorflow, the pods with"]);
+    assert!(!gateway.contains("style-transfer-vs") && !waypoint.contains("ai-app,"), "{out}");
+}
+
+#[test]
 fn a_saved_message_and_a_plain_configuration_do_as_well() {
     let folder = scratch("explain");
     let (config, message) = (folder.join("config.yaml"), folder.join("request.txt"));

@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Explain, out: &mut dyn Write) -> Result<Outcome, Err
         if way.over {
             outcome = Outcome::Wrong;
         } else if !way.aside {
-            steps.extend(routes::steps(&chain.resources, &way, options.port));
+            steps.extend(routes::steps(&chain, &way, options.port));
         }
         places.push((chain.name, steps, way));
     }

@@ -7,19 +7,30 @@ use istio_lint::embedded;
 use serde_json::Value;
 
 use super::Step;
+use super::chain::Chain;
 use super::exchange::Way;
 use crate::input::Located;
 
-/// The routes of every VirtualService and HTTPRoute that is for the request's host, and what follows from them.
-pub(super) fn steps(resources: &[Located], way: &Way, port: Option<u64>) -> Vec<Step> {
-    let mut steps = Vec::new();
+/// The routes of every VirtualService and HTTPRoute that is for this proxy and for the request's host, and what follows
+/// from them.
+pub(super) fn steps(chain: &Chain, way: &Way, port: Option<u64>) -> Vec<Step> {
     let kinds = ["VirtualService", "HTTPRoute"];
-    for located in resources.iter().filter(|located| kinds.contains(&located.resource.kind())) {
-        if is_for(&located.resource, way) {
-            steps.push(route(resources, located, way, port));
-        }
+    let routes = chain.resources.iter().filter(|located| kinds.contains(&located.resource.kind()));
+    let here =
+        routes.filter(|located| is_at(&located.resource, &chain.name) && is_for(&located.resource, way));
+    here.map(|located| route(&chain.resources, located, way, port)).collect()
+}
+
+/// Whether a route is for this proxy: a waypoint has those of its namespace that are for the mesh, a gateway has others.
+fn is_at(route: &Resource, proxy: &str) -> bool {
+    let mesh = match route.kind() {
+        "HTTPRoute" => route.list("/spec/parentRefs").iter().any(|parent| parent["kind"] == "Service"),
+        _ => route.list("/spec/gateways").iter().all(|gateway| gateway == "mesh"),
+    };
+    match proxy.strip_prefix("at the waypoint in ") {
+        Some(namespace) => mesh && route.namespace() == namespace,
+        None => !mesh || !proxy.starts_with("at "),
     }
-    steps
 }
 
 /// Whether one of its hosts is the request's; one that is for the mesh only is for its Service, whatever the request
