@@ -103,7 +103,7 @@ fn verifier(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
     }
     if authentications.is_empty() {
         problems.push(
-            instance.wrong("maps claims that RequestAuthentication verifies, but this overlay has no RequestAuthentication for the same proxy"),
+            instance.wrong("maps claims that RequestAuthentication verifies, but these resources have no RequestAuthentication for the same proxy"),
         );
     }
     let filters = overlay.resources.iter().filter(|r| r.kind() == "EnvoyFilter");

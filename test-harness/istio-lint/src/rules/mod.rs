@@ -15,6 +15,7 @@ mod prefixes;
 mod routes;
 mod sign_on;
 mod subsets;
+mod traps;
 mod workloads;
 
 use crate::resource::{self, Resource};
@@ -36,25 +37,33 @@ pub fn check(resources: &[Resource]) -> Vec<Problem> {
     let overlay = Overlay { resources };
     let mut problems = Vec::new();
     for resource in resources {
-        let found = match resource.kind() {
-            "WasmPlugin" | "TrafficExtension" => plugin::check(&overlay, resource),
-            "EnvoyFilter" => {
-                let mut found = envoy_filter::check(&overlay, resource);
-                found.extend(loading(&resource.value, &mut 0));
-                found.extend(native::check(&overlay, resource));
-                found
-            }
-            "VirtualService" | "HTTPRoute" => routes::check(&overlay, resource),
-            "DestinationRule" => routes::check_subsets(resource),
-            "AuthorizationPolicy" | "RequestAuthentication" => policy(&overlay, resource),
-            _ => Vec::new(),
+        let mut add = |rule: &'static str, found: Vec<Problem>| {
+            problems.extend(found.into_iter().map(|problem| problem.by(rule)));
         };
-        problems.extend(found.into_iter().map(|reason| Problem::new(resource, reason)));
+        let whole = |reasons: Vec<String>, pointer: &str| -> Vec<Problem> {
+            let problem = |reason| Problem { pointer: pointer.to_owned(), ..Problem::new(resource, reason) };
+            reasons.into_iter().map(problem).collect()
+        };
+        match resource.kind() {
+            "WasmPlugin" | "TrafficExtension" => add("plugin", plugin::check(&overlay, resource)),
+            "EnvoyFilter" => {
+                add("envoy-filter", envoy_filter::check(&overlay, resource));
+                add("loading", whole(loading(&resource.value, &mut 0), "/spec/configPatches"));
+                add("native-module", whole(native::check(&overlay, resource), "/spec"));
+            }
+            "VirtualService" | "HTTPRoute" => add("routes", routes::check(&overlay, resource)),
+            "DestinationRule" => add("subset-name", routes::check_subsets(resource)),
+            "AuthorizationPolicy" | "RequestAuthentication" => {
+                add("policy", whole(policy(&overlay, resource), "/spec"));
+            }
+            _ => {}
+        }
     }
-    problems.extend(subsets::check(&overlay));
-    problems.extend(claims::check(&overlay));
-    problems.extend(workloads::check(&overlay));
-    problems.extend(prefixes::check(&overlay));
+    problems.extend(subsets::check(&overlay).into_iter().map(|problem| problem.by("dynamic-subset")));
+    problems.extend(claims::check(&overlay).into_iter().map(|problem| problem.by("claim-headers")));
+    problems.extend(workloads::check(&overlay).into_iter().map(|problem| problem.by("workloads")));
+    problems.extend(prefixes::check(&overlay).into_iter().map(|problem| problem.by("path-prefixes")));
+    problems.extend(traps::check(&overlay));
     problems
 }
 
@@ -102,6 +111,17 @@ impl<'a> Overlay<'a> {
                 Ok(place)
             }
         }
+    }
+
+    /// Where a resource applies, or would if its Gateway were among the resources: it is taken for a waypoint if its
+    /// name says so.
+    fn likely_place(&self, resource: &Resource) -> Option<Place> {
+        let guess = |reference: &Value| {
+            let gateway = resource::text(reference, "/kind") == "Gateway";
+            let waypoint = resource::text(reference, "/name").contains("waypoint");
+            gateway.then_some(if waypoint { Place::Waypoint } else { Place::Gateway })
+        };
+        self.place(resource).ok().or_else(|| resource.list("/spec/targetRefs").first().and_then(guess))
     }
 
     fn place_of(&self, resource: &Resource, reference: &Value) -> Result<Place, String> {

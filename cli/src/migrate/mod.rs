@@ -1,0 +1,310 @@
+//! `migrate`: the vendor's resources become stock ones, and every field is accounted for.
+
+mod account;
+mod files;
+mod others;
+mod render;
+mod subsets;
+mod transcoder;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use istio_lint::Level;
+
+use crate::arguments::{Fallback, Form, Migrate, Shape};
+use crate::check;
+use crate::input::{self, Located, Set};
+use crate::{Error, Outcome};
+use account::{Account, Action};
+use files::{Fate, File};
+
+/// The API group of the vendor's own resources.
+const VENDOR: &str = "istio.alibabacloud.com";
+
+/// What the input does not say.
+pub(crate) struct Settings {
+    form: Shape,
+    registry: String,
+    /// What a request of no group gets.
+    fallback: Fallback,
+    /// Values of labels that no pod of the input has.
+    values: BTreeMap<String, Vec<String>>,
+    /// The labels of the pods with a value, where they are others.
+    pods: BTreeMap<(String, String), (String, String)>,
+}
+
+/// Migrates what the command line names.
+pub(crate) fn run(options: &Migrate, out: &mut dyn Write) -> Result<Outcome, Error> {
+    let settings = settings(options)?;
+    let mut files = files::read(&options.inputs, &options.namespace)?;
+    let mut account = migrate(&mut files, &settings);
+    checked(&files, options, &mut account)?;
+    let refused = account.has_refused();
+    if !refused || options.keep_going {
+        write(&files, options.out.as_deref(), out)?;
+    }
+    let stderr = std::io::stderr();
+    match (&options.report, options.report_format) {
+        (None, Form::Text) => account.write(&mut stderr.lock())?,
+        (None, Form::Json) => writeln!(stderr.lock(), "{:#}", account.json())?,
+        (Some(path), format) => {
+            let mut text = Vec::new();
+            match format {
+                Form::Text => account.write(&mut text)?,
+                Form::Json => writeln!(text, "{:#}", account.json())?,
+            }
+            saved(path, &text)?;
+        }
+    }
+    if refused && !options.keep_going {
+        writeln!(
+            stderr.lock(),
+            "nothing was written: mend what is refused, or take the rest with --keep-going"
+        )?;
+    }
+    Ok(if refused { Outcome::Wrong } else { Outcome::Right })
+}
+
+fn settings(options: &Migrate) -> Result<Settings, Error> {
+    let wrong = |what: &str, reason: String| {
+        Error::Input(input::Error::Content { file: what.to_owned(), line: 1, reason })
+    };
+    let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for value in &options.values {
+        let (key, value) =
+            value.split_once('=').ok_or_else(|| wrong("--value", format!("{value:?} is not KEY=VALUE")))?;
+        values.entry(key.to_owned()).or_default().push(value.to_owned());
+    }
+    let mut pods = BTreeMap::new();
+    for one in &options.pods {
+        let parts = one
+            .split_once(':')
+            .and_then(|(group, label)| Some((group.split_once('=')?, label.split_once('=')?)));
+        let ((key, value), (label, of)) =
+            parts.ok_or_else(|| wrong("--pods", format!("{one:?} is not KEY=VALUE:LABEL=VALUE")))?;
+        let group = values.entry(key.to_owned()).or_default();
+        if !group.iter().any(|known| known == value) {
+            group.push(value.to_owned());
+        }
+        pods.insert((key.to_owned(), value.to_owned()), (label.to_owned(), of.to_owned()));
+    }
+    Ok(Settings {
+        form: options.form,
+        registry: options.registry.clone(),
+        fallback: options.fallback,
+        values,
+        pods,
+    })
+}
+
+/// Decides what comes out in place of every document.
+fn migrate(files: &mut [File], settings: &Settings) -> Account {
+    let mut account = Account::default();
+    let all: Vec<Located> =
+        files.iter().flat_map(|file| &file.parts).filter_map(|part| part.located.clone()).collect();
+    faults(&all, &mut account);
+    let mut routed = subsets::changes(&all, settings, &mut account);
+    for part in files.iter_mut().flat_map(|file| &mut file.parts) {
+        let Some(located) = part.located.clone() else {
+            nested(part, &mut account);
+            continue;
+        };
+        let resource = &located.resource;
+        let comments = files::leading_comments(&part.document.text);
+        part.fate = match (resource.group(), resource.kind()) {
+            (VENDOR, "ASMGrpcJsonTranscoder") => {
+                match transcoder::plugin(&located, &all, settings, &mut account) {
+                    Some(text) => Fate::Changed(format!("{comments}{text}")),
+                    None => Fate::Same,
+                }
+            }
+            (VENDOR, "ASMKServeConfig") => others::serving(&located, &mut account),
+            (VENDOR, _) => others::unknown(&located, &mut account),
+            ("networking.istio.io", "EnvoyFilter") => others::envoy_filter(&located, &mut account),
+            ("gateway.networking.k8s.io", "Gateway") => {
+                others::waypoint(&located, &part.document.text, &mut account)
+            }
+            ("networking.istio.io", "VirtualService" | "DestinationRule") => {
+                match routed.remove(&resource.id()) {
+                    Some(changed) => Fate::Changed(render::rewritten(&changed, &part.document.text)),
+                    None => Fate::Same,
+                }
+            }
+            ("networking.istio.io", "Gateway") => {
+                gateway(&located, &mut account);
+                Fate::Same
+            }
+            _ => Fate::Same,
+        };
+        if resource.kind() == "VirtualService" {
+            in_the_mesh(&located, &all, &mut account);
+        }
+        if matches!(part.fate, Fate::Same) && resource.group() != VENDOR {
+            account.add(Action::Passed, &located, "", "as it stands");
+        } else if matches!(part.fate, Fate::Changed(_)) && resource.group() != VENDOR {
+            account.add(
+                Action::Passed,
+                &located,
+                "",
+                "its other fields and its comments as they stand, written anew",
+            );
+        }
+    }
+    account
+}
+
+/// A list of resources passes if none of them is the vendor's: they have no documents of their own to change.
+fn nested(part: &mut files::Part, account: &mut Account) {
+    let Some(root) = &part.document.root else { return };
+    for (index, inner) in root.get("items").map_or(&[][..], tree::items).iter().enumerate() {
+        let Ok(located) = input::one(&part.document, inner, "default") else { continue };
+        let text = located.resource.value.to_string();
+        let vendors = located.resource.group() == VENDOR
+            || ["headerToDynamicSubsetKey", "dynamicSubset"]
+                .iter()
+                .any(|name| text.contains(&format!("\"{name}\"")));
+        if vendors {
+            account.refuse(
+                &located,
+                "",
+                format!("is item {index} of a List: write it as a document of its own"),
+            );
+        }
+    }
+}
+
+/// What the vendor's mesh tolerates, and stock Istio as well: neither says that it does nothing.
+fn faults(all: &[Located], account: &mut Account) {
+    let set = Set { resources: all.to_vec(), others: Vec::new() };
+    for finding in check::by_rules(&set) {
+        if matches!(
+            finding.rule,
+            "unnamed-host" | "missing-port" | "unreached-route" | "mixed-routes" | "twice"
+        ) {
+            let of = |located: &&Located| located.resource.id() == finding.resource;
+            if let Some(located) = all.iter().find(of) {
+                account.add(Action::Fault, located, &finding.pointer, finding.reason);
+            }
+        }
+    }
+}
+
+/// Routes of the mesh need a waypoint, and a header that says who a user is needs someone to set it.
+fn in_the_mesh(located: &Located, all: &[Located], account: &mut Account) {
+    let gateways = located.resource.list("/spec/gateways");
+    let namespace = located.resource.namespace();
+    let mesh = gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh");
+    let waypoint = |l: &Located| {
+        l.resource.text("/spec/gatewayClassName") == "istio-waypoint" && l.resource.namespace() == namespace
+    };
+    if mesh && !all.iter().any(waypoint) {
+        let what = format!(
+            "needs a waypoint, which in the vendor's mesh was one for a service account: istioctl waypoint apply -n {namespace} --enroll-namespace"
+        );
+        account.add(Action::Todo, located, "/spec/http", what);
+    }
+    for (index, rule) in located.resource.list("/spec/http").iter().enumerate() {
+        let matches = rule.get("match").and_then(serde_json::Value::as_array).into_iter().flatten();
+        for (place, one) in matches.enumerate() {
+            if one.pointer("/headers/user_class").is_some() {
+                let what = "the vendor's sign-on sets user_class of the claim user_type, and takes a client's own off: on stock parts \
+                            the filter claim-headers does (istio/claim-headers), without which clients choose their class";
+                account.add(
+                    Action::Todo,
+                    located,
+                    &format!("/spec/http/{index}/match/{place}/headers/user_class"),
+                    what,
+                );
+            }
+        }
+    }
+}
+
+/// A gateway of Istio's is chosen by a label that its pods must have.
+fn gateway(located: &Located, account: &mut Account) {
+    if let Some(name) = located.resource.at("/spec/selector/istio").and_then(serde_json::Value::as_str) {
+        account.add(
+            Action::Todo,
+            located,
+            "/spec/selector",
+            format!("needs pods with istio={name}, and their Service the ports of this Gateway: helm install {name} istio/gateway --set labels.istio={name}"),
+        );
+    }
+}
+
+/// The output must be right: whatever of it stock Istio would not take is refused here.
+fn checked(files: &[File], options: &Migrate, account: &mut Account) -> Result<(), Error> {
+    let mut set = Set::default();
+    for file in files {
+        for document in input::split(&file.name.display().to_string(), &file.text())? {
+            let Some(root) = &document.root else { continue };
+            if root.get("kind").is_some()
+                && root.get("metadata").is_some()
+                && !root.text("kind").ends_with("List")
+            {
+                set.resources.push(input::one(&document, root, &options.namespace)?);
+            }
+        }
+    }
+    let origins: Vec<&Located> =
+        files.iter().flat_map(|file| &file.parts).filter_map(|part| part.located.as_ref()).collect();
+    let same = files.iter().flat_map(|file| &file.parts).filter(|part| matches!(part.fate, Fate::Same));
+    let unchanged: Vec<String> =
+        same.filter_map(|part| part.located.as_ref().map(|l| l.resource.id())).collect();
+    let report = check::check(&[set], options.istio)?;
+    let certain = |finding: &check::Finding| finding.level == Level::Error && finding.rule != "vendor-kind";
+    for finding in report.findings.into_iter().filter(certain) {
+        // What became of another kind has its name.
+        let name = finding.resource.split_once(' ').map_or("", |(_, name)| name);
+        let named = |l: &&&Located| format!("{}/{}", l.resource.namespace(), l.resource.name()) == name;
+        let own = origins.iter().find(|l| l.resource.id() == finding.resource);
+        if let Some(located) = own.or_else(|| origins.iter().find(named)) {
+            let what = format!("{} [{}]", finding.reason, finding.rule);
+            // What was wrong with a stock resource before is no reason to keep the rest back.
+            let before = unchanged.contains(&finding.resource) && finding.rule != "schema";
+            account.add(
+                if before { Action::Fault } else { Action::Refused },
+                located,
+                &finding.pointer,
+                what,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Writes the files that are left below a folder, or all of them as one stream.
+fn write(files: &[File], folder: Option<&Path>, out: &mut dyn Write) -> Result<(), Error> {
+    let mut first = true;
+    for file in files {
+        let text = file.text();
+        let nothing = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+        match folder {
+            _ if nothing => {}
+            Some(folder) => saved(&folder.join(&file.name), text.as_bytes())?,
+            None => {
+                if !first && !text.starts_with("---") {
+                    writeln!(out, "---")?;
+                }
+                out.write_all(text.as_bytes())?;
+                if !text.ends_with('\n') {
+                    writeln!(out)?;
+                }
+                first = false;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn saved(path: &Path, text: &[u8]) -> Result<(), Error> {
+    let io = |source| Error::Input(input::Error::Io { path: path.display().to_string(), source });
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(io)?;
+    }
+    fs::write(path, text).map_err(io)
+}

@@ -1,0 +1,134 @@
+//! The vendor's other kinds and habits.
+
+use serde_json::{Value, json};
+
+use super::account::{Account, Action};
+use super::files::Fate;
+use super::render;
+use super::tree::{fields, get_mut, item, prune, set};
+use crate::input::Located;
+
+const BUFFER_LIMIT: &str = "per_connection_buffer_limit_bytes";
+const ACCOUNT: &str = "istio.io/for-service-account";
+
+/// `ASMKServeConfig`: it installs ModelMesh, which on stock parts one does oneself.
+pub(super) fn serving(located: &Located, account: &mut Account) -> Fate {
+    let release = located.resource.text("/spec/tag");
+    let release = if release.is_empty() { "v0.12.0" } else { release };
+    account.add(
+        Action::Todo,
+        located,
+        "/kind",
+        format!("install ModelMesh {release} as published (kserve/modelmesh-serving, scripts/install.sh) in modelmesh-serving"),
+    );
+    let Some(spec) = located.item.get("spec") else {
+        account.refuse(located, "", "has no spec");
+        return Fate::Gone;
+    };
+    for (key, value) in fields(spec) {
+        let pointer = format!("/spec/{}", key.name);
+        let known = match (key.name.as_str(), value.value()) {
+            ("enabled", Value::Bool(true)) => Ok("by the installation"),
+            ("enabled", Value::Bool(false)) => Ok("nothing to install, then"),
+            ("multiModel", Value::Bool(true)) => Ok("by the installation of ModelMesh"),
+            ("multiModel", Value::Bool(false)) => Err(
+                "single models are KServe's own, which this command does not install: see kserve.github.io",
+            ),
+            ("tag", Value::String(_)) => Ok("the release to install"),
+            ("multiModelControllerNamespace", Value::String(_)) => Ok("the namespace to install in"),
+            ("builtInServingRuntimeEnabled" | "builtInClusterServingRuntimeEnabled", Value::Bool(_)) => {
+                Ok("ModelMesh's installation brings its runtimes: delete those you do not want")
+            }
+            ("enableMmCallLocalModelFirst", Value::Bool(false)) => Ok("what ModelMesh does"),
+            ("enableMmCallLocalModelFirst", Value::Bool(true)) => Err(
+                "a change of the vendor's to ModelMesh: the published one has no such option, so take it out",
+            ),
+            _ => Err("unknown field, or not a value of it"),
+        };
+        match known {
+            Ok(why) => account.add(Action::Dropped, located, &pointer, why),
+            Err(why) => account.refuse(located, &pointer, why),
+        }
+    }
+    Fate::Gone
+}
+
+/// Other kinds of the vendor's group.
+pub(super) fn unknown(located: &Located, account: &mut Account) -> Fate {
+    let why = match located.resource.kind() {
+        "ASMTrafficLabel" | "TrafficLabel" => {
+            "labels on requests are not in stock Istio: match on a header that the application passes on, with a VirtualService"
+        }
+        _ => "a kind of the vendor's that this command does not know",
+    };
+    account.refuse(located, "/kind", why);
+    Fate::Same
+}
+
+/// An `EnvoyFilter` that does nothing but raise the listener's buffer for the vendor's transcoder.
+pub(super) fn envoy_filter(located: &Located, account: &mut Account) -> Fate {
+    let patches = located.resource.list("/spec/configPatches");
+    let raises = |patch: &Value| {
+        let value = patch.pointer("/patch/value").and_then(Value::as_object);
+        patch["applyTo"] == "LISTENER"
+            && patch.pointer("/patch/operation") == Some(&json!("MERGE"))
+            && value.is_some_and(|value| value.len() == 1 && value.contains_key(BUFFER_LIMIT))
+    };
+    let count = patches.iter().filter(|patch| raises(patch)).count();
+    if count == 0 {
+        return Fate::Same;
+    }
+    if count < patches.len() {
+        for (index, _) in patches.iter().enumerate().filter(|(_, patch)| raises(patch)) {
+            let pointer = format!("/spec/configPatches/{index}");
+            account.add(
+                Action::Passed,
+                located,
+                &pointer,
+                "no larger buffer is needed for the filter: take this patch out if it was for the transcoder",
+            );
+        }
+        return Fate::Same;
+    }
+    account.add(
+        Action::Dropped,
+        located,
+        "",
+        "the filter streams, so no larger buffer is needed; its own limits are max_request_bytes and max_response_bytes (100 MiB)",
+    );
+    Fate::Gone
+}
+
+/// A waypoint for a service account becomes one for the Services of that account's pods.
+pub(super) fn waypoint(located: &Located, source: &str, account: &mut Account) -> Fate {
+    let pointer = "/metadata/annotations/istio.io~1for-service-account";
+    let Some(of) = located.resource.at(pointer).and_then(Value::as_str) else { return Fate::Same };
+    if located.resource.text("/spec/gatewayClassName") != "istio-waypoint" {
+        return Fate::Same;
+    }
+    let mut changed = located.item.clone();
+    prune(&mut changed, &["metadata", "annotations", ACCOUNT]);
+    if let Some(metadata) = get_mut(&mut changed, "metadata") {
+        match get_mut(metadata, "labels") {
+            Some(labels) => set(labels, "istio.io/waypoint-for", item(&json!("service"))),
+            None => set(metadata, "labels", item(&json!({"istio.io/waypoint-for": "service"}))),
+        }
+    }
+    account.add(
+        Action::Mapped,
+        located,
+        pointer,
+        "waypoints are for Services now: istio.io/waypoint-for: service",
+    );
+    account.add(
+        Action::Todo,
+        located,
+        pointer,
+        format!(
+            "label the Services of the pods that run as {of}: kubectl label service -n {} NAME istio.io/use-waypoint={}",
+            located.resource.namespace(),
+            located.resource.name()
+        ),
+    );
+    Fate::Changed(render::rewritten(&changed, source))
+}
