@@ -251,7 +251,7 @@ fn waits(wasm: &[u8]) {
     vm.advance(Duration::from_millis(600));
     assert!(
         waiting.iter().all(|stream| stream.upstream().headers.is_none()),
-        "one that waits is asked in vain"
+        "one that waits is asked without effect"
     );
     vm.answer_call(call.token, HttpResponse::new(200, keys));
     for stream in &waiting {
