@@ -188,4 +188,4 @@ fn bytes() -> Vec<Lane> {
     ]
 }
 
-const _: () = assert!(ELEMENTS % 3 == 0 && ELEMENTS % 128 == 0);
+const _: () = assert!(ELEMENTS.is_multiple_of(3 * 128));

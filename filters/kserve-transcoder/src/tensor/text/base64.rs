@@ -38,7 +38,7 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub(crate) fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
     let before = out.len();
     let bare = match text {
-        [bare @ .., b'=', b'='] | [bare @ .., b'='] if text.len() % 4 == 0 => bare,
+        [bare @ .., b'=', b'='] | [bare @ .., b'='] if text.len().is_multiple_of(4) => bare,
         _ => text,
     };
     let (eights, rest) = bare.as_chunks::<8>();
