@@ -188,4 +188,4 @@ fn bytes() -> Vec<Lane> {
     ]
 }
 
-const _: () = assert!(ELEMENTS.is_multiple_of(3) && ELEMENTS.is_multiple_of(128));
+const _: () = assert!(ELEMENTS.is_multiple_of(3 * 128));
