@@ -340,7 +340,8 @@ impl Response {
             (None, 6, None) if *ready == Some(Contents::Raw) && !next_raw_fits(&self.message, length) => {
                 *ready = None;
             }
-            (None, 1..=5, None) if *ready == Some(Contents::Raw) => *ready = None,
+            (None, 1..=4, None) => *ready = None,
+            (None, 5, None) if *ready == Some(Contents::Raw) => *ready = None,
             (Some(Place::Output), 5, _) => {
                 let end = begins.saturating_add(length);
                 let fits = end == self.wire.end_of_message()
