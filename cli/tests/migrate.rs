@@ -374,3 +374,114 @@ fn a_stream_goes_through_and_what_is_stock_is_not_touched() {
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains("\"action\": \"refused\"") && err.contains("nothing was written"), "{err}");
 }
+
+/// The documents of a stream.
+fn documents(text: &str) -> Vec<&str> {
+    text.split("---\n").collect()
+}
+
+#[test]
+fn what_is_refused_stays_as_it_is_with_what_belongs_to_it() {
+    let several = "      weight: 90\n    - destination: {host: other}\n      weight: 10\n";
+    let condition = "    match: [{headers: {x-stage: {exact: other}}}]\n";
+    for (name, text, reason) in [
+        (
+            "hosts",
+            RULES.replacen("{number: 80}}\n", &format!("{{number: 80}}}}\n{several}"), 1),
+            "has several hosts: split it",
+        ),
+        (
+            "condition",
+            RULES.replacen("    route:", &format!("{condition}    route:"), 1),
+            "has a condition on this header",
+        ),
+        (
+            "mapping",
+            RULES.replacen("{header: X-Stage, key: stage}", "{header: X-Stage}", 1),
+            "header and key must be texts",
+        ),
+        (
+            "selector",
+            RULES.replacen("- keys: [stage, version]", "- {keys: [stage, version], fallbackPolicy: x}", 1),
+            "fallbackPolicy: unknown field",
+        ),
+        // Only the schemas know this one, when the output is checked.
+        (
+            "schema",
+            RULES.replacen("timeout: 5s", "timeout: 5s\n    whatever: 1", 1),
+            "unknown field whatever",
+        ),
+    ] {
+        let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: a, labels: {stage: prod, version: v2}}\n";
+        let text = format!("{text}{pod}");
+        let (out, account, code) = migrated(&format!("kept-{name}"), &text, &["--keep-going"]);
+        assert_eq!((code, out.as_str()), (1, text.as_str()), "{name}: {account}");
+        has(
+            &account,
+            &[
+                reason,
+                "kept: VirtualService a/v: as it stands, because ",
+                "kept: DestinationRule a/d: as it stands, because ",
+            ],
+        );
+        for line in account.lines().filter(|line| !line.contains("Pod")) {
+            let untrue = ["mapped: ", "passed: ", "assumed: ", "dropped: "];
+            assert!(
+                !untrue.iter().any(|word| line.contains(word) && line.contains("in.yaml:")),
+                "{name}: {line}"
+            );
+            assert!(!line.contains("nothing chooses a group"), "{name}: {line}");
+        }
+    }
+}
+
+#[test]
+fn only_what_belongs_to_the_refused_is_kept() {
+    let other = RULES
+        .replace("name: v,", "name: w,")
+        .replace("name: d,", "name: e,")
+        .replace("host: m", "host: o")
+        .replace("[m.a", "[o.a");
+    let refused = RULES.replacen("{header: X-Stage, key: stage}", "{header: X-Stage}", 1);
+    let (out, account, code) = migrated("kept-only", &format!("{refused}---\n{other}"), &["--keep-going"]);
+    assert_eq!(code, 1, "{account}");
+    assert_eq!(documents(&out)[..2], documents(&refused)[..2]);
+    has(&out, &["subset: stage-true-version-true"]);
+    has(&account, &["mapped: VirtualService a/w /spec/http/0/headerToDynamicSubsetKey: becomes 1 route for"]);
+}
+
+#[test]
+fn the_number_of_routes_in_the_account_is_that_of_the_output() {
+    let pods = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: a, labels: {stage: prod, version: v2}}\n\
+                ---\napiVersion: v1\nkind: Pod\nmetadata: {name: q, namespace: a, labels: {stage: test, version: v1}}\n";
+    let (out, account, code) = migrated("count", &format!("{RULES}{pods}"), &[]);
+    assert_eq!(code, 0, "{account}");
+    has(&account, &["becomes 2 routes"]);
+    assert_eq!(out.matches("subset: stage-").count(), 2, "{out}");
+}
+
+const LIMIT: &str = "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: lim, namespace: istio-system}\n\
+                     spec:\n  configPatches:\n  - applyTo: LISTENER\n    match: {context: GATEWAY}\n    \
+                     patch: {operation: MERGE, value: {per_connection_buffer_limit_bytes: 100000000}}\n";
+
+#[test]
+fn an_envoy_filter_goes_only_if_it_raises_the_limit_for_a_transcoder_that_goes_too() {
+    let lowers = LIMIT.replace("100000000", "32768");
+    let more = LIMIT.split_once("configPatches:\n").unwrap().1.replace("100000000", "100");
+    let both = format!("{LIMIT}{more}");
+    let elsewhere = LIMIT.replace("namespace: istio-system", "namespace: other");
+    let refused = format!("{TRANSCODER}  autoMapping: true\n");
+    for (name, transcoder, filter, gone) in [
+        ("raises", TRANSCODER, LIMIT, true),
+        ("lowers", TRANSCODER, lowers.as_str(), false),
+        ("both", TRANSCODER, both.as_str(), false),
+        ("elsewhere", TRANSCODER, elsewhere.as_str(), false),
+        ("alone", "", LIMIT, false),
+        ("refused", refused.as_str(), LIMIT, false),
+    ] {
+        let (out, account, _) =
+            migrated(&format!("limit-{name}"), &format!("{transcoder}{filter}"), &["--keep-going"]);
+        assert_eq!(out.contains(filter.trim_start_matches("---\n")), !gone, "{name}: {account}");
+        assert_eq!(account.contains("dropped: EnvoyFilter"), gone, "{name}: {account}");
+    }
+}

@@ -1,5 +1,6 @@
 //! The account of a migration: what became of every field.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ pub(crate) enum Action {
     Mapped,
     /// It is stock already.
     Passed,
+    /// It is left as it is, because something of it is refused.
+    Kept,
 }
 
 impl Action {
@@ -35,6 +38,7 @@ impl Action {
             Self::Dropped => "dropped",
             Self::Mapped => "mapped",
             Self::Passed => "passed",
+            Self::Kept => "kept",
         }
     }
 }
@@ -45,9 +49,24 @@ pub(crate) struct Entry {
     pub(crate) action: Action,
     pub(crate) file: String,
     pub(crate) line: usize,
+    /// The line at which its document begins.
+    document: usize,
     pub(crate) pointer: String,
     pub(crate) resource: String,
     pub(crate) what: String,
+}
+
+/// A document: its file, and the line at which it begins.
+pub(super) type Place = (String, usize);
+
+pub(super) fn place(located: &Located) -> Place {
+    (located.file.clone(), located.line)
+}
+
+impl Entry {
+    fn place(&self) -> Place {
+        (self.file.clone(), self.document)
+    }
 }
 
 /// The account.
@@ -63,6 +82,7 @@ impl Account {
             action,
             file: located.file.clone(),
             line: located.line_of(pointer),
+            document: located.line,
             pointer: pointer.to_owned(),
             resource: located.resource.id(),
             what: what.into(),
@@ -78,16 +98,31 @@ impl Account {
         self.entries.iter().any(|entry| entry.action == Action::Refused)
     }
 
+    /// The documents of which something is refused.
+    pub(super) fn refused(&self) -> BTreeSet<Place> {
+        self.entries.iter().filter(|entry| entry.action == Action::Refused).map(Entry::place).collect()
+    }
+
+    /// Takes out the first `decided` entries about documents that stay as they are, except what is refused of them.
+    pub(super) fn take_back(&mut self, kept: &BTreeSet<Place>, decided: usize) {
+        let mut index = 0;
+        self.entries.retain(|entry| {
+            index += 1;
+            index > decided || entry.action == Action::Refused || !kept.contains(&entry.place())
+        });
+    }
+
     /// Writes a line for each entry, in the order of files and lines, and the numbers of all.
     pub(super) fn write(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.sort();
-        for Entry { action, file, line, pointer, resource, what } in &self.entries {
+        for Entry { action, file, line, pointer, resource, what, .. } in &self.entries {
             let field = if pointer.is_empty() { String::new() } else { format!(" {pointer}") };
             writeln!(out, "{file}:{line}: {}: {resource}{field}: {what}", action.name())?;
         }
         let all = [
             Action::Mapped,
             Action::Passed,
+            Action::Kept,
             Action::Dropped,
             Action::Assumed,
             Action::Todo,
@@ -111,7 +146,8 @@ impl Account {
 
     fn sort(&mut self) {
         self.entries.sort_by(|a, b| {
-            (&a.file, a.line, &a.pointer, a.action).cmp(&(&b.file, b.line, &b.pointer, b.action))
+            (&a.file, a.line, &a.pointer, a.action, &a.what)
+                .cmp(&(&b.file, b.line, &b.pointer, b.action, &b.what))
         });
         self.entries.dedup_by(|a, b| {
             (&a.file, a.line, &a.pointer, a.action, &a.what)

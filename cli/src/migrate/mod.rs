@@ -8,7 +8,7 @@ mod subsets;
 mod transcoder;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::arguments::{Fallback, Form, Migrate, Shape};
 use crate::check;
 use crate::input::{self, Located, Set};
 use crate::{Error, Outcome};
-use account::{Account, Action};
+use account::{Account, Action, Place};
 use files::{Fate, File};
 
 /// The API group of the vendor's own resources.
@@ -41,8 +41,7 @@ pub(crate) struct Settings {
 pub(crate) fn run(options: &Migrate, out: &mut dyn Write) -> Result<Outcome, Error> {
     let settings = settings(options)?;
     let mut files = files::read(&options.inputs, &options.namespace)?;
-    let mut account = migrate(&mut files, &settings);
-    checked(&files, options, &mut account)?;
+    let mut account = migrate(&mut files, &settings, options)?;
     let refused = account.has_refused();
     if !refused || options.keep_going {
         write(&files, options.out.as_deref(), out)?;
@@ -101,12 +100,11 @@ fn settings(options: &Migrate) -> Result<Settings, Error> {
     })
 }
 
-/// Decides what comes out in place of every document.
-fn migrate(files: &mut [File], settings: &Settings) -> Account {
+/// Decides what comes out in place of every document, and says so.
+fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result<Account, Error> {
     let mut account = Account::default();
     let all: Vec<Located> =
         files.iter().flat_map(|file| &file.parts).filter_map(|part| part.located.clone()).collect();
-    faults(&all, &mut account);
     let mut routed = subsets::changes(&all, settings, &mut account);
     for part in files.iter_mut().flat_map(|file| &mut file.parts) {
         let Some(located) = part.located.clone() else {
@@ -124,37 +122,94 @@ fn migrate(files: &mut [File], settings: &Settings) -> Account {
             }
             (VENDOR, "ASMKServeConfig") => others::serving(&located, &mut account),
             (VENDOR, _) => others::unknown(&located, &mut account),
-            ("networking.istio.io", "EnvoyFilter") => others::envoy_filter(&located, &mut account),
+            ("networking.istio.io", "EnvoyFilter") => {
+                others::envoy_filter(&located, &all, &mut routed.pairs, &mut account)
+            }
             ("gateway.networking.k8s.io", "Gateway") => {
                 others::waypoint(&located, &part.document.text, &mut account)
             }
             ("networking.istio.io", "VirtualService" | "DestinationRule") => {
-                match routed.remove(&resource.id()) {
+                match routed.items.remove(&account::place(&located)) {
                     Some(changed) => Fate::Changed(render::rewritten(&changed, &part.document.text)),
                     None => Fate::Same,
                 }
             }
-            ("networking.istio.io", "Gateway") => {
-                gateway(&located, &mut account);
-                Fate::Same
-            }
             _ => Fate::Same,
         };
-        if resource.kind() == "VirtualService" {
-            in_the_mesh(&located, &all, &mut account);
+    }
+    let decided = account.entries.len();
+    checked(files, options, &mut account)?;
+    let kept = keep(files, &routed.pairs, decided, &mut account);
+    faults(&all, &mut account);
+    let waypoints = waypoints(&all);
+    for part in files.iter().flat_map(|file| &file.parts) {
+        let Some(located) = &part.located else { continue };
+        match located.resource.kind() {
+            "VirtualService" => in_the_mesh(located, &waypoints, &mut account),
+            "Gateway" if located.resource.group() == "networking.istio.io" => gateway(located, &mut account),
+            _ => {}
         }
-        if matches!(part.fate, Fate::Same) && resource.group() != VENDOR {
-            account.add(Action::Passed, &located, "", "as it stands");
-        } else if matches!(part.fate, Fate::Changed(_)) && resource.group() != VENDOR {
-            account.add(
-                Action::Passed,
-                &located,
-                "",
-                "its other fields and its comments as they stand, written anew",
-            );
+        let (action, what) = match &part.fate {
+            _ if kept.contains(&account::place(located)) => continue,
+            Fate::Same if is_vendors(located) => continue,
+            Fate::Same => (Action::Passed, "as it stands"),
+            Fate::Changed(_) if is_vendors(located) => continue,
+            Fate::Changed(_) => {
+                (Action::Passed, "its other fields and its comments as they stand, written anew")
+            }
+            Fate::Gone => continue,
+        };
+        account.add(action, located, "", what);
+    }
+    Ok(account)
+}
+
+/// Leaves every document as it is of which something is refused, and those that do not work without it.
+fn keep(
+    files: &mut [File],
+    pairs: &[(Place, Place)],
+    decided: usize,
+    account: &mut Account,
+) -> BTreeSet<Place> {
+    let own = account.refused();
+    let mut beside: BTreeMap<&Place, Vec<&Place>> = BTreeMap::new();
+    for (one, other) in pairs {
+        beside.entry(one).or_default().push(other);
+    }
+    // What is kept on account of another document, with the one that is to blame.
+    let mut kept: BTreeMap<Place, Option<Place>> = own.iter().map(|place| (place.clone(), None)).collect();
+    let mut left: Vec<Place> = own.into_iter().collect();
+    while let Some(place) = left.pop() {
+        for other in beside.get(&place).into_iter().flatten().filter(|other| **other != &place) {
+            if !kept.contains_key(*other) {
+                kept.insert((*other).clone(), Some(place.clone()));
+                left.push((*other).clone());
+            }
         }
     }
-    account
+    let places: BTreeSet<Place> = kept.keys().cloned().collect();
+    account.take_back(&places, decided);
+    for part in files.iter_mut().flat_map(|file| &mut file.parts) {
+        let Some((located, why)) =
+            part.located.as_ref().and_then(|l| Some((l, kept.get(&account::place(l))?)))
+        else {
+            continue;
+        };
+        part.fate = Fate::Same;
+        part.after.clear();
+        let what = match why {
+            None => "as it stands, because some of it is refused".to_owned(),
+            Some((file, line)) => {
+                format!("as it stands, because it belongs with the document at {file}:{line}, which is kept")
+            }
+        };
+        account.add(Action::Kept, located, "", what);
+    }
+    places
+}
+
+fn is_vendors(located: &Located) -> bool {
+    located.resource.group() == VENDOR
 }
 
 /// A list of resources passes if none of them is the vendor's: they have no documents of their own to change.
@@ -193,15 +248,18 @@ fn faults(all: &[Located], account: &mut Account) {
     }
 }
 
+/// The namespaces that have a waypoint.
+fn waypoints(all: &[Located]) -> BTreeSet<String> {
+    let waypoints = all.iter().filter(|l| l.resource.text("/spec/gatewayClassName") == "istio-waypoint");
+    waypoints.map(|l| l.resource.namespace().to_owned()).collect()
+}
+
 /// Routes of the mesh need a waypoint, and a header that says who a user is needs someone to set it.
-fn in_the_mesh(located: &Located, all: &[Located], account: &mut Account) {
+fn in_the_mesh(located: &Located, waypoints: &BTreeSet<String>, account: &mut Account) {
     let gateways = located.resource.list("/spec/gateways");
     let namespace = located.resource.namespace();
     let mesh = gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh");
-    let waypoint = |l: &Located| {
-        l.resource.text("/spec/gatewayClassName") == "istio-waypoint" && l.resource.namespace() == namespace
-    };
-    if mesh && !all.iter().any(waypoint) {
+    if mesh && !waypoints.contains(namespace) {
         let what = format!(
             "needs a waypoint, which in the vendor's mesh was one for a service account: istioctl waypoint apply -n {namespace} --enroll-namespace"
         );
@@ -239,42 +297,46 @@ fn gateway(located: &Located, account: &mut Account) {
 /// The output must be right: whatever of it stock Istio would not take is refused here.
 fn checked(files: &[File], options: &Migrate, account: &mut Account) -> Result<(), Error> {
     let mut set = Set::default();
-    for file in files {
-        for document in input::split(&file.name.display().to_string(), &file.text())? {
-            let Some(root) = &document.root else { continue };
-            if root.get("kind").is_some()
-                && root.get("metadata").is_some()
-                && !root.text("kind").ends_with("List")
-            {
-                set.resources.push(input::one(&document, root, &options.namespace)?);
+    // What each resource of the output was, and whether it is still that.
+    let mut origins: BTreeMap<String, (&Located, bool)> = BTreeMap::new();
+    for part in files.iter().flat_map(|file| &file.parts) {
+        let Some(located) = &part.located else { continue };
+        let own = match &part.fate {
+            Fate::Same => vec![located.clone()],
+            Fate::Changed(text) => written(&located.file, text, options)?,
+            Fate::Gone => Vec::new(),
+        };
+        let same = matches!(part.fate, Fate::Same);
+        for resource in own {
+            origins.entry(resource.resource.id()).or_insert((located, same));
+            set.resources.push(resource);
+        }
+        for text in &part.after {
+            for resource in written(&located.file, text, options)? {
+                origins.entry(resource.resource.id()).or_insert((located, false));
+                set.resources.push(resource);
             }
         }
     }
-    let origins: Vec<&Located> =
-        files.iter().flat_map(|file| &file.parts).filter_map(|part| part.located.as_ref()).collect();
-    let same = files.iter().flat_map(|file| &file.parts).filter(|part| matches!(part.fate, Fate::Same));
-    let unchanged: Vec<String> =
-        same.filter_map(|part| part.located.as_ref().map(|l| l.resource.id())).collect();
     let report = check::check(&[set], options.istio)?;
     let certain = |finding: &check::Finding| finding.level == Level::Error && finding.rule != "vendor-kind";
     for finding in report.findings.into_iter().filter(certain) {
-        // What became of another kind has its name.
-        let name = finding.resource.split_once(' ').map_or("", |(_, name)| name);
-        let named = |l: &&&Located| format!("{}/{}", l.resource.namespace(), l.resource.name()) == name;
-        let own = origins.iter().find(|l| l.resource.id() == finding.resource);
-        if let Some(located) = own.or_else(|| origins.iter().find(named)) {
-            let what = format!("{} [{}]", finding.reason, finding.rule);
-            // What was wrong with a stock resource before is no reason to keep the rest back.
-            let before = unchanged.contains(&finding.resource) && finding.rule != "schema";
-            account.add(
-                if before { Action::Fault } else { Action::Refused },
-                located,
-                &finding.pointer,
-                what,
-            );
-        }
+        let Some((located, same)) = origins.get(&finding.resource) else { continue };
+        let what = format!("{} [{}]", finding.reason, finding.rule);
+        // What was wrong with a stock resource before is no reason to keep the rest back.
+        let action = if *same && finding.rule != "schema" { Action::Fault } else { Action::Refused };
+        account.add(action, located, &finding.pointer, what);
     }
     Ok(())
+}
+
+/// The resources of a text that comes out.
+fn written(file: &str, text: &str, options: &Migrate) -> Result<Vec<Located>, Error> {
+    let documents = input::split(file, text)?;
+    let roots = documents.iter().filter_map(|document| Some((document, document.root.as_ref()?)));
+    Ok(roots
+        .map(|(document, root)| input::one(document, root, &options.namespace))
+        .collect::<Result<_, _>>()?)
 }
 
 /// Writes the files that are left below a folder, or all of them as one stream.

@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::account::{Account, Action};
+use super::account::{Account, Action, Place, place};
 use super::files::Fate;
 use super::render;
 use super::tree::{fields, get_mut, item, prune, set};
 use crate::input::Located;
 
 const BUFFER_LIMIT: &str = "per_connection_buffer_limit_bytes";
+/// Envoy's own limit of a listener, in bytes.
+const ENVOYS_LIMIT: u64 = 1 << 20;
 const ACCOUNT: &str = "istio.io/for-service-account";
 
 /// `ASMKServeConfig`: it installs ModelMesh, which on stock parts one does oneself.
@@ -65,19 +67,31 @@ pub(super) fn unknown(located: &Located, account: &mut Account) -> Fate {
     Fate::Same
 }
 
-/// An `EnvoyFilter` that does nothing but raise the listener's buffer for the vendor's transcoder.
-pub(super) fn envoy_filter(located: &Located, account: &mut Account) -> Fate {
+/// An `EnvoyFilter` that does nothing but raise the listener's buffer for the vendor's transcoder. Without one it is for
+/// something else, and so is one that lowers the limit. It is needed for as long as a transcoder beside it stays.
+pub(super) fn envoy_filter(
+    located: &Located,
+    all: &[Located],
+    pairs: &mut Vec<(Place, Place)>,
+    account: &mut Account,
+) -> Fate {
     let patches = located.resource.list("/spec/configPatches");
     let raises = |patch: &Value| {
         let value = patch.pointer("/patch/value").and_then(Value::as_object);
         patch["applyTo"] == "LISTENER"
             && patch.pointer("/patch/operation") == Some(&json!("MERGE"))
-            && value.is_some_and(|value| value.len() == 1 && value.contains_key(BUFFER_LIMIT))
+            && value.is_some_and(|value| value.len() == 1 && value.get(BUFFER_LIMIT).is_some_and(is_more))
     };
     let count = patches.iter().filter(|patch| raises(patch)).count();
     if count == 0 {
         return Fate::Same;
     }
+    let beside: Vec<_> = all.iter().filter(|other| is_transcoder_beside(located, other)).collect();
+    if beside.is_empty() {
+        return Fate::Same;
+    }
+    pairs.extend(beside.into_iter().map(|other| (place(other), place(located))));
+    // A patch for something else, or another limit, is not to be lost.
     if count < patches.len() {
         for (index, _) in patches.iter().enumerate().filter(|(_, patch)| raises(patch)) {
             let pointer = format!("/spec/configPatches/{index}");
@@ -97,6 +111,22 @@ pub(super) fn envoy_filter(located: &Located, account: &mut Account) -> Fate {
         "the filter streams, so no larger buffer is needed; its own limits are max_request_bytes and max_response_bytes (100 MiB)",
     );
     Fate::Gone
+}
+
+/// Whether a limit is more than Envoy's own default (Listener.per_connection_buffer_limit_bytes: 1 MiB).
+fn is_more(limit: &Value) -> bool {
+    let text = || limit.as_str().and_then(|text| text.parse().ok());
+    limit.as_u64().or_else(text).is_some_and(|bytes| bytes > ENVOYS_LIMIT)
+}
+
+/// Whether the other one is a transcoder that an `EnvoyFilter` may be for: in its namespace, and at the same pods unless
+/// the filter is for all of them.
+fn is_transcoder_beside(filter: &Located, other: &Located) -> bool {
+    let labels = |located: &Located| located.resource.at("/spec/workloadSelector/labels").cloned();
+    let own = labels(filter).filter(|labels| labels.as_object().is_some_and(|labels| !labels.is_empty()));
+    other.resource.is(super::VENDOR, "ASMGrpcJsonTranscoder")
+        && other.resource.namespace() == filter.resource.namespace()
+        && own.is_none_or(|own| labels(other) == Some(own))
 }
 
 /// A waypoint for a service account becomes one for the Services of that account's pods.

@@ -13,13 +13,14 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Settings;
-use super::account::{Account, Action};
+use super::account::{Account, Action, Place, place};
 use super::tree::{at, fields, get_mut, items, prune, set, text};
 use crate::arguments::Fallback;
 use crate::input::{Item, Located, Node};
 use groups::Group;
 
 const NETWORKING: &str = "networking.istio.io";
+const DYNAMIC: [&str; 4] = ["spec", "trafficPolicy", "loadBalancer", "dynamicSubset"];
 const HEADERS: &str = "headerToDynamicSubsetKey";
 
 /// A header and the key whose value it has.
@@ -37,10 +38,38 @@ struct Dynamic<'a> {
     fallback: Fallback,
 }
 
-/// The resources that change, by their names.
-pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Account) -> BTreeMap<String, Item> {
-    let mut changed = BTreeMap::new();
+/// What becomes other resources.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// What each document becomes.
+    pub(super) items: BTreeMap<Place, Item>,
+    /// A document and one that does not work without what becomes of it: routes and the DestinationRule of their groups,
+    /// in both directions.
+    pub(super) pairs: Vec<(Place, Place)>,
+}
+
+impl Changes {
+    fn belong_together(&mut self, route: &Located, rule: &Located) {
+        self.pairs.push((place(route), place(rule)));
+        self.pairs.push((place(rule), place(route)));
+    }
+}
+
+/// The resources that change.
+pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Account) -> Changes {
+    let mut changes = Changes::default();
     let dynamic: Vec<_> = all.iter().filter_map(|located| read(located, settings, account)).collect();
+    let broken: BTreeMap<String, &Located> = all
+        .iter()
+        .filter(|located| {
+            at(&located.item, &DYNAMIC).is_some() && located.resource.is(NETWORKING, "DestinationRule")
+        })
+        .filter(|located| !dynamic.iter().any(|rule| std::ptr::eq(rule.located, *located)))
+        .map(|located| {
+            (full_name(located.resource.text("/spec/host"), located.resource.namespace()), located)
+        })
+        .collect();
+    let mut named = vec![false; dynamic.len()];
     let mut users: Vec<Vec<Mapping>> = vec![Vec::new(); dynamic.len()];
     let mut hosts: BTreeMap<usize, String> = BTreeMap::new();
     for located in all.iter().filter(|located| located.resource.is(NETWORKING, "VirtualService")) {
@@ -54,8 +83,20 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
             }
             own = true;
             let pointer = format!("/spec/http/{index}");
+            for host in destinations(located, rule) {
+                if let Some(which) = dynamic.iter().position(|rule| rule.host == host) {
+                    named[which] = true;
+                    changes.belong_together(located, dynamic[which].located);
+                }
+                if let Some(other) = broken.get(&host) {
+                    changes.belong_together(located, other);
+                }
+            }
             let Some(mappings) = mappings(located, rule, &pointer, account) else { continue };
-            let Some(which) = rule_for(located, rule, &pointer, &dynamic, all, account) else { continue };
+            let Some(which) = rule_for(located, rule, &pointer, &dynamic, &broken, all, account) else {
+                continue;
+            };
+            changes.belong_together(located, dynamic[which].located);
             hosts.insert(which, destination(located, rule));
             for mapping in &mappings {
                 if !users[which].contains(mapping) {
@@ -63,6 +104,7 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
                 }
             }
             let groups = groups::of(&dynamic[which], &mappings, all, settings, account);
+            let before = rules.len();
             rules.extend(rules::routes(
                 located,
                 rule,
@@ -72,13 +114,15 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
                 dynamic[which].fallback,
                 account,
             ));
+            // The last one is for requests of no group.
+            let routes = (rules.len() - before).saturating_sub(1);
             account.add(
                 Action::Mapped,
                 located,
                 &format!("{pointer}/{HEADERS}"),
                 format!(
                     "becomes {} for the subsets of {}; a new group needs another one",
-                    count(groups.len(), "route"),
+                    count(routes, "route"),
                     dynamic[which].located.resource.id()
                 ),
             );
@@ -88,19 +132,24 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
             if let Some(http) = get_mut(&mut item, "spec").and_then(|spec| get_mut(spec, "http")) {
                 http.node = Node::List(rules);
             }
-            changed.insert(located.resource.id(), item);
+            changes.items.insert(place(located), item);
         }
     }
     for (index, rule) in dynamic.iter().enumerate() {
+        if users[index].is_empty() && named[index] {
+            // The routes that choose its groups are refused, and it is kept with them.
+            continue;
+        }
         if users[index].is_empty() {
             let why = "no route has headerToDynamicSubsetKey for this host, so nothing chooses a group: take dynamicSubset out, or name the route's host";
             account.refuse(rule.located, "/spec/trafficPolicy/loadBalancer/dynamicSubset", why);
             continue;
         }
         let groups = groups::of(rule, &users[index], all, settings, account);
-        changed.insert(rule.located.resource.id(), with_subsets(rule, hosts.get(&index), &groups, account));
+        let item = with_subsets(rule, hosts.get(&index), &groups, account);
+        changes.items.insert(place(rule.located), item);
     }
-    changed
+    changes
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -112,7 +161,7 @@ fn read<'a>(located: &'a Located, settings: &Settings, account: &mut Account) ->
     if !located.resource.is(NETWORKING, "DestinationRule") {
         return None;
     }
-    let dynamic = at(&located.item, &["spec", "trafficPolicy", "loadBalancer", "dynamicSubset"])?;
+    let dynamic = at(&located.item, &DYNAMIC)?;
     let pointer = "/spec/trafficPolicy/loadBalancer/dynamicSubset";
     let mut selectors = Vec::new();
     let mut fallback = None;
@@ -217,12 +266,18 @@ fn mappings(located: &Located, rule: &Item, pointer: &str, account: &mut Account
     (!refused).then_some(found)
 }
 
-/// The host that a route sends to.
+/// The host that a route sends to first.
 fn destination(located: &Located, rule: &Item) -> String {
-    let route = rule.get("route").map_or(&[][..], items).first();
-    route
-        .and_then(|route| route.get("destination"))
-        .map_or_else(String::new, |to| full_name(to.text("host"), located.resource.namespace()))
+    destinations(located, rule).next().unwrap_or_default()
+}
+
+/// The hosts that a route sends to.
+fn destinations<'a>(located: &'a Located, rule: &'a Item) -> impl Iterator<Item = String> + 'a {
+    let routes = rule.get("route").map_or(&[][..], items).iter();
+    routes.map(|route| {
+        let to = route.get("destination");
+        to.map_or_else(String::new, |to| full_name(to.text("host"), located.resource.namespace()))
+    })
 }
 
 /// Which DestinationRule's groups a route chooses from.
@@ -231,6 +286,7 @@ fn rule_for(
     rule: &Item,
     pointer: &str,
     dynamic: &[Dynamic<'_>],
+    broken: &BTreeMap<String, &Located>,
     all: &[Located],
     account: &mut Account,
 ) -> Option<usize> {
@@ -262,6 +318,11 @@ fn rule_for(
     }
     if let Some(found) = dynamic.iter().position(|rule| rule.host == host) {
         return Some(found);
+    }
+    if let Some(rule) = broken.get(&host) {
+        let why = format!("the groups of {}, which it chooses from, are refused", rule.resource.id());
+        account.refuse(located, &format!("{pointer}/{HEADERS}"), why);
+        return None;
     }
     // A rule whose host no route names is meant for this one, if there is no other to be meant.
     let named = |host: &str| {
@@ -299,7 +360,7 @@ fn rule_for(
 /// The DestinationRule with a subset for each group.
 fn with_subsets(rule: &Dynamic<'_>, host: Option<&String>, groups: &[Group], account: &mut Account) -> Item {
     let mut item = rule.located.item.clone();
-    prune(&mut item, &["spec", "trafficPolicy", "loadBalancer", "dynamicSubset"]);
+    prune(&mut item, &DYNAMIC);
     let Some(spec) = get_mut(&mut item, "spec") else { return item };
     if let Some(host) = host.filter(|host| **host != rule.host) {
         set(spec, "host", text(host.clone()));
