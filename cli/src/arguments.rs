@@ -169,7 +169,7 @@ pub struct Explain {
     #[arg(long, value_name = "JSON")]
     pub claims: Option<String>,
     /// The port that the request comes in at, for routes that ask for one.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=65535))]
     pub port: Option<u64>,
     /// The request's method: POST where there is data, otherwise GET.
     #[arg(short = 'X', long, value_name = "METHOD")]

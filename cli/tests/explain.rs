@@ -164,10 +164,61 @@ fn what_is_not_understood_is_said() {
         (vec!["-c", &overlay, "-H", "a", "h"], "is not NAME: VALUE"),
         (vec!["-c", &overlay, "--filter", "other", "h"], "unknown filter other"),
         (vec!["-c", "nowhere", "h"], "nowhere: "),
+        (vec!["-c", &overlay, "-X", "GET IT", "h"], "the method \"GET IT\" is not a token"),
+        (vec!["-c", &overlay, "-X", "", "h"], "the method \"\" is not a token"),
+        (vec!["-c", &overlay, "--curl", "curl -X 'A:B' h"], "the method \"A:B\" is not a token"),
+        (vec!["-c", &overlay, "--port", "99999", "h"], "99999 is not in 1..=65535"),
+        (vec!["-c", &overlay, "--port", "0", "h"], "0 is not in 1..=65535"),
     ] {
         let arguments: Vec<&str> = ["explain"].into_iter().chain(arguments).collect();
         let Ran { out, err, code } = run(&arguments);
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
         assert!(err.contains(reason), "{arguments:?}: {err}");
     }
+}
+
+/// A plugin at the pods with `istio: b`, and a route at a gateway that chooses pods by `selector`.
+fn at_a_gateway(selector: &str, more: &str, arguments: &[&str]) -> String {
+    let folder = scratch(&format!("gateway-{}", selector.len() * 1000 + more.len()));
+    let file = folder.join("in.yaml");
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g, namespace: x}}\n\
+         spec: {{{selector}servers: [{{hosts: ['*.example'], port: {{number: 80, name: http, protocol: HTTP}}}}]}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v, namespace: x}}\n\
+         spec: {{gateways: [g], hosts: ['*'], http: [{{route: [{{destination: {{host: a.x.svc.cluster.local}}}}]}}]}}\n---\n\
+         apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: p, namespace: y}}\n\
+         spec: {{selector: {{matchLabels: {{istio: b}}}}, url: 'oci://r/kserve-transcoder:0.1.0', pluginConfig: {{}}}}\n{more}"
+    );
+    fs::write(&file, text).unwrap();
+    let mut all = vec!["explain", "-c", file.to_str().unwrap()];
+    all.extend(arguments);
+    let Ran { out, err, code } = run(&all);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    out
+}
+
+#[test]
+fn a_route_is_taken_only_where_its_gateway_is_served() {
+    let pod = |labels: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: q, namespace: y, labels: {{istio: b, {labels}}}}}\n"
+        )
+    };
+    let url = "http://h.example/home";
+    for (selector, more, arguments, taken) in [
+        ("selector: {istio: b}, ", String::new(), vec![url], true),
+        ("", String::new(), vec![url], true),
+        ("selector: {istio: a}, ", String::new(), vec![url], false),
+        ("selector: {istio: b, app: c}, ", pod("app: c"), vec![url], true),
+        ("selector: {istio: b, app: c}, ", pod("app: other"), vec![url], false),
+        ("selector: {istio: b}, ", String::new(), vec!["--port", "80", url], true),
+        ("selector: {istio: b}, ", String::new(), vec!["--port", "8008", url], false),
+        ("selector: {istio: b}, ", String::new(), vec!["http://elsewhere/home"], false),
+    ] {
+        let out = at_a_gateway(selector, &more, &arguments);
+        assert_eq!(out.contains("VirtualService x/v"), taken, "{selector} {arguments:?}: {out}");
+        assert!(!out.contains("taken for granted"), "{selector}: {out}");
+    }
+    let out = at_a_gateway("selector: {app: c}, ", "", &[url]);
+    has(&out, &["VirtualService x/v", "taken for granted: Gateway x/g chooses pods with {\"app\":\"c\"}"]);
 }

@@ -2,7 +2,7 @@
 
 use istio_lint::Resource;
 use istio_lint::embedded::{self, Configuration, Host};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::refused;
 use crate::arguments::{Explain, In};
@@ -13,10 +13,27 @@ use crate::{Error, input::Located};
 pub(super) struct Chain {
     /// Which proxy.
     pub(super) name: String,
+    /// What is known of it.
+    pub(super) proxy: Proxy,
     /// Its filters in order.
     pub(super) links: Vec<Link>,
     /// All resources, among which are the routes.
     pub(super) resources: Vec<Located>,
+}
+
+/// A proxy, as far as resources show which one it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Proxy {
+    /// That of pods with these labels, among others.
+    Pods { labels: Map<String, Value>, namespace: String },
+    /// The waypoint of a namespace.
+    Waypoint(String),
+    /// That of a Gateway of the Gateway API.
+    Gateway { name: String, namespace: String },
+    /// Every one that is not a waypoint.
+    Everywhere,
+    /// Nothing says which.
+    Unknown,
 }
 
 /// A filter in a chain.
@@ -67,7 +84,7 @@ fn alone(options: &Explain, filter: &str) -> Result<Chain, Error> {
     };
     let configuration = Configuration { filter: filter.replace('_', "-"), host, json: value.to_string() };
     let links = vec![Link { origin: shown.clone(), configuration }];
-    Ok(Chain { name: format!("with {shown}"), links, resources: Vec::new() })
+    Ok(Chain { name: format!("with {shown}"), proxy: Proxy::Unknown, links, resources: Vec::new() })
 }
 
 fn of_bootstraps(set: &Set) -> Vec<Chain> {
@@ -84,14 +101,15 @@ fn of_bootstraps(set: &Set) -> Vec<Chain> {
         };
         let links: Vec<_> = found.into_iter().map(link).collect();
         if !links.is_empty() {
-            chains.push(Chain { name: format!("in {}", document.file), links, resources: Vec::new() });
+            let name = format!("in {}", document.file);
+            chains.push(Chain { name, proxy: Proxy::Unknown, links, resources: Vec::new() });
         }
     }
     chains
 }
 
 fn of_resources(set: Set) -> Vec<Chain> {
-    let mut found: Vec<(String, (u8, i64, usize), Link)> = Vec::new();
+    let mut found: Vec<((String, Proxy), (u8, i64, usize), Link)> = Vec::new();
     for (index, located) in set.resources.iter().enumerate() {
         let resource = &located.resource;
         let configurations = embedded::configurations(resource).unwrap_or_default();
@@ -108,40 +126,47 @@ fn of_resources(set: Set) -> Vec<Chain> {
     }
     found.sort_by_key(|(_, place, _)| *place);
     let mut chains: Vec<Chain> = Vec::new();
-    for (name, _, link) in found {
+    for ((name, proxy), _, link) in found {
         match chains.iter_mut().find(|chain| chain.name == name) {
             Some(chain) => chain.links.push(link),
-            None => chains.push(Chain { name, links: vec![link], resources: set.resources.clone() }),
+            None => chains.push(Chain { name, proxy, links: vec![link], resources: set.resources.clone() }),
         }
     }
     let routes = set.resources.iter().any(|located| located.resource.kind() == "VirtualService");
     if chains.is_empty() && routes {
-        chains.push(Chain { name: "without filters".into(), links: Vec::new(), resources: set.resources });
+        let name = "without filters".into();
+        chains.push(Chain { name, proxy: Proxy::Unknown, links: Vec::new(), resources: set.resources });
     }
     chains
 }
 
 /// What the resource is for, in words: resources with the same words meet in one proxy.
-fn proxy(resource: &Resource) -> String {
+fn proxy(resource: &Resource) -> (String, Proxy) {
+    let namespace = resource.namespace().to_owned();
     let labels = ["/spec/selector/matchLabels", "/spec/workloadSelector/labels"];
     if let Some(Value::Object(labels)) = labels.into_iter().find_map(|pointer| resource.at(pointer)) {
-        let labels: Vec<_> = labels
+        let words: Vec<_> = labels
             .iter()
             .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
             .collect();
-        return format!("at the pods with {} in {}", labels.join(", "), resource.namespace());
+        let name = format!("at the pods with {} in {namespace}", words.join(", "));
+        return (name, Proxy::Pods { labels: labels.clone(), namespace });
     }
     let Some(target) = resource.list("/spec/targetRefs").first() else {
-        return format!("at every proxy but waypoints in {}", resource.namespace());
+        return (format!("at every proxy but waypoints in {namespace}"), Proxy::Everywhere);
     };
     let text = |name: &str| target.get(name).and_then(Value::as_str).unwrap_or_default();
     match text("kind") {
         // A Service's filters and its Gateway's meet in the waypoint of their namespace.
-        "Service" => format!("at the waypoint in {}", resource.namespace()),
+        "Service" => (format!("at the waypoint in {namespace}"), Proxy::Waypoint(namespace)),
         "Gateway" if text("name").contains("waypoint") => {
-            format!("at the waypoint in {}", resource.namespace())
+            (format!("at the waypoint in {namespace}"), Proxy::Waypoint(namespace))
         }
-        kind => format!("at the {kind} {} in {}", text("name"), resource.namespace()),
+        "Gateway" => {
+            let name = text("name").to_owned();
+            (format!("at the Gateway {name} in {namespace}"), Proxy::Gateway { name, namespace })
+        }
+        kind => (format!("at the {kind} {} in {namespace}", text("name")), Proxy::Everywhere),
     }
 }
 

@@ -135,6 +135,11 @@ fn of_curl(line: &str) -> Result<Request, Error> {
     parts.request("--curl")
 }
 
+/// Whether a byte may be in a token (RFC 9110, 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 impl Parts {
     fn request(self, whose: &str) -> Result<Request, Error> {
         let url = self.url.ok_or_else(|| refused(whose, "there is no URL"))?;
@@ -173,6 +178,12 @@ impl Parts {
         let authority =
             host.map_or_else(|| authority.to_owned(), |host| String::from_utf8_lossy(&host).into_owned());
         let method = self.method.unwrap_or_else(|| if self.data.is_empty() { "GET" } else { "POST" }.into());
+        if method.is_empty() || !method.bytes().all(is_token) {
+            return Err(refused(
+                whose,
+                format!("the method {method:?} is not a token, such as GET (RFC 9110, 9.1)"),
+            ));
+        }
         Ok(Request { method, scheme: scheme.to_owned(), authority, path, headers, body })
     }
 }

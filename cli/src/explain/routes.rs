@@ -1,5 +1,6 @@
 //! Routes, subsets and groups of endpoints, as Istio and Envoy choose them.
 
+mod attachment;
 mod http_route;
 
 use istio_lint::Resource;
@@ -16,28 +17,25 @@ use crate::input::Located;
 pub(super) fn steps(chain: &Chain, way: &Way, port: Option<u64>) -> Vec<Step> {
     let kinds = ["VirtualService", "HTTPRoute"];
     let routes = chain.resources.iter().filter(|located| kinds.contains(&located.resource.kind()));
-    let here =
-        routes.filter(|located| is_at(&located.resource, &chain.name) && is_for(&located.resource, way));
-    here.map(|located| route(&chain.resources, located, way, port)).collect()
+    let name = name(way);
+    let steps = routes.filter(|located| is_for(&located.resource, &name)).filter_map(|located| {
+        let granted = attachment::served(chain, &located.resource, &name, port)?;
+        let mut step = route(&chain.resources, located, way, port);
+        step.lines.splice(0..0, granted);
+        Some(step)
+    });
+    steps.collect()
 }
 
-/// Whether a route is for this proxy: a waypoint has those of its namespace that are for the mesh, a gateway has others.
-fn is_at(route: &Resource, proxy: &str) -> bool {
-    let mesh = match route.kind() {
-        "HTTPRoute" => route.list("/spec/parentRefs").iter().any(|parent| parent["kind"] == "Service"),
-        _ => route.list("/spec/gateways").iter().all(|gateway| gateway == "mesh"),
-    };
-    match proxy.strip_prefix("at the waypoint in ") {
-        Some(namespace) => mesh && route.namespace() == namespace,
-        None => !mesh || !proxy.starts_with("at "),
-    }
+/// The request's host without its port.
+fn name(way: &Way) -> String {
+    let authority = way.text(":authority").unwrap_or_default();
+    authority.rsplit_once(':').map_or(authority.as_str(), |(name, _)| name).to_owned()
 }
 
 /// Whether one of its hosts is the request's; one that is for the mesh only is for its Service, whatever the request
 /// calls it.
-fn is_for(service: &Resource, way: &Way) -> bool {
-    let authority = way.text(":authority").unwrap_or_default();
-    let name = authority.rsplit_once(':').map_or(authority.as_str(), |(name, _)| name);
+fn is_for(service: &Resource, name: &str) -> bool {
     if service.kind() == "HTTPRoute" && service.list("/spec/hostnames").is_empty() {
         return true;
     }
@@ -47,10 +45,7 @@ fn is_for(service: &Resource, way: &Way) -> bool {
         .iter()
         .flat_map(|list| service.list(list))
         .filter_map(Value::as_str)
-        .any(|host| match host.strip_prefix('*') {
-            Some(end) => name.ends_with(end),
-            None => host == name,
-        })
+        .any(|host| attachment::is_host(host, name))
 }
 
 fn route(resources: &[Located], located: &Located, way: &Way, port: Option<u64>) -> Step {
