@@ -64,7 +64,7 @@ pub struct Check {
     #[arg(short, long, default_value = "default", value_name = "NAME")]
     pub namespace: String,
     /// The Istio version that must be enough, such as 1.28: what needs a newer one is an error.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = crate::check::known_version)]
     pub istio: Option<crate::check::Version>,
     /// Exit with 1 for warnings too.
     #[arg(long)]
@@ -108,7 +108,7 @@ pub struct Migrate {
     #[arg(long, default_value = "registry.example", value_name = "HOST/PATH")]
     pub registry: String,
     /// The Istio version that the output is for, such as 1.28: what needs a newer one is refused.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = crate::check::known_version)]
     pub istio: Option<crate::check::Version>,
     /// What a request of no group gets where dynamicSubset does not say it.
     #[arg(long, value_enum, default_value_t = Fallback::Any)]

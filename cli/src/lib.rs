@@ -33,7 +33,7 @@ pub enum Error {
     #[error(transparent)]
     Input(#[from] input::Error),
     /// The result could not be written.
-    #[error("cannot write: {0}")]
+    #[error("cannot write: {}", istio_lint::words(.0))]
     Output(#[from] io::Error),
     /// A part of this program is damaged.
     #[error("{0}")]

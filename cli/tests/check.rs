@@ -101,6 +101,17 @@ fn an_older_istio_is_held_against_what_the_resources_need() {
 }
 
 #[test]
+fn what_the_system_says_is_in_words_and_a_version_must_be_known() {
+    let Ran { err, code, .. } = run(&["check", "nowhere.yaml"]);
+    assert_eq!((code, err.as_str()), (2, "inference-mesh: nowhere.yaml: no such file or folder\n"));
+    for command in ["check", "migrate"] {
+        let Ran { err, code, .. } = run(&[command, "--istio", "99.1", "-"]);
+        assert_eq!(code, 2);
+        assert!(err.contains("unknown Istio version 99.1: the newest that is known here is 1.31"), "{err}");
+    }
+}
+
+#[test]
 fn warnings_fail_only_if_that_is_asked_for() {
     let file = root().join("cli/tests/broken/route-to-a-missing-subset.yaml");
     let file = file.to_str().unwrap();

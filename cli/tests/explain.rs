@@ -186,7 +186,7 @@ fn at_a_gateway(selector: &str, more: &str, arguments: &[&str]) -> String {
          spec: {{{selector}servers: [{{hosts: ['*.example'], port: {{number: 80, name: http, protocol: HTTP}}}}]}}\n---\n\
          apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v, namespace: x}}\n\
          spec: {{gateways: [g], hosts: ['*'], http: [{{route: [{{destination: {{host: a.x.svc.cluster.local}}}}]}}]}}\n---\n\
-         apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: p, namespace: y}}\n\
+         apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: p, namespace: b}}\n\
          spec: {{selector: {{matchLabels: {{istio: b}}}}, url: 'oci://r/kserve-transcoder:0.1.0', pluginConfig: {{}}}}\n{more}"
     );
     fs::write(&file, text).unwrap();
@@ -201,7 +201,7 @@ fn at_a_gateway(selector: &str, more: &str, arguments: &[&str]) -> String {
 fn a_route_is_taken_only_where_its_gateway_is_served() {
     let pod = |labels: &str| {
         format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: q, namespace: y, labels: {{istio: b, {labels}}}}}\n"
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: q, namespace: b, labels: {{istio: b, {labels}}}}}\n"
         )
     };
     let url = "http://h.example/home";

@@ -485,3 +485,80 @@ fn an_envoy_filter_goes_only_if_it_raises_the_limit_for_a_transcoder_that_goes_t
         assert_eq!(account.contains("dropped: EnvoyFilter"), gone, "{name}: {account}");
     }
 }
+
+#[test]
+fn what_is_not_a_resource_is_an_error_with_its_line() {
+    for (text, message) in [
+        ("hello\n", "standard input:1: not a Kubernetes resource"),
+        ("42\n", "standard input:1: not a Kubernetes resource"),
+        ("# a\n- a\n- b\n", "standard input:2: not a Kubernetes resource"),
+        ("a: 1\n", "standard input:1: not a Kubernetes resource"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n---\ntext\n",
+            "standard input:5: not a Kubernetes resource",
+        ),
+        ("apiVersion: v1\n", "standard input:1: a resource without kind"),
+        ("kind: List\napiVersion: v1\n", "standard input:1: a resource without metadata.name"),
+    ] {
+        let Ran { out, code, err } = run_with(&["migrate", "-"], text);
+        assert_eq!((code, out.as_str()), (2, ""), "{text:?}: {err}");
+        assert!(err.contains(message), "{text:?}: {err}");
+    }
+    let patch = "- {op: replace, path: /spec/a, value: 1}\n";
+    let Ran { out, code, err } = run_with(&["migrate", "-"], patch);
+    assert_eq!((code, out.as_str()), (0, patch), "{err}");
+}
+
+#[test]
+fn a_file_without_resources_is_in_the_account() {
+    for text in ["", "# a comment\n"] {
+        let (_, account, code) = migrated("empty", text, &[]);
+        assert_eq!(code, 0, "{account}");
+        has(&account, &["in.yaml:1: passed: the file has no resources", "1 passed"]);
+    }
+}
+
+#[test]
+fn the_account_says_where_a_port_went_and_nothing_of_what_is_refused() {
+    let waypoint =
+        format!("{}  portNumber: 8033\n", TRANSCODER.replace("isGateway: true", "isGateway: false"));
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: models, namespace: istio-system}\n\
+                   spec: {selector: {istio: ingressgateway}, ports: [{name: grpc, port: 8033}]}\n";
+    let (_, account, code) = migrated("port-waypoint", &format!("{waypoint}{service}"), &[]);
+    assert_eq!(code, 0, "{account}");
+    has(
+        &account,
+        &[
+            "mapped: ASMGrpcJsonTranscoder istio-system/t /spec/portNumber: is the only port of Service istio-system/models",
+        ],
+    );
+    let (_, account, _) = migrated("port-gateway", &format!("{TRANSCODER}  portNumber: 8008\n"), &[]);
+    has(&account, &["/spec/portNumber: becomes match.ports"]);
+    let (_, account, _) =
+        migrated("port-native", &format!("{TRANSCODER}  portNumber: 8008\n"), &["--form", "native"]);
+    has(&account, &["/spec/portNumber: becomes the port of the listener"]);
+    let ports = service.replace("port: 8033}", "port: 8033}, {name: http, port: 9000}");
+    let others = format!("{service}{}", service.replace("name: models,", "name: others,"));
+    let unknown = "apiVersion: istio.alibabacloud.com/v1beta1\nkind: ASMGrpcJsonTranscoder\nmetadata: {name: t, namespace: istio-system}\n\
+                   spec:\n  builtinProtoDescriptor: other\n  workloadSelector: {}\n";
+    for (name, text) in [
+        ("ports", format!("{waypoint}{ports}")),
+        ("others", format!("{waypoint}{others}")),
+        ("unknown", unknown.to_owned()),
+    ] {
+        let (_, account, code) = migrated(&format!("port-{name}"), &text, &[]);
+        assert_eq!(code, 1, "{account}");
+        has(&account, &["kept: ASMGrpcJsonTranscoder", "refused: "]);
+        assert!(!account.contains("mapped: ") && !account.contains("assumed: "), "{name}: {account}");
+    }
+}
+
+#[test]
+fn what_is_written_anew_has_the_line_ends_of_its_file() {
+    let text = format!("# first\n{TRANSCODER}---\n{RULES}");
+    let (unix, _, _) = migrated("lf", &text, &[]);
+    let (dos, account, code) = migrated("crlf", &text.replace('\n', "\r\n"), &[]);
+    assert_eq!(code, 0, "{account}");
+    assert!(unix.contains("kind: WasmPlugin\n") && !unix.contains('\r'), "{unix}");
+    assert_eq!(dos, unix.replace('\n', "\r\n"));
+}

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 pub(crate) use finding::Finding;
 use versions::Need;
 pub use versions::Version;
+pub(crate) use versions::known as known_version;
 
 use crate::arguments::{Check, Colour, Format};
 use crate::input::{self, Set};

@@ -29,6 +29,18 @@ impl Version {
     }
 }
 
+/// The newest release that this command knows something of.
+const NEWEST: Version = Version::new(31);
+
+/// A version for the command line: a misspelt one would have everything pass.
+pub(crate) fn known(text: &str) -> Result<Version, String> {
+    let version: Version = text.parse()?;
+    if version.major != NEWEST.major || version > NEWEST {
+        return Err(format!("unknown Istio version {text}: the newest that is known here is {NEWEST}"));
+    }
+    Ok(version)
+}
+
 impl FromStr for Version {
     type Err = String;
 
@@ -139,6 +151,10 @@ mod tests {
         assert!(version("1.9").unwrap() < version("1.30.3").unwrap());
         assert!(version("1.28").unwrap().is_at_most("Istio 1.28.10"));
         assert!(!version("1.30").unwrap().is_at_most("Istio 1.28.10"));
+        assert!(known("1.31.2").is_ok());
+        for text in ["1.99", "2.1", "0.9", "99.1"] {
+            assert!(known(text).unwrap_err().contains("unknown Istio version"), "{text}");
+        }
         assert!(version("new").is_err() && version("1").is_err() && version("1.x").is_err());
     }
 }

@@ -109,7 +109,7 @@ fn of_bootstraps(set: &Set) -> Vec<Chain> {
 }
 
 fn of_resources(set: Set) -> Vec<Chain> {
-    let mut found: Vec<((String, Proxy), (u8, i64, usize), Link)> = Vec::new();
+    let mut found = Vec::new();
     for (index, located) in set.resources.iter().enumerate() {
         let resource = &located.resource;
         let configurations = embedded::configurations(resource).unwrap_or_default();

@@ -64,10 +64,7 @@ fn read(file: &str, line: usize, text: String) -> Result<Document, Error> {
     }
     let root: Item = serde_saphyr::from_str(&text).map_err(|error| {
         let at = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
-        // The first line is the reason; below it the library shows the text around it.
-        let reason = error.without_snippet().to_string();
-        let reason = reason.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Error::Content { file: file.to_owned(), line: line - 1 + at, reason }
+        Error::Content { file: file.to_owned(), line: line - 1 + at, reason: istio_lint::reason(&error) }
     })?;
     Ok(Document { file: file.to_owned(), line, text, root: Some(root) })
 }
@@ -99,5 +96,27 @@ mod tests {
         assert!(error.starts_with("f.yaml:5: ") && error.contains("duplicate"), "{error}");
         let error = split("f.yaml", "a: [1\n").unwrap_err().to_string();
         assert!(error.starts_with("f.yaml:"), "{error}");
+    }
+
+    #[test]
+    fn an_error_is_in_words_and_names_its_line_once() {
+        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for n in 1..9 {
+            let one = format!("*a{}", n - 1);
+            bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![one; 10].join(",")));
+        }
+        let deep = format!("{}{}\n", "[".repeat(5000), "]".repeat(5000));
+        for (text, reason) in [
+            (bomb.as_str(), "its aliases expand to more than"),
+            (&deep, "nested too deeply"),
+            ("a: 1\na: 2\n", "f.yaml:2: duplicate mapping key: a"),
+            ("a: [1,2\nb: }", "f.yaml:2: "),
+        ] {
+            let error = split("f.yaml", text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+            for word in ["Options", "Nodes", "budget", " at line ", "column", "{"] {
+                assert!(!error.contains(word), "{error}");
+            }
+        }
     }
 }

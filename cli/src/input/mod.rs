@@ -18,7 +18,7 @@ pub(crate) use node::{Item, Key, Node};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder.
-    #[error("{path}: {source}")]
+    #[error("{path}: {}", istio_lint::words(source))]
     Io {
         /// Which.
         path: String,
@@ -100,9 +100,8 @@ fn add(set: &mut Set, file: &str, text: &str, namespace: &str) -> Result<(), Err
         let Some(root) = &document.root else { continue };
         let value = root.value();
         if value.get("kind").is_none() && value.get("apiVersion").is_none() {
-            let known = ["static_resources", "meshConfig", "extensionProviders"];
-            if known.iter().all(|key| value.get(key).is_none()) {
-                return Err(document.error("", "not a Kubernetes resource: it has no apiVersion and no kind"));
+            if !is_known_besides(root) {
+                return Err(not_a_resource(&document));
             }
             set.others.push(document);
             continue;
@@ -110,6 +109,15 @@ fn add(set: &mut Set, file: &str, text: &str, namespace: &str) -> Result<(), Err
         set.resources.extend(located(&document, root, namespace)?);
     }
     Ok(())
+}
+
+/// Whether a document is Envoy's bootstrap, or values with a mesh configuration.
+pub(crate) fn is_known_besides(root: &Item) -> bool {
+    ["static_resources", "meshConfig", "extensionProviders"].iter().any(|key| root.get(key).is_some())
+}
+
+pub(crate) fn not_a_resource(document: &Document) -> Error {
+    document.error("", "not a Kubernetes resource: it has no apiVersion and no kind")
 }
 
 /// The resources of a document: one, or those of a List.

@@ -89,6 +89,12 @@ impl Account {
         });
     }
 
+    /// Adds a line about a whole file.
+    pub(super) fn note(&mut self, action: Action, file: String, what: impl Into<String>) {
+        let (pointer, resource) = (String::new(), String::new());
+        self.entries.push(Entry { action, file, line: 1, document: 1, pointer, resource, what: what.into() });
+    }
+
     pub(super) fn refuse(&mut self, located: &Located, pointer: &str, why: impl Into<String>) {
         self.add(Action::Refused, located, pointer, why);
     }
@@ -117,7 +123,8 @@ impl Account {
         self.sort();
         for Entry { action, file, line, pointer, resource, what, .. } in &self.entries {
             let field = if pointer.is_empty() { String::new() } else { format!(" {pointer}") };
-            writeln!(out, "{file}:{line}: {}: {resource}{field}: {what}", action.name())?;
+            let of = if resource.is_empty() { String::new() } else { format!("{resource}{field}: ") };
+            writeln!(out, "{file}:{line}: {}: {of}{what}", action.name())?;
         }
         let all = [
             Action::Mapped,

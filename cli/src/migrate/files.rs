@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::tree::items;
 use crate::Error;
 use crate::input::{self, Document, Located};
 
@@ -76,6 +77,7 @@ fn file(path: &Path, name: PathBuf, namespace: &str) -> Result<File, Error> {
     for (mark, document) in input::marked(path)? {
         let located = match &document.root {
             Some(root) if is_resource(root) => Some(input::one(&document, root, namespace)?),
+            Some(root) if !is_something_else(root) => return Err(input::not_a_resource(&document).into()),
             _ => None,
         };
         parts.push(Part { mark, document, located, fate: Fate::Same, after: Vec::new() });
@@ -85,18 +87,37 @@ fn file(path: &Path, name: PathBuf, namespace: &str) -> Result<File, Error> {
 
 fn is_resource(root: &input::Item) -> bool {
     let named = root.get("metadata").is_some() || root.text("kind") != "Kustomization";
-    root.get("kind").is_some() && named && !root.text("kind").ends_with("List")
+    let list = root.text("kind").ends_with("List") && root.get("items").is_some();
+    (root.get("kind").is_some() || root.get("apiVersion").is_some()) && named && !list
+}
+
+/// A list of resources, a kustomization, a JSON patch (RFC 6902) of one, or what `check` reads besides.
+fn is_something_else(root: &input::Item) -> bool {
+    let operations = items(root);
+    root.get("kind").is_some()
+        || input::is_known_besides(root)
+        || (!operations.is_empty() && operations.iter().all(|one| !one.text("op").is_empty()))
 }
 
 impl File {
-    /// The text that comes out.
+    /// Whether its first line ends with CRLF, as the others are taken to do.
+    fn has_crlf(&self) -> bool {
+        let lines = self.parts.iter().flat_map(|part| [&part.mark, &part.document.text]);
+        let first = lines
+            .into_iter()
+            .find_map(|text| text.split_inclusive('\n').next().filter(|l| l.ends_with('\n')));
+        first.is_some_and(|line| line.ends_with("\r\n"))
+    }
+
+    /// The text that comes out, with the ends of lines that the file has.
     pub(super) fn text(&self) -> String {
+        let ended = |text: &str| if self.has_crlf() { text.replace('\n', "\r\n") } else { text.to_owned() };
         let mut out = String::new();
         let mut first = true;
         for part in &self.parts {
             let own = match &part.fate {
-                Fate::Same => Some(part.document.text.as_str()),
-                Fate::Changed(text) => Some(text.as_str()),
+                Fate::Same => Some(part.document.text.clone()),
+                Fate::Changed(text) => Some(ended(text)),
                 Fate::Gone => None,
             };
             if let Some(own) = own {
@@ -104,17 +125,17 @@ impl File {
                 if !first || matches!(part.fate, Fate::Same) {
                     out.push_str(&part.mark);
                 }
-                out.push_str(own);
+                out.push_str(&own);
                 first &= own.is_empty() && part.mark.is_empty();
             }
             for more in &part.after {
                 if !out.is_empty() {
                     if !out.ends_with('\n') {
-                        out.push('\n');
+                        out.push_str(&ended("\n"));
                     }
-                    out.push_str("---\n");
+                    out.push_str(&ended("---\n"));
                 }
-                out.push_str(more);
+                out.push_str(&ended(more));
                 first = false;
             }
         }

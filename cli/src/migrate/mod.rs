@@ -141,6 +141,10 @@ fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result
     checked(files, options, &mut account)?;
     let kept = keep(files, &routed.pairs, decided, &mut account);
     faults(&all, &mut account);
+    for file in files.iter().filter(|file| file.parts.iter().all(|part| part.document.root.is_none())) {
+        let name = file.parts.first().map_or_else(String::new, |part| part.document.file.clone());
+        account.note(Action::Passed, name, "the file has no resources: it is empty, or has only comments");
+    }
     let waypoints = waypoints(&all);
     for part in files.iter().flat_map(|file| &file.parts) {
         let Some(located) = &part.located else { continue };
@@ -228,6 +232,8 @@ fn nested(part: &mut files::Part, account: &mut Account) {
                 "",
                 format!("is item {index} of a List: write it as a document of its own"),
             );
+        } else {
+            account.add(Action::Passed, &located, "", format!("item {index} of a List, as it stands"));
         }
     }
 }

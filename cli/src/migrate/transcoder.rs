@@ -60,6 +60,16 @@ pub(super) fn plugin(
     let what = format!("becomes the {becomes} {name} with the filter kserve-transcoder");
     account.add(Action::Mapped, located, "/kind", what);
     let target = target?;
+    if plan.port.is_some() {
+        let what = match (&target, native) {
+            (Target::Gateway(_), false) => "becomes match.ports".to_owned(),
+            (Target::Gateway(_), true) => "becomes the port of the listener that the patch is for".to_owned(),
+            (Target::Waypoint { service, .. }, _) => {
+                format!("is the only port of {}, whose waypoint has the filter", service.resource.id())
+            }
+        };
+        account.add(Action::Mapped, located, "/spec/portNumber", what);
+    }
     let (api, spec) = if native {
         ("networking.istio.io/v1alpha3", native::spec(located, &plan, &target, all, account)?)
     } else {
@@ -157,17 +167,18 @@ fn field(located: &Located, name: &str, item: &Item, form: Shape, plan: &mut Pla
             mapped(account, if *gateway { "the plugin has a selector" } else { "the plugin targets a Service's waypoint: ambient has no sidecars" });
         }
         ("portNumber", Value::Number(number)) if number.as_u64().is_some_and(|n| (1..=65535).contains(&n)) => {
+            // What becomes of it depends on where the plugin goes.
             plan.port = number.as_u64();
-            mapped(account, "becomes match.ports at a gateway");
         }
         ("services", Value::Array(services)) if services.iter().all(Value::is_string) => {
             let kserve = |service: &Value| service == "inference.GRPCInferenceService";
             // The filter serves KServe's service always; its key is for others.
-            let others: Vec<_> = services.iter().filter(|service| !kserve(service)).cloned().collect();
-            if !others.is_empty() {
-                plan.config.push(("services", super::tree::item(&Value::Array(others))));
+            let named: Vec<_> = services.iter().filter(|service| !kserve(service)).cloned().collect();
+            let others = !named.is_empty();
+            if others {
+                plan.config.push(("services", super::tree::item(&Value::Array(named))));
             }
-            mapped(account, "becomes the key services");
+            mapped(account, if others { "becomes the key services" } else { "is served anyway" });
         }
         ("protoDescriptorBin", Value::String(descriptors)) => {
             plan.config.push(("descriptor_sets", list(vec![text(descriptors.clone())])));

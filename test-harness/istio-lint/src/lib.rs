@@ -20,6 +20,7 @@ mod published;
 mod resource;
 pub mod rules;
 mod schema;
+mod words;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub use level::Level;
 pub use published::{Published, Unfit};
 pub use resource::{Error, Resource, read, yaml};
 pub use schema::Schemas;
+pub use words::{reason, words};
 
 /// What is wrong with a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
