@@ -7,6 +7,7 @@ mod schemas;
 mod text;
 mod versions;
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 
 use istio_lint::{Level, Published, Resource, rules};
@@ -98,13 +99,15 @@ pub(crate) fn by_rules(set: &Set) -> Vec<Finding> {
         }
     }
     let mut findings = Vec::new();
+    let mut named: BTreeMap<String, (&input::Located, &input::Located)> = BTreeMap::new();
+    for located in &set.resources {
+        named.entry(located.resource.id()).or_insert((located, located)).1 = located;
+    }
     for problem in problems {
         // Of two resources with one name the later one is the surplus.
-        let of = |located: &&input::Located| located.resource.id() == problem.resource;
-        let located = match problem.rule {
-            "twice" => set.resources.iter().rev().find(of),
-            _ => set.resources.iter().find(of),
-        };
+        let located = named
+            .get(&problem.resource)
+            .map(|(first, last)| if problem.rule == "twice" { last } else { first });
         findings.extend(located.map(|located| Finding {
             level: problem.level(),
             rule: if problem.rule.is_empty() { "sign-on" } else { problem.rule },

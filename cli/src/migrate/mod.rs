@@ -240,14 +240,17 @@ fn nested(part: &mut files::Part, account: &mut Account) {
 
 /// What the vendor's mesh tolerates, and stock Istio as well: neither says that it does nothing.
 fn faults(all: &[Located], account: &mut Account) {
+    let mut named: BTreeMap<String, &Located> = BTreeMap::new();
+    for located in all {
+        named.entry(located.resource.id()).or_insert(located);
+    }
     let set = Set { resources: all.to_vec(), others: Vec::new() };
     for finding in check::by_rules(&set) {
         if matches!(
             finding.rule,
             "unnamed-host" | "missing-port" | "unreached-route" | "mixed-routes" | "twice"
         ) {
-            let of = |located: &&Located| located.resource.id() == finding.resource;
-            if let Some(located) = all.iter().find(of) {
+            if let Some(located) = named.get(&finding.resource) {
                 account.add(Action::Fault, located, &finding.pointer, finding.reason);
             }
         }

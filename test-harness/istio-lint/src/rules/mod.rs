@@ -7,6 +7,7 @@ mod claims;
 mod envoy_filter;
 mod header;
 mod instance;
+mod known;
 mod loading;
 mod native;
 mod payload;
@@ -20,6 +21,7 @@ mod workloads;
 
 use crate::resource::{self, Resource};
 use crate::{Problem, embedded};
+use known::Known;
 
 use serde_json::Value;
 
@@ -34,7 +36,7 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 /// Everything that is wrong with the resources of one overlay.
 #[must_use]
 pub fn check(resources: &[Resource]) -> Vec<Problem> {
-    let overlay = Overlay { resources };
+    let overlay = Overlay::of(resources);
     let mut problems = Vec::new();
     for resource in resources {
         let mut add = |rule: &'static str, found: Vec<Problem>| {
@@ -79,12 +81,26 @@ enum Place {
 /// The resources of one overlay.
 struct Overlay<'a> {
     resources: &'a [Resource],
+    known: Known<'a>,
 }
 
 impl<'a> Overlay<'a> {
+    fn of(resources: &'a [Resource]) -> Self {
+        Self { resources, known: Known::of(resources) }
+    }
+
     fn find(&self, group: &str, kind: &str, namespace: &str, name: &str) -> Option<&'a Resource> {
-        let same = |r: &&Resource| r.is(group, kind) && r.namespace() == namespace && r.name() == name;
-        self.resources.iter().find(same)
+        self.known.names.get(&[group, kind, namespace, name]).copied()
+    }
+
+    /// The resources of a kind, of whatever group.
+    fn of_kind(&self, kind: &str) -> &[&'a Resource] {
+        self.known.kinds.get(kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// The resources in a namespace.
+    fn within(&self, namespace: &str) -> &[&'a Resource] {
+        self.known.namespaces.get(namespace).map_or(&[], Vec::as_slice)
     }
 
     /// Where a resource applies.
@@ -156,7 +172,11 @@ impl<'a> Overlay<'a> {
     }
 
     /// The configuration of the one transcoder in this overlay.
-    fn transcoder(&self) -> Option<Value> {
+    fn transcoder(&self) -> Option<&Value> {
+        self.known.transcoder.get_or_init(|| self.first_transcoder()).as_ref()
+    }
+
+    fn first_transcoder(&self) -> Option<Value> {
         let configurations = self.resources.iter().filter_map(|r| embedded::configurations(r).ok()).flatten();
         let mut transcoders = configurations.filter(|c| c.filter == "kserve-transcoder");
         let json = transcoders.next()?.json;

@@ -219,15 +219,6 @@ fn attachment(overlay: &Overlay<'_>, resource: &Resource, rules: &[Rule<'_>]) ->
     wrong
 }
 
-/// The names of the clusters that the overlay's EnvoyFilters add.
-fn added_clusters<'a>(overlay: &Overlay<'a>) -> impl Iterator<Item = &'a str> {
-    let patches = overlay.resources.iter().filter(|r| r.kind() == "EnvoyFilter");
-    let patches = patches.flat_map(|filter| filter.list("/spec/configPatches"));
-    let added = patches
-        .filter(|patch| text(patch, "/applyTo") == "CLUSTER" && text(patch, "/patch/operation") == "ADD");
-    added.map(|patch| text(patch, "/patch/value/name"))
-}
-
 /// A subset that no DestinationRule of the very same host defines is a route to nowhere: 503.
 fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -244,10 +235,7 @@ fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
         let mut wrong: Vec<String> = Vec::new();
         let (host, subset) = (text(destination, "/host"), text(destination, "/subset"));
         let full = full_name(host, resource.namespace());
-        let entry = |r: &Resource| {
-            r.is(NETWORKING, "ServiceEntry") && r.list("/spec/hosts").iter().any(|h| h == host)
-        };
-        if overlay.resources.iter().any(entry) {
+        if overlay.known.entries.contains(host) {
             continue;
         }
         if !host.ends_with(".svc.cluster.local") {
@@ -257,16 +245,11 @@ fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
                 wrong.push(format!(
                     "the destination {host:?} is not the full name of a Service: Istio takes {full} for it"
                 ));
-            } else if !added_clusters(overlay).any(|cluster| names.iter().any(|n| n == cluster)) {
+            } else if !names.iter().any(|name| overlay.known.clusters.contains(name.as_str())) {
                 wrong.push(format!("the destination {host:?} is not a Service, no ServiceEntry among these resources has it, and no EnvoyFilter adds a cluster for it (one of {names:?})"));
             }
         }
-        let defines = |rule: &&Resource| {
-            rule.is(NETWORKING, "DestinationRule")
-                && full_name(rule.text("/spec/host"), rule.namespace()) == full
-                && rule.list("/spec/subsets").iter().any(|s| text(s, "/name") == subset)
-        };
-        if !subset.is_empty() && !overlay.resources.iter().any(|rule| defines(&rule)) {
+        if !subset.is_empty() && !overlay.known.subsets.contains(&(full, subset)) {
             wrong.push(format!("no DestinationRule for {host} has the subset {subset:?}"));
         }
         problems.extend(

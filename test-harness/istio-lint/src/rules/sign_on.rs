@@ -40,7 +40,7 @@ const SECRETS: [&str; 3] = ["CLIENT_ID", "CLIENT_SECRET", "COOKIE_SECRET"];
 /// (`istio.mesh.v1alpha1.MeshConfig`); nothing if there are none.
 #[must_use]
 pub fn sign_on(resources: &[Resource], mesh: &Value) -> Vec<Problem> {
-    let overlay = Overlay { resources };
+    let overlay = Overlay::of(resources);
     let custom = resources.iter().filter(|r| r.text("/spec/action") == "CUSTOM");
     custom.flat_map(|policy| Recipe { overlay: &overlay, policy }.check(mesh)).collect()
 }

@@ -54,7 +54,7 @@ impl Pods<'_> {
 }
 
 fn pods<'a>(overlay: &Overlay<'a>, namespace: &str) -> Vec<Pods<'a>> {
-    let here = overlay.resources.iter().filter(|r| r.namespace() == namespace);
+    let here = overlay.within(namespace).iter().copied();
     let made = here.filter_map(|resource| {
         let labels = match resource.kind() {
             "Deployment" => "/spec/template/metadata/labels",
@@ -192,7 +192,7 @@ fn principals(overlay: &Overlay<'_>, policy: &Resource) -> Vec<String> {
 fn inference_service(overlay: &Overlay<'_>, service: &Resource) -> Vec<String> {
     let mut wrong = Vec::new();
     let has = |kind: &str, name: &str| {
-        let mut here = overlay.resources.iter().filter(|r| r.kind() == kind).peekable();
+        let mut here = overlay.of_kind(kind).iter().peekable();
         let none = here.peek().is_none();
         none || here.any(|r| r.namespace() == service.namespace() && r.name() == name)
     };
@@ -213,7 +213,7 @@ fn inference_service(overlay: &Overlay<'_>, service: &Resource) -> Vec<String> {
 /// Whether an account exists: one of the overlay, or one that Istio makes for a Gateway of it. Of a namespace without
 /// accounts in the overlay nothing is known.
 fn has_account(overlay: &Overlay<'_>, namespace: &str, account: &str) -> bool {
-    let mut here = overlay.resources.iter().filter(|r| r.namespace() == namespace);
+    let mut here = overlay.within(namespace).iter().copied();
     let made_for = |gateway: &Resource| match gateway.text("/spec/gatewayClassName") {
         "istio-waypoint" => gateway.name() == account,
         class => format!("{}-{class}", gateway.name()) == account,

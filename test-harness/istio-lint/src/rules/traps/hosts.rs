@@ -1,12 +1,9 @@
 //! Hosts, ports and rules that lead nowhere.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::{at, destinations, full_name};
 use crate::Problem;
-use crate::embedded;
 use crate::resource::{Resource, items};
 use crate::rules::{NETWORKING, Overlay};
 
@@ -56,23 +53,9 @@ fn unnamed(overlay: &Overlay<'_>, rule: &Resource) -> Option<Problem> {
     if host.contains('*') {
         return None;
     }
-    let mut known = BTreeSet::new();
-    for resource in overlay.resources {
-        match (resource.group(), resource.kind()) {
-            ("", "Service") => {
-                known.insert(format!("{}.{}{IN_CLUSTER}", resource.name(), resource.namespace()));
-            }
-            (NETWORKING, "ServiceEntry") => {
-                known
-                    .extend(resource.list("/spec/hosts").iter().filter_map(Value::as_str).map(str::to_owned));
-            }
-            _ => known.extend(destinations(resource).into_iter().map(|(_, host, _)| host)),
-        }
-    }
-    let mut here: Vec<_> =
-        known.iter().filter(|name| name.ends_with(&format!(".{}{IN_CLUSTER}", rule.namespace()))).collect();
-    here.dedup();
-    (!known.contains(&host) && !here.is_empty()).then(|| {
+    let here = overlay.known.services.get(rule.namespace())?;
+    (!overlay.known.hosts.contains(&host)).then(|| {
+        let here: Vec<_> = here.iter().collect();
         let reason = format!(
             "is for {host}, which no route names and no Service has among these resources, so nothing of it applies; \
              there are {here:?}"
@@ -87,7 +70,7 @@ fn localities(overlay: &Overlay<'_>, rule: &Resource) -> Option<Problem> {
     let setting = rule.at(pointer)?;
     let ejects = rule.at("/spec/trafficPolicy/outlierDetection").is_some();
     let weighted = setting.get("distribute").is_some() || (ejects && setting.get("failover").is_some());
-    let policy = overlay.resources.iter().find(|r| r.value.to_string().contains(embedded::POLICY))?;
+    let policy = overlay.known.balancer(overlay.resources)?;
     weighted.then(|| {
         let reason = format!(
             "gives localities weights, which Envoy rejects together with the policy of {}",

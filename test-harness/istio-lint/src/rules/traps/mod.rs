@@ -43,9 +43,9 @@ fn at(
 /// The same resource twice: the last one that is applied wins.
 fn twice(overlay: &Overlay<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (index, resource) in overlay.resources.iter().enumerate() {
-        let same = |r: &&Resource| r.id() == resource.id() && r.group() == resource.group();
-        if overlay.resources[..index].iter().any(|r| same(&r)) {
+    for resource in overlay.resources {
+        let first = overlay.find(resource.group(), resource.kind(), resource.namespace(), resource.name());
+        if first.is_some_and(|first| !std::ptr::eq(first, resource)) {
             problems.push(at(resource, "twice", "", "is there twice: only what is applied last counts"));
         }
     }
@@ -67,17 +67,17 @@ pub(super) fn full_name(host: &str, namespace: &str) -> String {
 }
 
 /// Whether a Gateway is a waypoint.
-fn is_waypoint(gateway: &Resource) -> bool {
+pub(super) fn is_waypoint(gateway: &Resource) -> bool {
     gateway.is(super::GATEWAY_API, "Gateway") && gateway.text("/spec/gatewayClassName") == "istio-waypoint"
 }
 
 /// Whether there is a waypoint in a namespace.
 fn has_waypoint(overlay: &Overlay<'_>, namespace: &str) -> bool {
-    overlay.resources.iter().any(|r| is_waypoint(r) && r.namespace() == namespace)
+    overlay.known.waypoints.contains(namespace)
 }
 
 /// The hosts that a VirtualService or a route of the Gateway API sends to, as `(pointer, full name, port)`.
-fn destinations(resource: &Resource) -> Vec<(String, String, Option<u64>)> {
+pub(super) fn destinations(resource: &Resource) -> Vec<(String, String, Option<u64>)> {
     let mut found = Vec::new();
     if resource.is(super::NETWORKING, "VirtualService") {
         for protocol in ["http", "tcp", "tls"] {
@@ -109,7 +109,7 @@ fn destinations(resource: &Resource) -> Vec<(String, String, Option<u64>)> {
 }
 
 /// Whether a VirtualService applies to calls within the mesh.
-fn in_mesh(resource: &Resource) -> bool {
+pub(super) fn in_mesh(resource: &Resource) -> bool {
     let gateways = resource.list("/spec/gateways");
     gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh")
 }

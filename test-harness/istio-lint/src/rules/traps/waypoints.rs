@@ -77,12 +77,12 @@ fn believed(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
     let sets = |policy: &Resource, header: &str| {
         let claims =
             policy.list("/spec/jwtRules").iter().flat_map(|rule| items(rule, "/outputClaimToHeaders"));
-        policy.kind() == "RequestAuthentication"
-            && claims.into_iter().any(|claim| text(claim, "/header").eq_ignore_ascii_case(header))
+        claims.into_iter().any(|claim| text(claim, "/header").eq_ignore_ascii_case(header))
     };
     let mut problems = Vec::new();
     for header in read {
-        let setters: Vec<_> = overlay.resources.iter().filter(|policy| sets(policy, header)).collect();
+        let setters: Vec<_> =
+            overlay.of_kind("RequestAuthentication").iter().filter(|policy| sets(policy, header)).collect();
         if !setters.is_empty() && !setters.iter().any(|policy| overlay.proxy(policy) == waypoint) {
             let found = belief::strangers(overlay, resource, header, &waypoint);
             problems.extend(found.into_iter().map(|problem| Problem { rule: "believed-header", ..problem }));
@@ -99,13 +99,7 @@ fn mixed(overlay: &Overlay<'_>, route: &Resource) -> Vec<Problem> {
             continue;
         }
         let host = format!("{}.{}{IN_CLUSTER}", text(parent, "/name"), route.namespace());
-        let same = |r: &&Resource| {
-            let hosts = r.list("/spec/hosts").iter().filter_map(Value::as_str);
-            r.is(NETWORKING, "VirtualService")
-                && in_mesh(r)
-                && hosts.into_iter().any(|name| full_name(name, r.namespace()) == host)
-        };
-        if let Some(other) = overlay.resources.iter().find(same) {
+        if let Some(other) = overlay.known.in_mesh.get(&host) {
             problems.push(at(
                 route,
                 "mixed-routes",
@@ -148,14 +142,7 @@ fn past_the_waypoint(overlay: &Overlay<'_>, route: &Resource) -> Vec<Problem> {
 
 /// A policy that is meant for every request to a Service.
 fn guarding<'a>(overlay: &Overlay<'a>, service: &Resource) -> Option<&'a Resource> {
-    let targets = |r: &&Resource| {
-        r.kind() == "AuthorizationPolicy"
-            && r.namespace() == service.namespace()
-            && r.list("/spec/targetRefs")
-                .iter()
-                .any(|t| text(t, "/kind") == "Service" && text(t, "/name") == service.name())
-    };
-    overlay.resources.iter().find(targets)
+    overlay.known.policies.get(&[service.namespace(), service.name()]).copied()
 }
 
 /// A waypoint for a service account, as older ambient meshes had them.
@@ -185,8 +172,9 @@ fn headless(overlay: &Overlay<'_>, service: &Resource) -> Option<Problem> {
                 .into_iter()
                 .any(|t| text(t, "/kind") == "Service" && text(t, "/name") == service.name())
     };
-    let wrong =
-        enrolled && service.text("/spec/clusterIP") == "None" && overlay.resources.iter().any(targeted);
+    let wrong = enrolled
+        && service.text("/spec/clusterIP") == "None"
+        && overlay.within(service.namespace()).iter().any(|r| targeted(r));
     wrong.then(|| {
         at(
             service,
