@@ -105,6 +105,8 @@ fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result
     let mut account = Account::default();
     let all: Vec<Located> =
         files.iter().flat_map(|file| &file.parts).filter_map(|part| part.located.clone()).collect();
+    let transcoders: Vec<&Located> =
+        all.iter().filter(|located| located.resource.is(VENDOR, "ASMGrpcJsonTranscoder")).collect();
     let mut routed = subsets::changes(&all, settings, &mut account);
     for part in files.iter_mut().flat_map(|file| &mut file.parts) {
         let Some(located) = part.located.clone() else {
@@ -123,7 +125,7 @@ fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result
             (VENDOR, "ASMKServeConfig") => others::serving(&located, &mut account),
             (VENDOR, _) => others::unknown(&located, &mut account),
             ("networking.istio.io", "EnvoyFilter") => {
-                others::envoy_filter(&located, &all, &mut routed.pairs, &mut account)
+                others::envoy_filter(&located, &transcoders, &mut routed.pairs, &mut account)
             }
             ("gateway.networking.k8s.io", "Gateway") => {
                 others::waypoint(&located, &part.document.text, &mut account)
@@ -249,10 +251,9 @@ fn faults(all: &[Located], account: &mut Account) {
         if matches!(
             finding.rule,
             "unnamed-host" | "missing-port" | "unreached-route" | "mixed-routes" | "twice"
-        ) {
-            if let Some(located) = named.get(&finding.resource) {
-                account.add(Action::Fault, located, &finding.pointer, finding.reason);
-            }
+        ) && let Some(located) = named.get(&finding.resource)
+        {
+            account.add(Action::Fault, located, &finding.pointer, finding.reason);
         }
     }
 }

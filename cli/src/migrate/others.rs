@@ -71,7 +71,7 @@ pub(super) fn unknown(located: &Located, account: &mut Account) -> Fate {
 /// something else, and so is one that lowers the limit. It is needed for as long as a transcoder beside it stays.
 pub(super) fn envoy_filter(
     located: &Located,
-    all: &[Located],
+    transcoders: &[&Located],
     pairs: &mut Vec<(Place, Place)>,
     account: &mut Account,
 ) -> Fate {
@@ -86,7 +86,7 @@ pub(super) fn envoy_filter(
     if count == 0 {
         return Fate::Same;
     }
-    let beside: Vec<_> = all.iter().filter(|other| is_transcoder_beside(located, other)).collect();
+    let beside: Vec<_> = transcoders.iter().filter(|other| is_beside(located, other)).collect();
     if beside.is_empty() {
         return Fate::Same;
     }
@@ -119,13 +119,12 @@ fn is_more(limit: &Value) -> bool {
     limit.as_u64().or_else(text).is_some_and(|bytes| bytes > ENVOYS_LIMIT)
 }
 
-/// Whether the other one is a transcoder that an `EnvoyFilter` may be for: in its namespace, and at the same pods unless
+/// Whether an `EnvoyFilter` may be for a transcoder: in its namespace, and at the same pods unless
 /// the filter is for all of them.
-fn is_transcoder_beside(filter: &Located, other: &Located) -> bool {
+fn is_beside(filter: &Located, other: &Located) -> bool {
     let labels = |located: &Located| located.resource.at("/spec/workloadSelector/labels").cloned();
     let own = labels(filter).filter(|labels| labels.as_object().is_some_and(|labels| !labels.is_empty()));
-    other.resource.is(super::VENDOR, "ASMGrpcJsonTranscoder")
-        && other.resource.namespace() == filter.resource.namespace()
+    other.resource.namespace() == filter.resource.namespace()
         && own.is_none_or(|own| labels(other) == Some(own))
 }
 

@@ -70,6 +70,7 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
         })
         .collect();
     let mut named = vec![false; dynamic.len()];
+    let pods = groups::Pods::of(all);
     let mut users: Vec<Vec<Mapping>> = vec![Vec::new(); dynamic.len()];
     let mut hosts: BTreeMap<usize, String> = BTreeMap::new();
     for located in all.iter().filter(|located| located.resource.is(NETWORKING, "VirtualService")) {
@@ -103,7 +104,7 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
                     users[which].push(mapping.clone());
                 }
             }
-            let groups = groups::of(&dynamic[which], &mappings, all, settings, account);
+            let groups = groups::of(&dynamic[which], &mappings, &pods, settings, account);
             let before = rules.len();
             rules.extend(rules::routes(
                 located,
@@ -145,7 +146,7 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
             account.refuse(rule.located, "/spec/trafficPolicy/loadBalancer/dynamicSubset", why);
             continue;
         }
-        let groups = groups::of(rule, &users[index], all, settings, account);
+        let groups = groups::of(rule, &users[index], &pods, settings, account);
         let item = with_subsets(rule, hosts.get(&index), &groups, account);
         changes.items.insert(place(rule.located), item);
     }

@@ -1,5 +1,6 @@
 //! Which groups of pods there are.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -35,12 +36,11 @@ impl Group {
 pub(super) fn of(
     rule: &Dynamic<'_>,
     mappings: &[Mapping],
-    all: &[Located],
+    pods: &Pods,
     settings: &Settings,
     account: &mut Account,
 ) -> Vec<Group> {
     let place = "/spec/trafficPolicy/loadBalancer/dynamicSubset/subsetSelectors";
-    let pods = pods(all);
     let mut groups: Vec<Group> = Vec::new();
     for (index, keys) in rule.selectors.iter().enumerate() {
         let pointer = format!("{place}/{index}");
@@ -53,7 +53,7 @@ pub(super) fn of(
             );
             continue;
         }
-        for pairs in combinations(rule, keys, &pods, settings, &pointer, account) {
+        for pairs in combinations(rule, keys, pods, settings, &pointer, account) {
             let labels = pairs.iter().map(|(key, value)| {
                 settings
                     .pods
@@ -83,7 +83,30 @@ pub(super) fn of(
     groups
 }
 
-/// The labels of all pods that the input makes.
+/// Values of some labels.
+type Pairs = BTreeMap<String, String>;
+
+/// The labels of all pods that the input makes, and which values of some labels they have together.
+pub(super) struct Pods {
+    labels: Vec<Pairs>,
+    together: RefCell<BTreeMap<Vec<String>, BTreeSet<Pairs>>>,
+}
+
+impl Pods {
+    pub(super) fn of(all: &[Located]) -> Self {
+        Self { labels: pods(all), together: RefCell::default() }
+    }
+
+    /// Many rules have the same keys: the pods are gone through once for each.
+    fn together(&self, keys: &[String]) -> BTreeSet<Pairs> {
+        let found = || {
+            let having = self.labels.iter().filter(|labels| keys.iter().all(|key| labels.contains_key(key)));
+            having.map(|labels| keys.iter().map(|key| (key.clone(), labels[key].clone())).collect()).collect()
+        };
+        self.together.borrow_mut().entry(keys.to_vec()).or_insert_with(found).clone()
+    }
+}
+
 fn pods(all: &[Located]) -> Vec<BTreeMap<String, String>> {
     let pointers = |kind: &str| match kind {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
@@ -112,17 +135,13 @@ fn pods(all: &[Located]) -> Vec<BTreeMap<String, String>> {
 fn combinations(
     rule: &Dynamic<'_>,
     keys: &[String],
-    pods: &[BTreeMap<String, String>],
+    pods: &Pods,
     settings: &Settings,
     pointer: &str,
     account: &mut Account,
 ) -> BTreeSet<BTreeMap<String, String>> {
     let given = keys.iter().any(|key| settings.values.contains_key(key));
-    let together: BTreeSet<BTreeMap<String, String>> = pods
-        .iter()
-        .filter(|labels| keys.iter().all(|key| labels.contains_key(key)))
-        .map(|labels| keys.iter().map(|key| (key.clone(), labels[key].clone())).collect())
-        .collect();
+    let together = pods.together(keys);
     if !together.is_empty() && !given {
         return together;
     }
@@ -130,7 +149,7 @@ fn combinations(
     for key in keys {
         let mut values: BTreeSet<String> = settings.values.get(key).into_iter().flatten().cloned().collect();
         if values.is_empty() {
-            values.extend(pods.iter().filter_map(|labels| labels.get(key)).cloned());
+            values.extend(pods.labels.iter().filter_map(|labels| labels.get(key)).cloned());
         }
         if values.is_empty() {
             account.add(
