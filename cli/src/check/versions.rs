@@ -20,7 +20,7 @@ impl Version {
         Self { major: 1, minor }
     }
 
-    /// Whether it is no newer than a release such as `Istio 1.28.10`.
+    /// Whether it is as old as, or older than, a release such as `Istio 1.28.10`.
     pub(super) fn is_at_most(self, release: &str) -> bool {
         release
             .strip_prefix("Istio ")

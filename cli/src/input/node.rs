@@ -55,7 +55,7 @@ impl Item {
         fields.iter().find(|(key, _)| key.name == name).map(|(_, item)| item)
     }
 
-    /// The text of a field; empty if there is none.
+    /// The text of a field; empty if it is missing.
     #[must_use]
     pub(crate) fn text(&self, name: &str) -> &str {
         match self.get(name).map(|item| &item.node) {

@@ -333,7 +333,7 @@ fn checked(files: &[File], options: &Migrate, account: &mut Account) -> Result<(
     for finding in report.findings.into_iter().filter(certain) {
         let Some((located, same)) = origins.get(&finding.resource) else { continue };
         let what = format!("{} [{}]", finding.reason, finding.rule);
-        // What was wrong with a stock resource before is no reason to keep the rest back.
+        // A fault that a stock resource had before is reported, and does not keep the rest from being written.
         let action = if *same && finding.rule != "schema" { Action::Fault } else { Action::Refused };
         account.add(action, located, &finding.pointer, what);
     }

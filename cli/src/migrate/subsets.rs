@@ -43,8 +43,8 @@ struct Dynamic<'a> {
 pub(super) struct Changes {
     /// What each document becomes.
     pub(super) items: BTreeMap<Place, Item>,
-    /// A document and one that does not work without what becomes of it: routes and the DestinationRule of their groups,
-    /// in both directions.
+    /// Documents that only work together once they are migrated, each pair in both directions: routes and the
+    /// DestinationRule of their groups.
     pub(super) pairs: Vec<(Place, Place)>,
 }
 
@@ -325,7 +325,7 @@ fn rule_for(
         account.refuse(located, &format!("{pointer}/{HEADERS}"), why);
         return None;
     }
-    // A rule whose host no route names is meant for this one, if there is no other to be meant.
+    // A rule for a host that no route names is taken for this one's, if it is the only such rule.
     let named = |host: &str| {
         all.iter().filter(|l| l.resource.is(NETWORKING, "VirtualService")).any(|l| {
             at(&l.item, &["spec", "http"])

@@ -65,7 +65,7 @@ impl Resource {
         self.text("/metadata/name")
     }
 
-    /// `metadata.namespace`; empty if there is none.
+    /// `metadata.namespace`; empty if it is missing.
     #[must_use]
     pub fn namespace(&self) -> &str {
         self.text("/metadata/namespace")
@@ -89,7 +89,7 @@ impl Resource {
         self.value.pointer(pointer)
     }
 
-    /// The text a pointer points at; empty if there is none.
+    /// The text a pointer points at; empty if it is missing.
     #[must_use]
     pub fn text(&self, pointer: &str) -> &str {
         self.at(pointer).and_then(Value::as_str).unwrap_or_default()
@@ -107,7 +107,7 @@ pub(crate) fn items<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The text a pointer points at within `value`; empty if there is none.
+/// The text a pointer points at within `value`; empty if it is missing.
 pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }

@@ -230,7 +230,7 @@ fn in_cluster<'a>(overlay: &Overlay<'a>, host: &str) -> Option<&'a Resource> {
     overlay.find("", "Service", namespace, name)
 }
 
-/// The value of a label; empty if there is none.
+/// The value of a label; empty if it is missing.
 fn label<'a>(resource: &'a Resource, name: &str) -> &'a str {
     let labels = resource.at("/metadata/labels");
     labels.and_then(|labels| labels.get(name)).and_then(Value::as_str).unwrap_or_default()

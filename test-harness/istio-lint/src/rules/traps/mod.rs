@@ -52,7 +52,7 @@ fn twice(overlay: &Overlay<'_>) -> Vec<Problem> {
     problems
 }
 
-/// The value of a label; empty if there is none.
+/// The value of a label; empty if it is missing.
 fn label<'a>(resource: &'a Resource, name: &str) -> &'a str {
     resource.at("/metadata/labels").and_then(|all| all.get(name)).and_then(Value::as_str).unwrap_or_default()
 }
