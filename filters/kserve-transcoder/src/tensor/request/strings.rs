@@ -3,6 +3,7 @@
 use crate::tensor::lengths::{Step, Walk};
 use crate::tensor::text::base64::{self, Decoder};
 use crate::tensor::text::string::{self, StringReader};
+use crate::tensor::text::words::{ROOM, append_short};
 use filter_api::{Buffer, Charge, OverBudget, Rope, Sink};
 
 /// Collects one string after the other; each goes out with its length in front.
@@ -21,8 +22,43 @@ pub(super) struct Strings {
 /// An element that grows longer than this goes into a rope of its own, in bytes.
 const LONG_BYTES: usize = 64 * 1024;
 
+/// What is wrong with a string that should be base64.
+pub(super) const NOT_BASE64: &str = "the string is not valid base64";
+
 /// An element that is there as a whole is written at once, if its text is no longer than this, in bytes.
 const SHORT_BYTES: usize = 1024;
+
+/// Where the bytes of a short element are decoded.
+pub(super) struct Scratch([u8; SHORT_BYTES + base64::ROOM]);
+
+impl Scratch {
+    pub(super) const fn new() -> Self {
+        Self([0; SHORT_BYTES + base64::ROOM])
+    }
+
+    /// Writes the element of a short base64 text to `out`, with its length in front; `false` if it is not base64.
+    fn decode(&mut self, text: &[u8], out: &mut Rope) -> Result<bool, OverBudget> {
+        match base64::decode(text, &mut self.0) {
+            Some(len) => self.write(len, out).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Does the same with a text that a quote ends; says how long it is without the quote.
+    fn decode_to_quote(&mut self, text: &[u8], out: &mut Rope) -> Result<Option<usize>, OverBudget> {
+        match base64::decode_to_quote(text, &mut self.0) {
+            Some((text_len, len)) => self.write(len, out).map(|()| Some(text_len)),
+            None => Ok(None),
+        }
+    }
+
+    fn write(&self, len: usize, out: &mut Rope) -> Result<(), OverBudget> {
+        out.extend_with(4 + len + ROOM, |out| {
+            out.extend_from_slice(&(len as u32).to_le_bytes());
+            append_short(&self.0, len, out);
+        })
+    }
+}
 
 /// Lets `write` write one element of at most `most` bytes, and its length in front; not if it says that there is
 /// something wrong.
@@ -58,17 +94,23 @@ impl Strings {
 
     /// Writes the string at the front of `text`, behind its opening quote, to `out` if it is a simple one that is there as
     /// a whole; says how long it is with its closing quote.
-    pub(super) fn whole(&mut self, text: &[u8], out: &mut Rope) -> Result<Option<usize>, OverBudget> {
-        let Some((len, plain)) = string::whole(text, SHORT_BYTES) else { return Ok(None) };
-        let base64 = self.base64.is_some();
-        if base64 && plain < len {
-            return Ok(None);
+    pub(super) fn whole(
+        &mut self,
+        text: &[u8],
+        out: &mut Rope,
+        scratch: &mut Scratch,
+    ) -> Result<Option<usize>, OverBudget> {
+        if self.are_base64() {
+            return Ok(scratch.decode_to_quote(text, out)?.map(|len| len + 1));
         }
-        let good = write_short(out, len, |out| match base64 {
-            true => base64::decode(&text[..len], out),
-            false => string::append(&text[..len], plain, out),
-        })?;
+        let Some((len, plain)) = string::whole(text, SHORT_BYTES) else { return Ok(None) };
+        let good = write_short(out, len, |out| string::append(&text[..len], plain, out))?;
         Ok(good.then_some(len + 1))
+    }
+
+    /// Whether the text is base64, and its bytes are the element.
+    pub(super) fn are_base64(&self) -> bool {
+        self.base64.is_some()
     }
 
     /// Adds a piece of the current string.
@@ -125,7 +167,7 @@ impl Strings {
                 keep(&mut self.start, &mut self.long, &self.charge, &rest[..len])?;
                 Ok(Ok(()))
             }
-            None => Ok(Err("a string is not valid base64")),
+            None => Ok(Err(NOT_BASE64)),
         }
     }
 }
@@ -155,6 +197,7 @@ pub(super) fn from_base64(mut text: Rope, charge: &Charge) -> Result<Result<Rope
     let mut decode = Decode {
         walk: Walk::default(),
         strings: Strings::new(true, charge),
+        scratch: Scratch::new(),
         out: Rope::new(charge.sibling()),
         count: 0,
         result: Ok(Ok(())),
@@ -167,6 +210,7 @@ pub(super) fn from_base64(mut text: Rope, charge: &Charge) -> Result<Result<Rope
 struct Decode {
     walk: Walk,
     strings: Strings,
+    scratch: Scratch,
     out: Rope,
     /// How many elements have been decoded.
     count: u64,
@@ -177,7 +221,7 @@ impl Decode {
     fn take(&mut self, mut bytes: &[u8]) -> Result<Result<(), u64>, OverBudget> {
         loop {
             while let Some(text) = self.walk.whole(&mut bytes, SHORT_BYTES) {
-                if !write_short(&mut self.out, text.len(), |out| base64::decode(text, out))? {
+                if !self.scratch.decode(text, &mut self.out)? {
                     return Ok(Err(self.count));
                 }
                 self.count += 1;

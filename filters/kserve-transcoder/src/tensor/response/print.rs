@@ -4,7 +4,9 @@ use crate::tensor::NonFinite;
 use crate::tensor::number::float16::Float16;
 use crate::tensor::number::float32;
 use crate::tensor::number::slot::{SLOT, put};
+use crate::tensor::text::base64::{Encoder, encode, encoded_len};
 use crate::tensor::text::string::plain_prefix;
+use crate::tensor::text::words::{ROOM, put_short};
 use filter_api::{SEGMENT_BYTES, Sink};
 
 /// Collects text and hands it on in pieces of at most [`SEGMENT_BYTES`].
@@ -44,6 +46,52 @@ impl<'a> Printer<'a> {
             let len = write(slot).min(SLOT - 1);
             slot[len] = b',';
             self.len += len + 1;
+        }
+    }
+
+    /// Room for so many bytes, if the buffer is as large; what is written there does not count yet.
+    fn room(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        if self.buffer.len() - self.len < bytes {
+            self.flush();
+        }
+        self.buffer[self.len..].get_mut(..bytes)
+    }
+
+    /// Writes a short text in quotes, with what JSON wants escaped, and a comma behind it.
+    pub(super) fn string(&mut self, text: &[u8]) {
+        let plain = plain_prefix(text);
+        match self.room(text.len() + 3 + ROOM) {
+            Some(room) if plain == text.len() => {
+                room[0] = b'"';
+                put_short(text, plain, &mut room[1..]);
+                room[plain + 1..plain + 3].copy_from_slice(b"\",");
+                self.len += plain + 3;
+            }
+            _ => {
+                self.text(b"\"");
+                self.escaped(text);
+                self.text(b"\",");
+            }
+        }
+    }
+
+    /// Writes the base64 of a few bytes in quotes, and a comma behind it.
+    pub(super) fn base64(&mut self, bytes: &[u8]) {
+        let len = encoded_len(bytes.len());
+        match self.room(len + 3) {
+            Some(room) => {
+                room[0] = b'"';
+                encode(bytes, &mut room[1..]);
+                room[len + 1..].copy_from_slice(b"\",");
+                self.len += len + 3;
+            }
+            None => {
+                let mut encoder = Encoder::default();
+                self.text(b"\"");
+                encoder.push(bytes, |text| self.text(text));
+                encoder.end(|text| self.text(text));
+                self.text(b"\",");
+            }
         }
     }
 
@@ -144,8 +192,13 @@ macro_rules! integers {
 integers! { i8, u8; i16, u16; i32, u32; i64, u64; }
 
 impl Print<2> for Float16 {
+    #[inline(always)]
     fn print(self, raw: [u8; 2], slot: &mut [u8; SLOT]) -> usize {
-        float(self.value(u16::from_le_bytes(raw)), slot)
+        let value = self.value(u16::from_le_bytes(raw));
+        if !value.is_finite() {
+            return special(value.into(), slot);
+        }
+        float32::print_of_16_bits(value, slot)
     }
 }
 

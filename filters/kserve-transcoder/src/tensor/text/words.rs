@@ -26,6 +26,33 @@ pub(crate) fn blanks(text: &[u8]) -> usize {
     at + text[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count()
 }
 
+/// How much longer than its text the place must be to which [`put_short`] copies, in bytes.
+pub(crate) const ROOM: usize = 32;
+
+/// Copies `len` bytes from the front of `from` to the front of `to`, which is at least [`ROOM`] longer than that, and may
+/// write something behind them. Most texts are so short that a copy of a fixed length, which is a few instructions, costs less
+/// than one that asks how long they are.
+#[inline(always)]
+pub(crate) fn put_short(from: &[u8], len: usize, to: &mut [u8]) {
+    match (from.first_chunk::<ROOM>(), to.first_chunk_mut::<ROOM>()) {
+        (Some(from), Some(to)) if len <= ROOM => *to = *from,
+        _ => to[..len].copy_from_slice(&from[..len]),
+    }
+}
+
+/// Appends `len` bytes from the front of `from` in the same way; `out` has room for [`ROOM`] more.
+#[inline(always)]
+pub(crate) fn append_short(from: &[u8], len: usize, out: &mut Vec<u8>) {
+    match from.first_chunk::<ROOM>() {
+        Some(more) if len <= ROOM => {
+            let end = out.len() + len;
+            out.extend_from_slice(more);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(&from[..len]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +81,20 @@ mod tests {
             }
         }
         assert_eq!(blanks(&[b' '; 21]), 21);
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_copied_whatever_follows_it() {
+        let text: Vec<u8> = (0..100).collect();
+        for len in 0..=text.len() {
+            for follows in 0..=text.len() - len {
+                let mut to = [0xff; 100 + ROOM];
+                put_short(&text[..len + follows], len, &mut to);
+                assert_eq!(to[..len], text[..len]);
+                let mut list = vec![7];
+                append_short(&text[..len + follows], len, &mut list);
+                assert_eq!(list, [&[7], &text[..len]].concat());
+            }
+        }
     }
 }
