@@ -6,7 +6,7 @@
 use super::element::{Bf16, Bool, Element, Fp16, Fp32, Fp64, InQuotes, Integer};
 use super::gap::Gap;
 use super::lexer::MAX_DEPTH;
-use super::strings::{Scratch, Strings};
+use super::strings::{self, Strings};
 use crate::problem::Problem;
 use crate::tensor::charged::ChargedList;
 use crate::tensor::datatype::Datatype;
@@ -364,7 +364,7 @@ impl Elements {
 
     fn read_strings(&mut self, input: &[u8]) -> Result<usize, Problem> {
         let mut rest = input;
-        let mut scratch = Scratch::new();
+        let mut batch = strings::Batch::new();
         while self.expect != Expect::Nothing {
             if self.expect == Expect::String {
                 self.continue_string(&mut rest)?;
@@ -375,7 +375,7 @@ impl Elements {
                 b' ' | b'\n' | b'\r' | b'\t' => rest = &rest[blanks(rest)..],
                 b'"' if self.expect != Expect::CommaOrEnd => {
                     let whole = match self.parts {
-                        None => self.strings.whole(rest, &mut self.out, &mut scratch)?,
+                        None => self.strings.whole(rest, &mut self.out, &mut batch)?,
                         Some(_) => None,
                     };
                     match whole {
@@ -384,7 +384,10 @@ impl Elements {
                             self.count += 1;
                             self.expect = Expect::CommaOrEnd;
                         }
-                        None => self.expect = Expect::String,
+                        None => {
+                            batch.flush(&mut self.out)?;
+                            self.expect = Expect::String;
+                        }
                     }
                 }
                 byte if self.punctuation(byte)? => {}
@@ -397,6 +400,7 @@ impl Elements {
                 }
             }
         }
+        batch.flush(&mut self.out)?;
         Ok(input.len() - rest.len())
     }
 

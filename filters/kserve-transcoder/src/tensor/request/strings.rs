@@ -3,7 +3,6 @@
 use crate::tensor::lengths::{Step, Walk};
 use crate::tensor::text::base64::{self, Decoder};
 use crate::tensor::text::string::{self, StringReader};
-use crate::tensor::text::words::{ROOM, append_short};
 use filter_api::{Buffer, Charge, OverBudget, Rope, Sink};
 
 /// Collects one string after the other; each goes out with its length in front.
@@ -28,35 +27,43 @@ pub(super) const NOT_BASE64: &str = "the string is not valid base64";
 /// An element that is there as a whole is written at once, if its text is no longer than this, in bytes.
 const SHORT_BYTES: usize = 1024;
 
-/// Where the bytes of a short element are decoded.
-pub(super) struct Scratch([u8; SHORT_BYTES + base64::ROOM]);
+/// Decoded elements are collected here before they go to the rope.
+pub(super) struct Batch {
+    bytes: [u8; BATCH_BYTES + ELEMENT_BYTES],
+    len: usize,
+}
 
-impl Scratch {
+/// At so many bytes they go to the rope.
+const BATCH_BYTES: usize = 1024;
+
+/// What one element takes: its length, and room for a short text.
+const ELEMENT_BYTES: usize = 4 + SHORT_BYTES + base64::ROOM;
+
+impl Batch {
     pub(super) const fn new() -> Self {
-        Self([0; SHORT_BYTES + base64::ROOM])
+        Self { bytes: [0; BATCH_BYTES + ELEMENT_BYTES], len: 0 }
     }
 
-    /// Writes the element of a short base64 text to `out`, with its length in front; `false` if it is not base64.
-    fn decode(&mut self, text: &[u8], out: &mut Rope) -> Result<bool, OverBudget> {
-        match base64::decode(text, &mut self.0) {
-            Some(len) => self.write(len, out).map(|()| true),
-            None => Ok(false),
+    /// Lets `decode` write the next element; it gives the element's length, with something of its own, or nothing.
+    #[inline(always)]
+    fn add<T>(
+        &mut self,
+        out: &mut Rope,
+        decode: impl FnOnce(&mut [u8]) -> Option<(T, usize)>,
+    ) -> Result<Option<T>, OverBudget> {
+        if self.len > BATCH_BYTES {
+            self.flush(out)?;
         }
+        let Some((length, room)) = self.bytes[self.len..].split_first_chunk_mut() else { return Ok(None) };
+        let Some((own, len)) = decode(room) else { return Ok(None) };
+        *length = (len as u32).to_le_bytes();
+        self.len += 4 + len;
+        Ok(Some(own))
     }
 
-    /// Does the same with a text that a quote ends; says how long it is without the quote.
-    fn decode_to_quote(&mut self, text: &[u8], out: &mut Rope) -> Result<Option<usize>, OverBudget> {
-        match base64::decode_to_quote(text, &mut self.0) {
-            Some((text_len, len)) => self.write(len, out).map(|()| Some(text_len)),
-            None => Ok(None),
-        }
-    }
-
-    fn write(&self, len: usize, out: &mut Rope) -> Result<(), OverBudget> {
-        out.extend_with(4 + len + ROOM, |out| {
-            out.extend_from_slice(&(len as u32).to_le_bytes());
-            append_short(&self.0, len, out);
-        })
+    /// Writes what has been collected to `out`; so before anything else is written there.
+    pub(super) fn flush(&mut self, out: &mut Rope) -> Result<(), OverBudget> {
+        out.push(&self.bytes[..std::mem::take(&mut self.len)])
     }
 }
 
@@ -92,16 +99,17 @@ impl Strings {
         }
     }
 
-    /// Writes the string at the front of `text`, behind its opening quote, to `out` if it is a simple one that is there as
-    /// a whole; says how long it is with its closing quote.
+    /// Writes the string at the front of `text`, behind its opening quote, to `out` or `batch` if it is a simple one that is
+    /// there as a whole; says how long it is with its closing quote.
     pub(super) fn whole(
         &mut self,
         text: &[u8],
         out: &mut Rope,
-        scratch: &mut Scratch,
+        batch: &mut Batch,
     ) -> Result<Option<usize>, OverBudget> {
         if self.are_base64() {
-            return Ok(scratch.decode_to_quote(text, out)?.map(|len| len + 1));
+            let len = batch.add(out, |room| base64::decode_to_quote(text, room))?;
+            return Ok(len.map(|len| len + 1));
         }
         let Some((len, plain)) = string::whole(text, SHORT_BYTES) else { return Ok(None) };
         let good = write_short(out, len, |out| string::append(&text[..len], plain, out))?;
@@ -197,7 +205,7 @@ pub(super) fn from_base64(mut text: Rope, charge: &Charge) -> Result<Result<Rope
     let mut decode = Decode {
         walk: Walk::default(),
         strings: Strings::new(true, charge),
-        scratch: Scratch::new(),
+        batch: Batch::new(),
         out: Rope::new(charge.sibling()),
         count: 0,
         result: Ok(Ok(())),
@@ -210,7 +218,7 @@ pub(super) fn from_base64(mut text: Rope, charge: &Charge) -> Result<Result<Rope
 struct Decode {
     walk: Walk,
     strings: Strings,
-    scratch: Scratch,
+    batch: Batch,
     out: Rope,
     /// How many elements have been decoded.
     count: u64,
@@ -221,7 +229,9 @@ impl Decode {
     fn take(&mut self, mut bytes: &[u8]) -> Result<Result<(), u64>, OverBudget> {
         loop {
             while let Some(text) = self.walk.whole(&mut bytes, SHORT_BYTES) {
-                if !self.scratch.decode(text, &mut self.out)? {
+                let decoded =
+                    self.batch.add(&mut self.out, |room| Some(((), base64::decode(text, room)?)))?;
+                if decoded.is_none() {
                     return Ok(Err(self.count));
                 }
                 self.count += 1;
@@ -235,12 +245,14 @@ impl Decode {
                 }
             };
             if ends {
+                self.batch.flush(&mut self.out)?;
                 if self.strings.end(&mut self.out)?.is_err() {
                     return Ok(Err(self.count));
                 }
                 self.count += 1;
             }
         }
+        self.batch.flush(&mut self.out)?;
         Ok(Ok(()))
     }
 }

@@ -59,20 +59,26 @@ impl<'a> Printer<'a> {
 
     /// Writes a short text in quotes, with what JSON wants escaped, and a comma behind it.
     pub(super) fn string(&mut self, text: &[u8]) {
-        let plain = plain_prefix(text);
-        match self.room(text.len() + 3 + ROOM) {
-            Some(room) if plain == text.len() => {
-                room[0] = b'"';
-                put_short(text, plain, &mut room[1..]);
-                room[plain + 1..plain + 3].copy_from_slice(b"\",");
-                self.len += plain + 3;
-            }
-            _ => {
-                self.text(b"\"");
-                self.escaped(text);
-                self.text(b"\",");
-            }
+        // An escape is six bytes at most.
+        let Some(room) = self.room(6 * text.len() + 3 + ROOM) else {
+            self.text(b"\"");
+            self.escaped(text);
+            return self.text(b"\",");
+        };
+        room[0] = b'"';
+        let (mut at, mut text) = (1, text);
+        loop {
+            let plain = plain_prefix(text);
+            put_short(text, plain, &mut room[at..]);
+            at += plain;
+            let Some((special, rest)) = text[plain..].split_first() else { break };
+            let (escape, len) = escape_of(*special);
+            room[at..at + 6].copy_from_slice(&escape);
+            at += len;
+            text = rest;
         }
+        room[at..at + 2].copy_from_slice(b"\",");
+        self.len += at + 2;
     }
 
     /// Writes the base64 of a few bytes in quotes, and a comma behind it.
@@ -137,18 +143,26 @@ pub(super) fn escape(mut text: &[u8], mut write: impl FnMut(&[u8])) {
         write(plain);
         let Some((special, rest)) = rest.split_first() else { return };
         text = rest;
-        let hex = |digit: u8| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
-        match special {
-            b'"' => write(b"\\\""),
-            b'\\' => write(b"\\\\"),
-            b'\n' => write(b"\\n"),
-            b'\r' => write(b"\\r"),
-            b'\t' => write(b"\\t"),
-            8 => write(b"\\b"),
-            12 => write(b"\\f"),
-            control => write(&[b'\\', b'u', b'0', b'0', hex(control >> 4), hex(control & 15)]),
-        }
+        let (escape, len) = escape_of(*special);
+        write(&escape[..len]);
     }
+}
+
+/// How a quote, a backslash or a control character is escaped: at the front of six bytes, and how many of them.
+fn escape_of(special: u8) -> ([u8; 6], usize) {
+    let letter = match special {
+        b'"' | b'\\' => special,
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        8 => b'b',
+        12 => b'f',
+        control => {
+            let hex = |digit: u8| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+            return ([b'\\', b'u', b'0', b'0', hex(control >> 4), hex(control & 15)], 6);
+        }
+    };
+    ([b'\\', letter, 0, 0, 0, 0], 2)
 }
 
 /// How one element is printed from its raw bytes.
