@@ -82,6 +82,7 @@ fn answer(
         });
     }
     let status = Status::find(&response.trailers).or_else(|| Status::find(&response.headers));
+    let has_status = status.is_some();
     if let Some(status) = status.filter(|status| !status.is_ok()) {
         return Err(status.problem());
     }
@@ -93,6 +94,9 @@ fn answer(
     check_length(&reader, max_bytes)?;
     if let Some(problem) = reader.problem_at_end() {
         return Err(problem);
+    }
+    if !has_status {
+        return Err(Status::missing());
     }
     codec.write(bytes)?;
     codec.finish()
