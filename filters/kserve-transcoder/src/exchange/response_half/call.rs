@@ -95,11 +95,9 @@ fn answer(
     if let Some(problem) = reader.problem_at_end() {
         return Err(problem);
     }
-    if !has_status {
-        return Err(Status::missing());
-    }
     codec.write(bytes)?;
-    codec.finish()
+    let answer = codec.finish()?;
+    if has_status { Ok(answer) } else { Err(Status::missing()) }
 }
 
 /// The cluster may well have healthy endpoints: a call has none of the route's metadata, so a cluster that picks a

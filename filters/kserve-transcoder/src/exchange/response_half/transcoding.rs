@@ -190,11 +190,24 @@ impl Transcoding {
     }
 
     /// What is wrong with an answer that has ended, with this status in its trailers.
-    fn failure_at_end(&self, status: Option<Status>) -> Option<Problem> {
+    fn failure_at_end(&mut self, status: Option<Status>) -> Option<Problem> {
         let has_status = self.has_status || status.is_some();
         match status {
             Some(status) if !status.is_ok() => Some(status.problem()),
-            _ => self.reader.problem_at_end().or_else(|| (!has_status).then(Status::missing)),
+            _ => match self.reader.problem_at_end() {
+                None if !has_status => Some(self.bad_message().unwrap_or_else(Status::missing)),
+                problem => problem,
+            },
+        }
+    }
+
+    /// What is wrong with the message of an answer that has failed anyway. What is wrong is found when it comes or at its end,
+    /// as it is cut; so that it is always told, it is looked for before the answer is refused for another reason. An empty
+    /// message is never wrong.
+    fn bad_message(&mut self) -> Option<Problem> {
+        match self.reader.length() {
+            Some(0) => None,
+            _ => self.codec.take()?.finish().err(),
         }
     }
 
