@@ -68,6 +68,7 @@ fn floats() -> Vec<Lane> {
     let whole = of32(&|value| (value * 256.0).floor() as f32);
     let unpacked: Vec<u8> = full.chunks(4).flat_map(|four| [&[0x35], four].concat()).collect();
     let full64: Vec<u8> = uniform().flat_map(f64::to_le_bytes).collect();
+    let unpacked64: Vec<u8> = full64.chunks(8).flat_map(|eight| [&[0x39], eight].concat()).collect();
     let bf16: Vec<u8> = full.chunks(4).flat_map(|four| [four[2], four[3]]).collect();
     // From 2^-14 to 1, each exponent as often.
     let fp16: Vec<u8> = uniform().flat_map(|value| ((value * 14336.0) as u16 + 1024).to_le_bytes()).collect();
@@ -85,6 +86,7 @@ fn floats() -> Vec<Lane> {
         lane("bf16", "fp32", raw("BF16", &bf16)),
         lane("fp64", "fp64", raw("FP64", &full64)),
         lane("fp64_typed", "fp64", packed("FP64", 7, &full64)),
+        lane("fp64_typed_unpacked", "fp64", message("FP64", Some(&unpacked64), None)),
         lane("fp64_proto", "fp64", packed("FP64", 7, &full64)).form(AnswerForm::Proto),
     ]
 }
@@ -121,8 +123,18 @@ fn integers() -> Vec<Lane> {
     lanes.push(Lane::answer("int64_wide", "int64_wide", raw("INT64", &wide64)));
     let content = varints(wide().map(|value| value as u64));
     lanes.push(Lane::answer("int64_wide_typed", "int64_wide", packed("INT64", 3, &content)));
-    let unpacked: Vec<u8> = small().flat_map(|value| [0x10, value]).collect();
-    lanes.push(Lane::answer("int32_typed_unpacked", "int32", message("INT32", Some(&unpacked), None)));
+    let mut unpacked = |name: &str, datatype: &str, key: u8, values: &mut dyn Iterator<Item = u64>| {
+        let mut contents = Vec::new();
+        values.for_each(|value| {
+            contents.push(key);
+            varint(&mut contents, value);
+        });
+        let message = message(datatype, Some(&contents), None);
+        lanes.push(Lane::answer(&format!("{name}_typed_unpacked"), name, message));
+    };
+    unpacked("int32", "INT32", 0x10, &mut small().map(u64::from));
+    unpacked("int32_signed", "INT32", 0x10, &mut signed().map(|value| value as u64));
+    unpacked("int64_wide", "INT64", 0x18, &mut wide().map(|value| value as u64));
     let bools: Vec<u8> = uniform().map(|value| u8::from(value < 0.5)).collect();
     lanes.push(Lane::answer("bool", "uint8", raw("BOOL", &bools)));
     lanes.push(Lane::answer("bool_typed", "bool", packed("BOOL", 1, &bools)));

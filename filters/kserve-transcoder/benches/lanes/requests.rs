@@ -171,8 +171,9 @@ fn bytes() -> Vec<Lane> {
     let accented: Vec<String> = strings.iter().map(|text| format!("\"{text}\u{e9}\"")).collect();
     let words: Vec<String> = small().map(|value| format!("\"w{value}\"")).collect();
     let (dense, encoded) = (flat(&quoted, ","), flat(&encoded, ","));
-    let with_type =
-        format!(r#"{}"parameters":{{"content_type":"base64"}},"data":{encoded}}}]}}"#, head("BYTES"));
+    let parameters = r#""parameters":{"content_type":"base64"}"#;
+    let with_type = format!(r#"{}{parameters},"data":{encoded}}}]}}"#, head("BYTES"));
+    let with_type_last = format!(r#"{}"data":{encoded},{parameters}}}]}}"#, head("BYTES"));
     let lane = |name: &str, text: &str| Lane::request(name, "bytes", data("BYTES", text));
     vec![
         lane("bytes", &dense),
@@ -182,6 +183,7 @@ fn bytes() -> Vec<Lane> {
         lane("bytes_escaped", &flat(&escaped, ",")),
         lane("bytes_utf8", &flat(&accented, ",")),
         Lane::request("bytes_base64", "bytes", with_type),
+        Lane::request("bytes_base64_said_last", "bytes", with_type_last),
         Lane::request("bytes_proto", "bytes", proto("BYTES", "bytes_contents", &encoded)),
         Lane::request("bytes_datatype_last", "bytes", datatype_last("BYTES", &dense)),
         lane("bytes_as_contents", &dense).encoding(TensorEncoding::Contents),

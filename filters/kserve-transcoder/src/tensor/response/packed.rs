@@ -78,21 +78,23 @@ fn elements<const SIZE: usize>(
 #[inline(always)]
 pub(super) fn number(word: u64, ninth: u8, tenth: u8) -> Option<(u64, usize)> {
     let last = !word & TOPS;
-    let is_longer = word >> 7 & 1;
-    let is_ten = is_longer & u64::from(last == 0) & u64::from(ninth >> 7);
-    if is_longer == is_ten {
-        if is_ten & u64::from(tenth > 1) != 0 {
-            return None;
-        }
-        let ten = seven_bits(word) | u64::from(ninth & 0x7f) << 56 | u64::from(tenth) << 63;
-        return Some(((word & 0x7f) | (ten & is_ten.wrapping_neg()), 1 + 9 * is_longer as usize));
+    // The first byte goes to the top, which makes this negative if it is the last; zero if none of the eight is.
+    if last.rotate_right(8).cast_signed() > 0 {
+        // All bits up to the top one of the last byte.
+        let own = last ^ last.wrapping_sub(1);
+        return Some((seven_bits(word & own), (last.trailing_zeros() as usize >> 3) + 1));
     }
-    if last == 0 {
-        return Some((seven_bits(word) | u64::from(ninth) << 56, 9));
+    let is_ten = word & u64::from(ninth) & 0x80;
+    let ten = seven_bits(word) | u64::from(ninth & 0x7f) << 56;
+    if is_ten != word & 0x80 {
+        return Some((ten, 9));
     }
-    // All bits up to the top one of the last byte.
-    let own = last ^ last.wrapping_sub(1);
-    Some((seven_bits(word & own), (last.trailing_zeros() as usize + 1) >> 3))
+    let is_ten = is_ten >> 7;
+    if is_ten & u64::from(tenth > 1) != 0 {
+        return None;
+    }
+    let ten = (ten | u64::from(tenth) << 63) & is_ten.wrapping_neg();
+    Some(((word & 0x7f) | ten, 1 + 9 * is_ten as usize))
 }
 
 /// Puts the low seven bits of each byte next to each other.

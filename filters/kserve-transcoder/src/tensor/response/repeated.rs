@@ -51,7 +51,8 @@ fn varints<const SIZE: usize>(
     let mut some = [[0; SIZE]; AT_ONCE];
     let mut have = 0;
     // A key, and as much as a number can have.
-    while let Some([eight @ .., eighth, ninth, tenth]) = fields[run.bytes..].first_chunk::<11>() {
+    while let Some(field) = fields[run.bytes..].first_chunk::<11>() {
+        let ([eight @ .., _, _, _], [_, own @ .., ninth, tenth]) = (field, field);
         if have > AT_ONCE - 4 {
             out.push(some[..have].as_flattened())?;
             run.elements += have as u64;
@@ -70,7 +71,7 @@ fn varints<const SIZE: usize>(
             break;
         }
         // What is wrong with a number is said where it is read byte by byte.
-        let Some((value, len)) = number(word >> 8 | u64::from(*eighth) << 56, *ninth, *tenth) else { break };
+        let Some((value, len)) = number(u64::from_le_bytes(*own), *ninth, *tenth) else { break };
         some[have] = element(value);
         have += 1;
         run.bytes += 1 + len;

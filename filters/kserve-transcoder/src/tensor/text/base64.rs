@@ -52,6 +52,9 @@ pub(crate) const ROOM: usize = 8;
 /// behind them; says how many there are, or `None` if the text is not base64.
 pub(crate) fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
     let (taken, len) = decode_eights(text, out)?;
+    if taken == text.len() {
+        return Some(len);
+    }
     Some(len + decode_tail(&text[taken..], out.get_mut(len..)?)?)
 }
 
