@@ -1,6 +1,7 @@
 //! What a core asks its host to do besides the verdict.
 
-use crate::Map;
+use crate::metric::BETWEEN_LABELS;
+use crate::{Labels, Map};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub enum Op<'a> {
     Route(Route),
     /// Add to the counter at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
     Count(usize, u64),
+    /// Add to the counter at this index, for these values of its labels.
+    CountBy(usize, Labels<'a>, u64),
     /// Record a value in the histogram or gauge at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
     Record(usize, u64),
     /// Write a line to the host's log.
@@ -151,6 +154,30 @@ impl Ops {
         self.list.push(Stored::Count(metric, by));
     }
 
+    /// Adds to a counter for these values of its [labels](crate::Metric::labels), in their order. A host looks each of
+    /// them up, so this is nothing for every request: a filter adds up and asks now and then. How many different values
+    /// there are must not be a client's choice, because a host forgets none of them.
+    pub fn count_by(&mut self, metric: usize, labels: &[&str], by: u64) {
+        let start = self.arena.len();
+        for (index, value) in labels.iter().enumerate() {
+            if index > 0 {
+                self.store(BETWEEN_LABELS.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            self.store(value.as_bytes());
+        }
+        self.list.push(Stored::CountBy(metric, start..self.arena.len(), by));
+    }
+
+    /// How much has been added to a counter without labels.
+    #[must_use]
+    pub fn counted(&self, metric: usize) -> u64 {
+        let added = |stored: &Stored| match stored {
+            Stored::Count(counter, by) if *counter == metric => *by,
+            _ => 0,
+        };
+        self.list.iter().map(added).sum()
+    }
+
     /// Records a value in a histogram or gauge.
     pub fn record(&mut self, metric: usize, value: u64) {
         self.list.push(Stored::Record(metric, value));
@@ -181,6 +208,7 @@ impl Ops {
             Stored::SetProperty(name, value) => Op::SetProperty(self.text(name), &self.arena[value.clone()]),
             Stored::Route(route) => Op::Route(*route),
             Stored::Count(metric, by) => Op::Count(*metric, *by),
+            Stored::CountBy(metric, labels, by) => Op::CountBy(*metric, Labels(self.text(labels)), *by),
             Stored::Record(metric, value) => Op::Record(*metric, *value),
             Stored::Log(level, text) => Op::Log(*level, self.text(text)),
         })
@@ -223,6 +251,7 @@ enum Stored {
     SetProperty(Range<usize>, Range<usize>),
     Route(Route),
     Count(usize, u64),
+    CountBy(usize, Range<usize>, u64),
     Record(usize, u64),
     Log(Level, Range<usize>),
 }
@@ -241,6 +270,7 @@ mod tests {
         ops.set_lb_metadata("stage", "blue");
         ops.set_property("stages", b"blue");
         ops.count(3, 1);
+        ops.count_by(4, &["m", "", "0"], 2);
         ops.log(Level::Warn, "odd");
         let expected = [
             Op::SetHeader(Map::RequestHeaders, "te", b"trailers"),
@@ -248,9 +278,13 @@ mod tests {
             Op::SetLbMetadata("stage", "blue"),
             Op::SetProperty("stages", b"blue"),
             Op::Count(3, 1),
+            Op::CountBy(4, Labels("m\0\x000"), 2),
             Op::Log(Level::Warn, "odd"),
         ];
         assert_eq!(ops.iter().collect::<Vec<_>>(), expected);
+        let Some(Op::CountBy(_, labels, _)) = ops.iter().nth(5) else { panic!("not the labels' place") };
+        assert_eq!(labels.values().collect::<Vec<_>>(), ["m", "", "0"]);
+        assert_eq!((ops.counted(3), ops.counted(4)), (1, 0));
         ops.clear();
         assert_eq!(ops.iter().count(), 0);
     }

@@ -13,6 +13,8 @@ const BODY_BYTES: Bounds = Bounds::at_least(1);
 const BUDGET_BYTES: Bounds = Bounds::at_least(64 * 1024);
 /// The values of `binary_header_bytes`.
 const HEADER_BYTES: Bounds = Bounds::at_least(256);
+/// The values of `max_models`.
+pub(crate) const MAX_MODELS: Bounds = Bounds { least: 0, most: 1000 };
 
 /// The configuration of `kserve-transcoder`. Every key is optional; an unknown key is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -78,6 +80,11 @@ pub struct Config {
     /// Serve `GET /v2/models`: the names of the models that the server's repository index calls ready, as
     /// `{"models": [...]}`. Policies for the repository must cover this path, too.
     pub list_models: bool,
+    /// How many models, each version counting as one, have metrics of their own. The others count as `other`, and so does
+    /// every inference of a model before a model server has answered one with success, so that clients cannot make up
+    /// names. `0` leaves out the metrics by model.
+    #[cfg_attr(test, schemars(range(min = MAX_MODELS.least, max = MAX_MODELS.most)))]
+    pub max_models: usize,
 }
 
 /// How `:path` of a request that is transcoded is changed.
@@ -113,6 +120,7 @@ impl Default for Config {
             ignore_unknown_query_parameters: false,
             path_prefixes: Vec::new(),
             list_models: false,
+            max_models: 100,
         }
     }
 }
@@ -128,6 +136,7 @@ impl Config {
         BODY_BYTES.check("max_response_bytes", config.max_response_bytes as u64)?;
         BUDGET_BYTES.check("memory_budget_bytes", config.memory_budget_bytes as u64)?;
         HEADER_BYTES.check("binary_header_bytes", config.binary_header_bytes as u64)?;
+        MAX_MODELS.check("max_models", config.max_models as u64)?;
         if config.unary_cluster.as_deref() == Some("") {
             return Err(ConfigError::at("unary_cluster", "a cluster's name cannot be empty"));
         }
@@ -175,6 +184,10 @@ mod tests {
         assert_eq!(
             error(r#"{"max_request_bytes":0}"#),
             "configuration key max_request_bytes: 0 is too small: it must be at least 1"
+        );
+        assert_eq!(
+            error(r#"{"max_models":1001}"#),
+            "configuration key max_models: 1001 is out of range: it must be from 0 to 1000"
         );
         assert!(error(r#"{"descriptor_sets":["a",3]}"#).contains("descriptor_sets[1]: invalid type"));
         assert!(error(r#"{"unary_cluster":""}"#).contains("unary_cluster: a cluster's name cannot be empty"));

@@ -17,6 +17,7 @@ pub(crate) struct Settings {
     pub(crate) holds_response_headers: bool,
     pub(crate) memory_budget_bytes: usize,
     pub(crate) binary_header_bytes: usize,
+    pub(crate) max_models: usize,
     /// What concerns the codecs, and the sizes of bodies and messages.
     pub(crate) codec: tensor::Options,
     pub(crate) rows: Rows,
@@ -36,6 +37,7 @@ impl Settings {
             holds_response_headers: holds,
             memory_budget_bytes: config.memory_budget_bytes,
             binary_header_bytes: config.binary_header_bytes,
+            max_models: config.max_models,
             codec: codec(&config),
             rows: Rows::load(rows::Options {
                 sets: descriptor_sets(&config.descriptor_sets)?,

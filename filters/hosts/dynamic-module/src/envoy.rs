@@ -7,7 +7,7 @@ pub(crate) mod config;
 
 use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
 use crate::lookup;
-use filter_api::{Call, CallResponse, Dir, Level, Map, Reply, View};
+use filter_api::{Call, CallResponse, Dir, Labels, Level, Map, Reply, View};
 use std::fmt::Display;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -22,6 +22,9 @@ pub(crate) struct Envoy<'hook> {
     stream: *mut abi::EnvoyStream,
     hook: PhantomData<&'hook ()>,
 }
+
+/// So many labels a metric can have.
+const MOST_LABELS: usize = 8;
 
 /// So many headers are read without an allocation.
 const USUAL_HEADERS: usize = 48;
@@ -94,6 +97,18 @@ impl<'hook> Envoy<'hook> {
     pub(crate) fn count(self, id: usize, by: u64) {
         // SAFETY: the stream is valid during the hook; no labels, so no label values are read.
         unsafe { abi::increment_counter(self.stream, id, std::ptr::null(), 0, by) };
+    }
+
+    /// Adds to a counter with labels. Envoy refuses another number of values than it has labels.
+    pub(crate) fn count_by(self, id: usize, labels: Labels<'_>, by: u64) {
+        let mut values = [ModuleBuffer::NULL; MOST_LABELS];
+        let mut count = 0;
+        for (place, value) in values.iter_mut().zip(labels.values()) {
+            *place = value.as_bytes().into();
+            count += 1;
+        }
+        // SAFETY: the stream is valid during the hook; the array has `count` values, and Envoy copies them.
+        unsafe { abi::increment_counter(self.stream, id, values.as_ptr(), count, by) };
     }
 
     /// Sets a gauge.

@@ -3,7 +3,7 @@
 use crate::configured::Configured;
 use crate::envoy::body::Appender;
 use crate::envoy::{self, Envoy};
-use filter_api::{Call, CallFailure, Dir, Level, Map, MetricKind, Reply, View};
+use filter_api::{Call, CallFailure, Dir, Labels, Level, Map, MetricKind, Reply, View};
 use host_driver::Proxy;
 use std::cell::Cell;
 use std::fmt::Arguments;
@@ -91,6 +91,12 @@ impl<'a> Proxy for FilterInEnvoy<'a> {
     fn count(&mut self, metric: usize, by: u64) {
         if let Some((id, _)) = self.filter.metric(metric) {
             self.envoy.count(id, by);
+        }
+    }
+
+    fn count_by(&mut self, metric: usize, labels: Labels<'_>, by: u64) {
+        if let Some((id, _)) = self.filter.metric(metric) {
+            self.envoy.count_by(id, labels, by);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::foreign;
 use crate::view::{HostView, map_type};
 use crate::voice::Voice;
 use crate::waiting::{Waiting, Wake};
-use filter_api::{Call, CallFailure, Dir, Level, Map, Reply, View};
+use filter_api::{Call, CallFailure, Dir, Labels, Level, Map, Reply, View};
 use host_driver::{Maps, Nowhere, Proxy};
 use proxy_wasm::hostcalls;
 use std::fmt::Arguments;
@@ -103,6 +103,10 @@ impl Proxy for Envoy<'_> {
 
     fn count(&mut self, metric: usize, by: u64) {
         self.around.voice.count(metric, by);
+    }
+
+    fn count_by(&mut self, metric: usize, labels: Labels<'_>, by: u64) {
+        self.around.voice.count_by(metric, labels, by);
     }
 
     fn record(&mut self, metric: usize, value: u64) {

@@ -3,7 +3,7 @@
 use super::Exchange;
 use super::request_headers::{RequestHeaders, is_about_the_http_message};
 use super::response_half::ResponseHalf;
-use crate::codec::{Progress, RequestCodec, Rest, is_blank};
+use crate::codec::{Inputs, Progress, RequestCodec, Rest, is_blank};
 use crate::compressed::decoded;
 use crate::config::PathMode;
 use crate::frame;
@@ -18,6 +18,10 @@ use std::time::Duration;
 /// How long a host waits for the answer to a GET that it sends beside the route: Envoy's own default timeout of
 /// a route.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The fields in which an inference's path has the model's name and its version.
+const MODEL: &str = "model_name";
+const VERSION: &str = "model_version";
 
 /// Request headers that a call beside the route sets itself or has no use for.
 const NOT_FORWARDED: [&str; 6] =
@@ -54,6 +58,10 @@ impl Exchange {
             Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(&method, allow, cx),
             Err(problem) => return self.refuse(problem, cx),
         };
+        if row.kind() == RowKind::Infer {
+            let (name, version) = (variables.get(MODEL), variables.get(VERSION));
+            self.inference = plugin.models.begin(name.unwrap_or_default(), version, || cx.view.now());
+        }
         let body = match self.body(row, variables, end, cx) {
             Ok(body) => body,
             Err(problem) => return self.refuse(problem, cx),
@@ -177,8 +185,12 @@ impl Exchange {
 
     /// Turns a complete body into a framed message, and expects its answer.
     fn finish(&mut self, body: Box<dyn RequestCodec>) -> Result<Framed, Problem> {
-        let (message, answer) = body.finish()?;
+        let mut inputs = Inputs::default();
+        let (message, answer) = body.finish_described(&mut inputs)?;
         let prefix = frame::prefix(message.len())?;
+        if let Some(inference) = &mut self.inference {
+            (inference.request_bytes, inference.elements) = (message.len() as u64, inputs.elements);
+        }
         self.response = ResponseHalf::Expected(Some(answer));
         Ok(Framed { prefix, message })
     }
@@ -223,10 +235,8 @@ impl Exchange {
         let codec: Box<dyn RequestCodec> = match row.kind() {
             RowKind::Infer => {
                 let text = |field: &str| variables.get(field).map(str::to_owned);
-                let target = tensor::Target {
-                    model: text("model_name").unwrap_or_default(),
-                    version: text("model_version"),
-                };
+                let target =
+                    tensor::Target { model: text(MODEL).unwrap_or_default(), version: text(VERSION) };
                 let json_length = headers.json_length()?;
                 tensor::Request::new(target, options, json_length, charge)
             }
