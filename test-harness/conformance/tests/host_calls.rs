@@ -81,10 +81,13 @@ fn head(pairs: &[(&str, &str)]) -> HeaderMap {
 fn inference(vm: &Vm) {
     let plugin = vm.plugin(PluginOptions::default()).unwrap();
     // With the first one the host is told of the model's metrics, which happens a few times a second.
-    for _ in 0..2 {
-        let _of_the_first = vm.take_crossings();
-        infer(&plugin.open(StreamOptions::default().property("xds.cluster_name", CLUSTER)));
-    }
+    let exchange = || {
+        let stream = plugin.open(StreamOptions::default().property("xds.cluster_name", CLUSTER));
+        let _before = vm.take_crossings();
+        infer(&stream);
+        stream
+    };
+    let _both = [exchange(), exchange()];
     assert_crossings(
         vm,
         "

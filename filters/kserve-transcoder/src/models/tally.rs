@@ -145,7 +145,8 @@ impl Durations {
     fn add(&self, duration: Duration) {
         let ms = duration.as_millis();
         // In a bucket lies what is not longer than its bound; half a millisecond is longer than none.
-        let at_most = |bound: u128| ms < bound || (ms == bound && duration.subsec_nanos() % 1_000_000 == 0);
+        let at_most =
+            |bound: u128| ms < bound || (ms == bound && duration.subsec_nanos().is_multiple_of(1_000_000));
         if let Some(bucket) = BOUNDS.iter().position(|(bound, _)| at_most(*bound)) {
             self.buckets[bucket].fetch_add(1, Relaxed);
         }
