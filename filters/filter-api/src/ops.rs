@@ -26,6 +26,8 @@ pub enum Op<'a> {
     SetLbMetadata(&'a str, &'a str),
     /// Set a property of the exchange, for filters that follow and for the access log.
     SetProperty(&'a str, &'a [u8]),
+    /// Say something about the exchange to whatever comes after.
+    Describe(&'a str, &'a str),
     /// How the route is treated after this call's header operations.
     Route(Route),
     /// Add to the counter at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
@@ -144,6 +146,14 @@ impl Ops {
         self.list.push(Stored::SetProperty(name, value));
     }
 
+    /// Says something about the exchange, at most once under each name, to whatever comes after: limits, and the access
+    /// log. In Envoy it is dynamic metadata in the namespace of the filter's name where a dynamic module says it, and
+    /// filter state `wasm.<filter>.<name>` where a proxy-wasm module does, which cannot set metadata.
+    pub fn describe(&mut self, name: &str, value: &str) {
+        let (name, value) = (self.store(name.as_bytes()), self.store(value.as_bytes()));
+        self.list.push(Stored::Describe(name, value));
+    }
+
     /// Says how the route is treated.
     pub fn route(&mut self, route: Route) {
         self.list.push(Stored::Route(route));
@@ -206,6 +216,7 @@ impl Ops {
             Stored::RemoveHeader(map, name) => Op::RemoveHeader(*map, self.text(name)),
             Stored::SetLbMetadata(key, value) => Op::SetLbMetadata(self.text(key), self.text(value)),
             Stored::SetProperty(name, value) => Op::SetProperty(self.text(name), &self.arena[value.clone()]),
+            Stored::Describe(name, value) => Op::Describe(self.text(name), self.text(value)),
             Stored::Route(route) => Op::Route(*route),
             Stored::Count(metric, by) => Op::Count(*metric, *by),
             Stored::CountBy(metric, labels, by) => Op::CountBy(*metric, Labels(self.text(labels)), *by),
@@ -249,6 +260,7 @@ enum Stored {
     RemoveHeader(Map, Range<usize>),
     SetLbMetadata(Range<usize>, Range<usize>),
     SetProperty(Range<usize>, Range<usize>),
+    Describe(Range<usize>, Range<usize>),
     Route(Route),
     Count(usize, u64),
     CountBy(usize, Range<usize>, u64),

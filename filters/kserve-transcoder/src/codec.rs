@@ -35,6 +35,19 @@ pub(crate) trait RequestCodec: Debug + Send {
 pub(crate) struct Inputs {
     /// How many elements they have together.
     pub(crate) elements: u64,
+    /// What the first of them is; only if it was asked for.
+    pub(crate) first: Option<Tensor>,
+    /// Whether it is asked for.
+    pub(crate) describe: bool,
+}
+
+/// What is known of a tensor beside its elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tensor {
+    /// By the protocol's name.
+    pub(crate) datatype: &'static str,
+    /// The sizes of its dimensions, with commas between them.
+    pub(crate) shape: String,
 }
 
 /// Reads a gRPC message and makes the answer's body of it.

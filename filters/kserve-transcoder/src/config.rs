@@ -85,6 +85,16 @@ pub struct Config {
     /// names. `0` leaves out the metrics by model.
     #[cfg_attr(test, schemars(range(min = MAX_MODELS.least, max = MAX_MODELS.most)))]
     pub max_models: usize,
+    /// Say what each inference is, for access logs and limits: its `model`, `version`, `datatype`, `shape` and `elements`,
+    /// and at the end its `grpc_status`. Natively as dynamic metadata in the namespace `kserve_transcoder`, and the model
+    /// also as filter state `envoy.ai.model.request` if that is not set; in proxy-wasm as filter state
+    /// `wasm.kserve_transcoder.model` and so on.
+    pub describe_requests: bool,
+    /// Hold an inference's headers back until its message is complete, so that filters behind this one know its shape
+    /// (`describe_requests`) when they see its headers: a limit by elements, for example. In proxy-wasm it needs
+    /// `allow_on_headers_stop_iteration: true` beside it, without which every inference would hang, and a message then
+    /// has to fit Envoy's buffer limit.
+    pub hold_request_headers: bool,
 }
 
 /// How `:path` of a request that is transcoded is changed.
@@ -121,6 +131,8 @@ impl Default for Config {
             path_prefixes: Vec::new(),
             list_models: false,
             max_models: 100,
+            describe_requests: false,
+            hold_request_headers: false,
         }
     }
 }

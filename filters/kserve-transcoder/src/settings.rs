@@ -18,6 +18,9 @@ pub(crate) struct Settings {
     pub(crate) memory_budget_bytes: usize,
     pub(crate) binary_header_bytes: usize,
     pub(crate) max_models: usize,
+    pub(crate) describes: bool,
+    /// Inferences' headers are held back until their message is complete.
+    pub(crate) holds_request_headers: bool,
     /// What concerns the codecs, and the sizes of bodies and messages.
     pub(crate) codec: tensor::Options,
     pub(crate) rows: Rows,
@@ -38,6 +41,8 @@ impl Settings {
             memory_budget_bytes: config.memory_budget_bytes,
             binary_header_bytes: config.binary_header_bytes,
             max_models: config.max_models,
+            describes: config.describe_requests,
+            holds_request_headers: config.hold_request_headers,
             codec: codec(&config),
             rows: Rows::load(rows::Options {
                 sets: descriptor_sets(&config.descriptor_sets)?,

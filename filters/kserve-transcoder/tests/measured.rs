@@ -1,7 +1,7 @@
 //! What an inference comes to in the metrics of its model.
 #![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
-use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, Op, Ops, Plugin, Stream, View};
+use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, OnHeaders, Op, Ops, Plugin, Stream, View};
 use kserve_transcoder::{Exchange, KserveTranscoder, metrics};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
@@ -51,22 +51,36 @@ struct Filter {
     plugin: Arc<KserveTranscoder>,
     world: World,
     told: BTreeMap<String, u64>,
+    /// What it said of exchanges, and the properties that it set.
+    described: Vec<(String, String)>,
 }
 
 impl Filter {
     fn new(config: &str, caps: Caps) -> Self {
         let plugin = KserveTranscoder::configure(config.as_bytes(), caps, Memory::new(1 << 20)).unwrap();
-        Self { plugin: Arc::new(plugin), world: World::default(), told: BTreeMap::new() }
+        Self {
+            plugin: Arc::new(plugin),
+            world: World::default(),
+            told: BTreeMap::new(),
+            described: Vec::new(),
+        }
     }
 
     fn call<T>(&mut self, call: impl FnOnce(&mut Cx<'_>) -> T) -> T {
         let (mut ops, mut out) = (Ops::default(), Vec::new());
         let result = call(&mut Cx::new(&self.world, &mut ops, &mut out));
         for op in ops.iter() {
-            if let Op::CountBy(metric, labels, by) = op {
-                let labels: Vec<_> = labels.values().collect();
-                let name = format!("{} {}", metrics::ALL[metric].name, labels.join(" "));
-                *self.told.entry(name).or_default() += by;
+            match op {
+                Op::CountBy(metric, labels, by) => {
+                    let labels: Vec<_> = labels.values().collect();
+                    let name = format!("{} {}", metrics::ALL[metric].name, labels.join(" "));
+                    *self.told.entry(name).or_default() += by;
+                }
+                Op::Describe(name, value) => self.described.push((name.to_owned(), value.to_owned())),
+                Op::SetProperty(name, value) => {
+                    self.described.push((name.to_owned(), String::from_utf8(value.to_vec()).unwrap()));
+                }
+                _ => {}
             }
         }
         result
@@ -115,6 +129,10 @@ impl Filter {
         let exchange = filter.request("/v2/models/m/infer", None, BODY);
         filter.answer(exchange, ANSWER, "0");
         filter
+    }
+
+    fn described(&self) -> Vec<(&str, &str)> {
+        self.described.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
     /// The statuses with which inferences have ended, and how many.
@@ -243,4 +261,55 @@ fn names_that_clients_make_up_are_counted_as_other() {
 fn without_room_for_models_nothing_is_measured() {
     let filter = Filter::known(r#"{"max_models": 0}"#, Caps::PROXY_WASM);
     assert_eq!(filter.told, BTreeMap::new());
+}
+
+#[test]
+fn an_inference_is_described_as_soon_as_each_thing_is_known() {
+    let config = r#"{"describe_requests": true, "max_models": 0}"#;
+    for caps in [Caps::PROXY_WASM, Caps::DYNAMIC_MODULE] {
+        let mut filter = Filter::new(config, caps);
+        let exchange = filter.request("/v2/models/m/versions/7/infer", None, BODY);
+        let native = (caps == Caps::DYNAMIC_MODULE).then_some(("envoy.ai.model.request", "m"));
+        let of_request = [
+            &[("model", "m"), ("version", "7")][..],
+            native.as_slice(),
+            &[("datatype", "INT8"), ("shape", "2,3"), ("elements", "6")],
+        ];
+        assert_eq!(filter.described(), of_request.concat());
+        filter.described.clear();
+        filter.answer(exchange, b"", "8");
+        assert_eq!(filter.described(), [("grpc_status", "8")]);
+        assert_eq!(filter.told, BTreeMap::new());
+    }
+}
+
+#[test]
+fn the_shape_is_that_of_the_first_input_and_the_elements_are_those_of_all() {
+    let mut filter = Filter::new(r#"{"describe_requests": true}"#, Caps::PROXY_WASM);
+    let body = br#"{"inputs":[{"name":"a name of some length","datatype":"FP32","shape":[1,300],"parameters":{"p":1},
+        "data":[%]},{"name":"y","datatype":"BOOL","shape":[],"data":[true]}]}"#;
+    let data = vec!["0.5"; 300].join(",");
+    let body = String::from_utf8_lossy(body).replace('%', &data);
+    let _exchange = filter.request("/v2/models/m/infer", None, body.as_bytes());
+    let expected = [("model", "m"), ("datatype", "FP32"), ("shape", "1,300"), ("elements", "301")];
+    assert_eq!(filter.described(), expected);
+}
+
+#[test]
+fn with_its_headers_held_an_inference_goes_on_when_its_shape_is_known_and_nothing_else_is_held() {
+    let config = r#"{"hold_request_headers": true}"#;
+    for caps in [Caps::PROXY_WASM, Caps::DYNAMIC_MODULE] {
+        let filter = Filter::new(config, caps);
+        let headers = |path: &str| {
+            let mut world = World::default();
+            let headers = vec![(":method", "POST".to_owned()), (":path", path.to_owned())];
+            world.headers.insert(Map::RequestHeaders, headers);
+            let (mut ops, mut out) = (Ops::default(), Vec::new());
+            let mut cx = Cx::new(&world, &mut ops, &mut out);
+            filter.plugin.open().headers(Dir::Request, false, &mut cx)
+        };
+        assert!(matches!(headers("/v2/models/m/infer"), OnHeaders::Hold));
+        assert!(matches!(headers("/v2/repository/models/m/load"), OnHeaders::Continue));
+        assert!(matches!(headers("/elsewhere"), OnHeaders::Detach));
+    }
 }

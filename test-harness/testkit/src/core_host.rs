@@ -461,6 +461,8 @@ impl Proxy for &mut Exchange {
         }
     }
 
+    fn describe(&mut self, _name: &str, _value: &str) {}
+
     fn reselect_route(&mut self) {}
 
     fn count(&mut self, _metric: usize, _by: u64) {}

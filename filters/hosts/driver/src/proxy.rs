@@ -38,6 +38,9 @@ pub trait Proxy: Sized {
     /// Sets a property, whose name is not empty.
     fn set_property(&mut self, name: &str, value: &[u8]);
 
+    /// Says something about the exchange, under the filter's name, to whatever comes after.
+    fn describe(&mut self, name: &str, value: &str);
+
     /// Has the route selected again. A proxy that does so by itself whenever request headers change does nothing then.
     fn reselect_route(&mut self);
 

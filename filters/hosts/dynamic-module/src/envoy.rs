@@ -74,11 +74,12 @@ impl<'hook> Envoy<'hook> {
         unsafe { abi::set_header(self.stream, map_type(map), name.as_bytes().into(), ModuleBuffer::NULL) };
     }
 
-    /// Sets a pair of the metadata that subsets of endpoints are matched with.
-    pub(crate) fn set_lb_metadata(self, key: &str, value: &str) {
+    /// Sets a text in a namespace of the dynamic metadata.
+    pub(crate) fn set_metadata(self, namespace: &str, key: &str, value: &str) {
+        let namespace = namespace.as_bytes().into();
         let (key, value) = (key.as_bytes().into(), value.as_bytes().into());
         // SAFETY: the stream is valid during the hook; Envoy copies all buffers.
-        unsafe { abi::set_dynamic_metadata_string(self.stream, b"envoy.lb"[..].into(), key, value) };
+        unsafe { abi::set_dynamic_metadata_string(self.stream, namespace, key, value) };
     }
 
     /// Sets filter state that cannot be changed any more.

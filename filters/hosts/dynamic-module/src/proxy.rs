@@ -76,12 +76,16 @@ impl<'a> Proxy for FilterInEnvoy<'a> {
     }
 
     fn set_lb_metadata(&mut self, key: &str, value: &str) -> bool {
-        self.envoy.set_lb_metadata(key, value);
+        self.envoy.set_metadata("envoy.lb", key, value);
         true
     }
 
     fn set_property(&mut self, name: &str, value: &[u8]) {
         self.envoy.set_filter_state(name, value);
+    }
+
+    fn describe(&mut self, name: &str, value: &str) {
+        self.envoy.set_metadata(self.filter.name, name, value);
     }
 
     fn reselect_route(&mut self) {

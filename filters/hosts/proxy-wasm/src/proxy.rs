@@ -94,6 +94,10 @@ impl Proxy for Envoy<'_> {
         let _ok = hostcalls::set_property(vec![name], Some(value));
     }
 
+    fn describe(&mut self, name: &str, value: &str) {
+        self.set_property(&format!("{}.{name}", self.around.voice.name()), value.as_bytes());
+    }
+
     fn reselect_route(&mut self) {
         // Any change of a request header has Envoy do so.
         if !self.view.has_changes(Map::RequestHeaders) {

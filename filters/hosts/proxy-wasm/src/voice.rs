@@ -43,6 +43,11 @@ impl Voice {
         }
     }
 
+    /// The plugin's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Writes a log line, whose text is only made if the host wants it.
     pub(crate) fn log(&self, level: Level, text: Arguments<'_>) {
         log(self.name, level, text);

@@ -55,6 +55,23 @@ impl Plugin for KserveTranscoder {
     }
 }
 
+impl KserveTranscoder {
+    /// Says which model an inference is for.
+    fn describe(&self, name: &str, version: Option<&str>, cx: &mut Cx<'_>) {
+        cx.ops.describe("model", name);
+        if let Some(version) = version {
+            cx.ops.describe("version", version);
+        }
+        // In proxy-wasm it would not have this name, which Envoy's own filters for AI give it.
+        if self.caps.lb_metadata && cx.view.property(&[MODEL_REQUEST]).is_none() {
+            cx.ops.set_property(MODEL_REQUEST, name.as_bytes());
+        }
+    }
+}
+
+/// The filter state in which Envoy's own `ai_protocol_manager` has a request's model.
+const MODEL_REQUEST: &str = "envoy.ai.model.request";
+
 /// The state of one exchange.
 #[derive(Debug)]
 pub struct Exchange {
@@ -186,6 +203,9 @@ impl Exchange {
 
     fn measured(&mut self, ending: Ending, cx: &mut Cx<'_>) {
         let Some(inference) = self.inference.take() else { return };
+        if let (Ending::Status(code), true) = (ending, self.plugin.settings.describes) {
+            cx.ops.describe("grpc_status", &code.to_string());
+        }
         let now = cx.view.now();
         self.plugin.models.add(inference, ending, now);
         self.plugin.models.tell(now, cx.ops);

@@ -3,7 +3,7 @@
 use super::Exchange;
 use super::request_headers::{RequestHeaders, is_about_the_http_message};
 use super::response_half::ResponseHalf;
-use crate::codec::{Inputs, Progress, RequestCodec, Rest, is_blank};
+use crate::codec::{Inputs, Progress, RequestCodec, Rest, Tensor, is_blank};
 use crate::compressed::decoded;
 use crate::config::PathMode;
 use crate::frame;
@@ -59,8 +59,11 @@ impl Exchange {
             Err(problem) => return self.refuse(problem, cx),
         };
         if row.kind() == RowKind::Infer {
-            let (name, version) = (variables.get(MODEL), variables.get(VERSION));
-            self.inference = plugin.models.begin(name.unwrap_or_default(), version, || cx.view.now());
+            let (name, version) = (variables.get(MODEL).unwrap_or_default(), variables.get(VERSION));
+            self.inference = plugin.models.begin(name, version, plugin.settings.describes, || cx.view.now());
+            if plugin.settings.describes {
+                plugin.describe(name, version, cx);
+            }
         }
         let body = match self.body(row, variables, end, cx) {
             Ok(body) => body,
@@ -70,7 +73,8 @@ impl Exchange {
             self.rewrite_headers(row, &path, cx);
             self.reading = Reading::Body(body);
             self.response = ResponseHalf::Expected(None);
-            return OnHeaders::Continue;
+            let hold = plugin.settings.holds_request_headers && row.kind() == RowKind::Infer;
+            return if hold { OnHeaders::Hold } else { OnHeaders::Continue };
         }
         let message = match self.finish(body) {
             Ok(message) => message,
@@ -185,18 +189,26 @@ impl Exchange {
 
     /// Turns a complete body into a framed message, and expects its answer.
     fn finish(&mut self, body: Box<dyn RequestCodec>) -> Result<Framed, Problem> {
-        let mut inputs = Inputs::default();
+        let describe = self.plugin.settings.describes && self.inference.is_some();
+        let mut inputs = Inputs { describe, ..Inputs::default() };
         let (message, answer) = body.finish_described(&mut inputs)?;
         let prefix = frame::prefix(message.len())?;
         if let Some(inference) = &mut self.inference {
             (inference.request_bytes, inference.elements) = (message.len() as u64, inputs.elements);
         }
         self.response = ResponseHalf::Expected(Some(answer));
-        Ok(Framed { prefix, message })
+        Ok(Framed { prefix, message, inputs })
     }
 
     /// Sends the message in place of what was read.
     fn send(&mut self, message: Framed, cx: &mut Cx<'_>) -> Emission {
+        if let Some(Tensor { datatype, shape }) = &message.inputs.first {
+            cx.ops.describe("datatype", datatype);
+            cx.ops.describe("shape", shape);
+        }
+        if message.inputs.describe {
+            cx.ops.describe("elements", &message.inputs.elements.to_string());
+        }
         self.count_sent(cx);
         cx.emit(|out| message.write(out))
     }
@@ -342,6 +354,7 @@ impl Exchange {
 struct Framed {
     prefix: [u8; frame::PREFIX_BYTES],
     message: Rope,
+    inputs: Inputs,
 }
 
 impl Framed {

@@ -80,8 +80,13 @@ pub(crate) struct Inference {
 
 #[derive(Debug)]
 enum Model {
+    /// There is no room for any.
+    Uncounted,
     Known(Arc<Tally>),
-    New { name: String, version: Option<String> },
+    New {
+        name: String,
+        version: Option<String>,
+    },
 }
 
 impl Models {
@@ -96,20 +101,22 @@ impl Models {
         }
     }
 
-    /// An inference begins; `None` if none is measured.
+    /// An inference begins; `None` if its end matters to nothing: it is not counted, and not `described` either.
     pub(crate) fn begin(
         &self,
         name: &str,
         version: Option<&str>,
+        described: bool,
         now: impl FnOnce() -> SystemTime,
     ) -> Option<Inference> {
-        if self.most == 0 {
-            return None;
-        }
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let model = match known.find(name, version) {
-            Some(tally) => Model::Known(tally),
-            None => Model::New { name: name.to_owned(), version: version.map(str::to_owned) },
+        let known = || self.known.read().unwrap_or_else(PoisonError::into_inner).find(name, version);
+        let model = match self.most {
+            0 if described => Model::Uncounted,
+            0 => return None,
+            _ => match known() {
+                Some(tally) => Model::Known(tally),
+                None => Model::New { name: name.to_owned(), version: version.map(str::to_owned) },
+            },
         };
         Some(Inference {
             model,
@@ -126,6 +133,7 @@ impl Models {
         let last_byte = inference.elapsed(now);
         let of = |tally: &Tally| tally.add(&inference, last_byte, ending);
         match &inference.model {
+            Model::Uncounted => {}
             Model::Known(tally) => of(tally),
             Model::New { name, version } if ending == Ending::Status(0) => {
                 match self.admit(name, version.as_deref()) {

@@ -10,7 +10,7 @@ fn at(ms: u64) -> SystemTime {
 
 /// An inference that begins at a time, whose answer begins 3 ms later and ends after 40 ms.
 fn infer(models: &Models, name: &str, version: Option<&str>, ending: Ending, began: u64) {
-    let mut inference = models.begin(name, version, || at(began)).unwrap();
+    let mut inference = models.begin(name, version, false, || at(began)).unwrap();
     (inference.request_bytes, inference.elements, inference.answer_bytes) = (100, 12, 50);
     inference.first_byte(at(began + 3));
     models.add(inference, ending, at(began + 40));
@@ -104,7 +104,7 @@ fn sizes_and_durations_are_added_up_and_the_buckets_are_those_of_prometheus() {
 fn a_duration_lies_in_the_bucket_whose_bound_it_does_not_exceed() {
     for (micros, least) in [(0, "1"), (1_000, "1"), (1_001, "2"), (5_000, "5"), (60_000_001, "+Inf")] {
         let models = Models::new(1);
-        let inference = models.begin("m", None, || at(0)).unwrap();
+        let inference = models.begin("m", None, false, || at(0)).unwrap();
         models.add(inference, OK, at(0) + Duration::from_micros(micros));
         let mut ops = Ops::default();
         models.tell(at(0), &mut ops);
@@ -129,7 +129,7 @@ fn the_host_is_told_now_and_then_and_misses_nothing_whatever_the_clock_does() {
     assert_eq!(told(&models, INTERVAL_MS, metrics::MODEL_REQUESTS), pairs(&[("m|any|0", 2)]));
     assert_eq!(told(&models, 2 * INTERVAL_MS, metrics::MODEL_REQUESTS), pairs(&[]));
     // Set back by an hour: the next inference is told all the same, and no time has passed during it.
-    let inference = models.begin("m", None, || at(3_600_000)).unwrap();
+    let inference = models.begin("m", None, false, || at(3_600_000)).unwrap();
     models.add(inference, OK, at(0));
     infer(&models, "m", None, OK, 0);
     assert_eq!(told(&models, 0, metrics::MODEL_REQUESTS), pairs(&[("m|any|0", 2)]));
@@ -140,7 +140,7 @@ fn an_inference_that_did_not_end_has_no_duration() {
     let models = Models::new(1);
     infer(&models, "m", None, OK, 0);
     let _of_the_first = told(&models, 0, metrics::MODEL_REQUESTS);
-    let inference = models.begin("m", None, || at(0)).unwrap();
+    let inference = models.begin("m", None, false, || at(0)).unwrap();
     models.add_unfinished(inference);
     let mut ops = Ops::default();
     models.tell(at(INTERVAL_MS), &mut ops);
@@ -150,5 +150,5 @@ fn an_inference_that_did_not_end_has_no_duration() {
 
 #[test]
 fn nothing_is_measured_with_room_for_none() {
-    assert!(Models::new(0).begin("m", None, || panic!("the clock was read")).is_none());
+    assert!(Models::new(0).begin("m", None, false, || panic!("the clock was read")).is_none());
 }

@@ -117,6 +117,8 @@ impl Proxy for Told<'_> {
         assert!(!name.is_empty());
     }
 
+    fn describe(&mut self, _name: &str, _value: &str) {}
+
     fn reselect_route(&mut self) {
         assert!(self.0.here.has(Map::RequestHeaders));
         self.0.selections += 1;

@@ -172,6 +172,9 @@ impl RequestCodec for Request {
         let outputs = std::mem::replace(&mut self.document.wanted, ChargedList::new(self.charge.sibling()));
         inputs.elements =
             self.document.inputs.iter().fold(0, |sum, input| sum.saturating_add(input.elements));
+        if inputs.describe {
+            inputs.first = self.document.inputs.iter().next().map(Input::description);
+        }
         let wanted = match self.options.answer_form {
             AnswerForm::Kserve => {
                 Wanted::new(self.document.parameters.binary == Some(true), outputs, &self.charge)?
