@@ -10,6 +10,7 @@ mod exports;
 mod fuzz;
 mod mesh;
 mod node;
+mod protobuf;
 mod python;
 mod run;
 mod tally;
