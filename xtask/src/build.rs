@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Stop;
 use crate::exports;
+use crate::platform::Platform;
+use crate::reproducible;
 use crate::run::{self, Checked};
 use crate::toolchain::{self, WASI};
 use crate::workspace::Workspace;
@@ -21,6 +23,9 @@ const SHIPPED: &[Artefact] = &[
     Artefact::shipped(Kind::Wasm, "dynamic-subset-wasm", "dynamic_subset.wasm"),
     Artefact::shipped(Kind::Native, "inference-filters", "libinference_filters.so"),
 ];
+
+/// What the image of the native library has beside it: it is linked statically, and runs where nothing else is.
+const COPY: Artefact = Artefact::shipped(Kind::Program, "image-copy", "cp");
 
 /// The callbacks of a filter that is through with an exchange when its request has gone on. Those of the request's body
 /// and trailers are not among them: while headers wait, they are what keeps Envoy from going on, and trailers are
@@ -74,6 +79,7 @@ impl Artefact {
         Path::new(folder).join(match self.kind {
             Kind::Wasm => format!("{crate_name}.wasm"),
             Kind::Native => format!("lib{crate_name}.so"),
+            Kind::Program => self.package.to_owned(),
         })
     }
 }
@@ -82,6 +88,7 @@ impl Artefact {
 enum Kind {
     Wasm,
     Native,
+    Program,
 }
 
 /// How much cargo optimises.
@@ -95,6 +102,26 @@ enum Profile {
 pub(crate) fn dist(workspace: &Workspace) -> Result<(), Stop> {
     let dist = workspace.root.join("dist");
     SHIPPED.iter().try_for_each(|artefact| make(workspace, artefact, Profile::Release, &dist))
+}
+
+/// Fills `dist/`, and a directory of each platform with what its native image holds. The directories, in the order of
+/// the platforms.
+pub(crate) fn dist_and_natives(workspace: &Workspace, platforms: &[Platform]) -> Result<Vec<PathBuf>, Stop> {
+    dist(workspace)?;
+    let native = SHIPPED.iter().filter(|artefact| artefact.kind == Kind::Native);
+    let native: Vec<&Artefact> = native.chain([&COPY]).collect();
+    let of_platform = |&platform: &Platform| {
+        let directory = workspace.target.join("natives").join(platform.architecture());
+        let mut all = native.iter();
+        all.try_for_each(|artefact| make_for(workspace, artefact, Profile::Release, platform, &directory))?;
+        Ok(directory)
+    };
+    platforms.iter().map(of_platform).collect()
+}
+
+/// The wasm modules in `dist/`, by their package and file.
+pub(crate) fn wasm_modules() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SHIPPED.iter().filter(|a| a.kind == Kind::Wasm).map(|a| (a.package, a.name))
 }
 
 /// Fills `dist/`, and [`test_modules`] with what only tests load.
@@ -128,6 +155,16 @@ pub(crate) fn packages_for_wasm() -> impl Iterator<Item = &'static str> {
 }
 
 fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory: &Path) -> Result<(), Stop> {
+    make_for(workspace, artefact, profile, Platform::here()?, directory)
+}
+
+fn make_for(
+    workspace: &Workspace,
+    artefact: &Artefact,
+    profile: Profile,
+    platform: Platform,
+    directory: &Path,
+) -> Result<(), Stop> {
     let Artefact { package, kind, example, unused, name } = *artefact;
     let (profile_name, folder) = match profile {
         Profile::Release => ("release", "release"),
@@ -145,13 +182,21 @@ fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory:
             cargo.args(["--target", WASI]);
             (cargo, workspace.target.join(WASI))
         }
-        (Kind::Native, Profile::Dev) => (plain(), workspace.target.clone()),
-        (Kind::Native, Profile::Release) => zig::cargo_build(workspace)?,
+        (Kind::Native | Kind::Program, Profile::Dev) => (plain(), workspace.target.clone()),
+        (Kind::Native, Profile::Release) => zig::shared(workspace, platform)?,
+        (Kind::Program, Profile::Release) => zig::fixed(workspace, platform)?,
     };
+    if matches!(profile, Profile::Release) {
+        reproducible::flags(workspace, &mut cargo)?;
+    }
     let built = products.join(folder).join(artefact.built());
     cargo.args(["--profile", profile_name, "--locked", "-p", package]);
     cargo.args(example.map(|example| ["--example", example]).into_iter().flatten());
-    run::step(&format!("build {name}"), || cargo.checked())?;
+    let what = match kind {
+        Kind::Wasm => format!("build {name}"),
+        Kind::Native | Kind::Program => format!("build {name} for {platform}"),
+    };
+    run::step(&what, || cargo.checked())?;
 
     fs::create_dir_all(directory).map_err(|e| Stop::new(format!("make {}: {e}", directory.display())))?;
     let (to, next) = (directory.join(name), directory.join(format!("{name}.new")));

@@ -8,9 +8,12 @@ mod check;
 mod envoy;
 mod exports;
 mod fuzz;
+mod image;
 mod mesh;
 mod node;
+mod platform;
 mod python;
+mod reproducible;
 mod run;
 mod tally;
 mod test;
@@ -32,6 +35,9 @@ cargo xtask COMMAND
                    with requests shown; runs until Ctrl-C, or with --once until its checks are done
   test [--quick]   the whole test suite; --quick leaves out what needs Envoy, Python and Node
   build            fills dist/
+  image [--push REGISTRY] [--platform linux/amd64,linux/arm64]
+                   images of what dist/ has, as OCI layouts in dist/images/, with their digests, checksums and bills of
+                   materials; and pushes them to a registry (docs/install.md)
   bench [ARGS]     the benchmark table; also written as JSON under target/bench/
   soak [ARGS]      many mixed requests while servers fail and clients leave, in both filter hosts
   interop          all real servers and clients
@@ -91,6 +97,7 @@ fn command(arguments: &[&str]) -> Result<(), Stop> {
         ("test", []) => test::all(&Workspace::find()?),
         ("test", ["--quick"]) => test::quick(&Workspace::find()?),
         ("interop", []) => test::interop(&Workspace::find()?),
+        ("image", _) => image::run(&Workspace::find()?, rest),
         ("mesh", _) => mesh::run(&Workspace::find()?, rest),
         ("acceptance", []) => mesh::acceptance(&Workspace::find()?),
         ("check", []) => check::all(&Workspace::find()?),

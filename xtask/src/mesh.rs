@@ -7,8 +7,8 @@ use std::process::Command;
 
 use crate::Stop;
 use crate::become_it;
-use crate::build;
 use crate::envoy;
+use crate::image;
 use crate::node;
 use crate::python;
 use crate::run::{self, Checked};
@@ -84,7 +84,7 @@ fn start(
     {
         environment.push((variable, tree.files(workspace)?));
     }
-    build::dist(workspace)?;
+    image::wasm(workspace)?;
     let program = match program {
         Some(program) => program,
         None => {
