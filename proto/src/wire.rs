@@ -177,6 +177,19 @@ impl Reader {
         self.open == 0 && self.have == 0 && matches!(self.state, State::Key)
     }
 
+    /// How many bytes of the message have been taken. Right behind an [`Item::Length`], that is where its field begins.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Where the innermost open message ends, counted as [`offset`](Self::offset) is. [`u64::MAX`] if none is open and
+    /// the end of the whole is not known.
+    #[must_use]
+    pub fn end_of_message(&self) -> u64 {
+        if self.open > 0 { self.ends[self.open - 1] } else { self.end }
+    }
+
     /// How many bytes will certainly follow before there can be another item than [`Item::Bytes`]: the rest of a field,
     /// or the next byte of a number. Only right when [`next`](Self::next) has taken all of its input.
     #[must_use]
@@ -246,7 +259,7 @@ impl Reader {
                 State::Length(field) => {
                     let Some(left) = self.varint(input)? else { return Ok(None) };
                     let end = self.offset.checked_add(left);
-                    if end.is_none_or(|end| end > self.limit()) {
+                    if end.is_none_or(|end| end > self.end_of_message()) {
                         return Err(WireError::Longer);
                     }
                     self.state = State::Undecided { field, left };
@@ -285,19 +298,14 @@ impl Reader {
         }
     }
 
-    /// Where the innermost open message ends.
-    fn limit(&self) -> u64 {
-        if self.open > 0 { self.ends[self.open - 1] } else { self.end }
-    }
-
     fn fixed(&self, field: u32, size: u32) -> Result<State, WireError> {
-        let fits = u64::from(size) <= self.limit() - self.offset;
+        let fits = u64::from(size) <= self.end_of_message() - self.offset;
         if fits { Ok(State::Fixed { field, size }) } else { Err(WireError::Cut) }
     }
 
     fn byte(&mut self, input: &mut &[u8]) -> Result<Option<u8>, WireError> {
         let Some((byte, rest)) = input.split_first() else { return Ok(None) };
-        if self.offset >= self.limit() {
+        if self.offset >= self.end_of_message() {
             return Err(WireError::Cut);
         }
         *input = rest;

@@ -15,17 +15,31 @@ use crate::zig;
 
 /// What users load into Envoy: it goes to `dist/`.
 const SHIPPED: &[Artefact] = &[
-    Artefact::shipped(Kind::Wasm, "kserve-transcoder-wasm", "kserve_transcoder.wasm"),
+    Artefact {
+        unused: AT_THE_END,
+        ..Artefact::shipped(Kind::Wasm, "kserve-transcoder-wasm", "kserve_transcoder.wasm")
+    },
     Artefact {
         unused: AFTER_THE_REQUEST,
         ..Artefact::shipped(Kind::Wasm, "claim-headers-wasm", "claim_headers.wasm")
     },
-    Artefact::shipped(Kind::Wasm, "dynamic-subset-wasm", "dynamic_subset.wasm"),
+    Artefact {
+        unused: AFTER_THE_RESPONSES_HEADERS,
+        ..Artefact::shipped(Kind::Wasm, "dynamic-subset-wasm", "dynamic_subset.wasm")
+    },
     Artefact::shipped(Kind::Native, "inference-filters", "libinference_filters.so"),
 ];
 
 /// What the image of the native library has beside it: it is linked statically, and runs where nothing else is.
 const COPY: Artefact = Artefact::shipped(Kind::Program, "image-copy", "cp");
+
+/// The callbacks in which the host does nothing for any filter. A stream ends with `proxy_on_delete`.
+const AT_THE_END: &[&str] = &["proxy_on_done", "proxy_on_log"];
+
+/// The callbacks of a filter that has no business with a response, but must know that one has begun: a request that it
+/// reads meanwhile cannot be answered any more.
+const AFTER_THE_RESPONSES_HEADERS: &[&str] =
+    &["proxy_on_response_body", "proxy_on_response_trailers", "proxy_on_done", "proxy_on_log"];
 
 /// The callbacks of a filter that is through with an exchange when its request has gone on. Those of the request's body
 /// and trailers are not among them: while headers wait, they are what keeps Envoy from going on, and trailers are

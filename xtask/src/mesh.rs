@@ -79,6 +79,9 @@ fn start(
     for tree in CONTROL_PLANE {
         environment.extend(tree.build(workspace)?);
     }
+    if program.is_none() {
+        environment.extend(go::HELM.build(workspace)?);
+    }
     for (variable, tree) in
         [("ISTIO_FILES", &go::ISTIO), ("KSERVE_FILES", &go::KSERVE), ("MODELMESH_FILES", &go::MODELMESH)]
     {
@@ -99,6 +102,18 @@ fn start(
     become_it(mesh)
 }
 
+/// Helm: `$HELM`, or built with Go; else why it is not here.
+pub(crate) fn helm(workspace: &Workspace) -> run::Found<PathBuf> {
+    if let Some(path) = std::env::var_os("HELM").filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    if let Some(missing) = go::missing("Helm") {
+        return Err(missing);
+    }
+    let mut built = go::HELM.build(workspace).map_err(|Stop(why)| why)?;
+    built.pop().map(|(_, helm)| helm).ok_or_else(|| "Helm was not built".to_owned())
+}
+
 /// What is here, or nothing and a line that says why.
 fn or_a_line<T: Default>(found: run::Found<T>) -> T {
     found.unwrap_or_else(|why| {
@@ -109,8 +124,10 @@ fn or_a_line<T: Default>(found: run::Found<T>) -> T {
 
 /// Asks for all that is missing and cannot be made, before anything that takes long.
 fn prerequisites() -> Result<(), Stop> {
-    let missing: Vec<_> =
-        [go::missing(), namespaces(), network_tool(), authorities()].into_iter().flatten().collect();
+    let missing: Vec<_> = [go::missing("the control plane"), namespaces(), network_tool(), authorities()]
+        .into_iter()
+        .flatten()
+        .collect();
     if missing.is_empty() { Ok(()) } else { Err(Stop::new(missing.join("\nxtask: "))) }
 }
 

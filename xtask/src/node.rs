@@ -16,7 +16,7 @@ const OLDEST_NODE: u32 = 20;
 /// What Chromium is called, by distribution.
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// The OpenID provider, with its packages, under `target/idp`; else why there is none, and what to install.
+/// The OpenID provider, with its packages, under `target/idp`; or why it is missing, and what to install.
 pub(crate) fn identity_provider(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     let (from, to) = (workspace.root.join("test-harness/e2e/idp"), workspace.target.join("idp"));
     let installed = packages("OpenID provider", &from, &to, &FILES)?;
@@ -26,7 +26,7 @@ pub(crate) fn identity_provider(workspace: &Workspace) -> Result<Found<PathBuf>,
 /// The files of the filter in AssemblyScript, as they are in the emulator's tests.
 const FILTER: [&str; 4] = ["package.json", "package-lock.json", ".npmrc", "assembly/index.ts"];
 
-/// The filter with the AssemblyScript SDK, compiled with its compiler from npm; else why there is none.
+/// The filter with the AssemblyScript SDK, compiled with its compiler from npm; or why it is missing.
 pub(crate) fn assemblyscript_filter(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     const WHAT: &str = "filter in AssemblyScript";
     let from = workspace.root.join("test-harness/emulator/tests/filters/assemblyscript");

@@ -53,7 +53,7 @@ pub(crate) fn models(workspace: &Workspace) -> Result<PathBuf, Stop> {
 }
 
 /// The folder `target/ai-application` with the AI application's `models` and, for tests that send many pictures,
-/// `stand-ins`; made with the environment of [`models`]. Where the package of the networks cannot be had, stand-ins
+/// `stand-ins`; made with the environment of [`models`]. Where the networks cannot be downloaded, stand-ins
 /// take their place, and a line says so.
 pub(crate) fn application_models(workspace: &Workspace, python: &Path) -> Result<PathBuf, Stop> {
     let (weights, script) = (workspace.root.join(WEIGHTS), workspace.root.join(MAKE_MODELS));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::Stop;
 use crate::build;
 use crate::envoy;
+use crate::mesh;
 use crate::node;
 use crate::python;
 use crate::run::{self, Found};
@@ -27,6 +28,8 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
         Err(why) => tally.lacks(variable, &why),
     };
     add("FUNC_E", tools::func_e(workspace)?);
+    add("HELM", mesh::helm(workspace));
+    add("PROMETHEUS", tools::prometheus(workspace)?);
     add("IDENTITY_PROVIDER", node::identity_provider(workspace)?);
     add("GO_FILTER_WASM", tools::go_filter(workspace)?);
     add("ASSEMBLYSCRIPT_FILTER_WASM", node::assemblyscript_filter(workspace)?);
@@ -53,6 +56,8 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
     for variable in ["GO_FILTER_WASM", "ASSEMBLYSCRIPT_FILTER_WASM"] {
         tally.lacks(variable, "--quick leaves out filters in other languages, which need Go and npm");
     }
+    tally.lacks("HELM", "--quick leaves out what needs Helm, which is built with Go");
+    tally.lacks("PROMETHEUS", "--quick leaves out what needs Prometheus");
     tally.lacks("dist/", "--quick leaves out what needs the optimised modules in dist/");
     let modules = build::quick_modules(workspace)?;
     let environment = vec![

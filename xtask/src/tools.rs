@@ -1,4 +1,4 @@
-//! Developer tools from crates.io and the Go module proxy, built once under `target/tools`.
+//! Developer tools from crates.io, the Go module proxy and Debian, made once under `target/tools`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 /// The func-e that the bootstraps are tried with. PyPI's package of that name is another program.
 const FUNC_E: &str = "github.com/tetratelabs/func-e/cmd/func-e@v1.6.0";
 
-/// func-e: `$FUNC_E`, or built with Go; else why there is none, and what to install.
+/// func-e: `$FUNC_E`, or built with Go; or why it is missing, and what to install.
 pub(crate) fn func_e(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     if let Some(path) = std::env::var_os("FUNC_E").filter(|path| !path.is_empty()) {
         return Ok(Ok(path.into()));
@@ -40,7 +40,41 @@ pub(crate) fn func_e(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     })
 }
 
-/// The filter with the Go SDK, of the version in its `go.mod`; else why there is none, and what to install.
+/// The folder with `prometheus` and `promtool`: `$PROMETHEUS`, or from Debian's package, which is unpacked and never installed;
+/// or why it is missing, and what to install.
+pub(crate) fn prometheus(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
+    if let Some(path) = std::env::var_os("PROMETHEUS").filter(|path| !path.is_empty()) {
+        return Ok(Ok(path.into()));
+    }
+    let folder = workspace.target.join("tools/prometheus");
+    let programs = folder.join("usr/bin");
+    if ["prometheus", "promtool"].iter().all(|program| programs.join(program).exists()) {
+        return Ok(Ok(programs));
+    }
+    const ELSE: &str = "set PROMETHEUS to a folder with prometheus and promtool";
+    if let Some(missing) = ["apt-get", "dpkg-deb"].into_iter().find(|program| run::on_path(program).is_none())
+    {
+        return Ok(Err(format!(
+            "Prometheus is taken from Debian's package, and {missing} was not found on PATH; {ELSE}"
+        )));
+    }
+    run::step("unpack Prometheus (once)", || {
+        let cannot = |e: std::io::Error| Stop::new(format!("make {}: {e}", folder.display()));
+        std::fs::create_dir_all(&folder).map_err(cannot)?;
+        // The shell finds the package's file, whose name has its version.
+        let mut command = Command::new("sh");
+        command.args(["-ec", "apt-get --quiet download prometheus; dpkg-deb --extract prometheus_*.deb ."]);
+        Ok(match command.current_dir(&folder).quietly("apt-get")? {
+            Ok(()) => Ok(programs),
+            Err(output) => {
+                let why = run::last_line(&output);
+                Err(format!("apt-get cannot download the package prometheus ({why}); {ELSE}"))
+            }
+        })
+    })
+}
+
+/// The filter with the Go SDK, of the version in its `go.mod`; or why it is missing, and what to install.
 pub(crate) fn go_filter(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> {
     let Some(go) = run::on_path("go") else {
         return Ok(Err(

@@ -1,8 +1,8 @@
 //! Verifying tokens here.
 //!
 //! The checks come in the order of their cost: size, form, header, issuer, audience, times and key first, the signature
-//! last. Of signatures only so many may be wrong in a second, and a token whose signature was wrong is remembered. So a
-//! flood of forged tokens costs little, and takes nothing from the users whose tokens are right.
+//! last. Only a limited number of signatures may be wrong in a second, and a token whose signature was wrong is
+//! remembered. So a flood of forged tokens costs little, and takes nothing from the users whose tokens are right.
 
 use crate::cache::{Entry, Shared};
 use crate::config::{self, Config, KeyId, Rule, TokenPlaces};
@@ -58,7 +58,7 @@ enum Keys {
 pub(crate) enum NotVerified {
     /// It is not.
     Refused(Refusal),
-    /// Keys are coming that may change that; of this issuer so many fetches had ended.
+    /// Keys are coming that may change that; this is how many fetches of the issuer's had ended.
     Wait { refusal: Refusal, issuer: usize, ended: u64 },
 }
 
@@ -275,7 +275,7 @@ impl Issuer {
             Keys::Fetched(remote) => match remote.want(now) {
                 Want::Coming(ended) => NotVerified::Wait { refusal, issuer, ended },
                 Want::TooSoon => refusal.into(),
-                // Newer keys might have it: that they cannot be had is not the token's fault.
+                // Newer keys might have it: that they cannot be fetched is not the token's fault.
                 Want::Down => Refusal::NoKeys.into(),
             },
             Keys::Given(..) => refusal.into(),

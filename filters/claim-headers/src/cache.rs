@@ -1,12 +1,13 @@
 //! Verified tokens that are remembered.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// All parts of a cache together hold at most so many bytes of tokens.
+/// How many bytes of tokens all parts of a cache hold together at most.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// A cache has at most so many parts, of so many tokens at least.
+/// How many parts a cache has at most, and how many tokens a part has at least.
 const MOST_PARTS: usize = if cfg!(target_family = "wasm") { 1 } else { 16 };
 const LEAST_OF_A_PART: usize = 64;
 
@@ -69,13 +70,41 @@ struct Cache<T> {
 
 #[derive(Debug)]
 struct Generation<T> {
-    entries: HashMap<Box<[u8]>, Entry<T>>,
+    entries: HashMap<Box<[u8]>, Entry<T>, ByTail>,
     bytes: usize,
 }
 
 impl<T> Default for Generation<T> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), bytes: 0 }
+        Self { entries: HashMap::default(), bytes: 0 }
+    }
+}
+
+/// Hashes the end of a token only, which is its signature: what is remembered was signed by an issuer, and no client can
+/// choose these bytes.
+#[derive(Clone, Debug, Default)]
+struct ByTail(RandomState);
+
+/// So many bytes are as good as the whole.
+const TAIL: usize = 32;
+
+impl BuildHasher for ByTail {
+    type Hasher = Tail;
+
+    fn build_hasher(&self) -> Tail {
+        Tail(self.0.build_hasher())
+    }
+}
+
+struct Tail(DefaultHasher);
+
+impl Hasher for Tail {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(&bytes[bytes.len().saturating_sub(TAIL)..]);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.finish()
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Config {
     /// Which claims become which headers.
     pub map: Vec<Rule>,
     /// What is done with a request without verified claims. The mapped headers are removed in any case. One that
-    /// could not be judged (too many forged tokens, or the issuer's keys cannot be had) is answered 503 with
+    /// could not be judged (too many forged tokens, or the issuer's keys cannot be fetched) is answered 503 with
     /// `retry-after`, except with `pass`.
     pub on_unverified: OnUnverified,
     /// With `deny`: let CORS preflight requests pass, which browsers send without a token.
@@ -51,8 +51,8 @@ pub struct Config {
     /// forgotten when they expire and when their issuer's keys change. `0` remembers none.
     #[cfg_attr(test, schemars(range(min = bounds::CACHED_TOKENS.least, max = bounds::CACHED_TOKENS.most)))]
     pub cached_tokens: usize,
-    /// How often keys that are fetched are fetched again, in seconds. Old keys are used while new ones cannot be had,
-    /// for `jwks_max_stale_seconds`. A token with an unknown `kid` has them fetched sooner, but never twice in 30
+    /// How often keys that are fetched are fetched again, in seconds. Old keys are used while new ones cannot be
+    /// fetched, for `jwks_max_stale_seconds`. A token with an unknown `kid` has them fetched sooner, but never twice in 30
     /// seconds.
     #[cfg_attr(test, schemars(range(min = bounds::REFRESH_SECONDS.least, max = bounds::REFRESH_SECONDS.most)))]
     pub jwks_refresh_seconds: u64,
@@ -290,7 +290,7 @@ pub enum OnUnverified {
     /// It goes on without the headers and cookies of `strip` and `strip_cookies`.
     #[default]
     Strip,
-    /// It is answered 401 with `www-authenticate`, or 503 if the issuer's keys cannot be had.
+    /// It is answered 401 with `www-authenticate`, or 503 if the issuer's keys cannot be fetched.
     Deny,
 }
 

@@ -142,7 +142,7 @@ impl Exchange {
                 self.waiting = Some(Waiting { issuer, ended, deadline });
                 return OnHeaders::Wait;
             }
-            // It has waited once, in vain, and its token still cannot be judged.
+            // It has waited once, and its token still cannot be judged.
             Err(NotVerified::Wait { .. }) => Err(Refusal::NoKeys),
             Err(NotVerified::Refused(refusal)) => Err(refusal),
             Ok(mapped) => Ok(mapped),

@@ -125,7 +125,7 @@ fn a_request_waits_only_until_its_deadline_and_not_at_all_for_an_issuer_that_is_
     proxy.answer(&calls[0], 0, "");
     request.wake(NOW);
     assert_eq!(status(&request.outcome), 503);
-    assert_eq!(status(&send(&proxy, &good())), 503, "nobody is trying");
+    assert_eq!(status(&send(&proxy, &good())), 503, "no fetch is under way");
     // It is tried again after 1, 2, 4, ... and at most 30 seconds.
     for wait in [1, 2, 4, 8, 16, 30, 30] {
         proxy.now += wait - 1;
@@ -263,7 +263,7 @@ impl Leases for Taken {
 fn keys_are_refreshed_in_turn_and_fetched_at_once_where_requests_wait_for_them() {
     let mut proxy = proxy(KEYS_URI);
     let calls = proxy.tick(&Taken);
-    assert_eq!(calls.len(), 1, "the first keys are fetched whoever else fetches them");
+    assert_eq!(calls.len(), 1, "the first keys are fetched even while another VM fetches them");
     proxy.answer_with(&calls[0], 200, &keys_before_rotation(), &Taken);
     proxy.now += 300;
     assert!(proxy.tick(&Taken).is_empty(), "another instance is refreshing its own");

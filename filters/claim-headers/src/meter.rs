@@ -23,7 +23,7 @@ pub(crate) struct Taken {
 }
 
 impl Meter {
-    /// A meter that allows so many wrong signatures in a second.
+    /// A meter that allows this many wrong signatures in a second.
     pub(crate) fn new(most: u32) -> Self {
         Self { most, taken: AtomicU64::new(0) }
     }

@@ -283,7 +283,7 @@ impl DynamicSubset {
         OnData::Reply(refusal(400, "3", "dynamic_subset_contradiction", why))
     }
 
-    /// Refuses a request for want of memory to read it.
+    /// Refuses a request because there is no memory to read it.
     fn refuse_for_memory(&self, cx: &mut Cx<'_>) -> OnData {
         cx.ops.count(metrics::OUT_OF_MEMORY, 1);
         let why = "there is no memory to look for the model's name in the message; try again";

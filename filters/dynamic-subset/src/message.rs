@@ -162,7 +162,7 @@ impl Reader {
         }
     }
 
-    /// Reads some of the bytes: no more than certainly belong together.
+    /// Reads some of the bytes: only those that certainly belong together.
     fn step(&mut self, bytes: &mut &[u8]) -> Result<(), &'static str> {
         let certain = self.known_to_come();
         let fields = match &mut self.state {
@@ -211,7 +211,7 @@ impl Reader {
 const BROKEN: &str = "it is not a protobuf message";
 const TOO_FAR: &str = "its model's name is too far from its beginning";
 const ANOTHER: &str = "it names another model beyond the limit";
-/// A name of so many bytes is not read.
+/// A name of more bytes than this is not read.
 const TOO_LONG_BYTES: u64 = MAX_BYTES as u64 + 1;
 
 /// Takes at most `count` bytes from the front.

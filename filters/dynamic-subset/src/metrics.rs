@@ -12,7 +12,7 @@ filter_api::metrics! {
     /// keys, values and models' names that could not be used: too long, of other characters, differing copies, or in a
     /// path that a server may read otherwise
     BAD_VALUES: Counter "bad_values";
-    /// gRPC messages in which the model's name was looked for in vain
+    /// gRPC messages in which the model's name was not found
     BAD_BODIES: Counter "bad_bodies";
     /// requests that were refused, because their message named a second model behind `max_held_bytes`
     CONTRADICTIONS: Counter "contradictions";

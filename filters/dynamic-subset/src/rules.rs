@@ -3,15 +3,28 @@
 use crate::config::{Config, Rule};
 use crate::pattern::Pattern;
 use crate::text::{as_header_part, header_problem, key_problem, value_problem};
-use filter_api::{ConfigError, has_header_prefix, is_same_header};
+use filter_api::{ConfigError, folded, has_header_prefix, is_same_header};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
-/// At most so many pairs are made of a request: each is a step of the load balancer's search.
+/// How many pairs are made of a request at most: each is a step of the load balancer's search.
 pub(crate) const MAX_PAIRS: usize = 16;
 
-/// All rules, in order.
+/// All rules.
+///
+/// What a request costs does not grow with the rules that name a header: of these, each header of the request finds its
+/// own.
 #[derive(Debug)]
-pub(crate) struct Rules(Vec<Compiled>);
+pub(crate) struct Rules {
+    /// In order.
+    all: Vec<Compiled>,
+    /// Those about one header: its name and the rule, sorted.
+    by_header: Vec<(Box<[u8]>, usize)>,
+    /// Those about headers with a prefix.
+    by_prefix: Vec<usize>,
+    /// Those about the model.
+    by_model: Vec<usize>,
+}
 
 #[derive(Debug)]
 struct Compiled {
@@ -81,76 +94,84 @@ impl Rules {
         if rules.is_empty() {
             return Err(ConfigError::at("rules", "there is no rule, so nothing would ever be selected"));
         }
-        let rules = Self(rules);
-        rules.no_two_keys_of_one_header()?;
-        Ok(rules)
+        no_two_keys_of_one_header(&rules)?;
+        Ok(Self::in_order(rules))
+    }
+
+    fn in_order(all: Vec<Compiled>) -> Self {
+        let (mut by_header, mut by_prefix, mut by_model) = (Vec::new(), Vec::new(), Vec::new());
+        for (rule, compiled) in all.iter().enumerate() {
+            match &compiled.source {
+                Source::Header(name) => by_header.push((name.as_bytes().into(), rule)),
+                Source::Prefix(_) => by_prefix.push(rule),
+                Source::Model(_) => by_model.push(rule),
+            }
+        }
+        by_header.sort_unstable();
+        Self { all, by_header, by_prefix, by_model }
     }
 
     /// Whether a rule asks for the model.
     pub(crate) fn ask_for_the_model(&self) -> bool {
-        self.0.iter().any(|rule| matches!(rule.source, Source::Model(_)))
+        !self.by_model.is_empty()
     }
 
     /// Notes what the rules want of a header. `name` is as the host has it, in lower case.
     pub(crate) fn see(&self, name: &[u8], value: &[u8], found: &mut Found) {
-        for (rule, compiled) in self.0.iter().enumerate() {
-            let rest = match &compiled.source {
-                Source::Header(wanted) if wanted.as_bytes() == name => b"",
-                Source::Prefix(prefix) => match name.strip_prefix(prefix.as_bytes()) {
-                    Some(rest) => rest,
-                    None => continue,
-                },
-                _ => continue,
-            };
+        let mut note = |rule, rest: &[u8]| {
             found.0.push(Entry { rule, rest: rest.to_vec(), value: value.trim_ascii().to_vec() });
+        };
+        let first = self.by_header.partition_point(|(wanted, _)| **wanted < *name);
+        for (_, rule) in self.by_header[first..].iter().take_while(|(wanted, _)| **wanted == *name) {
+            note(*rule, b"");
+        }
+        for rule in &self.by_prefix {
+            let Source::Prefix(prefix) = &self.all[*rule].source else { continue };
+            if let Some(rest) = name.strip_prefix(prefix.as_bytes()) {
+                note(*rule, rest);
+            }
         }
     }
 
     /// What is selected for a request with these headers, for this model if it is known.
     pub(crate) fn select<'a>(&'a self, found: &'a Found, model: Option<&'a [u8]>) -> Selection<'a> {
         let mut selection = Selection::default();
-        for (index, rule) in self.0.iter().enumerate() {
-            let mut entries = found.0.iter().filter(|entry| entry.rule == index).peekable();
-            match (&rule.source, &rule.target) {
-                (Source::Model(patterns), Target::Key(key)) => {
-                    let name = model.filter(|name| patterns.iter().any(|pattern| pattern.matches(name)));
-                    if let Some(name) = name {
-                        selection.offer(key.into(), rule.value_or(name));
-                    }
+        // In the order of the rules, and of the headers for each of them.
+        let mut entries: Vec<&Entry> = found.0.iter().collect();
+        entries.sort_by_key(|entry| entry.rule);
+        let mut of_headers = entries.chunk_by(|one, other| one.rule == other.rule).peekable();
+        let mut of_model =
+            model.into_iter().flat_map(|name| self.by_model.iter().map(move |rule| (*rule, name)));
+        let mut next_of_model = of_model.next();
+        loop {
+            let by_header = of_headers.peek().map(|entries| entries[0].rule);
+            match next_of_model {
+                Some((rule, name)) if by_header.is_none_or(|other| rule < other) => {
+                    selection.offer_model(&self.all[rule], name);
+                    next_of_model = of_model.next();
                 }
-                (Source::Header(_), Target::Key(key)) if entries.peek().is_some() => {
-                    let values = entries.map(|entry| rule.value_or(&entry.value));
-                    selection.offer_one_of(key.into(), values);
-                }
-                (Source::Prefix(_), Target::Key(key)) if entries.peek().is_some() => {
-                    let values = entries.map(|entry| rule.value_or(&entry.rest));
-                    selection.offer_one_of(key.into(), values);
-                }
-                (Source::Prefix(_), Target::Prefix(prefix)) => selection.offer_each(rule, prefix, entries),
-                _ => {}
+                _ => match of_headers.next() {
+                    Some(entries) => selection.offer_headers(&self.all[entries[0].rule], entries),
+                    None => break,
+                },
             }
         }
         selection
     }
+}
 
-    /// Two keys that differ, but not as header names, would take each other's header.
-    fn no_two_keys_of_one_header(&self) -> Result<(), ConfigError> {
-        let keys: Vec<&String> = self
-            .0
-            .iter()
-            .filter_map(|rule| match &rule.target {
-                Target::Key(key) => Some(key),
-                Target::Prefix(_) => None,
-            })
-            .collect();
-        for (index, key) in keys.iter().enumerate() {
-            if let Some(other) = keys[..index].iter().find(|other| other != &key && is_same_key(other, key)) {
-                let reason = format!("the keys {other:?} and {key:?} would have the same header");
-                return Err(ConfigError::at("rules", reason));
-            }
+/// Two keys that differ, but not as header names, would take each other's header.
+fn no_two_keys_of_one_header(rules: &[Compiled]) -> Result<(), ConfigError> {
+    let mut known: HashMap<Vec<u8>, &String> = HashMap::new();
+    for rule in rules {
+        let Target::Key(key) = &rule.target else { continue };
+        let other = known.entry(folded(as_header_part(key).as_bytes()).collect()).or_insert(key);
+        if *other != key {
+            let reason = format!("the keys {other:?} and {key:?} would have the same header");
+            return Err(ConfigError::at("rules", reason));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl Compiled {
@@ -161,6 +182,29 @@ impl Compiled {
 }
 
 impl<'a> Selection<'a> {
+    /// Sets what a rule about the model says of a model.
+    fn offer_model(&mut self, rule: &'a Compiled, name: &'a [u8]) {
+        if let (Source::Model(patterns), Target::Key(key)) = (&rule.source, &rule.target)
+            && patterns.iter().any(|pattern| pattern.matches(name))
+        {
+            self.offer(key.into(), rule.value_or(name));
+        }
+    }
+
+    /// Sets what a rule about headers says of those that it found.
+    fn offer_headers(&mut self, rule: &'a Compiled, entries: &[&'a Entry]) {
+        let entries = entries.iter().copied();
+        match (&rule.source, &rule.target) {
+            (Source::Prefix(_), Target::Key(key)) => {
+                self.offer_one_of(key.into(), entries.map(|entry| rule.value_or(&entry.rest)));
+            }
+            (_, Target::Key(key)) => {
+                self.offer_one_of(key.into(), entries.map(|entry| rule.value_or(&entry.value)));
+            }
+            (_, Target::Prefix(prefix)) => self.offer_each(rule, prefix, entries),
+        }
+    }
+
     /// Sets a key that no earlier rule has set, if the value can be one. An empty value counts as missing.
     fn offer(&mut self, key: Cow<'a, str>, value: &'a [u8]) {
         if value.is_empty() || self.pairs.iter().any(|pair| is_same_key(&pair.key, &key)) {

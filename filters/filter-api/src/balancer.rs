@@ -3,7 +3,7 @@
 //! A policy is not an HTTP filter: it sees a request's headers and the cluster's endpoints, and nothing else. It does
 //! no I/O, reads no clock and knows no host, as a [`Plugin`](crate::Plugin).
 
-use crate::ConfigError;
+use crate::{ConfigError, Metric};
 use std::sync::Arc;
 
 /// A load-balancing policy: one value per configuration, shared by all workers.
@@ -15,8 +15,9 @@ pub trait Policy: Sized + Send + Sync + 'static {
     /// begin with it, and so do its counters, with `_` for `-`.
     const NAME: &'static str;
 
-    /// What the policy counts; [`Choice::count`] names a counter by its index.
-    const COUNTERS: &'static [&'static str] = &[];
+    /// What the policy counts, declared by [`metrics!`](crate::metrics); [`Choice::count`] names a counter by its index.
+    /// A metric of any other kind does not compile into a module.
+    const METRICS: &'static [Metric] = &[];
 
     /// Reads a configuration; `json` is what the operator wrote, empty where nothing was.
     ///
@@ -45,7 +46,7 @@ pub struct Choice {
     /// The endpoint, by its place among the *healthy* ones of its priority. Without one the request fails (Envoy
     /// answers it with a 503 and the response flag `UH`).
     pub host: Option<HostIndex>,
-    /// The counter to add one to, by its index in [`Policy::COUNTERS`].
+    /// The counter to add one to, by its index in [`Policy::METRICS`].
     pub count: Option<usize>,
     /// What the operator should know; the host logs it as a warning. Rare: a policy says each thing once.
     pub warning: Option<String>,

@@ -31,8 +31,9 @@ pub const DROPPED_OPERATIONS: Metric = Metric {
 };
 
 /// Declares a filter's metrics, each once: its index for [`Ops::count`](crate::Ops::count) and
-/// [`Ops::record`](crate::Ops::record), its entry in the list for [`Plugin::METRICS`](crate::Plugin::METRICS), its
-/// documentation and the row of the filter's README.
+/// [`Ops::record`](crate::Ops::record) or [`Choice::count`](crate::Choice::count), its entry in the list for
+/// [`Plugin::METRICS`](crate::Plugin::METRICS) or [`Policy::METRICS`](crate::Policy::METRICS), its documentation and the row
+/// of the filter's README.
 ///
 /// ```
 /// filter_api::metrics! {

@@ -23,10 +23,30 @@ pub(crate) trait RequestCodec: Debug + Send {
 }
 
 /// Reads a gRPC message and makes the answer's body of it.
+///
+/// The answer to a large message may go out while the message comes: [`stream`](Self::stream) allows it,
+/// [`begin`](Self::begin) asks whether it can, and from then on [`flow`](Self::flow) writes what there is, and
+/// [`finish`](Self::finish) gives what is left.
 pub(crate) trait ResponseCodec: Debug + Send {
     /// Whether the client asked for the binary tensor data extension in the answer.
     fn wants_binary_answer(&self) -> bool {
         false
+    }
+
+    /// Allows the answer to be written while the message comes, which has `message_bytes`. Only before the first of them.
+    fn stream(&mut self, _message_bytes: usize) {}
+
+    /// Begins to write the answer, if what has come allows that: the rest of the message is settled in its form, and
+    /// everything that can be checked has been. `promised` is the length that the client was promised for a JSON part with
+    /// binary tensor data behind it. An error leaves nothing to be written.
+    fn begin(&mut self, _promised: Option<usize>) -> Result<Beginning, Problem> {
+        Ok(Beginning::NotYet)
+    }
+
+    /// Writes what there is of an answer that has begun, in pieces of at most [`filter_api::SEGMENT_BYTES`]. After an
+    /// error the answer cannot be completed.
+    fn flow(&mut self, _out: &mut dyn Sink) -> Result<(), Problem> {
+        Ok(())
     }
 
     /// Takes the next bytes of the message, cut anywhere, without its gRPC frame.
@@ -36,7 +56,21 @@ pub(crate) trait ResponseCodec: Debug + Send {
     fn finish(self: Box<Self>) -> Result<Box<dyn Answer>, Problem>;
 }
 
-/// An answer that has been checked in full and only has to be written.
+/// Whether an answer can begin before its message is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// Not with what has come so far.
+    NotYet,
+    /// It has begun.
+    Now {
+        /// As [`Answer::inference_header_length`].
+        json_bytes: Option<usize>,
+    },
+    /// It would have, but its JSON part is longer than was promised.
+    TooLong,
+}
+
+/// An answer, or the rest of one that has begun, that has been checked in full and only has to be written.
 pub(crate) trait Answer: Debug + Send {
     /// The HTTP status: 200, or another where the message itself says "no" (a server that is not ready).
     fn status(&self) -> u16 {

@@ -107,7 +107,7 @@ impl RequestCodec for Compressed {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
-        // No body at all, which a request can have as well if it is said to be compressed.
+        // No body at all, which a request that says that it is compressed may have, too.
         if self.room == self.max_bytes
             && let Some(codec) = self.decoder.feed().codec.take()
         {
@@ -169,7 +169,7 @@ impl Decoder for ZlibDecoder<Feed> {
 struct Feed {
     /// Gone after its first error: a decompressor writes once more what was refused when it is dropped.
     codec: Option<Box<dyn RequestCodec>>,
-    /// Why the codec wants no more.
+    /// Why the codec has stopped reading.
     problem: Option<Problem>,
 }
 
@@ -182,7 +182,7 @@ impl Write for Feed {
         let Some(problem) = refused else { return Ok(bytes.len()) };
         self.codec = None;
         self.problem = Some(problem);
-        Err(Error::other("the codec wants no more"))
+        Err(Error::other("the codec has stopped reading"))
     }
 
     fn flush(&mut self) -> io::Result<()> {

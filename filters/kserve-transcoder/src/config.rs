@@ -29,8 +29,8 @@ pub struct Config {
     /// The cluster that GET requests are sent to where the host cannot give a request a body (proxy-wasm).
     /// By default the cluster of the route that matched. It must speak HTTP/2.
     pub unary_cluster: Option<String>,
-    /// Hold the answer's headers back until its message has come, so that a late error gets its own HTTP
-    /// status. By default `true` in a dynamic module and `false` in proxy-wasm, where it needs
+    /// Hold the answer's headers back until its message has come, or the answer to a large one begins, so that a late
+    /// error gets its own HTTP status. By default `true` in a dynamic module and `false` in proxy-wasm, where it needs
     /// `allow_on_headers_stop_iteration: true` beside it: without that flag every answer would hang.
     pub hold_response_headers: Option<bool>,
     /// The largest request body, in bytes, both before and after decompression. A larger one is answered 413.

@@ -67,6 +67,7 @@ mod config;
 mod header;
 mod load;
 mod membership;
+mod metrics;
 mod policy;
 mod unknown;
 

@@ -4,9 +4,10 @@ use crate::config::{Config, Fallback, Reading};
 use crate::header::{Header, header};
 use crate::load;
 use crate::membership::{Membership, Value};
+use crate::metrics;
 use crate::unknown::Unknown;
 use fastrand::Rng;
-use filter_api::{Balancer, Choice, ConfigError, HostIndex, HostList, Hosts, LbRequest, Policy};
+use filter_api::{Balancer, Choice, ConfigError, HostIndex, HostList, Hosts, LbRequest, Metric, Policy};
 use std::sync::Arc;
 
 /// The policy `runtime-group` with its configuration.
@@ -20,7 +21,7 @@ impl Policy for RuntimeGroup {
 
     const NAME: &'static str = "runtime-group";
 
-    const COUNTERS: &'static [&'static str] = &["no_group", "unknown_group", "unhealthy_group"];
+    const METRICS: &'static [Metric] = metrics::ALL;
 
     fn configure(json: &[u8]) -> Result<Self, ConfigError> {
         let config = Config::read(json)?;
@@ -64,7 +65,7 @@ impl Balancer for Worker {
             self.hosts(hosts);
             choice = self.choose_from_what_is_known(request, hosts).0;
         }
-        if choice.count == Some(Unserved::Unknown as usize) {
+        if choice.count == Some(metrics::UNKNOWN_GROUP) {
             choice.warning =
                 self.unknown.warning(&self.policy.config, &self.policy.keys, request, &self.membership);
         }
@@ -72,12 +73,22 @@ impl Balancer for Worker {
     }
 }
 
-/// Why a request's own group does not serve it. The number is that of the counter.
+/// Why a request's own group does not serve it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unserved {
-    Unnamed = 0,
-    Unknown = 1,
-    Unhealthy = 2,
+    Unnamed,
+    Unknown,
+    Unhealthy,
+}
+
+impl Unserved {
+    fn counter(self) -> usize {
+        match self {
+            Self::Unnamed => metrics::NO_GROUP,
+            Self::Unknown => metrics::UNKNOWN_GROUP,
+            Self::Unhealthy => metrics::UNHEALTHY_GROUP,
+        }
+    }
 }
 
 /// An endpoint that was picked.
@@ -94,7 +105,7 @@ impl Worker {
         let served = self.read(request).and_then(|()| self.pick(request, hosts));
         let (picked, count) = match served {
             Ok(picked) => (Some(picked), None),
-            Err(unserved) => (self.fall_back(unserved, request, hosts), Some(unserved as usize)),
+            Err(unserved) => (self.fall_back(unserved, request, hosts), Some(unserved.counter())),
         };
         let choice = Choice { host: picked.map(|picked| picked.host), count, warning: None };
         (choice, picked.is_none_or(|picked| picked.current))

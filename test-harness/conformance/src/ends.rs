@@ -17,7 +17,7 @@ pub trait Ends {
     /// Whether the exchange is over.
     fn is_over(&self) -> bool;
 
-    /// The pairs by which the load balancer picks an endpoint.
+    /// The pairs that the load balancer picks an endpoint by.
     fn subset(&self) -> Pairs;
 
     /// A call that the filter made and that waits for its answer.

@@ -14,6 +14,7 @@ use ring::signature::{
 };
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// `rsaEncryption` (RFC 8017, appendix A.1).
@@ -22,6 +23,13 @@ const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+
+/// For [`VmOptions::foreign_functions`](proxy_wasm_emulator::VmOptions::foreign_functions) where the module is to check
+/// signatures itself: a host without the function.
+#[must_use]
+pub fn missing() -> BTreeMap<String, ForeignFunction> {
+    [(Verifier::NAME.to_owned(), ForeignFunction::absent())].into()
+}
 
 /// The function under its name, and whether it found each signature right that it could check.
 #[derive(Clone, Default)]

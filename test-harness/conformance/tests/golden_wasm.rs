@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
 use conformance::ends::{self, Asked, CLUSTER, Ends, map};
+use conformance::verify_signature;
 use proxy_wasm_emulator::{
     Delivered, Direction, Engine, HttpResponse, Plugin, PluginOptions, Stream, StreamOptions, Vm, VmOptions,
 };
@@ -77,7 +78,9 @@ impl Subject for OnEmulator {
     }
 
     fn start(&self, _cases: &[&Case]) -> Result<Live, String> {
-        let options = VmOptions { clusters: [CLUSTER.to_owned()].into(), ..VmOptions::default() };
+        let foreign_functions = verify_signature::missing();
+        let clusters = [CLUSTER.to_owned()].into();
+        let options = VmOptions { clusters, foreign_functions, ..VmOptions::default() };
         let wasm = std::fs::read(&self.module).map_err(|error| error.to_string())?;
         let vm = Vm::new(&Engine::new(), &wasm, options).map_err(|error| error.to_string())?;
         let beside = (self.filter == HOLDING).then(|| endless_request(&vm)).transpose()?;

@@ -8,7 +8,7 @@ use crate::client::{Protocol, send};
 use crate::error::Error;
 use crate::request::Request;
 
-/// More redirects than a login has.
+/// The most redirects that are followed: more than a login has.
 const MOST_STEPS: usize = 20;
 
 /// Names and values.
@@ -43,8 +43,8 @@ pub struct Step {
 }
 
 impl Agent {
-    /// An agent that finds the sites whose URLs begin so, such as `https://idp.example.com`, at these addresses. It
-    /// speaks plain HTTP there, also for `https`: what is there speaks TLS for it.
+    /// An agent that finds the sites whose URLs begin with these texts, such as `https://idp.example.com`, at these
+    /// addresses. It speaks plain HTTP there, also for `https`: a relay there speaks TLS for it.
     pub fn knowing(sites: &[(&str, SocketAddr)]) -> Self {
         let sites = sites.iter().map(|&(site, server)| (site.to_owned(), server)).collect();
         Self { sites, ..Self::default() }
@@ -102,7 +102,7 @@ impl Agent {
     /// which is not asked. As `user`, whose password is the same, it logs in when it is asked to.
     ///
     /// # Errors
-    /// As [`Agent::get`], or if it is sent on and on.
+    /// As [`Agent::get`], or if the redirects do not end.
     pub fn visit(&mut self, url: &str, user: Option<&str>, stop: Option<&str>) -> Result<Page, Error> {
         let mut url = url.to_owned();
         let mut steps = Vec::new();
@@ -158,7 +158,7 @@ pub fn form(path: &str, body: &str) -> Request {
     Request::post(path, body).header("content-type", "application/x-www-form-urlencoded")
 }
 
-/// What stands between two texts, or after the first one if the second one is not there.
+/// The text between two others, or after the first one if the second one is missing.
 ///
 /// # Errors
 /// If the first one is not there.
@@ -178,7 +178,7 @@ fn split(url: &str) -> Result<(SocketAddr, String, String), Error> {
         };
         Some((address, authority.to_owned(), format!("/{path}")))
     });
-    server.ok_or_else(|| Error::Protocol(format!("{url} is no URL of a server on loopback")))
+    server.ok_or_else(|| Error::Protocol(format!("{url} is not the URL of a server on loopback")))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ impl Head {
     }
 }
 
-/// How an answer ended. Only [`End::Complete`] is an answer one may rely on.
+/// How an answer ended. Only [`End::Complete`] can be relied on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// As its framing says: content length, last chunk, END_STREAM.
@@ -32,7 +32,7 @@ pub enum End {
     Closed,
     /// HTTP/2: RST_STREAM with this code. HTTP/1.1: TCP reset (no code).
     Reset(Option<u32>),
-    /// Nothing came for as long as the caller was ready to wait.
+    /// Nothing came within the time that the caller allowed.
     TimedOut,
 }
 
@@ -82,7 +82,7 @@ impl Answer {
         self.head.as_ref().and_then(|h| h.header(name))
     }
 
-    /// The value of the first header of that name as text; bytes that are none are replaced.
+    /// The value of the first header of that name as text; bytes that are not UTF-8 are replaced.
     pub fn header_text(&self, name: &str) -> Option<String> {
         self.header(name).map(|v| String::from_utf8_lossy(v).into_owned())
     }
@@ -92,7 +92,7 @@ impl Answer {
         self.trailers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_slice())
     }
 
-    /// The body as text; bytes that are none are replaced.
+    /// The body as text; bytes that are not UTF-8 are replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

@@ -47,12 +47,12 @@ pub struct Parts {
     pub models: PathBuf,
 }
 
-/// Where an application's filters run, and what it is otherwise.
+/// Which form of the application is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
     /// The bootstrap: `ai-application.yaml`, `ai-application.native.yaml`.
     pub bootstrap: &'static str,
-    /// The networks of the repository's own, which answer in milliseconds.
+    /// The repository's own stand-ins for the networks, which answer in milliseconds.
     pub stand_ins: bool,
     /// Tensors as bytes, and not as JSON.
     pub binary: bool,
@@ -79,12 +79,12 @@ pub struct Service {
     address: SocketAddr,
 }
 
-/// Who answered a picture, by the answer's headers.
+/// What processed a picture, by the answer's headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// The workload of `style-transfer`.
     pub workload: String,
-    /// The group that its endpoint is of; empty if it is of none.
+    /// The group of its endpoint; empty if it belongs to none.
     pub group: &'static str,
     /// The endpoint.
     pub endpoint: String,
@@ -252,7 +252,7 @@ impl Application {
         }
     }
 
-    /// The group of an endpoint, whether it still runs or not; empty if it is of none.
+    /// The group of an endpoint, whether it still runs or not; empty if it belongs to none.
     pub fn group_of(&self, endpoint: &str) -> &'static str {
         let running = self.servers.iter().zip(GROUPS).flat_map(|(servers, group)| {
             servers.iter().flatten().map(move |server| (server.grpc().to_string(), group))

@@ -59,7 +59,7 @@ impl Browser {
         let profile = format!("--user-data-dir={}", profile.display());
         let mut arguments = vec![
             "--headless",
-            // As root, which continuous integration is, Chromium's sandbox does not work.
+            // Chromium's sandbox does not work as root, and continuous integration often runs as root.
             "--no-sandbox",
             "--disable-gpu",
             "--disable-quic",
@@ -120,7 +120,7 @@ impl Browser {
         Ok((answer[0].as_u64().unwrap_or(0), answer[1].as_str().unwrap_or_default().to_owned()))
     }
 
-    /// What a script of the tester's returns, or the promise that it returns becomes.
+    /// What a script of the test's returns, or, if that is a promise, what it resolves to.
     ///
     /// # Errors
     /// If the browser is gone, or the script fails.

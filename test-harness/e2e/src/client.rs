@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::request::Request;
 use crate::{h1, h2c};
 
-/// Which protocol a request goes over.
+/// The protocol that a request is sent over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1, a connection per request.

@@ -28,7 +28,7 @@ impl Connection {
     /// Connects. `patience` bounds every single read and write.
     ///
     /// # Errors
-    /// If nobody listens there.
+    /// If nothing listens there.
     pub fn open(address: SocketAddr, patience: Duration) -> Result<Self, Error> {
         let stream = TcpStream::connect_timeout(&address, patience)
             .map_err(Error::io(format!("connect to {address}")))?;
@@ -41,7 +41,7 @@ impl Connection {
     /// Writes bytes as they are.
     ///
     /// # Errors
-    /// If the peer takes no more.
+    /// If the peer has stopped reading.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.stream.write_all(bytes).map_err(Error::io("write to the connection"))
     }
@@ -58,7 +58,7 @@ impl Connection {
     /// once the server asks for it, and not at all if it answers otherwise.
     ///
     /// # Errors
-    /// If the head cannot be written. A body the server does not take is no error: the answer says why.
+    /// If the head cannot be written. A body that the server does not take is not an error: the answer says why.
     pub fn send(&mut self, request: &Request) -> Result<Answer, Error> {
         self.write(&head_bytes(request)?)?;
         let mut interim = Vec::new();
@@ -82,7 +82,7 @@ impl Connection {
     /// Sends a request's head and the first `bytes` of its body, and nothing more.
     ///
     /// # Errors
-    /// If the head cannot be written, or the peer takes no more.
+    /// If the head cannot be written, or the peer has stopped reading.
     pub fn send_part(&mut self, request: &Request, bytes: usize) -> Result<(), Error> {
         let mut part = head_bytes(request)?;
         let (pieces, chunked) = match &request.body {

@@ -1,4 +1,4 @@
-//! HTTP/2 in clear text with prior knowledge, stream by stream, behind a blocking face.
+//! HTTP/2 in clear text with prior knowledge, stream by stream, with blocking calls.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Connection {
     /// Connects. `patience` bounds every wait for the peer.
     ///
     /// # Errors
-    /// If nobody listens there, or who does speaks no HTTP/2.
+    /// If nothing listens there, or the server does not speak HTTP/2.
     pub fn open(address: SocketAddr, patience: Duration) -> Result<Self, Error> {
         Self::open_with_window(address, patience, WINDOW)
     }
@@ -60,7 +60,7 @@ impl Connection {
     /// Connects with a receive window of `window` bytes: the peer may send that much before anything is read.
     ///
     /// # Errors
-    /// If nobody listens there, or who does speaks no HTTP/2.
+    /// If nothing listens there, or the server does not speak HTTP/2.
     pub fn open_with_window(address: SocketAddr, patience: Duration, window: u32) -> Result<Self, Error> {
         // One worker of its own drives the connection while the caller does other things.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -78,7 +78,7 @@ impl Connection {
             let (client, connection) =
                 builder.handshake(socket).await.map_err(|e| Error::Protocol(format!("{address}: {e}")))?;
             tokio::spawn(async move {
-                // Whoever waits on one of its streams sees the error.
+                // Those that wait on one of its streams see the error.
                 let _ = connection.await;
             });
             Ok(client)
@@ -89,7 +89,7 @@ impl Connection {
     /// Begins a request: its head goes out, and ends the stream if `end`.
     ///
     /// # Errors
-    /// If HTTP/2 forbids the head, or the connection takes no more streams.
+    /// If HTTP/2 forbids the head, or the connection takes no further streams.
     pub fn begin(&self, request: &Request, end: bool) -> Result<Stream<'_>, Error> {
         let uri = format!("http://{}{}", request.authority, request.path);
         let mut head = http::Request::builder()
@@ -116,7 +116,7 @@ impl Connection {
     /// Sends a whole request and reads the answer, however broken.
     ///
     /// # Errors
-    /// If HTTP/2 forbids the head, or the connection takes no more streams.
+    /// If HTTP/2 forbids the head, or the connection takes no further streams.
     pub fn send(&self, request: &Request) -> Result<Answer, Error> {
         let pieces = match &request.body {
             Body::None => &[][..],

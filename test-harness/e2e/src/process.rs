@@ -1,4 +1,4 @@
-//! A child process whose output is kept, whose cost is measured, and which ends with this one.
+//! A child process whose output is kept and whose cost is measured, and which ends with this one.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

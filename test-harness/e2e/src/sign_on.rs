@@ -13,7 +13,7 @@ use crate::ports::free_ports;
 use crate::process::{self, Process};
 use crate::shipped::shipped_on;
 
-/// The client that [`SignOn`]'s gateway is at the provider.
+/// The client as which [`SignOn`]'s gateway is registered at the provider.
 const GATEWAY: Client<'static> =
     Client { issuer: None, id: "gateway", callback: "/callback", scope: "openid+class" };
 /// The secret of every client.
@@ -41,7 +41,7 @@ pub struct Provider {
     client: Client<'static>,
 }
 
-/// For whom users log in at a [`Provider`], and under which name it is known.
+/// The client that users log in for at a [`Provider`], and the provider's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
     /// The provider's own URL, if that is not its address. With `https`, TLS ends in front of the provider.
@@ -183,7 +183,7 @@ impl Provider {
         Ok(Tokens { access: token("access_token")?, id: token("id_token")? })
     }
 
-    /// Says yes on the page on which the provider asks whether to log out, to which `/signout` of the gateway leads.
+    /// Confirms the provider's question whether to log out, which `/signout` of the gateway leads to.
     ///
     /// # Errors
     /// If the page is another.

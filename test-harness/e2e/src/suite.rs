@@ -1,4 +1,4 @@
-//! A test suite whose tests need what may not be here: they are then reported as ignored, by name.
+//! A test suite whose tests need programs that may be missing: they are then reported as ignored, by name.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,7 +40,7 @@ impl Suite {
         Self::default()
     }
 
-    /// Has the tests run one after the other, for those that need the machine's memory or its time to themselves.
+    /// Runs the tests one after the other, for those that need the machine's memory or CPU to themselves.
     #[must_use]
     pub fn in_turn(mut self) -> Self {
         self.in_turn = true;
@@ -117,7 +117,7 @@ impl Suite {
         self.with(name, here, |((envoy, provider), chromium)| body(&envoy, &provider, &chromium))
     }
 
-    /// A test with what is here, or else one that is ignored, for what is missing.
+    /// A test with what it needs, or an ignored one if that is missing.
     fn with<T: Send + 'static>(
         mut self,
         name: impl Into<String>,
@@ -130,7 +130,7 @@ impl Suite {
         self
     }
 
-    /// A test that needs what may not be here: an error names what is missing, as [`unless_missing`] has it.
+    /// A test that needs something that may be missing: an error names it, as for [`unless_missing`].
     #[must_use]
     pub fn given<T: Send + 'static>(
         self,

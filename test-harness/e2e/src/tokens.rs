@@ -1,4 +1,4 @@
-//! Tokens as an issuer signs them (RFC 7515, RFC 7519), right ones and whatever else a test sends.
+//! Tokens as an issuer signs them (RFC 7515, RFC 7519), valid ones and any others that a test sends.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,5 +1,5 @@
-//! Large inference requests and answers, made of a short piece again and again: a hundred megabytes of them cost no
-//! more than a copy, and the server can check every value.
+//! Large inference requests and answers, made by repeating a short piece: a hundred megabytes cost no more than a copy,
+//! and the server can check every value.
 
 use std::sync::LazyLock;
 
@@ -34,11 +34,10 @@ pub struct Upload {
     pub elements: usize,
 }
 
-/// How much a piece of a body is written with, in bytes.
+/// The size of the pieces in which a body is written, in bytes.
 const WRITE_BYTES: usize = 256 << 10;
 
-/// The values that tensors consist of, as often as it takes: their text, each with a comma behind it, and their
-/// bytes.
+/// The values that tensors repeat: their text, each with a comma behind it, and their bytes.
 static PIECE: LazyLock<(String, Vec<u8>)> = LazyLock::new(|| {
     let mut state = 0x2545_f491_u32;
     let values = std::iter::repeat_with(|| {
@@ -128,7 +127,7 @@ pub fn tensor(bytes: usize) -> (Vec<u8>, String) {
     ([&raw.repeat(pieces), LAST_RAW.as_bytes()].concat(), text.repeat(pieces) + LAST)
 }
 
-/// How many elements there are in so many pieces, with the last one behind them.
+/// How many elements there are in this many pieces and the last one behind them.
 fn elements(pieces: usize) -> usize {
     pieces * PIECE_ELEMENTS + 1
 }
@@ -153,7 +152,7 @@ pub fn gzip(before: &[u8], piece: &[u8], pieces: usize, after: &[u8]) -> Vec<u8>
 
 fn deflate(bytes: &[u8], flush: FlushCompress) -> Vec<u8> {
     let mut compress = Compress::new(Compression::fast(), false);
-    // More than deflate ever makes of so many bytes, so that one call takes them all.
+    // More than deflate ever makes of this many bytes, so that one call takes them all.
     let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 8 + 1024);
     // It cannot fail: no dictionary is set.
     let _ = compress.compress_vec(bytes, &mut out, flush);

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server behind Envoy that says its name and keeps what it was asked.
+//! An HTTP/1.1 server behind Envoy that answers with its name and records its requests.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::answer::Headers;
 use crate::error::Error;
 
-/// How long a connection may say nothing.
+/// How long a connection may be silent.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The largest head of a request, in bytes. Envoy lets through 60 KiB of headers.
 const MAX_HEAD: usize = 128 * 1024;
@@ -76,7 +76,7 @@ impl Workload {
         Self::answering(address, move |_| (200, text.clone()))
     }
 
-    /// A server that gives everybody the same document, such as an issuer's keys.
+    /// A server that answers every request with the same document, such as an issuer's keys.
     ///
     /// # Errors
     /// If it cannot listen.
@@ -125,12 +125,12 @@ impl Workload {
         self.address.port()
     }
 
-    /// What it was asked so far. A request is here before it is answered.
+    /// The requests so far. A request is recorded before it is answered.
     pub fn requests(&self) -> Vec<Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets what it was asked so far.
+    /// Forgets the requests so far.
     pub fn forget(&self) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }

@@ -19,6 +19,7 @@ pub use api::vm::Vm;
 pub use state::abi::{Direction, LogLevel, Status};
 pub use state::calls::{HttpCall, HttpResponse};
 pub use state::connection::Peer;
+pub use state::crossings::Crossings;
 pub use state::foreign::{ForeignCall, ForeignFunction};
 pub use state::grpc::GrpcCall;
 pub use state::headers::HeaderMap;

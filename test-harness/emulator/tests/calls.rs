@@ -211,6 +211,25 @@ fn a_network_filter_sees_what_it_stopped_again_and_can_close_the_connection() {
     connection.client_data("defghi", true);
     assert_eq!(logged(&plugin), ["a", "mabc", "defghi", "D10"]);
     assert_eq!(connection.closed_by(), Some(Peer::Local));
+    assert_eq!(connection.to_upstream(), b"mmabc", "what came with the end is lost");
+}
+
+#[test]
+fn a_connection_is_closed_once_both_sides_have_sent_their_last_byte() {
+    let closed = r#"(func (export "proxy_on_downstream_connection_close") (param i32 i32)
+      (call $say (i32.const 68) (local.get 1) (i32.const 0)))"#;
+    let plugin = load(&module("", closed), VmOptions::default());
+    let connection = plugin.connect(ConnectionOptions::default());
+    connection.client_data("request", true);
+    assert_eq!((connection.closed_by(), logged(&plugin)), (None, Vec::new()));
+    connection.upstream_data("response", true);
+    assert_eq!(connection.to_client(), b"response");
+    assert_eq!((connection.closed_by(), logged(&plugin)), (Some(Peer::Local), vec!["D10".to_owned()]));
+
+    let connection = plugin.connect(ConnectionOptions::default());
+    connection.upstream_data("greeting", true);
+    connection.client_data("", true);
+    assert_eq!((connection.closed_by(), logged(&plugin)), (Some(Peer::Remote), vec!["D20".to_owned()]));
 }
 
 #[test]

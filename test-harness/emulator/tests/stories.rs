@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use proxy_wasm_emulator::{
-    Direction, Engine, FailPolicy, HttpResponse, Plugin, PluginOptions, SharedState, Stream, StreamOptions,
-    Vm, VmOptions,
+    Direction, Engine, FailPolicy, HttpResponse, Message, Plugin, PluginOptions, SharedState, Stream,
+    StreamOptions, Vm, VmOptions,
 };
 
 /// A module around some callbacks. Strings for host calls are at 64: "denied" (6), "calls" (5), "x-a" (3),
@@ -306,9 +306,9 @@ fn a_changed_request_header_selects_the_route_again_and_no_route_is_a_404() {
 
 #[test]
 fn a_module_for_another_abi_or_with_unknown_imports_does_not_load() {
-    let other = r#"(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_1_0")))"#;
+    let other = r#"(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_3_0")))"#;
     let error = Vm::new(&Engine::new(), other.as_bytes(), VmOptions::default()).err().unwrap();
-    assert_eq!(error.reason, "missing or unknown proxy-wasm ABI version");
+    assert!(error.reason.starts_with("missing or unknown proxy-wasm ABI version"), "{}", error.reason);
     let unknown = r#"(module (import "env" "no_such" (func)) (func (export "proxy_abi_version_0_2_1")))"#;
     let error = Vm::new(&Engine::new(), unknown.as_bytes(), VmOptions::default()).err().unwrap();
     assert!(error.reason.contains("no_such"), "{}", error.reason);
@@ -323,4 +323,29 @@ fn memory_ends_at_one_gibibyte() {
     )]);
     assert!(post(&p, StreamOptions::default(), true).upstream().ended);
     assert_eq!(p.vm().memory_size(), 4 << 16);
+}
+
+#[test]
+fn what_crosses_the_boundary_is_counted_by_name() {
+    let add = callback(
+        "request_headers",
+        3,
+        "(call $add_x_a (i32.const 0)) (call $add_x_a (i32.const 0)) i32.const 0",
+    );
+    let plugin = plugin(&[add]);
+    let vm = plugin.vm();
+    let of_starting = vm.take_crossings();
+    assert!(of_starting.host_calls.is_empty(), "{of_starting}");
+
+    for _ in 0..2 {
+        plugin.exchange(&Message::get("/"), &Message::response(200, "fine"));
+    }
+    let crossings = vm.crossings();
+    assert_eq!(
+        crossings.to_string(),
+        "   4 host calls\n       4 proxy_add_header_map_value\n   2 callbacks\n       2 proxy_on_request_headers\n"
+    );
+    assert_eq!(crossings.total(), 6);
+    assert_eq!(vm.take_crossings(), crossings);
+    assert_eq!(vm.crossings().total(), 0);
 }

@@ -93,9 +93,9 @@ fn load(engine: &Engine, module: &str, version: EnvoyVersion) -> Result<Vm, Stri
 #[test]
 fn every_function_answers_as_in_envoy() {
     let engine = Engine::new();
-    let both = [EnvoyVersion::V1_38, EnvoyVersion::V1_40];
-    let always = ALWAYS.iter().flat_map(|f| both.map(|version| (*f, version)));
-    let later = FROM_1_39.iter().map(|f| (*f, EnvoyVersion::V1_40));
+    let all = [EnvoyVersion::V1_38, EnvoyVersion::V1_39, EnvoyVersion::V1_40];
+    let always = ALWAYS.iter().flat_map(|f| all.map(|version| (*f, version)));
+    let later = FROM_1_39.iter().flat_map(|f| [EnvoyVersion::V1_39, EnvoyVersion::V1_40].map(|v| (*f, v)));
     for (function, version) in always.chain(later) {
         for (first, expected) in [0, 1, 3].into_iter().zip(function.2) {
             let vm = load(&engine, &module(function, first), version).unwrap();

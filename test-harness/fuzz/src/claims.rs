@@ -253,7 +253,7 @@ fn assert_somebody(outcome: &Outcome) {
     assert_eq!(outcome.verified, matches!(name.as_deref(), Some("one" | "two")), "{outcome:?}");
 }
 
-/// What must become of the values that a place has: `None` where it is not judged.
+/// What must happen to the values in a place: `None` where it is not judged.
 fn of_values(outcome: &Outcome, mut values: Vec<Vec<u8>>) {
     values.retain(|value| !value.trim_ascii().is_empty());
     values.sort();

@@ -28,10 +28,10 @@ pub(crate) enum Json {
     Object(Vec<(String, Json)>),
 }
 
-/// Why there is no tree.
+/// Why a text could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoTree {
-    /// It is no JSON.
+    /// It is not JSON.
     Invalid,
     /// It may be, but this reader cannot tell.
     Unknown,

@@ -122,11 +122,15 @@ fn check_request(input: &[u8]) {
 
 /// Flags of an answer.
 const BINARY: u8 = 1;
+const LARGE: u8 = 0x80;
+
+/// How much longer a message is made whose answer shall be written while it comes, in bytes.
+const LARGE_BYTES: usize = 64 * 1024;
 
 fn check_answer(input: &[u8]) {
     let Some((&[flags, seed], message)) = input.split_first_chunk() else { return };
     let binary = flags & BINARY != 0;
-    let setup = [Setup::Native, Setup::Proto, Setup::Wasm][usize::from(flags >> 1) % 3];
+    let setup = [Setup::Native, Setup::Proto, Setup::Wasm][usize::from((flags & !LARGE) >> 1) % 3];
     let mut case = inference();
     let asks =
         if binary { r#"{"inputs":[],"parameters":{"binary_data_output":true}}"# } else { r#"{"inputs":[]}"# };
@@ -137,6 +141,9 @@ fn check_answer(input: &[u8]) {
     let whole = run(&case, setup, Chunking::Whole);
     let cut = run(&case, setup, Chunking::Random(seed.into()));
     assert_same(&whole, &cut, &message);
+    if flags & LARGE != 0 {
+        check_large(case, setup, seed, message, &whole);
+    }
 
     let Ok(decoded) = ModelInferResponse::decode(message) else { return };
     if setup != Setup::Native {
@@ -162,6 +169,44 @@ fn check_answer(input: &[u8]) {
                 Err(json::NoTree::Unknown) => {}
                 Err(json::NoTree::Invalid) => panic!("no JSON: {said}"),
             }
+        }
+    }
+}
+
+/// The same answer to the same message, made large by a field that means nothing, so that the answer is written while the
+/// message comes. `held` is what came of the message as it was.
+fn check_large(mut case: Case, setup: Setup, seed: u8, message: &[u8], held: &testkit::Outcome) {
+    // Field 15, of bytes.
+    let mut large = vec![15 << 3 | 2];
+    prost::encoding::encode_varint(LARGE_BYTES as u64, &mut large);
+    large.resize(large.len() + LARGE_BYTES, 0);
+    large.extend_from_slice(message);
+    if let Some(answer) = &mut case.answer {
+        answer.body.bytes = frame(&large);
+    }
+    let whole = run(&case, setup, Chunking::Whole);
+    let cut = run(&case, setup, Chunking::Random(seed.into()));
+    assert_same(&whole, &cut, &message);
+    // What comes when it is too late for it.
+    let in_order = ModelInferResponse::decode(message).is_ok_and(|decoded| {
+        let typed =
+            |output: &message::Tensor| output.contents.as_ref().is_some_and(|c| *c != Default::default());
+        let twice = !decoded.raw_output_contents.is_empty() && decoded.outputs.iter().any(typed);
+        !twice && decoded.encode_to_vec() == message
+    });
+    for large in [whole, cut] {
+        let (got, expected) = (&large.got, &held.got);
+        let failed = |got: &testkit::Got| got.reset || got.status >= 400;
+        if failed(expected) {
+            assert!(failed(got), "{setup:?}: {held:?}\n{large:?}");
+        } else if got.reset {
+            assert!(!in_order, "{setup:?}: {held:?}\n{large:?}");
+        } else {
+            assert_eq!(
+                (got.status, &got.body),
+                (expected.status, &expected.body),
+                "{setup:?}: {message:02x?}"
+            );
         }
     }
 }

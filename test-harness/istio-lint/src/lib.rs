@@ -1,10 +1,10 @@
-//! Checks the resources under `istio/` and `examples/*/k8s` as far as that goes without a cluster.
+//! Checks the resources under `istio/` and `examples/*/k8s` as far as that is possible without a cluster.
 //!
-//! 1. [`kustomize::build`] makes of an overlay what `kubectl apply -k` would send.
+//! 1. [`kustomize::build`] turns an overlay into what `kubectl apply -k` would send.
 //! 2. [`Schemas::check`] holds every resource against the schemas of the oldest and the newest Istio release whose
 //!    schemas are here, and of the Gateway API, with unknown fields refused.
-//! 3. [`rules::check`] knows the mistakes that no schema and often no webhook sees: a resource that is accepted and
-//!    then does nothing, or worse.
+//! 3. [`rules::check`] knows the mistakes that no schema catches, and often no webhook: a resource that is accepted and
+//!    then does nothing, or the wrong thing.
 //! 4. [`embedded::configurations`] finds the filters' own configurations, and [`embedded::read`] runs them through the
 //!    parser that the filter itself has. [`embedded::fragments`] finds what an `EnvoyFilter` adds to Envoy's
 //!    configuration, for a test that has an Envoy.

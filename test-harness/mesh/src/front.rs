@@ -11,7 +11,6 @@ use anyhow::{Context as _, Result};
 use tokio::runtime::Handle;
 
 use crate::pipe::{End, Pipe};
-use crate::place::Place;
 
 /// The file that tells the program inside which ports there are outside.
 const PORTS: &str = "front";
@@ -33,7 +32,7 @@ impl Front {
     /// Listens on two free ports of loopback. Connections are closed until something is behind them.
     ///
     /// # Errors
-    /// If a port or the file cannot be had.
+    /// If no port can be bound, or the file cannot be written.
     pub fn open(runtime: &Handle, directory: &Path) -> Result<Self> {
         let mut pipes = Vec::new();
         let mut ports = Vec::new();
@@ -51,17 +50,8 @@ impl Front {
     /// Puts the application and the provider, by TLS as they are, behind the ports.
     ///
     /// # Errors
-    /// If no front has been opened for this place.
+    /// If no front has been opened in this directory.
     pub fn behind(
-        runtime: &Handle,
-        place: &Place,
-        application: SocketAddr,
-        provider: SocketAddr,
-    ) -> Result<Behind> {
-        Self::behind_in(runtime, place.directory(), application, provider)
-    }
-
-    fn behind_in(
         runtime: &Handle,
         directory: &Path,
         application: SocketAddr,
@@ -107,7 +97,7 @@ mod tests {
         let early: Vec<u16> = text.split(' ').map(|port| port.parse().unwrap()).collect();
         assert!(early.iter().all(|&port| ask(port).is_err()));
         let [application, provider] = sites.each_ref().map(Workload::address);
-        let behind = Front::behind_in(runtime.handle(), directory.path(), application, provider).unwrap();
+        let behind = Front::behind(runtime.handle(), directory.path(), application, provider).unwrap();
         assert_eq!(behind.ports(), early);
         let texts: Vec<String> = early.iter().map(|&port| ask(port).unwrap().text()).collect();
         assert_eq!(texts, ["workload application\n", "workload provider\n"]);

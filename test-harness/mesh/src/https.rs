@@ -25,7 +25,7 @@ use crate::task::{Alive, Task};
 
 /// How long a TLS handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to wait when a connection could not be accepted, as for want of file descriptors.
+/// How long to wait when a connection could not be accepted, for lack of file descriptors for example.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A server that keeps what it was asked, and can be made to fail. It ends when dropped, and its port is free then.

@@ -14,7 +14,7 @@ use crate::task::{Alive, Task};
 
 /// How long an answer may be kept, in seconds: pods come and go while requests run.
 const TTL: u32 = 1;
-/// The largest message to be had by a client that says nothing of it (RFC 1035, 4.2.1), in bytes.
+/// The largest message that a client takes unless it says otherwise (RFC 1035, 4.2.1), in bytes.
 const PLAIN: u16 = 512;
 /// The largest message at all, in bytes.
 const LARGEST: u16 = 4096;
@@ -32,7 +32,7 @@ impl Names {
     /// there is no such name; no addresses: there is, but it has none. It may block.
     ///
     /// # Errors
-    /// If the address cannot be had.
+    /// If the address cannot be bound.
     pub fn start(
         runtime: &Handle,
         address: SocketAddr,

@@ -20,7 +20,7 @@ use crate::task::{Alive, Task};
 
 /// How long a connection to the far end may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long to wait when a connection could not be accepted, as for want of file descriptors.
+/// How long to wait when a connection could not be accepted, for lack of file descriptors for example.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// One end of a pipe.
@@ -52,7 +52,7 @@ impl Pipe {
     /// Listens at `near`. `far` is not looked for before there is a connection; one that finds nothing there is closed.
     ///
     /// # Errors
-    /// If `near` cannot be had.
+    /// If `near` cannot be bound.
     pub fn open(runtime: &Handle, near: End, far: End) -> Result<Self> {
         let (listener, address) = {
             let _context = runtime.enter();
@@ -154,7 +154,7 @@ mod tests {
         assert!(TcpStream::connect(address).is_err());
     }
 
-    /// Where whatever is sent comes back, in upper case, when the client says no more.
+    /// Sends everything back in upper case once the client has finished.
     fn shouting() -> SocketAddr {
         let listener = TcpListener::bind(any()).unwrap();
         let address = listener.local_addr().unwrap();

@@ -23,7 +23,7 @@ use crate::task::{Alive, Task};
 
 /// How long a connection and its handshake may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long to wait when a connection could not be accepted, as for want of file descriptors.
+/// How long to wait when a connection could not be accepted, for lack of file descriptors for example.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A listener whose connections are carried on. It ends, with them, when dropped.

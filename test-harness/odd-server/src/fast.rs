@@ -36,7 +36,7 @@ impl FastServer {
     /// Starts a server on a free loopback port.
     ///
     /// # Errors
-    /// If no loopback port or no thread is to be had.
+    /// If there is no free loopback port, or no thread can be started.
     pub fn start(answer: Fast) -> io::Result<Self> {
         let answer = Arc::new(answer);
         let address = (Ipv4Addr::LOCALHOST, 0).into();
@@ -80,12 +80,12 @@ async fn serve(socket: TcpStream, answer: Arc<Fast>) {
     while let Some(Ok((request, respond))) = connection.accept().await {
         let answer = answer.clone();
         tokio::spawn(async move {
-            let (nobody, collect) = (Ignore, Collect::default());
+            let (ignore, collect) = (Ignore, Collect::default());
             // A peer that gives up needs no answer; scripts of a benchmark ask for nothing HTTP/2 forbids,
             // and if they did the client would see a reset.
             let _ = match &*answer {
                 Fast::Constant(script) => {
-                    Exchange::new(request.into_body(), respond, Frames::default(), &nobody)
+                    Exchange::new(request.into_body(), respond, Frames::default(), &ignore)
                         .play(script.clone())
                         .await
                 }

@@ -1,5 +1,6 @@
 //! KServe v2 `ModelInfer` messages, written in every way the wire format allows.
 //!
+//! By hand, because generated code writes a message in one way only, and the other ways are what the tests are about.
 //! Field numbers are those of the Open Inference Protocol's `grpc_predict_v2.proto`.
 
 use crate::wire::{self, Message, Value, WireError};

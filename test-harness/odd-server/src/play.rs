@@ -94,6 +94,13 @@ impl<'a, O: Observer> Exchange<'a, O> {
                 Ok(())
             }
             Step::Data { bytes, end } => self.data(Bytes::from(bytes), end).await,
+            Step::Repeat { bytes, times } => {
+                let bytes = Bytes::from(bytes);
+                for _ in 0..times {
+                    self.data(bytes.clone(), false).await?;
+                }
+                Ok(())
+            }
             Step::Trailers(headers) => {
                 let trailers = to_map(&headers)?;
                 let sent = self.stream()?.send_trailers(trailers);

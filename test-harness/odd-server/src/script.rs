@@ -64,6 +64,13 @@ pub enum Step {
         /// Whether END_STREAM is set.
         end: bool,
     },
+    /// The same bytes so many times, in DATA frames: what is large and need not be held.
+    Repeat {
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// How often they come.
+        times: usize,
+    },
     /// Trailers, which end the stream.
     Trailers(Headers),
     /// Go on once the gate is opened.

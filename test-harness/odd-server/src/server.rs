@@ -75,7 +75,7 @@ impl OddServer {
     /// Starts a server. Until scripts are given, it answers everything with status 12, trailers-only.
     ///
     /// # Errors
-    /// If no loopback port or no thread is to be had.
+    /// If there is no free loopback port, or no thread can be started.
     pub fn start() -> io::Result<Self> {
         Self::start_on((Ipv4Addr::LOCALHOST, 0).into())
     }
@@ -83,16 +83,16 @@ impl OddServer {
     /// Starts a server on an address of the caller's choice.
     ///
     /// # Errors
-    /// If the address cannot be bound, or no thread is to be had.
+    /// If the address cannot be bound, or no thread can be started.
     pub fn start_on(address: SocketAddr) -> io::Result<Self> {
         Self::serve(address, State::default())
     }
 
     /// Starts a server that forgets a request once it is answered, for tests of many requests or large ones. What
-    /// is under way is recorded as ever, so answers can be computed.
+    /// is under way is recorded as usual, so answers can be computed.
     ///
     /// # Errors
-    /// If no loopback port or no thread is to be had.
+    /// If there is no free loopback port, or no thread can be started.
     pub fn start_forgetful() -> io::Result<Self> {
         Self::serve(
             (Ipv4Addr::LOCALHOST, 0).into(),

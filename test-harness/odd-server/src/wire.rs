@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_of_a_message_inside_a_field_is_told() {
+    fn a_message_cut_inside_a_field_is_reported() {
         let message = Message::new().bytes(2, "testing").into_bytes();
         for cut in 1..message.len() {
             assert_eq!(fields(&message[..cut]), Err(WireError::Truncated), "cut at {cut}");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_message_say_why() {
+    fn bytes_that_are_not_a_message_say_why() {
         assert_eq!(fields(&[0x00, 0x00]), Err(WireError::FieldNumber(0)));
         assert_eq!(fields(&[0x0b]), Err(WireError::WireType(3)));
         assert_eq!(

@@ -6,7 +6,7 @@ use filter_api::{
 };
 use std::sync::Arc;
 
-/// The filter, which is no more than its configuration.
+/// The filter: just its configuration.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SampleFilter {

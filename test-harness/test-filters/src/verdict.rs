@@ -17,7 +17,7 @@
 //!   read; `names`: sets `x-names` to the names of all request headers that can be read; `cluster`: sets
 //!   `x-cluster` to the property `xds.cluster_name`.
 //!
-//! What no plan names passes. With no plan there is no stream at all.
+//! Phases that a plan does not name pass. Without a plan there is no stream at all.
 
 use filter_api::{
     Call, CallEnd, CallFailure, CallId, Caps, Chunk, ConfigError, Cx, Dir, Level, Map, Memory, Metric,

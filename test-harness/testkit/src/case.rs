@@ -1,13 +1,11 @@
 //! The form of a case.
 
-use crate::check::Outcome;
+use crate::headers::Pairs;
 use crate::message::{Side, encode};
+use crate::outcome::Outcome;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Header names and values, in order.
-pub type Pairs = Vec<(String, String)>;
 
 /// One exchange.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,8 +19,8 @@ pub struct Case {
     /// The filter that it is about, by its `Plugin::NAME`; the transcoder if absent.
     #[serde(default = "transcoder")]
     pub filter: String,
-    /// The filter's configuration as JSON, for every column; the key by which a filter is told of held headers is
-    /// added for [`Column::WasmHold`].
+    /// The filter's configuration as JSON, for every column; the key that tells a filter that
+    /// headers are held is added for [`Column::WasmHold`].
     #[serde(default = "empty_object")]
     pub config: String,
     /// The columns it runs in; all if absent.
@@ -53,16 +51,16 @@ pub struct Case {
     /// What it must get instead natively.
     #[serde(default)]
     pub expect_native: Option<Expect>,
-    /// Says what is right where the fields above cannot.
+    /// Judges the outcome where the fields above cannot describe it.
     #[serde(skip)]
     pub(crate) judge: Option<Judge>,
 }
 
-/// Compares the outcome in a column with what is right, and says what is different.
+/// Compares the outcome in a column with the right one, and says how it differs.
 #[derive(Clone)]
 pub(crate) struct Judge(pub(crate) Arc<Judgement>);
 
-/// Says what differs from what is right in a column.
+/// Says how an outcome in a column differs from the right one.
 pub(crate) type Judgement = dyn Fn(Column, &Outcome) -> Result<(), String> + Send + Sync;
 
 impl std::fmt::Debug for Judge {
@@ -107,9 +105,10 @@ pub struct Request {
 pub struct Body {
     /// As text.
     pub body: Option<String>,
-    /// As hexadecimal digits; white space is skipped. Comes after the text if both are given.
+    /// As hexadecimal digits; white space is skipped, and `(00 7f)*3` is `00 7f` three times. Comes after the text if
+    /// both are given.
     pub body_hex: Option<String>,
-    /// As they are, for cases that a program makes. Come last.
+    /// As they are, for cases that a program makes. They come last.
     #[serde(skip)]
     pub bytes: Vec<u8>,
 }
@@ -145,7 +144,7 @@ pub struct Upstream {
     /// The message in hexadecimal digits.
     #[serde(default)]
     pub message_hex: Option<String>,
-    /// The body as it is, where it is no message of the filter's making.
+    /// The body as it is, where the filter did not make it.
     #[serde(default)]
     pub body: Option<String>,
 }
@@ -182,7 +181,7 @@ pub struct Answer {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
-    /// The HTTP status; `None` if nothing is certain but that the stream is cut.
+    /// The HTTP status; `None` if the only certain thing is that the stream is cut.
     #[serde(default)]
     pub status: Option<u16>,
     /// Headers that must be there, exactly once each.
@@ -219,7 +218,7 @@ impl std::error::Error for LoadError {}
 /// Reads every `*.toml` below `dir`, in the order of their paths. A case's name is its path below `dir`.
 ///
 /// # Errors
-/// A file or folder cannot be read, or is no case.
+/// A file or folder cannot be read, or a file is not a case.
 pub fn load_dir(dir: &Path) -> Result<Vec<Case>, LoadError> {
     let mut files = Vec::new();
     collect(dir, &mut files)?;
@@ -247,11 +246,11 @@ fn load(dir: &Path, file: &Path) -> Result<Case, LoadError> {
     Case::parse(&name.to_string_lossy(), &text).map_err(error)
 }
 
-/// The cases of `test-harness/cases`, as [`load_dir`] reads them, but from this crate's own binary: for tests
-/// that also run where there are no files, as in a browser or in Node.
+/// The cases of `test-harness/cases`, as [`load_dir`] reads them, but compiled into this crate: for tests
+/// that also run where there are no files, in a browser or in Node.
 ///
 /// # Errors
-/// A file is no case.
+/// A file is not a case.
 pub fn golden_cases() -> Result<Vec<Case>, LoadError> {
     const GOLDEN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/golden_cases.rs"));
     let parse = |&(name, text): &(&str, &str)| {
@@ -265,7 +264,7 @@ impl Case {
     /// Reads a case from TOML.
     ///
     /// # Errors
-    /// The text is no case.
+    /// The text is not a case.
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
         let mut case: Self = toml::from_str(text).map_err(|reason| reason.to_string())?;
         case.name = name.to_owned();
@@ -367,7 +366,7 @@ impl Body {
     /// Its bytes.
     ///
     /// # Errors
-    /// The hexadecimal digits are none.
+    /// Something is not a hexadecimal digit, or their number is odd.
     pub fn bytes(&self) -> Result<Vec<u8>, String> {
         let mut bytes = self.body.clone().unwrap_or_default().into_bytes();
         bytes.extend(unhex(self.body_hex.as_deref().unwrap_or_default())?);
@@ -376,12 +375,22 @@ impl Body {
     }
 }
 
-/// Reads pairs of hexadecimal digits; white space between them is skipped.
+/// Reads pairs of hexadecimal digits; white space between them is skipped. `(00 7f)*3` stands for what is in the
+/// parentheses, three times.
 fn unhex(text: &str) -> Result<Vec<u8>, String> {
+    let Some((before, rest)) = text.split_once('(') else { return unhex_pairs(text) };
+    let (repeated, rest) = rest.split_once(")*").ok_or("a parenthesis without )* behind it")?;
+    let digits = rest.len() - rest.trim_start_matches(|char: char| char.is_ascii_digit()).len();
+    let (times, rest) = rest.split_at(digits);
+    let times = times.parse().map_err(|_| format!("{times:?} is not a number of times"))?;
+    Ok([unhex_pairs(before)?, unhex_pairs(repeated)?.repeat(times), unhex(rest)?].concat())
+}
+
+fn unhex_pairs(text: &str) -> Result<Vec<u8>, String> {
     let digits: Vec<u32> = text
         .chars()
         .filter(|char| !char.is_whitespace())
-        .map(|char| char.to_digit(16).ok_or_else(|| format!("{char:?} is no hexadecimal digit")))
+        .map(|char| char.to_digit(16).ok_or_else(|| format!("{char:?} is not a hexadecimal digit")))
         .collect::<Result<_, _>>()?;
     if digits.len() % 2 == 1 {
         return Err("an odd number of hexadecimal digits".to_owned());
@@ -420,5 +429,12 @@ mod tests {
         assert_eq!(unhex("0a 0B\n7f").unwrap(), [10, 11, 127]);
         assert!(unhex("0").unwrap_err().contains("odd number"));
         assert!(unhex("zz").unwrap_err().contains("'z'"));
+    }
+
+    #[test]
+    fn what_is_in_parentheses_is_read_as_often_as_is_written_behind_them() {
+        assert_eq!(unhex("01 (0a 0B)*2 7f (00)*3").unwrap(), [1, 10, 11, 10, 11, 127, 0, 0, 0]);
+        assert!(unhex("(00").unwrap_err().contains("parenthesis"));
+        assert!(unhex("(00)*x").unwrap_err().contains("number of times"));
     }
 }

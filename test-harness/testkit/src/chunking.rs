@@ -1,25 +1,44 @@
 //! How a body is cut.
 
-/// How a body is cut into chunks.
+/// From which length on the middle of a body is cut into large pieces, in bytes.
+const LONG: usize = 16 * 1024;
+
+/// How much at either end of a long body is cut as other bodies are, in bytes.
+const END_OF_LONG: usize = 1024;
+
+/// How a body is cut into chunks. Of one of more than 16 KiB only the first and the last kibibyte are cut so, unless it is
+/// one chunk; what is between comes in pieces of 16 KiB, as from Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunking {
     /// One chunk.
     Whole,
     /// One byte each.
     Bytes,
-    /// Chunks of 1, 7, 2, 13 and 3 bytes, over and over, so that no structure of the body falls in step with them.
+    /// Chunks of 1, 7, 2, 13 and 3 bytes in turn, so that they line up with no structure of the body.
     Odd,
     /// Chunks of 0 to 32 bytes, pseudo-random by this seed; an empty one may end the body.
     Random(u64),
 }
 
 impl Chunking {
-    /// Those without a seed.
+    /// All of them but the seeded ones.
     pub const ALL: [Self; 3] = [Self::Whole, Self::Bytes, Self::Odd];
 
     /// Cuts `body`; an empty body has no chunks.
     #[must_use]
     pub fn cut(self, body: &[u8]) -> Vec<&[u8]> {
+        if self == Self::Whole || body.len() <= LONG {
+            return self.cut_all(body);
+        }
+        let (first, rest) = body.split_at(END_OF_LONG);
+        let (middle, last) = rest.split_at(rest.len() - END_OF_LONG);
+        let mut chunks = self.cut_all(first);
+        chunks.extend(middle.chunks(LONG));
+        chunks.extend(self.cut_all(last));
+        chunks
+    }
+
+    fn cut_all(self, body: &[u8]) -> Vec<&[u8]> {
         match self {
             Self::Whole => body.chunks(body.len().max(1)).collect(),
             Self::Bytes => body.chunks(1).collect(),
@@ -72,6 +91,16 @@ mod tests {
             assert!(chunking.cut(b"").is_empty());
             assert!(chunking.cut(&body).iter().all(|chunk| !chunk.is_empty()));
         }
+    }
+
+    #[test]
+    fn a_long_body_is_cut_finely_at_its_ends() {
+        let body = vec![7; 100_000];
+        for chunking in Chunking::ALL {
+            assert_eq!(chunking.cut(&body).concat(), body);
+        }
+        let sizes: Vec<usize> = Chunking::Bytes.cut(&body).iter().map(|chunk| chunk.len()).collect();
+        assert_eq!((sizes[0], sizes[1024], *sizes.last().unwrap()), (1, LONG, 1));
     }
 
     #[test]

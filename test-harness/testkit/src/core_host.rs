@@ -1,9 +1,10 @@
 //! A host in plain Rust: a proxy in memory under the driver that all hosts share.
 
-use crate::case::{Case, Column, Pairs};
-use crate::check::{Got, Headers, Outcome, Seen, to_headers};
+use crate::case::{Case, Column};
 use crate::chunking::Chunking;
+use crate::headers::{Headers, Pairs, to_headers};
 use crate::local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
+use crate::outcome::{Got, Outcome, Seen};
 use filter_api::{
     Call, CallEnd, CallFailure, CallResponse, Caps, Charge, Dir, Event, Leases, Level, Map, Memory,
     PARK_LIMIT_BYTES, Plugin, Reply, Sink, View,
@@ -26,7 +27,7 @@ pub const MEMORY_BYTES: usize = 64 << 20;
 /// The cluster that this host does not know: a call to it is refused.
 pub const UNKNOWN_CLUSTER: &str = "no-such-cluster";
 
-/// So many events are told to a stream that waits for them.
+/// How many events a stream that waits for them is told of.
 const MOST_EVENTS: usize = 16;
 
 /// A configured core in one column, on which cases run.
@@ -34,7 +35,7 @@ const MOST_EVENTS: usize = 16;
 pub struct Core<P> {
     plugin: Arc<P>,
     memory: Arc<Memory>,
-    /// What others hold of the memory.
+    /// What other streams hold of the memory.
     others: Charge,
     caps: Caps,
     column: Column,
@@ -60,10 +61,10 @@ impl<P: Plugin> Core<P> {
         Self::configure_beside(0, config, column)
     }
 
-    /// As [`Self::configure`], in a process in which others hold so many bytes of [`MEMORY_BYTES`].
+    /// As [`Self::configure`], in a process whose other streams hold `held` bytes of [`MEMORY_BYTES`].
     ///
     /// # Errors
-    /// As [`Self::configure`], and there are not so many.
+    /// As [`Self::configure`], or there are fewer bytes than that.
     pub fn configure_beside(others: usize, config: &str, column: Column) -> Result<Self, String> {
         let caps = match column {
             Column::Wasm | Column::WasmHold => Caps::PROXY_WASM,
@@ -247,7 +248,7 @@ impl<'a, P: Plugin> Host<'a, P> {
         self.replied()
     }
 
-    /// Has calls answered, and events happen, until headers wait no more.
+    /// Has calls answered, and events happen, until the headers no longer wait.
     fn wait(&mut self, dir: Dir) -> Result<OnHead, String> {
         for _ in 0..MOST_EVENTS {
             let mut over = false;

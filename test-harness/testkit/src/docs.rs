@@ -52,8 +52,20 @@ impl Package {
     /// # Panics
     /// If it does not, or the README has no place for it.
     pub fn assert_metrics(&self, metrics: &[Metric]) {
+        self.assert_table_of(metrics.iter().chain([&DROPPED_OPERATIONS]));
+    }
+
+    /// The same for a policy, to which hosts add nothing.
+    ///
+    /// # Panics
+    /// If it does not, or the README has no place for it.
+    pub fn assert_counters(&self, counters: &[Metric]) {
+        self.assert_table_of(counters.iter());
+    }
+
+    fn assert_table_of<'a>(&self, metrics: impl Iterator<Item = &'a Metric>) {
         let mut table = "| name | counts |\n|---|---|\n".to_owned();
-        for Metric { name, kind, meaning } in metrics.iter().chain([&DROPPED_OPERATIONS]) {
+        for Metric { name, kind, meaning } in metrics {
             let kind = match kind {
                 MetricKind::Counter => "",
                 MetricKind::Histogram => "(histogram) ",

@@ -18,22 +18,23 @@ mod chunking;
 mod core_host;
 #[cfg(feature = "docs")]
 pub mod docs;
+mod headers;
 mod local_reply;
 mod message;
+mod outcome;
 mod part;
 mod rules;
 mod subject;
 #[cfg(not(target_family = "wasm"))]
 mod trials;
 
-pub use case::{
-    Answer, Body, Case, Column, Expect, LoadError, Pairs, Request, Upstream, golden_cases, load_dir,
-};
-pub use check::{Got, Headers, Outcome, Seen};
+pub use case::{Answer, Body, Case, Column, Expect, LoadError, Request, Upstream, golden_cases, load_dir};
 pub use chunking::Chunking;
 pub use core_host::{Core, MEMORY_BYTES, UNKNOWN_CLUSTER, run_on_core};
+pub use headers::{Headers, Pairs};
 pub use local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
 pub use message::{frame, unframe};
+pub use outcome::{Got, Outcome, Seen};
 pub use part::Part;
 pub use rules::{KNOWN_CLUSTER, Observed, RULES, Rule};
 pub use subject::{OnCore, Run, Subject, assert_all_hold};

@@ -1,6 +1,7 @@
-//! What Envoy makes of an answer of its own, or of a filter's, to a gRPC request (`Utility::prepareLocalReply`).
+//! How Envoy turns a local reply, its own or a filter's, into an answer to a gRPC request
+//! (`Utility::prepareLocalReply`).
 
-use crate::check::Headers;
+use crate::headers::Headers;
 
 /// Whether a request with this content type is a gRPC request (`Grpc::Common::hasGrpcContentType`).
 #[must_use]

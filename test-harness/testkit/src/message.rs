@@ -29,7 +29,7 @@ pub(crate) fn encode(rpc_path: &str, side: Side, text: &str) -> Result<Vec<u8>, 
         .map_err(|error| format!("{error:?}"))
 }
 
-/// A message as text, for the eyes of whoever reads a failure; as hexadecimal where it is no such message.
+/// A message as text, for people who read a failure; in hexadecimal where it is not a message of this type.
 pub(crate) fn describe(rpc_path: &str, bytes: &[u8]) -> String {
     let decoded = method(rpc_path).ok().and_then(|method| DynamicMessage::decode(method.input(), bytes).ok());
     match decoded {

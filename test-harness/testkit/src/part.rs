@@ -1,8 +1,8 @@
 //! A case's two messages as their senders send them, piece by piece.
 
 use crate::case::Case;
-use crate::check::{Headers, to_headers};
 use crate::chunking::Chunking;
+use crate::headers::{Headers, to_headers};
 
 /// A part of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]

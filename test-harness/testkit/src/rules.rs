@@ -3,7 +3,7 @@
 //! player and in stock Envoy.
 
 use crate::case::{Body, Case};
-use crate::check::{Outcome, Seen};
+use crate::outcome::{Outcome, Seen};
 
 /// One rule, and an exchange that shows it.
 #[derive(Clone, Copy, Debug)]

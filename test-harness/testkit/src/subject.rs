@@ -1,9 +1,9 @@
 //! What cases run on.
 
 use crate::case::{Case, Column};
-use crate::check::Outcome;
 use crate::chunking::Chunking;
 use crate::core_host::Core;
+use crate::outcome::Outcome;
 use filter_api::Plugin;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 
 /// What cases run on: a core, a module in a host, an Envoy.
 ///
-/// A subject is told of at once and started when its first case is due, once for all of its cases and on the thread
+/// A subject is listed at once, but started only when its first case is due, once for all of its cases and on the thread
 /// that runs them.
 pub trait Subject: Send + 'static {
     /// What runs: a VM, a loaded library, an Envoy. Dropping it ends it.
@@ -35,7 +35,7 @@ pub trait Subject: Send + 'static {
         &[""]
     }
 
-    /// What it needs and does not find, by the variable that would name it.
+    /// What it needs but cannot find: the environment variable that would name it.
     fn missing(&self) -> Option<String> {
         None
     }
@@ -52,7 +52,7 @@ pub trait Subject: Send + 'static {
     /// Why there is no outcome.
     fn exchange(&self, live: &mut Self::Live, case: &Case, run: Run) -> Result<Outcome, String>;
 
-    /// Whether it is still well after the exchanges so far.
+    /// Whether it is still sound after the exchanges so far.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -147,7 +147,7 @@ impl<P: Plugin> OnCore<P> {
         Self::beside(0)
     }
 
-    /// The same in a process in which others hold so many bytes of [`crate::MEMORY_BYTES`].
+    /// The same in a process whose other streams hold this many bytes of [`crate::MEMORY_BYTES`].
     #[must_use]
     pub fn beside(others: usize) -> Self {
         Self { others, plugin: PhantomData }

@@ -54,7 +54,7 @@ impl Trials {
             }
         }
         assert!(jobs.len() >= at_least, "only {} trials {label}: were cases lost?", jobs.len());
-        // Without work, a trial that is run all the same fails.
+        // A trial that is run although it has no work fails.
         if missing.is_none() {
             self.crew.will(Box::new(move || run_all(&subject, jobs)));
         }
@@ -85,8 +85,8 @@ impl Trials {
     }
 }
 
-/// `trial`, or if something that it needs is missing, one that is ignored and says `[needs WHAT]` before its name. What
-/// is missing goes by the variable that would name it, for which `cargo xtask test` knows how to get it.
+/// `trial`, or, if something that it needs is missing, an ignored one with `[needs WHAT]` before its name. `WHAT` is the
+/// environment variable that would name it, from which `cargo xtask test` knows how to get it.
 #[must_use]
 pub fn unless_missing(trial: Trial, missing: Option<&str>) -> Trial {
     match missing {

@@ -120,6 +120,16 @@ pub(super) const OAUTH2_PROXY: Tree = Tree {
     files: &[],
 };
 
+/// Helm, which renders and installs `charts/`.
+pub(super) const HELM: Tree = Tree {
+    name: "helm",
+    module: "helm.sh/helm/v4",
+    version: "4.3.1",
+    linked: &[("helm.sh/helm/v4/internal/version.version", "v4.3.1")],
+    programs: &[Program { package: "helm.sh/helm/v4/cmd/helm", name: "helm", variable: "HELM" }],
+    files: &[],
+};
+
 /// ModelMesh's controller, which is not needed to try an overlay, and its resource definitions, which are.
 pub(super) const MODELMESH: Tree = Tree {
     name: "modelmesh",
@@ -147,12 +157,12 @@ pub(super) const KSERVE: Tree = Tree {
     ],
 };
 
-/// What is missing to build a tree, and how to get it.
-pub(super) fn missing() -> Option<String> {
+/// What is missing to build a tree, `what` it is of, and how to get it.
+pub(super) fn missing(what: &str) -> Option<String> {
     let (major, minor) = OLDEST_GO;
     let install = format!("install Go {major}.{minor} or newer (https://go.dev/dl)");
     let Some(go) = run::on_path("go") else {
-        return Some(format!("the control plane is built with Go, which was not found on PATH: {install}"));
+        return Some(format!("{what} is built with Go, which was not found on PATH: {install}"));
     };
     let output = match Command::new(&go).args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").output() {
         Ok(output) => output,
@@ -302,7 +312,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    const ALL: [&Tree; 6] = [&ETCD, &KUBERNETES, &ISTIO, &OAUTH2_PROXY, &MODELMESH, &KSERVE];
+    const ALL: [&Tree; 7] = [&ETCD, &KUBERNETES, &ISTIO, &OAUTH2_PROXY, &HELM, &MODELMESH, &KSERVE];
 
     fn file(tree: &Tree, name: &str) -> String {
         let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TREES);
@@ -362,6 +372,11 @@ mod tests {
         let replaced: Vec<_> = module.lines().filter(|line| line.contains(" => ")).collect();
         assert_eq!(replaced.len(), 33);
         assert!(replaced.iter().all(|line| line.ends_with(&format!(" v0.{rest}"))), "{replaced:?}");
+    }
+
+    #[test]
+    fn helm_says_the_version_that_it_is() {
+        assert_eq!(HELM.linked[0].1, format!("v{}", HELM.version));
     }
 
     #[test]

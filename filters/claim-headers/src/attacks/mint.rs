@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use ed25519_dalek::Signer as _;
 use hmac::Mac as _;
 use p521::ecdsa::signature::RandomizedSigner as _;
+use rsa::pkcs8::EncodePublicKey as _;
 use rsa::rand_core::{CryptoRng, RngCore};
 use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPrivateKey};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
@@ -164,21 +165,22 @@ impl Mint {
         format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"kid-ed-sign","alg":"EdDSA","x":"{x}"}}"#)
     }
 
-    /// The public RSA key of somebody else, as different as `number`, as JSON with these members.
+    /// Another issuer's public RSA key, a different one for each `number`, as JSON with these members.
     pub(crate) fn other_rsa_key(number: u8, members: &str) -> String {
         let mut modulus = Self::rsa_modulus();
         modulus[100] ^= number;
         format!(r#"{{"kty":"RSA","n":"{}","e":"AQAB"{members}}}"#, encode(modulus))
     }
 
-    /// The RSA key's modulus, which everybody knows.
+    /// The RSA key's modulus, which is public.
     pub(crate) fn rsa_modulus() -> Vec<u8> {
         bytes(&jwk("rs256"), "n")
     }
 
-    /// The RSA key in DER, which everybody can make.
+    /// The RSA key in DER, which anyone can make.
     pub(crate) fn rsa_der() -> Vec<u8> {
-        crate::signature::der::rsa_key(&Self::rsa_modulus(), &bytes(&jwk("rs256"), "e"))
+        let [n, e] = ["n", "e"].map(|name| rsa::BigUint::from_bytes_be(&bytes(&jwk("rs256"), name)));
+        rsa::RsaPublicKey::new(n, e).unwrap().to_public_key_der().unwrap().into_vec()
     }
 }
 

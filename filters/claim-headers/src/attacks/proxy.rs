@@ -136,7 +136,7 @@ impl Proxy {
     }
 }
 
-/// Leases that nobody else has.
+/// Leases that are always free.
 pub(crate) struct Free;
 
 impl Leases for Free {
@@ -262,7 +262,7 @@ impl View for Request<'_> {
             return self.proxy.properties.get(*name).cloned();
         }
         let path: Vec<String> = path.iter().skip(2).map(|step| (*step).to_owned()).collect();
-        // As the host does it: an empty value is none.
+        // As the host does it: an empty value counts as absent.
         self.proxy.metadata.get(&path).filter(|value| !value.is_empty()).cloned()
     }
 

@@ -4,14 +4,14 @@
 
 use super::roca;
 use crate::json::Value;
-use crate::signature::der;
 use crate::token::Algorithm;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rsa::BigUint;
+use rsa::pkcs8::EncodePublicKey;
 
-/// RSA keys have at least so many bits (RFC 7518, section 3.3) and, because a check's cost grows with their square, at
-/// most so many.
+/// How many bits an RSA key has: at least 2048 (RFC 7518, section 3.3), and no more than 8192, because a check's cost
+/// grows with their square.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// A secret is at least as long as the hash (RFC 7518, section 3.2), in bytes.
@@ -194,29 +194,30 @@ fn rsa(jwk: &Value) -> Result<Material, Unusable> {
     if roca::is_weak(&n.to_bytes_be()) {
         return Err(Unusable::Weak("it was made by a broken generator (CVE-2017-15361)"));
     }
-    let spki = der::rsa_key(&n.to_bytes_be(), &e.to_bytes_be());
     let key = rsa::RsaPublicKey::new_with_max_size(n, e, *RSA_BITS.end());
     let key = key.map_err(|_| Unusable::Malformed("e"))?;
-    Ok(Material::Rsa { key, spki })
+    Ok(Material::Rsa { spki: spki(&key)?, key })
 }
 
 fn p256(jwk: &Value) -> Result<Material, Unusable> {
     let point = point(jwk, 32)?;
     // Also checks that the point is on the curve.
-    let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed("x"))?;
-    Ok(Material::P256 { key, spki: der::p256_key(&point) })
+    let key = p256::PublicKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed("x"))?;
+    Ok(Material::P256 { spki: spki(&key)?, key: key.into() })
 }
 
 fn p384(jwk: &Value) -> Result<Material, Unusable> {
     let point = point(jwk, 48)?;
-    let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed("x"))?;
-    Ok(Material::P384 { key, spki: der::p384_key(&point) })
+    let key = p384::PublicKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed("x"))?;
+    Ok(Material::P384 { spki: spki(&key)?, key: key.into() })
 }
 
 fn p521(jwk: &Value) -> Result<Material, Unusable> {
     let point = point(jwk, 66)?;
-    let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed("x"))?;
-    Ok(Material::P521 { key, spki: der::p521_key(&point) })
+    let key = p521::PublicKey::from_sec1_bytes(&point).map_err(|_| Unusable::Malformed("x"))?;
+    let spki = spki(&key)?;
+    let key = p521::ecdsa::VerifyingKey::from_affine(*key.as_affine());
+    Ok(Material::P521 { key: key.map_err(|_| Unusable::Malformed("x"))?, spki })
 }
 
 /// An uncompressed point (SEC 1, section 2.3.3), whose coordinates have `length` bytes each.
@@ -229,6 +230,11 @@ fn point(jwk: &Value, length: usize) -> Result<Vec<u8>, Unusable> {
         return Err(Unusable::Malformed("y"));
     }
     Ok([&[4], x.as_slice(), y.as_slice()].concat())
+}
+
+/// A key as a host takes it; none that is otherwise right is too long for DER.
+fn spki(key: &impl EncodePublicKey) -> Result<Vec<u8>, Unusable> {
+    Ok(key.to_public_key_der().map_err(|_| Unusable::Malformed("kty"))?.into_vec())
 }
 
 fn ed25519(jwk: &Value) -> Result<Material, Unusable> {
@@ -248,4 +254,78 @@ fn secret(jwk: &Value) -> Result<Material, Unusable> {
 fn bytes(jwk: &Value, name: &'static str) -> Result<Vec<u8>, Unusable> {
     let text = optional_text(jwk, name)?.ok_or(Unusable::Malformed(name))?;
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Unusable::Malformed(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+    #[cfg(target_family = "wasm")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    /// Keys, and what OpenSSL 3 writes of each in DER, in base64url.
+    const IN_DER: [(&str, &str); 4] = [
+        (
+            concat!(
+                r#"{"kty":"RSA","n":"n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-XV2jRojdNhxJWTDvNd7nq"#,
+                r#"Q0VEiZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHY"#,
+                r#"pPe7Tpe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-tVTU4fg_3L_vn"#,
+                r#"iUFAKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zw","e":"AQAB"}"#,
+            ),
+            concat!(
+                "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAn4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVT",
+                "eT-O-XV2jRojdNhxJWTDvNd7nqQ0VEiZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrH",
+                "qkHHig3RBordaZ6Aj-oBHqFEHYpPe7Tpe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrt",
+                "IQbS0FVbb9k3-tVTU4fg_3L_vniUFAKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5",
+                "zwIDAQAB",
+            ),
+        ),
+        (
+            concat!(
+                r#"{"kty":"EC","crv":"P-256","x":"04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wY","y":"UI8exy-C06a7DUn"#,
+                r#"jIdENkxeFtHM4-l_41LqEw9nVgmw"}"#,
+            ),
+            concat!(
+                "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wZQjx7HL4LTprsNSeMh",
+                "0Q2TF4W0czj6X_jUuoTD2dWCbA",
+            ),
+        ),
+        (
+            concat!(
+                r#"{"kty":"EC","crv":"P-384","x":"v9FSRlRY5bnxqQPq_vAwlev9UsX56pe-dN6RlDVfz7QOwJcxWt9q_e-6IfRLYltI""#,
+                r#","y":"FwWO_5oa0XWkZ16ccwywKOx2rsVE96VtWBZNjPwEArSJxOdMkY3Dp39cIZ0xuOJF"}"#,
+            ),
+            concat!(
+                "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEv9FSRlRY5bnxqQPq_vAwlev9UsX56pe-dN6RlDVfz7QOwJcxWt9q_e-6IfRLYltI",
+                "FwWO_5oa0XWkZ16ccwywKOx2rsVE96VtWBZNjPwEArSJxOdMkY3Dp39cIZ0xuOJF",
+            ),
+        ),
+        (
+            concat!(
+                r#"{"kty":"EC","crv":"P-521","x":"AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvj"#,
+                r#"yekWF-7ytDyRXYgCF5cj0Kt","y":"AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPr"#,
+                r#"wQrJmbnX9cwlGfP-HqHZR1"}"#,
+            ),
+            concat!(
+                "MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAcpkss6wI7PPlxj3t7A1RqMH3nvL4L5Tzxze_XeeYZnHqxiX-gle70DlGRMqq",
+                "Oq-PJ6RYX7vK0PJFdiAIXlyPQq0B3KaUe86IvFeQSFrJdCc0K8NfiH2G1loIk3fiR-YLqlXk6FAeKtpXJKxR1pCQCAM-vBCs",
+                "mZudf1zCUZ8_4eodlHU",
+            ),
+        ),
+    ];
+
+    #[test]
+    fn a_host_gets_a_key_as_openssl_writes_it() {
+        for (jwk, der) in IN_DER {
+            let key = Key::read(&json::parse(jwk.as_bytes(), 4).unwrap()).unwrap();
+            let (Material::Rsa { spki, .. }
+            | Material::P256 { spki, .. }
+            | Material::P384 { spki, .. }
+            | Material::P521 { spki, .. }) = key.material
+            else {
+                panic!("a key that hosts take")
+            };
+            assert_eq!(URL_SAFE_NO_PAD.encode(spki), der, "{jwk}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Keys that are fetched from their issuer, and fetched again.
 //!
 //! One fetch at a time, and never one for a request: a request with an unknown `kid` can have the keys fetched
-//! sooner, but not sooner than half a minute after the last time. While keys cannot be had the old ones stay in use,
+//! sooner, but not sooner than half a minute after the last time. While keys cannot be fetched the old ones stay in use,
 //! until they are too old to be believed.
 //!
 //! Instances of a configuration in several VMs take turns at refreshing keys that they have. What requests wait for is
@@ -105,7 +105,7 @@ enum Step {
 /// What became of a wish for newer keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
-    /// They are, or will be, fetched; so many fetches had ended before.
+    /// They are, or will be, fetched; this is how many fetches had ended before.
     Coming(u64),
     /// The keys were fetched a moment ago: they are what the token is judged by.
     TooSoon,
@@ -143,8 +143,8 @@ impl Remote {
     /// The keys, and a number that changes with them.
     ///
     /// # Errors
-    /// There are none that can be believed. If such may come soon, because the issuer is not known to be down: how many
-    /// fetches have ended.
+    /// There are no keys that can be believed. If they may come soon, because the issuer is not known to be down: how
+    /// many fetches have ended.
     pub(crate) fn keys(&self, now: SystemTime) -> Result<(Arc<KeySet>, u64), Option<u64>> {
         let current = self.number(now).zip(self.current());
         current.map(|(number, keys)| (keys, number)).ok_or_else(|| {

@@ -177,8 +177,8 @@ fn a_clients_payload_header_is_never_believed_where_the_provider_that_verified_w
     for caps in [Caps::PROXY_WASM, Caps::DYNAMIC_MODULE] {
         for attempt in &attempts {
             let mut chain = Chain::on(caps);
-            let nobody = chain.send(attempt, None);
-            assert!(nobody.values_folded("x-user-class").is_empty(), "{attempt:?}");
+            let unverified = chain.send(attempt, None);
+            assert!(unverified.values_folded("x-user-class").is_empty(), "{attempt:?}");
 
             // Another provider has verified a basic user's token, and left its claims in the metadata alone.
             set(&mut chain.behind, &[], b"\0\0\0\0");

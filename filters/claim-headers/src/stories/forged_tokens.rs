@@ -107,7 +107,7 @@ fn ten_thousand_replays_a_second_of_a_thousand_forged_tokens_cost_no_new_user_a_
     }
 }
 
-/// A proxy whose issuer has so many keys without a `kid`, of which the last is the test's.
+/// A proxy whose issuer has this many keys without a `kid`; the last is the test's.
 fn nameless_keys(strangers: u8, most_checks: u32) -> Proxy {
     let keys: Vec<String> = (0..=strangers).rev().map(|number| Mint::other_rsa_key(number, "")).collect();
     Proxy::new(&format!(

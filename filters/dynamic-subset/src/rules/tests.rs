@@ -156,3 +156,38 @@ fn the_vendors_list_means_what_it_says_and_comes_after_the_rules() {
         [Pair { key: "model.format.pytorch".into(), value: "2".into() }]
     );
 }
+
+#[test]
+fn ten_thousand_rules_cost_about_ten_thousand_times_what_one_does() {
+    // With cost that grows by the square, this would take minutes.
+    let list =
+        |rule: &dyn Fn(usize) -> String| format!("[{}]", (0..10_000).map(rule).collect::<Vec<_>>().join(","));
+    let names = list(&|n| format!(r#"{{"header": "x-{}", "key": "key.{n}"}}"#, n % 5000));
+    let headers: Vec<(String, &[u8])> = (0..8).map(|n| (format!("x-{n}"), &b"v"[..])).collect();
+    let headers: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let (of_names, bad) = selected(&names, &headers, None);
+    let keys: Vec<&str> = of_names.split(' ').collect();
+    assert_eq!((keys.len(), keys[0], keys[8], bad), (16, "key.0=v", "key.5000=v", 0));
+
+    let prefixes = list(&|n| format!(r#"{{"header_prefix": "x-", "key": "key.{n}", "value": "v"}}"#));
+    assert_eq!(selected(&prefixes, &headers, None).0.split(' ').count(), MAX_PAIRS);
+    let models = list(&|n| format!(r#"{{"model": ["m{n}"], "key": "key.{n}"}}"#));
+    assert_eq!(selected(&models, &[], Some("m9999")), ("key.9999=m9999".to_owned(), 0));
+}
+
+#[test]
+fn rules_about_headers_and_models_take_their_turns() {
+    let json = r#"[
+        {"model": ["m"], "key": "k", "value": "by-model"},
+        {"header": "x-a", "key": "k", "value": "by-header"},
+        {"header": "x-b", "key": "l", "value": "by-header"},
+        {"model": ["*"], "key": "l", "value": "by-model"},
+        {"header_prefix": "x-", "key": "m", "value": "by-prefix"},
+        {"model": ["m"], "key": "m", "value": "by-model"}
+    ]"#;
+    let both: [(&str, &[u8]); 2] = [("x-b", b"1"), ("x-a", b"1")];
+    assert_eq!(pairs(json, &both, Some("m")), "k=by-model l=by-header m=by-prefix");
+    assert_eq!(pairs(json, &both, None), "k=by-header l=by-header m=by-prefix");
+    assert_eq!(pairs(json, &[], Some("m")), "k=by-model l=by-model m=by-model");
+    assert_eq!(pairs(json, &[], Some("n")), "l=by-model");
+}

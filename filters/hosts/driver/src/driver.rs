@@ -223,7 +223,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         self.answered(dir, proxy, |stream, cx| stream.call_ended(id, end, cx)).then_some(dir)
     }
 
-    /// The configuration has had an event. Where the result is `true`, headers waited for it and wait no more, as with
+    /// The configuration has had an event. Where the result is `true`, headers waited for it and no longer do, as with
     /// [`call_ended`](Self::call_ended).
     #[must_use]
     pub fn woken<P: Proxy<Call = C>>(&mut self, dir: Dir, proxy: P) -> bool {
@@ -256,6 +256,12 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         self.halves[dir as usize].holds_headers()
     }
 
+    /// Whether the core is shown nothing any more.
+    #[must_use]
+    pub fn is_through(&self) -> bool {
+        self.stream.is_none()
+    }
+
     /// Which header maps are in the filter's hands.
     #[must_use]
     pub fn maps(&self) -> Maps {
@@ -278,7 +284,7 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
         self.end(Ending::Reset, proxy);
     }
 
-    /// The core decides on headers that have waited; says whether they wait no more.
+    /// The core decides on headers that have waited; says whether they no longer wait.
     fn answered<P: Proxy<Call = C>>(
         &mut self,
         dir: Dir,

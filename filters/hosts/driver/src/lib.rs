@@ -34,10 +34,10 @@
 //!
 //! # Add a host
 //!
-//! A host is one folder under `filters/hosts/`.
+//! A host is one folder under `filters/hosts/`; `filters/README.md` says what it consists of.
 //!
-//! 1. **Say what it can do**: a [`Caps`](filter_api::Caps) constant. A cap that is false is better than one that is
-//!    nearly true.
+//! 1. **Say what it can do**: a [`Caps`](filter_api::Caps) constant beside those that are there, with every field. A cap
+//!    that is false is better than one that is nearly true.
 //! 2. **Configuration**: pass the operator's bytes to [`Plugin::configure`](filter_api::Plugin::configure) with one
 //!    [`Memory`](filter_api::Memory) for each that can run out (a wasm VM, a process). An `Err` keeps the filter from
 //!    loading, and its text goes to the log behind the filter's name. Declare the filter's metrics and
@@ -58,7 +58,8 @@
 //!
 //! # Example
 //!
-//! A proxy that can do little: it has request headers, which it prints, and neither calls nor bodies.
+//! A proxy that can do little: it has request headers, which it prints, and neither calls nor bodies. [`Body`] shows how
+//! one with bodies lends them.
 //!
 //! ```
 //! use filter_api::*;

@@ -71,6 +71,37 @@ pub trait Proxy: Sized {
 }
 
 /// Where body bytes are at a callback: those that came, and what takes those that replace them.
+///
+/// ```
+/// use filter_api::Sink;
+/// use host_driver::{Body, Fate, Lost};
+///
+/// /// A chunk of a proxy that sends on whatever is in `on`, once the driver says [`Release`](host_driver::OnChunk::Release).
+/// struct Piece<'a> {
+///     came: &'a [u8],
+///     on: &'a mut Vec<u8>,
+/// }
+///
+/// impl Body for Piece<'_> {
+///     fn show<R>(self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
+///         let mut written = Vec::new();
+///         let (result, fate) = look(&[self.came], &mut written);
+///         match fate {
+///             Fate::Left => self.on.extend_from_slice(self.came),
+///             Fate::Replaced => self.on.append(&mut written),
+///             Fate::Dropped => {}
+///         }
+///         Ok(result)
+///     }
+/// }
+///
+/// let mut on = Vec::new();
+/// let seen = Piece { came: b"abc", on: &mut on }.show(|slices, out| {
+///     out.write(b"ABC");
+///     (slices.concat(), Fate::Replaced)
+/// });
+/// assert_eq!((seen, on), (Ok(b"abc".to_vec()), b"ABC".to_vec()));
+/// ```
 pub trait Body {
     /// Lends the bytes to `look` together with a sink, and then does with them what it says. Nothing is borrowed from
     /// the proxy any more when this returns.

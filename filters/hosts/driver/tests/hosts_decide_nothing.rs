@@ -10,8 +10,10 @@ fn no_host_matches_on_a_verdict_or_an_operation() {
     let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let in_memory = hosts.join("../../test-harness/testkit/src/core_host.rs");
     let mut sources = vec![in_memory];
-    for host in ["proxy-wasm", "dynamic-module"] {
-        sources_in(&hosts.join(host).join("src"), &mut sources);
+    for host in std::fs::read_dir(&hosts).unwrap().map(|entry| entry.unwrap().path()) {
+        if !host.ends_with("driver") {
+            sources_in(&host.join("src"), &mut sources);
+        }
     }
     assert!(sources.len() > 10, "the hosts were not found: {sources:?}");
     let mut decisions = Vec::new();

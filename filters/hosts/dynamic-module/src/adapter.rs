@@ -2,7 +2,8 @@
 
 use crate::abi::{DataStatus, HeadersStatus, TrailersStatus};
 use crate::configured::Configured;
-use crate::envoy::{self, BeforeTrailers, Envoy};
+use crate::envoy::body::BeforeTrailers;
+use crate::envoy::{self, Envoy};
 use crate::proxy::{FilterInEnvoy, ProxyState, WOKEN};
 use filter_api::{CallEnd, Dir, Level, Sink, Stream};
 use host_driver::{Body, Driver, OnChunk, OnHead, Unseen};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 /// One HTTP exchange as Envoy holds it: the module's side of Envoy's filter object.
 ///
-/// The driver is borrowed while it decides. A hook that Envoy calls meanwhile comes of the filter's own reply or reset:
+/// The driver is borrowed while it decides. A hook that Envoy calls meanwhile is due to the filter's own reply or reset:
 /// it lets the response pass and nothing else. Whatever else may call hooks, such as a resumption, comes after that.
 pub(crate) struct Exchange {
     filter: Arc<Configured>,
@@ -54,14 +55,16 @@ impl Exchange {
 
     /// Headers have arrived.
     pub(crate) fn headers(&self, envoy: Envoy<'_>, dir: Dir, end: bool) -> HeadersStatus {
-        if dir == Dir::Request {
-            self.state.from_grpc.set(envoy.is_grpc_request());
-        }
         let step = self.driving(dir, OnHead::Pass, OnHead::Over, |driver| {
             if let (Some(why), Dir::Request) = (self.missing, dir) {
                 driver.fail(why, self.filter_in(envoy));
             }
-            driver.headers(dir, end, self.filter_in(envoy))
+            let step = driver.headers(dir, end, self.filter_in(envoy));
+            if dir == Dir::Request && !driver.is_through() {
+                // It may still answer, when others have changed the headers.
+                self.state.note_grpc(envoy);
+            }
+            step
         });
         self.stopped(dir).set(step != OnHead::Pass);
         // A wait, too, is a plain stop with Envoy buffering what follows. To stop for all would have Envoy
@@ -81,7 +84,7 @@ impl Exchange {
 
     /// Trailers have arrived.
     pub(crate) fn trailers(&self, envoy: Envoy<'_>, dir: Dir) -> TrailersStatus {
-        // Where nothing is held, Envoy passes on at once what is appended, and what comes of that may call this
+        // Where nothing is held, Envoy passes on at once what is appended, which may call this
         // filter again. So the bytes wait until the driver has been given back.
         let mut late = Vec::new();
         let held = self.stopped(dir).get();

@@ -1,6 +1,6 @@
 //! A configured filter, and its events.
 
-use crate::envoy::{self, EnvoyConfig};
+use crate::envoy::{self, config::EnvoyConfig};
 use crate::events::{Events, OneInstance};
 use filter_api::{Call, CallEnd, CallFailure, Event, EventCx, Level, MetricKind, Plugin, Stream};
 use host_driver::EventProxy;
@@ -38,7 +38,7 @@ impl Configured {
         self.metrics.get(index).copied().flatten()
     }
 
-    /// Envoy has no use for the configuration any more.
+    /// Envoy no longer uses the configuration.
     pub(crate) fn leave(&self) {
         self.instance.events.leave(self.number);
     }

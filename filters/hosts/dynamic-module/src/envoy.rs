@@ -2,10 +2,12 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod body;
+pub(crate) mod config;
+
 use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
 use crate::lookup;
-use filter_api::{Call, CallResponse, Dir, Level, Map, Metric, MetricKind, Reply, Sink, View};
-use host_driver::{Body, Fate, Lost};
+use filter_api::{Call, CallResponse, Dir, Level, Map, Reply, View};
 use std::fmt::Display;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -32,38 +34,6 @@ impl<'hook> Envoy<'hook> {
     /// before that hook returns.
     pub(crate) unsafe fn new(stream: *mut abi::EnvoyStream) -> Self {
         Self { stream, hook: PhantomData }
-    }
-
-    /// The chunk of the current body hook.
-    pub(crate) fn received(self, dir: Dir) -> Bytes<'hook> {
-        let body = match dir {
-            Dir::Request => abi::RECEIVED_REQUEST_BODY,
-            Dir::Response => abi::RECEIVED_RESPONSE_BODY,
-        };
-        Bytes { envoy: self, body }
-    }
-
-    /// What Envoy has buffered while headers were held.
-    pub(crate) fn held(self, dir: Dir) -> Bytes<'hook> {
-        Bytes { envoy: self, body: self.buffered(dir).body }
-    }
-
-    /// A sink that appends to the body which Envoy buffers for the whole filter chain.
-    ///
-    /// With headers held, or the last chunk taken, Envoy keeps these bytes until things go on. Otherwise it
-    /// passes them on at once, and whatever follows may call this filter's response hooks.
-    pub(crate) fn buffered(self, dir: Dir) -> Appender<'hook> {
-        let body = match dir {
-            Dir::Request => abi::BUFFERED_REQUEST_BODY,
-            Dir::Response => abi::BUFFERED_RESPONSE_BODY,
-        };
-        Appender { envoy: self, body, appended: 0 }
-    }
-
-    /// How many bytes Envoy buffers for the whole filter chain.
-    pub(crate) fn buffered_bytes(self, dir: Dir) -> usize {
-        // SAFETY: the stream is valid during the hook.
-        unsafe { abi::get_body_size(self.stream, self.buffered(dir).body) }
     }
 
     /// Has the `scheduled` hook called with `event` once this hook has returned.
@@ -140,13 +110,19 @@ impl<'hook> Envoy<'hook> {
 
     /// Whether the request that came is a gRPC request (Envoy's `Grpc::Common::isGrpcRequestHeaders`).
     pub(crate) fn is_grpc_request(self) -> bool {
+        let value = self.first_value(Map::RequestHeaders, "content-type");
+        // SAFETY: the value stays valid while the header map is not changed, and is not kept.
+        let value = value.map_or(&b""[..], |value| unsafe { value.bytes() });
+        matches!(value.strip_prefix(b"application/grpc"), Some([] | [b'+', ..]))
+    }
+
+    /// Where the first value of a header is, for as long as the map is not changed.
+    fn first_value(self, map: Map, name: &str) -> Option<EnvoyBuffer> {
         let (mut value, mut count) = (EnvoyBuffer::EMPTY, 0);
-        let (map, name) = (map_type(Map::RequestHeaders), "content-type".as_bytes().into());
+        let (map, name) = (map_type(map), name.as_bytes().into());
         // SAFETY: the stream is valid during the hook; Envoy writes both results before it returns.
         let found = unsafe { abi::get_header(self.stream, map, name, &mut value, 0, &mut count) };
-        // SAFETY: the value stays valid while the header map is not changed, and is not kept.
-        let value = if found && count > 0 { unsafe { value.bytes() } } else { b"" };
-        matches!(value.strip_prefix(b"application/grpc"), Some([] | [b'+', ..]))
+        (found && count > 0).then_some(value)
     }
 
     /// Answers the client. Nothing may be done with the stream after it but to stop.
@@ -192,17 +168,6 @@ impl<'hook> Envoy<'hook> {
             }
         })
     }
-
-    fn pieces(self, body: abi::BodyType) -> Vec<EnvoyBuffer> {
-        // SAFETY: the stream is valid during the hook.
-        let count = unsafe { abi::get_body_chunks_size(self.stream, body) };
-        let mut pieces = vec![EnvoyBuffer::EMPTY; count];
-        if count > 0 {
-            // SAFETY: as above, and the array has room for all pieces; none can be added in between.
-            unsafe { abi::get_body_chunks(self.stream, body, pieces.as_mut_ptr()) };
-        }
-        pieces
-    }
 }
 
 /// The gRPC status of an HTTP one, as Envoy and all of gRPC have it
@@ -221,12 +186,8 @@ fn grpc_status_of(status: u16) -> &'static str {
 
 impl View for Envoy<'_> {
     fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
-        let (mut value, mut count) = (EnvoyBuffer::EMPTY, 0);
-        let name = name.as_bytes().into();
-        // SAFETY: the stream is valid during the hook; Envoy writes both results before it returns.
-        let found = unsafe { abi::get_header(self.stream, map_type(map), name, &mut value, 0, &mut count) };
         // SAFETY: the value stays valid while the header map is not changed, and it is copied here.
-        (found && count > 0).then(|| unsafe { value.bytes() }.to_vec())
+        self.first_value(map, name).map(|value| unsafe { value.bytes() }.to_vec())
     }
 
     fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
@@ -332,78 +293,6 @@ const ATTRIBUTES: &[(&[&str], u32)] = &[
     (&["xds", "route_name"], 61),
 ];
 
-/// A body with bytes for a filter.
-pub(crate) struct Bytes<'hook> {
-    envoy: Envoy<'hook>,
-    body: abi::BodyType,
-}
-
-impl Body for Bytes<'_> {
-    fn show<R>(self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
-        let Self { envoy, body } = self;
-        let pieces = envoy.pieces(body);
-        // SAFETY: the pieces belong to a body of the stream whose hook is running. Until `look` has returned, only
-        // the appender below changes that body, and appending leaves the pieces where they are.
-        let slices: Vec<&[u8]> = pieces.iter().map(|piece| unsafe { piece.bytes() }).collect();
-        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
-        let mut appender = Appender { envoy, body, appended: 0 };
-        let (result, fate) = look(&slices, &mut appender);
-        let gone = match fate {
-            Fate::Left => 0,
-            Fate::Replaced => bytes,
-            Fate::Dropped => bytes + appender.appended,
-        };
-        if gone > 0 {
-            // SAFETY: the stream is valid during the hook; the slices are not used any more.
-            unsafe { abi::drain_body(envoy.stream, body, gone) };
-        }
-        Ok(result)
-    }
-}
-
-/// What a filter emits in front of trailers.
-pub(crate) struct BeforeTrailers<'a, 'hook> {
-    buffered: Appender<'hook>,
-    /// Takes the bytes where the buffer cannot yet.
-    late: Option<&'a mut Vec<u8>>,
-}
-
-impl<'a, 'hook> BeforeTrailers<'a, 'hook> {
-    pub(crate) fn new(envoy: Envoy<'hook>, dir: Dir, late: Option<&'a mut Vec<u8>>) -> Self {
-        Self { buffered: envoy.buffered(dir), late }
-    }
-}
-
-impl Body for BeforeTrailers<'_, '_> {
-    fn show<R>(mut self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
-        let out: &mut dyn Sink = match self.late {
-            Some(late) => late,
-            None => &mut self.buffered,
-        };
-        let (result, _nothing_came) = look(&[], out);
-        Ok(result)
-    }
-}
-
-/// Appends bytes to one of Envoy's bodies as they are written.
-pub(crate) struct Appender<'hook> {
-    envoy: Envoy<'hook>,
-    body: abi::BodyType,
-    appended: usize,
-}
-
-impl Sink for Appender<'_> {
-    fn write(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        // SAFETY: the stream is valid during the hook; Envoy copies the bytes.
-        if unsafe { abi::append_body(self.envoy.stream, self.body, bytes.into()) } {
-            self.appended += bytes.len();
-        }
-    }
-}
-
 /// Writes a line to Envoy's log, if the level is wanted there.
 pub(crate) fn log(level: Level, filter: &str, text: impl Display) {
     let level = match level {
@@ -435,81 +324,6 @@ fn start(
     let timeout = u64::try_from(call.timeout.as_millis()).unwrap_or(u64::MAX);
     let (cluster, body) = (call.cluster.as_bytes().into(), call.body.as_slice().into());
     (function(&mut id, cluster, &headers, body, timeout) == abi::SUCCESS).then_some(id)
-}
-
-/// Has a configuration's `scheduled` hook called on Envoy's main thread, from any thread.
-pub(crate) struct ConfigScheduler(*mut abi::EnvoyConfigScheduler);
-
-// SAFETY: as for `Waker`.
-unsafe impl Send for ConfigScheduler {}
-
-impl ConfigScheduler {
-    /// Has the hook called, if the configuration still exists then.
-    pub(crate) fn schedule(&self) {
-        // SAFETY: the object was made by `config_scheduler_new` and is not deleted yet.
-        unsafe { abi::config_scheduler_commit(self.0, 0) };
-    }
-}
-
-impl Drop for ConfigScheduler {
-    fn drop(&mut self) {
-        // SAFETY: as in `schedule`, and it is not used any more.
-        unsafe { abi::config_scheduler_delete(self.0) };
-    }
-}
-
-/// Envoy's object of one filter configuration, inside `config_new` and the hooks of its events.
-pub(crate) struct EnvoyConfig(*mut abi::EnvoyConfig);
-
-impl EnvoyConfig {
-    /// Wraps the pointer that Envoy gave to a hook.
-    ///
-    /// # Safety
-    /// The result is not used after the hook has returned.
-    pub(crate) unsafe fn new(config: *mut abi::EnvoyConfig) -> Self {
-        Self(config)
-    }
-
-    /// What has the configuration's `scheduled` hook called. Only inside `config_new`.
-    pub(crate) fn scheduler(&self) -> ConfigScheduler {
-        // SAFETY: the configuration is valid during the hook.
-        ConfigScheduler(unsafe { abi::config_scheduler_new(self.0) })
-    }
-
-    /// Starts a call and returns Envoy's id of it, or `None` where none was started. Not inside `config_new`.
-    pub(crate) fn call(&self, call: &Call) -> Option<u64> {
-        start(call, |id, cluster, headers, body, timeout| {
-            // SAFETY: the configuration is valid during the hook, which runs on the main thread; Envoy has copied all
-            // buffers when this returns, and writes the id only before that.
-            unsafe {
-                abi::config_http_callout(self.0, id, cluster, headers.as_ptr(), headers.len(), body, timeout)
-            }
-        })
-    }
-
-    /// Sets a gauge, where Envoy has a function for it.
-    pub(crate) fn set_gauge(&self, id: usize, value: u64) {
-        if let Some(set_gauge) = abi::set_config_gauge() {
-            // SAFETY: the configuration is valid during the hook, which runs on the main thread; no labels, so no label
-            // values are read.
-            unsafe { set_gauge(self.0, id, std::ptr::null(), 0, value) };
-        }
-    }
-
-    /// Defines a metric and returns its id, or `None` where Envoy refuses.
-    pub(crate) fn define(&self, filter: &str, metric: Metric) -> Option<usize> {
-        let name = format!("{filter}.{}", metric.name);
-        let define = match metric.kind {
-            MetricKind::Counter => abi::define_counter,
-            MetricKind::Histogram => abi::define_histogram,
-            MetricKind::Gauge => abi::define_gauge,
-        };
-        let mut id = 0;
-        // SAFETY: the configuration is valid during `config_new`; Envoy copies the name and writes the id
-        // before it returns; without labels no label names are read.
-        let code = unsafe { define(self.0, name.as_bytes().into(), std::ptr::null(), 0, &mut id) };
-        (code == abi::SUCCESS).then_some(id)
-    }
 }
 
 /// The answer to a call, copied out of what Envoy lends to the hook that tells its end.

@@ -3,7 +3,8 @@
 //! Envoy tells events to a configuration, of which an instance may have several. The first of them makes the instance's
 //! calls; when it goes the next one does, and makes those again that were under way.
 
-use crate::envoy::{ConfigScheduler, Waker};
+use crate::envoy::Waker;
+use crate::envoy::config::ConfigScheduler;
 use filter_api::{Call, CallId, Leases};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;

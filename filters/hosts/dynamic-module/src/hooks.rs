@@ -9,7 +9,7 @@
 use crate::abi::{self, DataStatus, EnvoyBuffer, EnvoyHeader, EnvoyStream, HeadersStatus, TrailersStatus};
 use crate::adapter::Exchange;
 use crate::configured::Configured;
-use crate::envoy::{self, Envoy, EnvoyConfig};
+use crate::envoy::{self, Envoy, config::EnvoyConfig};
 use crate::lookup;
 use crate::module::{self, Module};
 use crate::registry;

@@ -1,7 +1,8 @@
 //! What the driver has Envoy do.
 
 use crate::configured::Configured;
-use crate::envoy::{self, Appender, Envoy};
+use crate::envoy::body::Appender;
+use crate::envoy::{self, Envoy};
 use filter_api::{Call, CallFailure, Dir, Level, Map, MetricKind, Reply, View};
 use host_driver::Proxy;
 use std::cell::Cell;
@@ -14,13 +15,32 @@ pub(crate) struct FilterInEnvoy<'a> {
     pub(crate) state: &'a ProxyState,
 }
 
+impl FilterInEnvoy<'_> {
+    /// A header is about to be changed.
+    fn changes(&self, map: Map, name: &str) {
+        if map == Map::RequestHeaders && name.eq_ignore_ascii_case("content-type") {
+            self.state.note_grpc(self.envoy);
+        }
+    }
+}
+
 /// What is remembered between hooks.
 #[derive(Default)]
 pub(crate) struct ProxyState {
     /// The filter has answered the client or reset the stream: the request must not go on.
     pub(crate) ended: Cell<bool>,
-    /// The client sent a gRPC request, as far as Envoy knows: the filter may have changed its headers since.
-    pub(crate) from_grpc: Cell<bool>,
+    /// The client sent a gRPC request, as far as Envoy knows; not yet asked. This filter, and those behind it, may have
+    /// changed the request's headers since.
+    pub(crate) from_grpc: Cell<Option<bool>>,
+}
+
+impl ProxyState {
+    /// Asks, once, whether the client sent a gRPC request. The request's headers are still as they came.
+    pub(crate) fn note_grpc(&self, envoy: Envoy<'_>) {
+        if self.from_grpc.get().is_none() {
+            self.from_grpc.set(Some(envoy.is_grpc_request()));
+        }
+    }
 }
 
 /// The event by which a stream is told of one of its configuration's, for each direction. Those below are directions.
@@ -39,15 +59,18 @@ impl<'a> Proxy for FilterInEnvoy<'a> {
     }
 
     fn set_header(&mut self, map: Map, name: &str, value: &[u8]) -> bool {
+        self.changes(map, name);
         self.envoy.set_header(map, name, value);
         true
     }
 
     fn add_header(&mut self, map: Map, name: &str, value: &[u8]) {
+        self.changes(map, name);
         self.envoy.add_header(map, name, value);
     }
 
     fn remove_header(&mut self, map: Map, name: &str) -> bool {
+        self.changes(map, name);
         self.envoy.remove_header(map, name);
         true
     }
@@ -103,7 +126,8 @@ impl<'a> Proxy for FilterInEnvoy<'a> {
 
     fn reply(self, reply: &Reply) {
         self.state.ended.set(true);
-        self.envoy.send_response(reply, self.state.from_grpc.get());
+        self.state.note_grpc(self.envoy);
+        self.envoy.send_response(reply, self.state.from_grpc.get().unwrap_or_default());
     }
 
     fn reset(self) {

@@ -1,7 +1,7 @@
 //! The filters of the module, by name.
 
 use crate::configured::{Configured, Instance, Open};
-use crate::envoy::{self, EnvoyConfig};
+use crate::envoy::{self, config::EnvoyConfig};
 use crate::events::{Events, lock};
 use filter_api::{Caps, ConfigError, Level, Memory, Metric, Plugin};
 use host_driver::DROPPED_OPERATIONS;

@@ -46,7 +46,7 @@ const PROTO: SerializeOptions = SerializeOptions::new()
     .use_proto_field_name(true)
     .skip_default_fields(true);
 
-/// At most so many bytes of a client's text come back in an error.
+/// How many bytes of a client's text come back in an error at most.
 const QUOTED_BYTES: usize = 300;
 
 /// A request that is being read.

@@ -33,6 +33,11 @@ impl<T> ChargedList<T> {
         self.items.clear();
     }
 
+    /// Drops the first items, and keeps the room that they took.
+    pub(super) fn drop_front(&mut self, count: usize) {
+        self.items.drain(..count.min(self.items.len()));
+    }
+
     /// Gives the items away, and what their room is charged, to be kept until they are gone.
     pub(super) fn into_items(self) -> (Vec<T>, Charge) {
         (self.items, self.charge)

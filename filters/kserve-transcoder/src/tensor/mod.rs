@@ -3,7 +3,8 @@
 //! [`request`] reads the JSON body, cut anywhere, and makes the `ModelInferRequest`; [`response`] reads the
 //! `ModelInferResponse`, cut anywhere, and makes the answer. Neither builds a tree of what it reads:
 //! tensor data goes straight from its text to little-endian bytes and back. Memory is about the size of the
-//! message if `datatype` comes before `data` (real clients send it so), else of the text as well.
+//! message if `datatype` comes before `data` (real clients send it so), else of the text as well; an answer may be
+//! written while its message comes, and then takes a piece of it at a time.
 //!
 //! # Requests
 //! - The document is read strictly by RFC 8259, but for bare `NaN`, `Infinity` and `-Infinity` in tensor
@@ -26,7 +27,8 @@
 //!
 //! # Answers
 //! - Raw or typed contents, packed or not, fields in any order. Everything is checked before the first byte
-//!   of the body is written.
+//!   of the body is written, or, of an answer that is written while its message comes, everything that is known by then
+//!   and the rest before it is written.
 //! - Floats are written with the fewest digits that read back as the same value of their datatype (`0.1` and
 //!   not `0.10000000149011612` for an FP32; FP16 and BF16 as the FP32 of the same value); NaN and infinities
 //!   as [`NonFinite`] says.

@@ -15,3 +15,8 @@ fn the_readmes_tables_list_every_key_with_its_type_default_and_meaning() {
     let parts = &[("Each of `keys`", "Key")];
     PACKAGE.assert_tables(&schemars::schema_for!(Config).to_value(), parts);
 }
+
+#[test]
+fn the_readmes_table_lists_every_counter_with_its_meaning() {
+    PACKAGE.assert_counters(crate::metrics::ALL);
+}

@@ -14,7 +14,7 @@ fn worker(json: &str, cluster: &Cluster) -> Worker {
     worker
 }
 
-/// How often each endpoint is chosen; `-` is nobody.
+/// How often each endpoint is chosen; `-` stands for none.
 fn tally(worker: &mut Worker, cluster: &Cluster, request: &Request, times: usize) -> BTreeMap<String, usize> {
     let mut tally = BTreeMap::new();
     for _ in 0..times {
@@ -98,13 +98,13 @@ fn each_fallback_has_its_case_and_its_counter() {
     ]);
     let everyone = vec!["none1", "t1"];
     let cases = [
-        ("no_group", vec![], 0),
-        ("no_group", vec![("x-group", &b""[..])], 0),
-        ("unknown_group", vec![("x-group", b"onnx")], 1),
-        ("unknown_group", vec![("x-group", b"TF")], 1),
-        ("unknown_group", vec![("x-group", b"\xff\x00")], 1),
-        ("unknown_group", vec![("x-group", b"tf"), ("x-group", b"pt")], 1),
-        ("unhealthy_group", vec![("x-group", b"pt")], 2),
+        ("no_group", vec![], metrics::NO_GROUP),
+        ("no_group", vec![("x-group", &b""[..])], metrics::NO_GROUP),
+        ("unknown_group", vec![("x-group", b"onnx")], metrics::UNKNOWN_GROUP),
+        ("unknown_group", vec![("x-group", b"TF")], metrics::UNKNOWN_GROUP),
+        ("unknown_group", vec![("x-group", b"\xff\x00")], metrics::UNKNOWN_GROUP),
+        ("unknown_group", vec![("x-group", b"tf"), ("x-group", b"pt")], metrics::UNKNOWN_GROUP),
+        ("unhealthy_group", vec![("x-group", b"pt")], metrics::UNHEALTHY_GROUP),
     ];
     for (key, headers, counter) in cases {
         let request = Request { headers, ..Request::default() };
@@ -129,7 +129,7 @@ fn each_fallback_has_its_case_and_its_counter() {
 }
 
 #[test]
-fn a_cluster_without_endpoints_serves_nobody() {
+fn a_cluster_without_endpoints_serves_no_request() {
     let json = r#"{"keys": [{"key": "group"}], "unknown_group": "any"}"#;
     for cluster in
         [Cluster::default(), Cluster::new(vec![]), Cluster::new(vec![Endpoint::of("tf", "t").unhealthy()])]
@@ -165,7 +165,7 @@ fn several_keys_make_one_group() {
     assert_eq!(of(&[("x-subset-format", b"tf")]), ["tf1", "tf2"]);
     assert_eq!(of(&[("x-version", b"1")]), ["pt1", "tf1"]);
     assert_eq!(of(&[("x-version", b"2"), ("x-subset-format", b"tf")]), ["tf2"]);
-    // Each value is known, and nobody has both.
+    // Each value is known, but no endpoint has both.
     assert_eq!(of(&[("x-version", b"2"), ("x-subset-format", b"pt")]), ["-"]);
     assert_eq!(of(&[("x-version", b"3"), ("x-subset-format", b"pt")]), ["-"]);
 }
@@ -334,7 +334,9 @@ proptest! {
                     }
                     None => {
                         prop_assert!(!healthy, "{} has healthy endpoints: {:?}", group, members);
-                        prop_assert_eq!(choice.count, Some(if members.is_empty() { 1 } else { 2 }));
+                        let unknown = members.is_empty();
+                        let count = if unknown { metrics::UNKNOWN_GROUP } else { metrics::UNHEALTHY_GROUP };
+                        prop_assert_eq!(choice.count, Some(count));
                     }
                 }
             }
@@ -362,7 +364,7 @@ proptest! {
                     let known = all.any(|endpoint| {
                         endpoint.group() == Some(group.as_bytes()) && endpoint.address == *address
                     });
-                    prop_assert!(known, "{} is no address of {}", address, group);
+                    prop_assert!(known, "{} is not an address of {}", address, group);
                 }
             }
         }

@@ -18,8 +18,11 @@ use proxy_wasm_emulator::EnvoyVersion;
 use crate::scenario::Language;
 
 /// Releases, the variables that name them, and what the emulator is told to be.
-const VERSIONS: [(&str, &str, EnvoyVersion); 2] =
-    [("1.38", "ENVOY_138", EnvoyVersion::V1_38), ("1.40", "ENVOY_140", EnvoyVersion::V1_40)];
+const VERSIONS: [(&str, &str, EnvoyVersion); 3] = [
+    ("1.38", "ENVOY_138", EnvoyVersion::V1_38),
+    ("1.39", "ENVOY_139", EnvoyVersion::V1_39),
+    ("1.40", "ENVOY_140", EnvoyVersion::V1_40),
+];
 
 fn main() -> ExitCode {
     e2e::stand_in();

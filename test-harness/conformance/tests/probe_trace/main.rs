@@ -1,6 +1,6 @@
 //! The probe filter's trace in the emulator equals its trace in real Envoy.
 //!
-//! Needs `PROBE_WASM` (the built probe) and, per version, `ENVOY_138` or `ENVOY_140`; `cargo xtask test` sets
+//! Needs `PROBE_WASM` (the built probe) and, per version, `ENVOY_138`, `ENVOY_139` or `ENVOY_140`; `cargo xtask test` sets
 //! them. Without one of them a test is reported as ignored.
 
 mod cases;
@@ -19,8 +19,11 @@ use crate::cases::Case;
 use crate::real::{Form, Real};
 use crate::seen::{Run, Seen};
 
-const VERSIONS: [(&str, &str, EnvoyVersion); 2] =
-    [("1.38", "ENVOY_138", EnvoyVersion::V1_38), ("1.40", "ENVOY_140", EnvoyVersion::V1_40)];
+const VERSIONS: [(&str, &str, EnvoyVersion); 3] = [
+    ("1.38", "ENVOY_138", EnvoyVersion::V1_38),
+    ("1.39", "ENVOY_139", EnvoyVersion::V1_39),
+    ("1.40", "ENVOY_140", EnvoyVersion::V1_40),
+];
 
 /// A test, given Envoy and the probe.
 type Test = fn(&Path, &Path, EnvoyVersion) -> Result<(), Failed>;

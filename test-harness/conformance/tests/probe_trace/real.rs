@@ -106,7 +106,7 @@ impl Real {
             }
             None => seen.client = Some(client_got(&mut stream)),
         }
-        // A module that traps says no more.
+        // A module that traps says nothing further.
         let lines = expected.seen.trace.len();
         let deleted = |line: &String| line.starts_with("del(");
         let traps = !expected.seen.trace.last().is_some_and(deleted);

@@ -274,7 +274,7 @@ pub(crate) fn rotate(installed: &Installed) {
     for host in &hosts {
         let before = host.fetches();
         host.until("an unknown key has them fetched", || {
-            // The keys are new, so that the token is wrong; or newer ones cannot be had.
+            // The keys are new, so that the token is wrong; or newer ones cannot be fetched.
             let who = host.who(3);
             assert!(["everyone", "503"].contains(&who.as_str()), "{}: {who}", host.host);
             host.fetches() > before

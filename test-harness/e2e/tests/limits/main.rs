@@ -1,13 +1,14 @@
 //! What the transcoder does with large bodies and with hostile requests: bodies of 100 MB, limits, uploads at
-//! once that do not fit into the VM together, and hostile requests. Whatever it is, the next request is answered.
+//! once that do not fit into the VM together, answers that are not read, and hostile requests. Whatever it is, the next request is answered.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
+mod answers;
 mod uploads;
 
 use e2e::hostile::Hostile;
 use e2e::uploads::{Form, Upload, tensor};
 use e2e::{Answer, End, Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, send};
-use odd_server::infer::{Contents, Response, Style, Tensor, Values};
+use odd_server::infer::{Contents, Order, Response, Style, Tensor, Values};
 use odd_server::wire::{self, Value};
 use odd_server::{OddServer, Recorded, Script};
 use std::process::ExitCode;
@@ -39,6 +40,12 @@ fn main() -> ExitCode {
         .newest_envoy(
             "twelve_large_uploads_at_once_each_get_an_answer_and_so_does_the_next",
             uploads::at_once,
+        )
+        .newest_envoy("twelve_clients_that_do_not_read_cost_little_more_than_a_passthrough", answers::unread)
+        .on(
+            &["1.38", "1.40"],
+            "the_first_byte_of_a_large_answer_comes_with_the_first_chunk",
+            answers::first_byte,
         )
         .each_envoy("three_thousand_hostile_requests_each_get_a_4xx_and_the_filter_lives", hostile)
         .run()
@@ -170,6 +177,9 @@ fn over_limits(installed: &Installed) {
     let shape = [i64::try_from(raw.len() / 4).unwrap()];
     let answer = Response::new("m").output(Tensor::new("y", "FP32", &shape, Values::Raw(raw)));
     server.script("large", Script::message(&answer.encode(Style::default())));
+    // In this order it has to be held.
+    let style = Style { order: Order::Reversed, ..Style::default() };
+    server.script("held", Script::message(&answer.encode(style)));
     let name = |limit: &str, column: Column| format!("{limit}-{}", column.name());
     let listeners: Vec<_> = LIMITS
         .iter()
@@ -205,6 +215,7 @@ fn over_limits(installed: &Installed) {
         });
         // In wasm the headers of a message that has outgrown "small" have gone out by then.
         let told = column == Column::Native;
+        let request = Request::post(INFER, SMALL).header("x-case", "held");
         ask("budget", &request, &|answer, what| {
             assert_told_or_cut(&answer, told, OVER_BUDGET, what);
         });

@@ -21,7 +21,9 @@ impl Call {
         self.vm.answer_call(self.call.token, response)
     }
 
-    /// Fails it as a connection that breaks does. False: it has been answered meanwhile, or the VM is dead.
+    /// Fails it as a response does that breaks off after its headers: the module gets no headers and no body. Where there
+    /// is no connection at all, or the upstream resets the stream earlier, Envoy answers the call with 503 instead. False:
+    /// it has been answered meanwhile, or the VM is dead.
     pub fn fail(&self) -> bool {
         self.vm.fail_call(self.call.token)
     }
@@ -110,7 +112,7 @@ impl Vm {
         self.with(|cx| events::answer(cx, token, Some(response)))
     }
 
-    /// Fails a call as a connection that breaks does. False: there is no such call (any more).
+    /// Fails a call as [`Call::fail`] does. False: there is no such call (any more).
     pub fn fail_call(&self, token: u32) -> bool {
         self.with(|cx| events::answer(cx, token, None))
     }

@@ -73,7 +73,8 @@ impl Connection {
         self.vm.with(|cx| network::data(cx, self.id, Direction::Response, bytes.as_ref(), end));
     }
 
-    /// The client goes away.
+    /// The client goes away at once, as with a TCP reset. One that closes its socket in good order sends its end first,
+    /// [`client_data`](Self::client_data) with `end`, and the connection lives until the upstream has sent its own.
     pub fn client_closes(&self) {
         self.vm.with(|cx| network::close(cx, self.id, Peer::Remote));
     }

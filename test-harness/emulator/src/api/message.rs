@@ -1,4 +1,4 @@
-//! A whole message, for tests that do not care in which pieces it comes.
+//! A whole message, for tests that do not care how it is cut into pieces.
 
 use crate::state::headers::HeaderMap;
 

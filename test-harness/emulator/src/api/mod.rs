@@ -1,5 +1,5 @@
-//! What a test uses. The inherent functions of a type are where what they return is, so that each module here knows
-//! only those before it: vm, call, plugin, message, stream, connection.
+//! What a test uses. A function is in the module of the type that it returns, so that each module here knows only those
+//! before it: vm, call, plugin, message, stream, connection.
 
 pub(crate) mod call;
 pub(crate) mod connection;

@@ -14,7 +14,8 @@ pub struct Plugin {
 }
 
 impl Vm {
-    /// Loads a plugin into this VM: context, start and configuration, as Envoy does for each.
+    /// Loads a plugin into this VM: context, start and configuration, as Envoy does for each. One that differs from an
+    /// earlier one in nothing shares its root context, and the module is not told of it.
     ///
     /// # Errors
     /// When the module refuses to start or to take the configuration, or traps. A plugin that refuses leaves
@@ -22,7 +23,8 @@ impl Vm {
     pub fn plugin(&self, mut options: PluginOptions) -> Result<Plugin, LoadError> {
         let index = self.with_host(|host| {
             if host.version < EnvoyVersion::V1_40
-                && let Some(earlier) = host.plugins.iter().find(|p| p.options.same_key(&options))
+                && let Some(earlier) =
+                    host.plugins.iter().find(|p| p.options.same_key(&options, host.version))
             {
                 options.allow_on_headers_stop_iteration = earlier.options.allow_on_headers_stop_iteration;
             }

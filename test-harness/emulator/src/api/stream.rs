@@ -10,14 +10,16 @@ use crate::state::headers::HeaderMap;
 use crate::state::metadata::Metadata;
 use crate::state::options::FailPolicy;
 use crate::state::properties::Properties;
+use crate::state::single_entry::MapKind;
 use crate::state::stream::{Delivered, Half, Reply, Route, RouteTable, StreamState};
 use crate::state::value::PropertyValue;
 
 /// What is particular to a stream.
 #[derive(Clone, Default)]
 pub struct StreamOptions {
-    /// Bytes of request body that may be buffered while the filter holds it; more is a 413. Envoy takes it
-    /// from `per_connection_buffer_limit_bytes` (1 MiB by default). `None`: no limit.
+    /// Bytes of request body that may be buffered while the filter holds it; more is a 413. Envoy takes it from
+    /// `per_connection_buffer_limit_bytes` (1 MiB by default) over HTTP/1.1, and from the window of a stream (16 MiB by
+    /// default) over HTTP/2. `None`: no limit.
     pub request_buffer_limit: Option<usize>,
     /// The same for response bodies; more is a 500.
     pub response_buffer_limit: Option<usize>,
@@ -137,10 +139,11 @@ impl Stream {
 
     /// The client sends headers, pseudo-headers included.
     pub fn request_headers(&self, headers: impl Into<HeaderMap>, end: bool) {
-        let headers = headers.into();
+        let headers = headers.into().into_kind(MapKind::Request);
         self.vm.with(|cx| {
             let s = cx.data_mut().streams.entry(self.id).or_default();
             s.is_head = headers.get(":method") == Some(b"HEAD");
+            s.forwarded_proto = headers.get("x-forwarded-proto").is_some();
             s.is_grpc = headers.get("content-type").is_some_and(is_grpc);
             s.selected_cluster = s.routes.as_ref().and_then(|routes| routes(&headers));
             chain::headers(cx, self.id, Direction::Request, headers, end);
@@ -154,12 +157,14 @@ impl Stream {
 
     /// The client sends trailers.
     pub fn request_trailers(&self, trailers: impl Into<HeaderMap>) {
-        self.vm.with(|cx| chain::trailers(cx, self.id, Direction::Request, trailers.into()));
+        let trailers = trailers.into().into_kind(MapKind::RequestTrailers);
+        self.vm.with(|cx| chain::trailers(cx, self.id, Direction::Request, trailers));
     }
 
     /// The upstream sends headers, `:status` included.
     pub fn response_headers(&self, headers: impl Into<HeaderMap>, end: bool) {
-        self.vm.with(|cx| chain::headers(cx, self.id, Direction::Response, headers.into(), end));
+        let headers = headers.into().into_kind(MapKind::Response);
+        self.vm.with(|cx| chain::headers(cx, self.id, Direction::Response, headers, end));
     }
 
     /// The upstream sends a piece of the body.
@@ -169,7 +174,8 @@ impl Stream {
 
     /// The upstream sends trailers.
     pub fn response_trailers(&self, trailers: impl Into<HeaderMap>) {
-        self.vm.with(|cx| chain::trailers(cx, self.id, Direction::Response, trailers.into()));
+        let trailers = trailers.into().into_kind(MapKind::ResponseTrailers);
+        self.vm.with(|cx| chain::trailers(cx, self.id, Direction::Response, trailers));
     }
 
     /// The client goes away.

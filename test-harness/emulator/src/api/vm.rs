@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::state::abi::LogLevel;
 use crate::state::calls::HttpResponse;
+use crate::state::crossings::Crossings;
 use crate::state::grpc::Event;
 use crate::state::log::LogLine;
 use crate::state::options::VmOptions;
@@ -16,7 +17,8 @@ use crate::vm::events::{self, Due};
 use crate::vm::host::{Cx, Host};
 use crate::vm::instance::Instance;
 
-/// How often queues are told of in a row before two modules that fill each other's for ever are stopped.
+/// How many rounds of queue callbacks may follow each other before two modules that fill each other's queues are
+/// stopped.
 const ROUNDS: usize = 1000;
 
 /// A VM with one module, in which any number of plugins and streams live. Clones are the same VM.
@@ -29,7 +31,7 @@ impl Vm {
     /// Loads a module, given in binary form or as text.
     ///
     /// # Errors
-    /// When it is not a valid module, imports what Envoy does not offer, is for another ABI than 0.2.0 or 0.2.1,
+    /// When it is not a valid module, imports what Envoy does not offer, is for another ABI than 0.1.0, 0.2.0 or 0.2.1,
     /// or traps while it starts.
     pub fn new(engine: &Engine, wasm: &[u8], options: VmOptions) -> Result<Self, LoadError> {
         let shared = options.shared.clone();
@@ -69,6 +71,18 @@ impl Vm {
         }
     }
 
+    /// How often the module and Envoy have called each other so far.
+    #[must_use]
+    pub fn crossings(&self) -> Crossings {
+        self.with_host(|host| host.crossings.clone())
+    }
+
+    /// Takes the counts, which begin anew: of one exchange if this is called before and after it.
+    #[must_use]
+    pub fn take_crossings(&self) -> Crossings {
+        self.with_host(|host| std::mem::take(&mut host.crossings))
+    }
+
     /// Why the VM is dead, if it is.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
@@ -101,8 +115,8 @@ impl Vm {
         self.instance.borrow_mut().memory_size()
     }
 
-    /// Moves the clock: ticks that are due are given, calls that are late get Envoy's answer for that, and what
-    /// [`FailPolicy::Reload`](crate::FailPolicy::Reload) waits for becomes possible.
+    /// Moves the clock: ticks that are due happen, calls that are late time out as they do in Envoy, and the back-off
+    /// time of [`FailPolicy::Reload`](crate::FailPolicy::Reload) passes.
     pub fn advance(&self, time: Duration) {
         let until = self.now() + u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2);
         while let Some((at, due)) = self.with_host(|host| events::next(host, until)) {
@@ -132,7 +146,7 @@ impl Vm {
         self.with_host(|host| host.clusters = clusters.into_iter().map(Into::into).collect());
     }
 
-    /// Works on the VM; what it leaves in queues is told of afterwards.
+    /// Works on the VM; the owners of queues that got items are told afterwards.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut Cx<'_>) -> T) -> T {
         let result = f(&mut self.instance.borrow_mut().cx());
         self.tell_queues();

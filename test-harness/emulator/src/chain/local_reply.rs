@@ -3,6 +3,7 @@
 use crate::state::abi::Direction;
 use crate::state::grpc::status_of_http;
 use crate::state::headers::HeaderMap;
+use crate::state::single_entry::MapKind;
 use crate::state::stream::{Reply, StreamState};
 
 /// The body that Envoy holds back has outgrown its limit.
@@ -29,10 +30,12 @@ fn reply(status: u32, body: &str, details: &str) -> Reply {
 
 /// `Utility::prepareLocalReply`: a gRPC client gets a trailers-only response, any other client the body.
 pub(super) fn message(s: &StreamState, reply: &Reply) -> (HeaderMap, Vec<u8>) {
-    let mut headers = HeaderMap::from([(":status", reply.status.to_string())]);
+    let status = reply.status.to_string();
+    let mut headers = HeaderMap::from([(":status", &status)]).into_kind(MapKind::Response);
     for (name, value) in reply.headers.iter() {
         headers.add(name, value);
     }
+    headers.set(":status", status);
     if s.is_grpc {
         headers.set(":status", "200");
         headers.set("content-type", "application/grpc");

@@ -214,7 +214,12 @@ pub(crate) fn check_limit<C: Callbacks>(cx: &mut C, id: u32, dir: Direction) {
 /// begun, straight to the client if one has begun but nothing of it has left, else the stream is reset.
 pub(crate) fn send_local_reply<C: Callbacks>(cx: &mut C, id: u32, reply: Reply) {
     let s = stream(cx, id);
-    if s.destroyed {
+    // Of two replies to a request the first is sent; a second to a response makes Envoy throw away both.
+    if s.destroyed && s.encoding {
+        cx.hazard(format!("stream {id}: a second local response from a callback for the response"));
+        return;
+    }
+    if s.destroyed || s.prepared.is_some() {
         return;
     }
     if s.decoding {
@@ -403,7 +408,7 @@ fn next_headers<C: Callbacks>(cx: &mut C, id: u32, dir: Direction, end: bool) {
     let h = s.half(dir);
     let headers = h.headers.clone().unwrap_or_default();
     if dir == Direction::Response {
-        if headers.get(":status").is_none() {
+        if status(&headers).is_none() {
             send_local_reply(cx, id, local_reply::bad_gateway());
             return;
         }
@@ -422,6 +427,10 @@ fn next_headers<C: Callbacks>(cx: &mut C, id: u32, dir: Direction, end: bool) {
 /// Selects the route for good. False: no route matches.
 fn route(s: &mut StreamState, headers: &HeaderMap) -> bool {
     s.route.path = headers.get(":path").map(<[u8]>::to_vec);
+    // Envoy gives every request one, and selects no route without it: a filter must not lose it with other headers.
+    if s.forwarded_proto && headers.get("x-forwarded-proto").is_none() {
+        return false;
+    }
     let Some(routes) = &s.routes else { return true };
     if s.route.clears > 0 {
         s.selected_cluster = routes(headers);
@@ -430,8 +439,18 @@ fn route(s: &mut StreamState, headers: &HeaderMap) -> bool {
     s.route.cluster.is_some()
 }
 
+/// The status of a response. Envoy takes one that is not a number for none.
+fn status(headers: &HeaderMap) -> Option<u64> {
+    std::str::from_utf8(headers.get(":status")?).ok()?.parse().ok()
+}
+
 /// Headers leave for the client.
 pub(crate) fn deliver_response_headers<C: Callbacks>(cx: &mut C, id: u32, headers: HeaderMap, end: bool) {
+    // Codecs refuse any other; 101 is for upgrades of HTTP/1.1.
+    if !status(&headers).is_some_and(|status| status == 101 || (200..1000).contains(&status)) {
+        reset(cx, id);
+        return;
+    }
     let s = stream(cx, id);
     s.response_encoded = true;
     let out = &mut s.half(Direction::Response).out;

@@ -1,4 +1,34 @@
-//! Numbers of the proxy-wasm ABI 0.2.1 (<https://github.com/proxy-wasm/spec>, `abi-versions/v0.2.1`).
+//! Versions and numbers of the proxy-wasm ABI (<https://github.com/proxy-wasm/spec>, `abi-versions/v0.2.1`).
+
+/// Which version of the ABI a module is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Abi {
+    V0_1_0,
+    V0_2_0,
+    #[default]
+    V0_2_1,
+}
+
+impl Abi {
+    /// The version that the export of this name stands for.
+    pub(crate) fn of_export(name: &str) -> Option<Self> {
+        Some(match name {
+            "proxy_abi_version_0_1_0" => Self::V0_1_0,
+            "proxy_abi_version_0_2_0" => Self::V0_2_0,
+            "proxy_abi_version_0_2_1" => Self::V0_2_1,
+            _ => return None,
+        })
+    }
+
+    /// The version as it is written.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V0_1_0 => "0.1.0",
+            Self::V0_2_0 => "0.2.0",
+            Self::V0_2_1 => "0.2.1",
+        }
+    }
+}
 
 /// What a host function returns (`proxy_status_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

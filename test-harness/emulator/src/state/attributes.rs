@@ -18,6 +18,13 @@ const LISTENER: (&str, i64) = ("127.0.0.1:8080", 8080);
 const GROUPS: [&[u8]; 8] =
     [b"request", b"response", b"connection", b"source", b"destination", b"upstream", b"xds", b"filter_state"];
 
+/// Attributes for which the ABI has no form where the upstream says nothing of itself, once it is chosen.
+const OF_UPSTREAM: [&[&[u8]]; 3] = [
+    &[b"upstream_filter_state"],
+    &[b"xds", b"upstream_host_metadata"],
+    &[b"xds", b"upstream_host_locality_metadata"],
+];
+
 /// What properties follow from: the context that asks, and what it belongs to.
 pub(crate) struct Facts<'a> {
     pub(crate) context: u32,
@@ -31,6 +38,9 @@ pub(crate) struct Facts<'a> {
 
 /// Reads a property. `path` is its parts joined by zero bytes.
 pub(crate) fn get(facts: &Facts<'_>, path: &[u8]) -> Result<Vec<u8>, Status> {
+    if path.is_empty() {
+        return Err(Status::SerializationFailure);
+    }
     let parts: Vec<&[u8]> = path.strip_suffix(b"\0").unwrap_or(path).split(|b| *b == 0).collect();
     let own = facts.stream.map(|s| &s.properties).or(facts.connection.map(|c| &c.properties));
     if let Some(value) = own.and_then(|own| own.find(&parts)).or_else(|| facts.vm.find(&parts)) {
@@ -38,6 +48,10 @@ pub(crate) fn get(facts: &Facts<'_>, path: &[u8]) -> Result<Vec<u8>, Status> {
     }
     if let [b"metadata", rest @ ..] = parts.as_slice() {
         return facts.stream.map_or(Err(Status::NotFound), |s| metadata::get(&s.metadata, rest));
+    }
+    let asked = facts.stream.is_some_and(|s| s.half_ref(Direction::Request).out.headers.is_some());
+    if asked && OF_UPSTREAM.contains(&parts.as_slice()) {
+        return Err(Status::SerializationFailure);
     }
     let in_stream = facts.stream.is_some() || facts.connection.is_some();
     if in_stream
@@ -48,6 +62,19 @@ pub(crate) fn get(facts: &Facts<'_>, path: &[u8]) -> Result<Vec<u8>, Status> {
         return Err(Status::SerializationFailure);
     }
     built_in(facts, &parts).map(|value| value.to_bytes()).ok_or(Status::NotFound)
+}
+
+/// Whether Envoy has an attribute of this path in some exchanges, of which the emulator knows nothing unless a test says
+/// so.
+pub(crate) fn may_be_known_to_envoy(path: &[u8]) -> bool {
+    let mut parts = path.split(|b| *b == 0);
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    match first {
+        b"connection" | b"upstream" | b"xds" => true,
+        b"response" => second == b"backend_latency",
+        b"request" => second == b"duration",
+        _ => false,
+    }
 }
 
 fn built_in(facts: &Facts<'_>, parts: &[&[u8]]) -> Option<PropertyValue> {
@@ -84,7 +111,7 @@ fn peer((address, port): (&str, i64), what: &[u8]) -> Option<PropertyValue> {
     }
 }
 
-/// Of the upstream, which the emulator does not have, as much as a filter can be sure of.
+/// Attributes of the upstream, which the emulator does not have: those that a filter can rely on.
 fn upstream(s: &StreamState, name: &[u8]) -> Option<PropertyValue> {
     let asked = s.half_ref(Direction::Request).out.headers.is_some();
     match name {
@@ -104,7 +131,7 @@ fn xds(facts: &Facts<'_>, name: &[u8]) -> Option<PropertyValue> {
     }
 }
 
-/// Headers and trailers can be had by property exactly when the header functions can have them.
+/// Headers and trailers can be read as properties exactly when the header functions can read them.
 fn readable<'a>(s: &StreamState, open: bool, map: Option<&'a HeaderMap>) -> Option<&'a HeaderMap> {
     if open || s.log_phase { map } else { None }
 }

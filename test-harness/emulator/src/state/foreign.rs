@@ -84,6 +84,12 @@ impl ForeignFunction {
         Self(Rc::new(RefCell::new(function)))
     }
 
+    /// One that is not there: the module gets [`Status::NotFound`].
+    #[must_use]
+    pub fn absent() -> Self {
+        Self::new(|_, _| Err(Status::NotFound))
+    }
+
     pub(crate) fn call(&self, call: &mut ForeignCall<'_>, arguments: &[u8]) -> Result<Vec<u8>, Status> {
         (*self.0.borrow_mut())(call, arguments)
     }

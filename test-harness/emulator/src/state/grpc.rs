@@ -26,7 +26,7 @@ pub struct GrpcCall {
     pub messages: Vec<Vec<u8>>,
     /// The module has sent its last message.
     pub half_closed: bool,
-    /// The module has closed the stream, and asks no more of it.
+    /// The module has closed its side of the stream.
     pub(crate) given_up: bool,
     /// When the call times out, on the emulator's clock in nanoseconds since 1970. `None`: never.
     pub deadline: Option<u64>,
@@ -43,6 +43,8 @@ impl GrpcCall {
 /// Kinds of tokens, by their two lowest bits (`WasmBase::CalloutType`).
 pub(crate) const CALL: u32 = 1;
 pub(crate) const STREAM: u32 = 2;
+/// Calls over HTTP have neither bit; the tokens of each kind are this far apart, and begin with it.
+pub(crate) const TOKEN_STEP: u32 = 4;
 
 /// Something that comes back on a call or a stream, which the module learns of by a callback.
 pub(crate) enum Event {

@@ -2,45 +2,24 @@
 
 use std::fmt;
 
-/// Names of which Envoy keeps one entry only: a second value is appended to the first after a comma
-/// (Envoy's "O(1)" headers, `envoy/http/header_map.h`; the ones that plugins meet).
-const SINGLE_ENTRY: &[&[u8]] = &[
-    b":authority",
-    b":method",
-    b":path",
-    b":protocol",
-    b":scheme",
-    b":status",
-    b"connection",
-    b"content-length",
-    b"content-type",
-    b"date",
-    b"expect",
-    b"grpc-message",
-    b"grpc-status",
-    b"grpc-timeout",
-    b"keep-alive",
-    b"proxy-connection",
-    b"server",
-    b"te",
-    b"transfer-encoding",
-    b"upgrade",
-    b"user-agent",
-    b"via",
-    b"x-envoy-original-path",
-    b"x-forwarded-for",
-    b"x-forwarded-host",
-    b"x-forwarded-proto",
-    b"x-request-id",
-];
+use super::single_entry::MapKind;
 
 /// An ordered map from lower-case names to values, both bytes; one name may occur several times.
 ///
 /// Pseudo-headers (`:path`, `:status`, ...) are ordinary entries that stay in front, as in Envoy.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct HeaderMap {
     entries: Vec<(Vec<u8>, Vec<u8>)>,
+    kind: MapKind,
 }
+
+impl PartialEq for HeaderMap {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
+impl Eq for HeaderMap {}
 
 impl HeaderMap {
     /// An empty map.
@@ -68,10 +47,25 @@ impl HeaderMap {
         self.entries.iter().filter(move |(n, _)| *n == name).map(|(_, v)| v.as_slice())
     }
 
-    /// Adds a value. Headers of which Envoy keeps one entry get it appended after a comma.
+    /// The map as it is once it is of this kind in Envoy.
+    pub(crate) fn into_kind(self, kind: MapKind) -> Self {
+        let mut map = Self { entries: Vec::with_capacity(self.entries.len()), kind };
+        for (name, value) in self.entries {
+            map.add(name, value);
+        }
+        map
+    }
+
+    /// What the map is in Envoy.
+    pub(crate) fn kind(&self) -> MapKind {
+        self.kind
+    }
+
+    /// Adds a value. Headers of which Envoy keeps one entry get it appended after a comma; which ones these are depends
+    /// on whether the map is a request's, a response's or the trailers of either.
     pub fn add(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let name = canonical(name.as_ref());
-        if SINGLE_ENTRY.contains(&name.as_slice())
+        if self.kind.is_single(&name)
             && let Some((_, present)) = self.entries.iter_mut().find(|(n, _)| *n == name)
         {
             if !present.is_empty() && !value.as_ref().is_empty() {
@@ -169,7 +163,7 @@ fn parse_pairs(bytes: &[u8]) -> Option<HeaderMap> {
         at += name_len + 1;
         let value = bytes.get(at..at.checked_add(value_len)?)?;
         at += value_len + 1;
-        map.add(name, value);
+        map.entries.push((canonical(name), value.to_vec()));
     }
     Some(map)
 }
@@ -248,5 +242,18 @@ mod tests {
         assert_eq!(map.get("content-type"), Some(b"a/b,c/d".as_slice()));
         map.add("host", "x");
         assert_eq!(map.get(":authority"), Some(b"x".as_slice()));
+    }
+
+    #[test]
+    fn which_values_are_joined_depends_on_the_kind_of_map() {
+        let twice = HeaderMap::from([("accept", "1"), ("accept", "2"), ("vary", "1"), ("vary", "2")]);
+        let joined = |kind| {
+            let map = twice.clone().into_kind(kind);
+            ["accept", "vary"].map(|name| map.text(name).unwrap_or_default())
+        };
+        assert_eq!(joined(MapKind::Request), ["1,2", "1"]);
+        assert_eq!(joined(MapKind::Response), ["1", "1,2"]);
+        assert_eq!(joined(MapKind::RequestTrailers), ["1", "1"]);
+        assert_eq!(joined(MapKind::ResponseTrailers), ["1", "1"]);
     }
 }

@@ -40,10 +40,13 @@ pub struct PluginOptions {
 }
 
 impl PluginOptions {
-    /// Whether Envoy before 1.40 takes the two for one plugin.
-    pub(crate) fn same_key(&self, other: &Self) -> bool {
-        (&self.name, &self.root_id, &self.configuration)
-            == (&other.name, &other.root_id, &other.configuration)
+    /// Whether a release of Envoy takes the two for one plugin.
+    pub(crate) fn same_key(&self, other: &Self, version: EnvoyVersion) -> bool {
+        let key = |plugin: &Self| {
+            let flag = version >= EnvoyVersion::V1_40 && plugin.allow_on_headers_stop_iteration;
+            (plugin.name.clone(), plugin.root_id.clone(), plugin.configuration.clone(), flag)
+        };
+        key(self) == key(other)
     }
 }
 
@@ -52,6 +55,8 @@ pub(crate) struct PluginState {
     pub(crate) options: PluginOptions,
     /// The root context in the present instance.
     pub(crate) root: u32,
+    /// It has taken its configuration.
+    pub(crate) running: bool,
     /// Nanoseconds between two ticks.
     pub(crate) tick_period: Option<u64>,
     pub(crate) next_tick: u64,
@@ -69,7 +74,7 @@ pub struct VmOptions {
     /// Clusters that exist; calls to others are refused.
     pub clusters: BTreeSet<String>,
     /// Foreign functions by name, beside `clear_route_cache`, `declare_property` and `set_envoy_filter_state`. Give
-    /// `verify_signature` here if the module needs it.
+    /// here what else the module needs of Envoy's, `verify_signature` for instance: without it the call ends the module.
     pub foreign_functions: BTreeMap<String, ForeignFunction>,
     /// Properties that every context of the VM can read, `node.id` for instance.
     pub properties: Properties,

@@ -1,4 +1,4 @@
-//! The little of protobuf's wire format that Envoy's own messages to modules need
+//! The small part of protobuf's wire format that Envoy's own messages to modules need
 //! (<https://protobuf.dev/programming-guides/encoding>).
 
 /// A field of a message: its number, and what it holds.
@@ -7,10 +7,11 @@ pub(crate) struct Field<'a> {
     pub(crate) value: Value<'a>,
 }
 
-/// What a field holds, as far as it is asked for.
+/// The value of a field, of the kinds that are needed here.
 pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
-    Number,
+    Number(u64),
+    Fixed,
 }
 
 /// The fields of a message in order; `None` if it is not one.
@@ -19,7 +20,7 @@ pub(crate) fn fields(mut bytes: &[u8]) -> Option<Vec<Field<'_>>> {
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;
         let value = match key & 7 {
-            0 => varint(&mut bytes).map(|_| Value::Number)?,
+            0 => Value::Number(varint(&mut bytes)?),
             1 => skip(&mut bytes, 8)?,
             5 => skip(&mut bytes, 4)?,
             2 => {
@@ -41,7 +42,7 @@ pub(crate) fn fields(mut bytes: &[u8]) -> Option<Vec<Field<'_>>> {
 
 fn skip<'a>(bytes: &mut &'a [u8], length: usize) -> Option<Value<'a>> {
     *bytes = bytes.split_at_checked(length)?.1;
-    Some(Value::Number)
+    Some(Value::Fixed)
 }
 
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
@@ -61,6 +62,14 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 pub(crate) fn bytes_of<'a>(fields: &[Field<'a>], number: u64) -> Option<&'a [u8]> {
     fields.iter().rev().filter(|field| field.number == number).find_map(|field| match field.value {
         Value::Bytes(bytes) => Some(bytes),
-        Value::Number => None,
+        Value::Number(_) | Value::Fixed => None,
+    })
+}
+
+/// The last value of a field that holds a number or a truth value.
+pub(crate) fn number_of(fields: &[Field<'_>], number: u64) -> Option<u64> {
+    fields.iter().rev().filter(|field| field.number == number).find_map(|field| match field.value {
+        Value::Number(value) => Some(value),
+        Value::Bytes(_) | Value::Fixed => None,
     })
 }

@@ -19,7 +19,7 @@ struct Inner {
     histograms: BTreeMap<String, Vec<u64>>,
     data: BTreeMap<(String, Vec<u8>), (Vec<u8>, u32)>,
     last_cas: u32,
-    /// By number, less one.
+    /// By number, which starts at one.
     queues: Vec<Queue>,
     /// VMs that have queues, by the number under which they are known here, less one.
     listeners: Vec<Weak<dyn Listener>>,
@@ -34,7 +34,7 @@ struct Queue {
     items: VecDeque<Vec<u8>>,
 }
 
-/// A queue has got an item, of which its owner is to be told.
+/// A queue has got an item that its owner does not know of yet.
 #[derive(Clone, Copy)]
 struct Ready {
     owner: (usize, u32),
@@ -183,7 +183,7 @@ impl SharedState {
         Ok(())
     }
 
-    /// Tells the owners of queues what has come, as Envoy's workers are told when they are idle. False: there was
+    /// Tells the owners of queues about new items, as Envoy tells its workers when they are idle. False: there was
     /// nothing to tell, or the owners are busy.
     pub(crate) fn tell_ready(&self) -> bool {
         let mut told = false;

@@ -172,6 +172,8 @@ pub(crate) struct StreamState {
     pub(crate) log_phase: bool,
     pub(crate) is_grpc: bool,
     pub(crate) is_head: bool,
+    /// The request came with `x-forwarded-proto`.
+    pub(crate) forwarded_proto: bool,
     pub(crate) details: Option<String>,
     /// When the first byte came, on the emulator's clock.
     pub(crate) started: u64,

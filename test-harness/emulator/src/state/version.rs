@@ -5,6 +5,8 @@
 pub enum EnvoyVersion {
     /// 1.38.
     V1_38,
+    /// 1.39.
+    V1_39,
     /// 1.40.
     #[default]
     V1_40,
@@ -15,7 +17,7 @@ pub enum EnvoyVersion {
 pub struct VersionDifference {
     /// What happens.
     pub what: &'static str,
-    /// In which release it does.
+    /// The last release in which it does.
     pub until: EnvoyVersion,
     /// Why it does.
     pub reason: &'static str,
@@ -23,13 +25,13 @@ pub struct VersionDifference {
     pub emulated: bool,
 }
 
-/// Every difference found between 1.38.2 and 1.40.0 by the probe and by modules that call every function. All
-/// other exchanges are the same in both.
+/// Every difference found between 1.38.2, 1.39.3 and 1.40.0 by the probe and by modules that call every function. All
+/// other exchanges are the same in all three.
 pub const VERSION_DIFFERENCES: &[VersionDifference] = &[
     VersionDifference {
         what: "of two plugins that differ only in allow_on_headers_stop_iteration, the later gets the setting \
                of the earlier",
-        until: EnvoyVersion::V1_38,
+        until: EnvoyVersion::V1_39,
         reason: "the key under which a worker keeps a plugin has name, root id and configuration in it, but \
                  not this setting (fixed by envoyproxy/envoy#46893)",
         emulated: true,

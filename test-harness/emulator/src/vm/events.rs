@@ -1,12 +1,13 @@
-//! What comes to the module from elsewhere than a stream: answers to its calls, ticks, items of queues.
+//! Events that reach the module outside of streams: answers to its calls, ticks, items in queues.
 
 use super::host::{Cx, Host, after_call, call};
 use crate::state::abi::Status;
 use crate::state::calls::HttpResponse;
 use crate::state::grpc::{Event, GrpcCall};
 use crate::state::headers::HeaderMap;
+use crate::state::single_entry::MapKind;
 
-/// Something that happens when the clock has moved far enough.
+/// Something that happens once the clock has moved far enough.
 pub(crate) enum Due {
     /// A tick of a plugin, by its index.
     Tick(usize),
@@ -34,6 +35,11 @@ pub(crate) fn answer(cx: &mut Cx<'_>, token: u32, response: Option<HttpResponse>
     let host = cx.data_mut();
     let Some(at) = host.calls.iter().position(|c| c.token == token) else { return false };
     let root = host.calls.remove(at).root;
+    let response = response.map(|r| HttpResponse {
+        headers: r.headers.into_kind(MapKind::Response),
+        trailers: r.trailers.map(|trailers| trailers.into_kind(MapKind::ResponseTrailers)),
+        ..r
+    });
     let sizes = response.as_ref().map_or((0, 0, 0), |r| {
         (r.headers.len() as u32, r.body.len() as u32, r.trailers.as_ref().map_or(0, HeaderMap::len) as u32)
     });
@@ -80,7 +86,7 @@ fn tell(cx: &mut Cx<'_>, root: u32, token: u32, event: Event) {
     match event {
         Event::InitialMetadata(headers) => {
             let count = headers.len() as u32;
-            cx.data_mut().received.initial = Some(headers);
+            cx.data_mut().received.initial = Some(headers.into_kind(MapKind::Response));
             call(cx, root, |e| e.grpc_initial_metadata.as_ref(), (root, token, count));
             after_call(cx);
             cx.data_mut().received.initial = None;
@@ -95,7 +101,7 @@ fn tell(cx: &mut Cx<'_>, root: u32, token: u32, event: Event) {
         }
         Event::TrailingMetadata(trailers) => {
             let count = trailers.len() as u32;
-            cx.data_mut().received.trailing = Some(trailers);
+            cx.data_mut().received.trailing = Some(trailers.into_kind(MapKind::ResponseTrailers));
             call(cx, root, |e| e.grpc_trailing_metadata.as_ref(), (root, token, count));
             after_call(cx);
             cx.data_mut().received.trailing = None;

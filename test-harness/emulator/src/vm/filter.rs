@@ -2,9 +2,9 @@
 //!
 //! Follows `source/extensions/common/wasm/context.cc` and proxy-wasm-cpp-host's `src/context.cc`.
 
-use super::host::{Cx, Exports, after_call, call};
+use super::host::{Cx, Export, Exports, after_call, call};
 use crate::chain::{self, Callbacks, DataStatus, HeadersStatus, TrailersStatus};
-use crate::state::abi::Direction;
+use crate::state::abi::{Abi, Direction};
 use crate::state::headers::HeaderMap;
 use crate::state::stream::{Body, Reply, StreamState};
 
@@ -48,20 +48,19 @@ fn headers(cx: &mut Cx<'_>, id: u32, dir: Direction, end: bool) -> HeadersStatus
     s.half(dir).headers_open = true;
     let count = s.half(dir).headers.as_ref().map_or(0, HeaderMap::len) as u32;
     let allow_stop = s.allow_headers_stop;
-    let status = run(
-        cx,
-        id,
-        |e| e.headers[dir.index()].as_ref(),
-        (id, count, u32::from(end)),
-        HeadersStatus::StopAllAndWatermark,
-        HeadersStatus::Continue,
-        |code| match code {
-            0 | 2 => HeadersStatus::Continue,
-            1 if allow_stop => HeadersStatus::StopIteration,
-            3 => HeadersStatus::StopAllAndBuffer,
-            _ => HeadersStatus::StopAllAndWatermark,
-        },
-    );
+    let convert = |code| match code {
+        0 | 2 => HeadersStatus::Continue,
+        1 if allow_stop => HeadersStatus::StopIteration,
+        3 => HeadersStatus::StopAllAndBuffer,
+        _ => HeadersStatus::StopAllAndWatermark,
+    };
+    let (stopped, absent) = (HeadersStatus::StopAllAndWatermark, HeadersStatus::Continue);
+    let status = if cx.data().abi == Abi::V0_1_0 {
+        run(cx, id, |e| e.headers_without_end[dir.index()].as_ref(), (id, count), stopped, absent, convert)
+    } else {
+        let params = (id, count, u32::from(end));
+        run(cx, id, |e| e.headers[dir.index()].as_ref(), params, stopped, absent, convert)
+    };
     if status == HeadersStatus::Continue {
         stream(cx, id).half(dir).headers_open = false;
     }
@@ -173,7 +172,7 @@ fn create_context(cx: &mut Cx<'_>, id: u32) {
 fn run<P: wasmtime::WasmParams, S>(
     cx: &mut Cx<'_>,
     id: u32,
-    pick: impl Fn(&Exports) -> Option<&wasmtime::TypedFunc<P, u32>>,
+    pick: impl Fn(&Exports) -> Option<&Export<P, u32>>,
     params: P,
     stopped: S,
     absent: S,

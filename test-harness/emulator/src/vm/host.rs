@@ -9,10 +9,11 @@ use wasmtime::{
 };
 
 use super::trap;
-use crate::state::abi::LogLevel;
+use crate::state::abi::{Abi, LogLevel};
 use crate::state::attributes::Facts;
 use crate::state::calls::{HttpCall, HttpResponse};
 use crate::state::connection::ConnectionState;
+use crate::state::crossings::Crossings;
 use crate::state::foreign::ForeignFunction;
 use crate::state::grpc::{self, GrpcCall};
 use crate::state::headers::HeaderMap;
@@ -29,18 +30,34 @@ const MEMORY_LIMIT: usize = 1 << 30;
 pub(crate) type Cx<'a> = StoreContextMut<'a, Host>;
 
 /// A callback of the module that it may leave out.
-type Callback<P, R> = Option<TypedFunc<P, R>>;
+type Callback<P, R> = Option<Export<P, R>>;
 /// Parameters of `proxy_on_http_call_response`: context, token, and three sizes.
 type CallAnswered = (u32, u32, u32, u32, u32);
+
+/// A function that the module exports.
+pub(crate) struct Export<P, R> {
+    name: &'static str,
+    function: TypedFunc<P, R>,
+}
+
+impl<P: WasmParams, R: WasmResults> Export<P, R> {
+    /// Calls it, and counts that.
+    pub(crate) fn call(&self, cx: &mut Cx<'_>, params: P) -> wasmtime::Result<R> {
+        cx.data_mut().crossings.callback(self.name);
+        self.function.call(cx.as_context_mut(), params)
+    }
+}
 
 /// Functions that the module exports, looked up once.
 pub(crate) struct Exports {
     pub(crate) memory: Memory,
-    pub(crate) malloc: TypedFunc<u32, u32>,
+    pub(crate) malloc: Export<u32, u32>,
     pub(crate) context_create: Callback<(u32, u32), ()>,
     pub(crate) vm_start: Callback<(u32, u32), u32>,
     pub(crate) configure: Callback<(u32, u32), u32>,
     pub(crate) headers: [Callback<(u32, u32, u32), u32>; 2],
+    /// The same in the first version of the ABI, which does not tell whether the message ends with them.
+    pub(crate) headers_without_end: [Callback<(u32, u32), u32>; 2],
     pub(crate) data: [Callback<(u32, u32, u32), u32>; 2],
     pub(crate) trailers: [Callback<(u32, u32), u32>; 2],
     pub(crate) done: Callback<u32, u32>,
@@ -68,16 +85,23 @@ impl Exports {
             None => optional(store, instance, "proxy_on_memory_allocate")?
                 .ok_or_else(|| "no export \"malloc\" or \"proxy_on_memory_allocate\"".to_owned())?,
         };
+        let (request_headers, response_headers) = ("proxy_on_request_headers", "proxy_on_response_headers");
+        let (mut headers, mut headers_without_end) = ([None, None], [None, None]);
+        if store.data().abi == Abi::V0_1_0 {
+            headers_without_end =
+                [optional(store, instance, request_headers)?, optional(store, instance, response_headers)?];
+        } else {
+            headers =
+                [optional(store, instance, request_headers)?, optional(store, instance, response_headers)?];
+        }
         Ok(Self {
             memory,
             malloc,
             context_create: optional(store, instance, "proxy_on_context_create")?,
             vm_start: optional(store, instance, "proxy_on_vm_start")?,
             configure: optional(store, instance, "proxy_on_configure")?,
-            headers: [
-                optional(store, instance, "proxy_on_request_headers")?,
-                optional(store, instance, "proxy_on_response_headers")?,
-            ],
+            headers,
+            headers_without_end,
             data: [
                 optional(store, instance, "proxy_on_request_body")?,
                 optional(store, instance, "proxy_on_response_body")?,
@@ -113,11 +137,14 @@ impl Exports {
 pub(crate) fn optional<P: WasmParams, R: WasmResults>(
     store: &mut Store<Host>,
     instance: &Instance,
-    name: &str,
-) -> Result<Option<TypedFunc<P, R>>, String> {
+    name: &'static str,
+) -> Result<Option<Export<P, R>>, String> {
     match instance.get_func(&mut *store, name) {
         None => Ok(None),
-        Some(f) => f.typed(&*store).map(Some).map_err(|e| format!("export {name:?}: {e}")),
+        Some(f) => {
+            let function = f.typed(&*store).map_err(|e| format!("export {name:?}: {e}"))?;
+            Ok(Some(Export { name, function }))
+        }
     }
 }
 
@@ -134,6 +161,7 @@ pub(crate) struct Received {
 
 pub(crate) struct Host {
     pub(crate) version: EnvoyVersion,
+    pub(crate) abi: Abi,
     pub(crate) vm_id: String,
     pub(crate) vm_configuration: Vec<u8>,
     pub(crate) clusters: BTreeSet<String>,
@@ -143,10 +171,15 @@ pub(crate) struct Host {
     pub(crate) limits: StoreLimits,
     pub(crate) shared: SharedState,
     pub(crate) exports: Option<Rc<Exports>>,
+    pub(crate) crossings: Crossings,
     pub(crate) log: Vec<LogLine>,
     /// Nanoseconds since 1970 on the clock that the module sees; only the test moves it.
     pub(crate) now: u64,
     pub(crate) random: u64,
+    /// The module runs what it runs first, in which Envoy offers it little.
+    pub(crate) starting: bool,
+    /// What it called then and may not.
+    pub(crate) called_too_early: Option<&'static str>,
     /// Counts the instances made: 0 before the first.
     pub(crate) generation: u32,
     pub(crate) failed: Option<String>,
@@ -176,7 +209,8 @@ pub(crate) struct Host {
     /// The number under which the shared state knows this VM.
     pub(crate) listener: usize,
     pub(crate) metric_ids: Vec<(u32, String)>,
-    pub(crate) declared_properties: BTreeSet<Vec<u8>>,
+    /// By context and name: whether the property can be set once only.
+    pub(crate) declared_properties: BTreeMap<u32, BTreeMap<Vec<u8>, bool>>,
     pub(crate) configuring: Option<Vec<u8>>,
     pub(crate) hazards: Vec<String>,
     pub(crate) hints: Vec<String>,
@@ -186,6 +220,7 @@ impl Host {
     pub(crate) fn new(options: VmOptions) -> Self {
         Self {
             version: options.version,
+            abi: Abi::default(),
             vm_id: options.vm_id,
             vm_configuration: options.configuration,
             clusters: options.clusters,
@@ -195,9 +230,12 @@ impl Host {
             limits: StoreLimitsBuilder::new().memory_size(MEMORY_LIMIT).build(),
             shared: options.shared,
             exports: None,
+            crossings: Crossings::default(),
             log: Vec::new(),
             now: options.start_time,
             random: options.random_seed.max(1),
+            starting: false,
+            called_too_early: None,
             generation: 0,
             failed: None,
             loaded_at: options.start_time,
@@ -211,7 +249,7 @@ impl Host {
             stop_next: false,
             after_call: VecDeque::new(),
             calls: Vec::new(),
-            next_call: 1,
+            next_call: grpc::TOKEN_STEP,
             call_response: None,
             grpc_calls: Vec::new(),
             closed_streams: BTreeSet::new(),
@@ -220,7 +258,7 @@ impl Host {
             statuses: BTreeMap::new(),
             listener: 0,
             metric_ids: Vec::new(),
-            declared_properties: BTreeSet::new(),
+            declared_properties: BTreeMap::new(),
             configuring: None,
             hazards: Vec::new(),
             hints: Vec::new(),
@@ -261,7 +299,7 @@ impl Host {
     /// The next token for a gRPC call or stream: its kind is in the two lowest bits.
     pub(crate) fn grpc_token(&mut self, stream: bool) -> u32 {
         let last = &mut self.last_grpc[usize::from(stream)];
-        *last += 4;
+        *last += grpc::TOKEN_STEP;
         *last | if stream { grpc::STREAM } else { grpc::CALL }
     }
 
@@ -300,7 +338,7 @@ impl Host {
         self.log.push(LogLine { level, context, text: String::from_utf8_lossy(text).into_owned() });
     }
 
-    /// Leaves work for when the module has returned.
+    /// Puts work off until the module has returned.
     pub(crate) fn defer(&mut self, action: impl FnOnce(&mut Cx<'_>) + 'static) {
         self.after_call.push_back(Box::new(action));
     }
@@ -321,7 +359,7 @@ impl Host {
 pub(crate) fn call<P: WasmParams, R: WasmResults>(
     cx: &mut Cx<'_>,
     context: u32,
-    pick: impl FnOnce(&Exports) -> Option<&TypedFunc<P, R>>,
+    pick: impl FnOnce(&Exports) -> Option<&Export<P, R>>,
     params: P,
 ) -> Option<R> {
     let host = cx.data_mut();
@@ -332,7 +370,7 @@ pub(crate) fn call<P: WasmParams, R: WasmResults>(
     let function = pick(&exports)?;
     let saved = (host.current, host.effective);
     (host.current, host.effective) = (context, 0);
-    let result = function.call(cx.as_context_mut(), params);
+    let result = function.call(cx, params);
     let host = cx.data_mut();
     (host.current, host.effective) = saved;
     match result {

@@ -3,6 +3,7 @@
 use wasmtime::{ExternType, Linker, Module, Store};
 
 use super::host::Host;
+use crate::state::abi::Abi;
 use crate::state::version::EnvoyVersion;
 
 /// `Err` names every import that Envoy does not offer and says what to do about each kind of them.
@@ -11,12 +12,13 @@ pub(crate) fn check(
     linker: &Linker<Host>,
     module: &Module,
     version: EnvoyVersion,
+    abi: Abi,
 ) -> Result<(), String> {
     let mut wrong = Vec::new();
     for import in module.imports() {
         let name = format!("{}::{}", import.module(), import.name());
         let Ok(offered) = linker.get(&mut *store, import.module(), import.name()) else {
-            wrong.push(format!("{name}: {}", advice(import.module(), import.name(), version)));
+            wrong.push(format!("{name}: {}", advice(import.module(), import.name(), version, abi)));
             continue;
         };
         let (ExternType::Func(wanted), ExternType::Func(offered)) = (import.ty(), offered.ty(&*store)) else {
@@ -38,9 +40,9 @@ pub(crate) fn check(
     ))
 }
 
-fn advice(module: &str, name: &str, version: EnvoyVersion) -> String {
+fn advice(module: &str, name: &str, version: EnvoyVersion, abi: Abi) -> String {
     match module {
-        "wasi_snapshot_preview1" | "wasi_unstable" if version < EnvoyVersion::V1_40 && name != "proc_raise" => {
+        "wasi_snapshot_preview1" | "wasi_unstable" if version < EnvoyVersion::V1_39 && name != "proc_raise" => {
             "Envoy offers this function of WASI from 1.39 on; without it, leave out what uses files, sockets or \
              the like, or set `VmOptions::version`"
                 .to_owned()
@@ -60,9 +62,11 @@ fn advice(module: &str, name: &str, version: EnvoyVersion) -> String {
         }
         "gojs" | "go" => "this is built for JavaScript; build with GOOS=wasip1".to_owned(),
         "env" if name.starts_with("proxy_") => {
-            "no such function in the proxy-wasm ABI 0.2.1; is the SDK for another version of the ABI or another \
-             proxy?"
-                .to_owned()
+            format!(
+                "no such function in the proxy-wasm ABI {}, which the module says it is for; is the SDK for another \
+                 proxy?",
+                abi.name()
+            )
         }
         "env" => "the linker did not find this function and left it to the host; link the library that has it, or \
                   leave out what calls it"

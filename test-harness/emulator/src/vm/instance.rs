@@ -7,10 +7,8 @@ use wasmtime::{AsContextMut, Linker, Module, Store};
 use super::engine::Engine;
 use super::host::{Cx, Exports, Host, after_call, call, optional};
 use super::{hostcalls, imports, trap};
-use crate::state::options::FailPolicy;
-
-/// What a module exports to say for which version of the ABI it is.
-const ABI: [&str; 2] = ["proxy_abi_version_0_2_1", "proxy_abi_version_0_2_0"];
+use crate::state::abi::Abi;
+use crate::state::options::{FailPolicy, PluginState};
 
 pub(crate) struct Instance {
     store: Store<Host>,
@@ -20,17 +18,20 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Compiles the module and makes everything but the instance itself.
-    pub(crate) fn new(engine: &Engine, wasm: &[u8], host: Host) -> Result<Self, String> {
+    pub(crate) fn new(engine: &Engine, wasm: &[u8], mut host: Host) -> Result<Self, String> {
         let module = engine.module(wasm)?;
-        if !ABI.iter().any(|name| module.get_export(name).is_some()) {
-            return Err("missing or unknown proxy-wasm ABI version".to_owned());
-        }
-        let version = host.version;
+        let abi = module.exports().find_map(|export| Abi::of_export(export.name()));
+        host.abi = abi.ok_or_else(|| {
+            "missing or unknown proxy-wasm ABI version: the module exports none of proxy_abi_version_0_2_1, \
+             proxy_abi_version_0_2_0 and proxy_abi_version_0_1_0"
+                .to_owned()
+        })?;
+        let (version, abi) = (host.version, host.abi);
         let mut linker = Linker::new(engine.wasmtime());
-        hostcalls::register(&mut linker, version).map_err(|e| format!("{e:#}"))?;
+        hostcalls::register(&mut linker, version, abi).map_err(|e| format!("{e:#}"))?;
         let mut store = Store::new(engine.wasmtime(), host);
         store.limiter(|host| &mut host.limits);
-        imports::check(&mut store, &linker, &module, version)?;
+        imports::check(&mut store, &linker, &module, version, abi)?;
         Ok(Self { store, linker, module })
     }
 
@@ -57,8 +58,11 @@ impl Instance {
         }
         host.failed = None;
         host.loaded_at = host.now;
-        let plugins = host.plugins.len();
-        let restarted = self.start().and_then(|()| (0..plugins).try_for_each(|i| self.start_plugin(i)));
+        host.declared_properties.clear();
+        let running = (0..host.plugins.len()).filter(|i| std::mem::take(&mut host.plugins[*i].running));
+        let running: Vec<usize> = running.collect();
+        let restarted =
+            self.start().and_then(|()| running.into_iter().try_for_each(|i| self.start_plugin(i)));
         if let Err(reason) = restarted {
             self.host().failed = Some(reason);
         }
@@ -80,31 +84,47 @@ impl Instance {
         let host = store.data_mut();
         host.exports = Some(Rc::new(exports));
         host.generation += 1;
+        host.starting = true;
         if let Some(f) = initialize.or(start) {
-            f.call(&mut *store, ()).map_err(failed)?;
+            f.call(&mut store.as_context_mut(), ()).map_err(failed)?;
         }
         if let Some(f) = main {
-            f.call(&mut *store, (0, 0)).map_err(failed)?;
+            f.call(&mut store.as_context_mut(), (0, 0)).map_err(failed)?;
         }
-        Ok(())
+        let host = store.data_mut();
+        host.starting = false;
+        match host.called_too_early.take() {
+            None => Ok(()),
+            Some(function) => Err(format!(
+                "module failed to start: it called {function} from _initialize, _start or main, where Envoy allows \
+                 the log and most of WASI alone; call it in proxy_on_vm_start or proxy_on_configure"
+            )),
+        }
     }
 
-    /// Starts a plugin: context, start and configuration, as Envoy does for each.
+    /// Starts a plugin: context, start and configuration, as Envoy does for each that it has not already.
     pub(crate) fn start_plugin(&mut self, index: usize) -> Result<(), String> {
         let cx = &mut self.cx();
         let host = cx.data_mut();
+        let (earlier, rest) = host.plugins.split_at_mut(index);
+        let same = |p: &&PluginState| p.running && p.options.same_key(&rest[0].options, host.version);
+        if let Some(root) = earlier.iter().find(same).map(|p| p.root) {
+            host.plugins[index].root = root;
+            return Ok(());
+        }
         let root = host.new_context_id();
         let plugin = &mut host.plugins[index];
         plugin.root = root;
         plugin.tick_period = None;
+        plugin.running = false;
         let configuration = plugin.options.configuration.clone();
         let vm_size = host.vm_configuration.len() as u32;
         let size = configuration.len() as u32;
-        host.configuring = Some(configuration);
         call(cx, root, |e| e.context_create.as_ref(), (root, 0));
         after_call(cx);
         let started = call(cx, root, |e| e.vm_start.as_ref(), (root, vm_size)) != Some(0);
         after_call(cx);
+        cx.data_mut().configuring = Some(configuration);
         let configured = started && call(cx, root, |e| e.configure.as_ref(), (root, size)) != Some(0);
         after_call(cx);
         let host = cx.data_mut();
@@ -113,7 +133,10 @@ impl Instance {
             Some(trap) => Err(format!("module trapped: {trap}")),
             None if !started => Err("proxy_on_vm_start refused".to_owned()),
             None if !configured => Err("proxy_on_configure refused the configuration".to_owned()),
-            None => Ok(()),
+            None => {
+                host.plugins[index].running = true;
+                Ok(())
+            }
         }
     }
 }

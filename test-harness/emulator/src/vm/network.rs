@@ -43,6 +43,7 @@ pub(crate) fn data(cx: &mut Cx<'_>, id: u32, dir: Direction, bytes: &[u8], end: 
     flow.held_end |= end;
     if c.bypassed {
         pass_on(cx, id, dir);
+        both_ended(cx, id, dir);
         return;
     }
     if dir == Direction::Request && !c.initialized {
@@ -59,11 +60,24 @@ pub(crate) fn data(cx: &mut Cx<'_>, id: u32, dir: Direction, bytes: &[u8], end: 
     let continues = status.unwrap_or(0) == 0 && !cx.data().is_dead(id);
     if continues {
         connection(cx, id).flow(dir).open = false;
-        pass_on(cx, id, dir);
     }
     settle(cx, id);
+    // What the module closed in the callback takes the bytes with it.
+    if continues && connection(cx, id).closed.is_none() {
+        pass_on(cx, id, dir);
+    }
     if dir == Direction::Response && end {
         upstream_closes(cx, id);
+    }
+    both_ended(cx, id, dir);
+}
+
+/// Once both sides have sent their last byte, `tcp_proxy` closes the connection: the side that was last, if it is the
+/// client, has closed it.
+fn both_ended(cx: &mut Cx<'_>, id: u32, last: Direction) {
+    let c = connection(cx, id);
+    if c.flow(Direction::Request).ended && c.flow(Direction::Response).ended {
+        close(cx, id, if last == Direction::Request { Peer::Remote } else { Peer::Local });
     }
 }
 
@@ -83,6 +97,7 @@ pub(crate) fn continue_reading(cx: &mut Cx<'_>, id: u32) {
     }
     c.initialized = true;
     pass_on(cx, id, Direction::Request);
+    both_ended(cx, id, Direction::Request);
 }
 
 /// The upstream has sent its last byte.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use wasmtime::WasmBacktrace;
 
-/// Frames that are told of; the rest is the way from the callback to where it got interesting.
+/// How many frames are reported. Those left out lead from the callback to the interesting part.
 const FRAMES: usize = 20;
 
 pub(crate) fn describe(error: &wasmtime::Error) -> String {

@@ -1,10 +1,11 @@
-//! Who is believed at a waypoint whose routes go by a header that `claim-headers` sets elsewhere.
+//! Whose headers a waypoint may trust when its routes use one that `claim-headers` sets elsewhere.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::claims::{Instance, header_of, same};
+use super::header::{of_condition, same};
+use super::instance::Instance;
 use super::{GATEWAY_API, Overlay, Place, subsets};
 use crate::Problem;
 use crate::resource::{Resource, items, text};
@@ -116,11 +117,11 @@ fn strangers(
     problems
 }
 
-/// Whether a rule of a DENY policy is about every request with this header, and no condition more.
+/// Whether a rule of a DENY policy covers every request with this header, without further conditions.
 fn refuses(rule: &Value, spelling: &str) -> bool {
     let [when] = items(rule, "/when") else { return false };
     let present = when.pointer("/values") == Some(&Value::from(vec!["*"]));
-    rule.get("to").is_none() && header_of(text(when, "/key")) == Some(spelling) && present
+    rule.get("to").is_none() && of_condition(text(when, "/key")) == Some(spelling) && present
 }
 
 /// A policy that ztunnel enforces, at pods that are chosen by their labels.
@@ -130,7 +131,7 @@ fn allows_at_pods(policy: &Resource) -> bool {
         && policy.at("/spec/selector/matchLabels").is_some()
 }
 
-/// The identities that a policy names; none if one of its rules is open to others.
+/// The identities that a policy names; empty if one of its rules is open to others.
 fn callers(policy: &Resource) -> Vec<&str> {
     let rules = policy.list("/spec/rules");
     if rules.iter().any(|rule| named(rule, "/source/principals").is_empty()) {
@@ -139,7 +140,7 @@ fn callers(policy: &Resource) -> Vec<&str> {
     rules.iter().flat_map(|rule| named(rule, "/source/principals")).collect()
 }
 
-/// The names of all sources of a rule; none if a source has none or has more to it.
+/// The names in all sources of a rule; empty if a source has no names, or further conditions.
 fn named<'a>(rule: &'a Value, pointer: &str) -> Vec<&'a str> {
     let sources = items(rule, "/from");
     let only = |from: &Value| {
@@ -152,7 +153,7 @@ fn named<'a>(rule: &'a Value, pointer: &str) -> Vec<&'a str> {
     sources.iter().flat_map(|from| items(from, pointer)).filter_map(Value::as_str).collect()
 }
 
-/// A name with each of its separators either way.
+/// Every way to write a name with `-` or `_` as its separators.
 fn spellings(header: &str) -> Vec<String> {
     header.chars().fold(vec![String::new()], |so_far, letter| {
         let letters: &[char] = if matches!(letter, '-' | '_') { &['-', '_'] } else { &[letter] };

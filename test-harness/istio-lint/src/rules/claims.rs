@@ -1,60 +1,19 @@
-//! `claim-headers`: at which point of a proxy it runs, and who verifies the tokens.
+//! `claim-headers`: where in a proxy it runs, and what verifies the tokens.
 
 use serde_json::Value;
 
+use super::header::{of_condition, same};
+use super::instance::{self, FILTER, Instance};
 use super::{NETWORKING, Overlay, Place, belief, payload, subsets};
 use crate::Problem;
-use crate::embedded::{self, Host};
 use crate::resource::{Resource, items, text};
 
-const FILTER: &str = "claim-headers";
 /// They act upon headers that `claim-headers` sets, or replace what it has yet to see.
 const LATER: [&str; 2] = ["dynamic-subset", "kserve-transcoder"];
 
-/// One `claim-headers` of an overlay.
-pub(super) struct Instance<'a> {
-    pub(super) resource: &'a Resource,
-    pub(super) proxy: Option<(Place, String)>,
-    pub(super) config: Value,
-    host: Host,
-}
-
-impl Instance<'_> {
-    fn guard(&self) -> bool {
-        text(&self.config, "/source") == "guard"
-    }
-
-    fn payload_header(&self) -> &str {
-        text(&self.config, "/metadata/payload_header")
-    }
-
-    fn builtin(&self) -> bool {
-        text(&self.config, "/source") == "builtin"
-    }
-
-    /// The names of the headers that it sets.
-    pub(super) fn headers(&self) -> impl Iterator<Item = &str> {
-        items(&self.config, "/map").iter().map(|rule| text(rule, "/header"))
-    }
-
-    pub(super) fn strips(&self, header: &str) -> bool {
-        items(&self.config, "/strip").iter().any(|name| name == header)
-    }
-
-    fn wrong(&self, reason: impl Into<String>) -> Problem {
-        Problem::new(self.resource, reason)
-    }
-}
-
-/// Whether two names of headers are one to a server that takes `_` and `-` for the same.
-pub(super) fn same(one: &str, other: &str) -> bool {
-    let fold = |name: &str| name.to_ascii_lowercase().replace('_', "-");
-    fold(one) == fold(other)
-}
-
-/// Everything that is wrong with an overlay in which `claim-headers` is; nothing elsewhere.
+/// Everything that is wrong with an overlay that has `claim-headers`; nothing for other overlays.
 pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
-    let (guards, instances): (Vec<_>, Vec<_>) = instances(overlay).into_iter().partition(Instance::guard);
+    let (guards, instances): (Vec<_>, Vec<_>) = instance::all(overlay).into_iter().partition(Instance::guard);
     let mut problems: Vec<_> = guards.iter().flat_map(ahead).collect();
     for instance in &instances {
         problems.extend(point(instance));
@@ -66,19 +25,6 @@ pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
     problems.extend(kept_tokens(overlay, &instances));
     problems.extend(belief::check(overlay, &instances));
     problems
-}
-
-pub(super) fn instances<'a>(overlay: &Overlay<'a>) -> Vec<Instance<'a>> {
-    let mut found = Vec::new();
-    for resource in overlay.resources {
-        let configurations = embedded::configurations(resource).unwrap_or_default();
-        for configuration in configurations.into_iter().filter(|c| c.filter == FILTER) {
-            let config = serde_json::from_str(&configuration.json).unwrap_or_default();
-            let proxy = overlay.proxy(resource);
-            found.push(Instance { resource, proxy, config, host: configuration.host });
-        }
-    }
-    found
 }
 
 /// The phase of a plugin, and the ports that it is for. An `EnvoyFilter`'s point has rules of its own.
@@ -253,7 +199,7 @@ fn policies(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for policy in at(overlay, "AuthorizationPolicy", instance) {
         let rules = policy.list("/spec/rules").iter().flat_map(|rule| items(rule, "/when"));
-        let read = rules.filter_map(|when| header_of(text(when, "/key")));
+        let read = rules.filter_map(|when| of_condition(text(when, "/key")));
         for header in read.filter(|header| instance.headers().any(|mapped| same(mapped, header))) {
             let reason = format!(
                 "reads {header} before {} has removed a client's own copy: use request.auth.claims instead",
@@ -263,11 +209,6 @@ fn policies(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
         }
     }
     problems
-}
-
-/// `user_class` of `request.headers[user_class]`.
-pub(super) fn header_of(key: &str) -> Option<&str> {
-    key.strip_prefix("request.headers[")?.strip_suffix(']')
 }
 
 /// A filter at a waypoint needs the token, so the gateway must let it pass.

@@ -5,6 +5,8 @@
 mod belief;
 mod claims;
 mod envoy_filter;
+mod header;
+mod instance;
 mod loading;
 mod native;
 mod payload;
@@ -79,7 +81,7 @@ impl<'a> Overlay<'a> {
     /// Where a resource applies.
     ///
     /// # Errors
-    /// It applies nowhere, or it cannot be seen where.
+    /// It applies nowhere, or the overlay does not show where.
     fn place(&self, resource: &Resource) -> Result<Place, String> {
         let references = resource.list("/spec/targetRefs");
         let selector = resource.at("/spec/selector").or_else(|| resource.at("/spec/workloadSelector"));
@@ -147,7 +149,7 @@ fn policy(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
     overlay.place(resource).err().into_iter().collect()
 }
 
-/// A name as RFC 1123 has labels of the DNS.
+/// Whether a name is a DNS label (RFC 1123).
 fn is_dns_label(name: &str) -> bool {
     let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     letters && (1..=63).contains(&name.len()) && !name.starts_with('-') && !name.ends_with('-')

@@ -4,12 +4,12 @@
 
 use serde_json::Value;
 
-use super::claims::same;
+use super::header::same;
+use super::instance::FILTER;
 use crate::embedded::{self, Fragment, Host};
 use crate::resource::{items, text};
 
 const JWT_AUTHN: &str = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
-const FILTER: &str = "claim-headers";
 
 /// What is wrong with the chains of filters within `value`, a bootstrap or a part of one, in which `claim-headers` maps
 /// what `jwt_authn` verified.
@@ -112,7 +112,7 @@ fn providers(verifier: &Value, instance: &Instance, header: &str) -> Vec<String>
     unlike.map(reason).collect()
 }
 
-/// To an instance behind it, a token that `jwt_authn` could not check for want of keys looks like no token.
+/// To an instance behind it, a token that `jwt_authn` could not check because it had no keys looks like a missing one.
 pub(super) fn failed_fetch(verifier: &Value) -> Option<String> {
     let text = verifier.to_string();
     text.contains(r#""allow_missing_or_failed""#).then(|| {

@@ -162,7 +162,7 @@ fn rewritten_by_routes(rules: &[Rule<'_>]) -> Vec<String> {
     bad.map(|_| format!("a route for JSON does not rewrite the path to one under {GRPC}")).collect()
 }
 
-/// What a VirtualService hangs on.
+/// The gateways or Services that a VirtualService is for.
 fn attachment(overlay: &Overlay<'_>, resource: &Resource, rules: &[Rule<'_>]) -> Vec<String> {
     let mut wrong = Vec::new();
     let gateways = resource.list("/spec/gateways");

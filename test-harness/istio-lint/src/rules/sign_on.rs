@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::claims::{self, Instance};
+use super::instance::{self, Instance};
 use super::{NETWORKING, Overlay};
 use crate::Problem;
 use crate::resource::{Resource, items, text};
@@ -80,7 +80,7 @@ impl Recipe<'_> {
         self.overlay.resources.iter().filter(move |r| r.kind() == kind && self.overlay.proxy(r) == proxy)
     }
 
-    /// What comes after: oauth2-proxy lets some paths through without a session.
+    /// A policy must follow: oauth2-proxy lets some paths through without a session.
     fn behind(&self) -> Option<String> {
         let to = |rule: &Value| rule.get("to").cloned();
         let about: Vec<_> = self.policy.list("/spec/rules").iter().map(to).collect();
@@ -149,7 +149,7 @@ impl Recipe<'_> {
             wrong.push(format!("the cookie {cookie:?} is not limited to one host: start its name with __Host- and set no domain"));
         }
         let proxy = self.overlay.proxy(self.policy);
-        let instances = claims::instances(self.overlay);
+        let instances = instance::all(self.overlay);
         let strips = |instance: &Instance<'_>, cookie: &str| {
             items(&instance.config, "/strip_cookies").iter().any(|name| name == cookie)
         };
@@ -160,7 +160,7 @@ impl Recipe<'_> {
                 ));
             }
         }
-        // The gateway that users sign in at; another one of the overlay may well serve plain HTTP.
+        // The gateway that users sign in at; another gateway of the overlay may serve plain HTTP.
         let selector = self.policy.at("/spec/selector/matchLabels");
         let here = |r: &&Resource| r.is(NETWORKING, "Gateway") && r.at("/spec/selector") == selector;
         let gateways = self.overlay.resources.iter().filter(here);

@@ -18,7 +18,7 @@ const LB_METADATA: &str = "envoy.lb";
 /// The property with all pairs, where Lua finds it.
 const PROPERTY: &str = "wasm.dynamic_subset";
 
-/// Everything that is wrong with an overlay in which `dynamic-subset` is; nothing elsewhere.
+/// Everything that is wrong with an overlay that has `dynamic-subset`; nothing for other overlays.
 pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
     let steps = chain(overlay);
     let filter = steps.iter().find_map(|step| match &step.filter {
@@ -59,7 +59,7 @@ impl Filter<'_> {
         }
     }
 
-    /// Which of those that have an order comes first.
+    /// Its place among the filters that have an order.
     fn rank(&self) -> Option<u8> {
         match self {
             Self::Ours(configuration) if configuration.filter == FILTER => Some(0),
@@ -112,7 +112,7 @@ fn filter_of<'a>(fragment: Fragment<'a>, all: &[Fragment<'a>]) -> Option<Filter<
     }
 }
 
-/// First the keys, then who reads them, then the transcoder, which replaces the path.
+/// First the filter that makes the keys, then what reads them, then the transcoder, which replaces the path.
 fn order(steps: &[Step<'_>]) -> Vec<Problem> {
     let ranked = steps.iter().filter_map(|step| Some((step, step.filter.rank()?)));
     let ranked: Vec<_> = ranked.collect();
@@ -225,7 +225,7 @@ fn readers(
         problems.extend(from_header(resource, &header));
     }
 
-    // What comes into envoy.lb.
+    // What is written into envoy.lb.
     let mut written: BTreeSet<&str> = BTreeSet::new();
     let lua = steps.iter().any(|step| matches!(step.filter, Filter::Lua(code) if code.contains(PROPERTY)));
     if lua || host == Host::Native {

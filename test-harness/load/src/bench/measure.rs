@@ -22,7 +22,7 @@ pub(crate) const CONNECTIONS: usize = 16;
 const AT_ONCE: usize = 4;
 /// Envoy counts as idle when it has used no CPU for this long.
 const QUIET: Duration = Duration::from_millis(3);
-/// After so many looks it counts as idle all the same: housekeeping may never pause.
+/// How often it is looked at before it counts as idle anyway: housekeeping may never pause.
 const LOOKS: usize = 200;
 
 /// What a row came to.

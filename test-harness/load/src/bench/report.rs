@@ -47,7 +47,7 @@ pub(crate) struct Compared {
     pub(crate) rate_to_stock: Option<f64>,
     /// Whether the column's goal is reached. Nothing if it has none in this row.
     pub(crate) reached: Option<bool>,
-    /// Whether the column needs no more memory than stock. Nothing if that is no goal of it.
+    /// Whether the column needs no more memory than stock; `None` where that is not one of its goals.
     pub(crate) memory_reached: Option<bool>,
 }
 

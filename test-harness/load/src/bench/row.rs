@@ -25,9 +25,9 @@ pub(crate) enum Row {
     BinaryRequest,
     /// A 1x4 tensor in as JSON, a large tensor out as the binary tensor extension has it.
     BinaryResponse,
-    /// A tensor in of so many megabytes of JSON, a 1x4 tensor out: does cost grow linearly?
+    /// A tensor of this many megabytes of JSON in, a 1x4 tensor out: does cost grow linearly?
     GrowingRequest(Megabytes),
-    /// A 1x4 tensor in, a tensor out of so many megabytes of JSON.
+    /// A 1x4 tensor in, a tensor of this many megabytes of JSON out.
     GrowingResponse(Megabytes),
 }
 

@@ -1,4 +1,4 @@
-//! One client: a connection that is used again and again, and what comes of each request.
+//! One client: a connection that is used again and again, and how each request ends.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub(crate) const MAX_REQUEST_BYTES: usize = 2_500_000;
 /// The sizes of uploads, in bytes.
 const UPLOADS: [usize; 3] = [25_000, 200_000, 2_000_000];
 const INFER: &str = "/v2/models/m/infer";
-/// After so many requests an HTTP/2 connection is left for a new one.
+/// How many requests an HTTP/2 connection carries before a new one takes its place.
 const STREAMS: usize = 500;
 /// How much of an answer is read before the client leaves, in bytes.
 const BEFORE_LEAVING: usize = 10_000;

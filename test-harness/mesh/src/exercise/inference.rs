@@ -23,7 +23,7 @@ use crate::report::Report;
 use crate::setup::Mesh;
 use crate::world::{Pod, Workload};
 
-const NAMESPACE: &str = "modelmesh-serving";
+pub(super) const NAMESPACE: &str = "modelmesh-serving";
 const SERVICE: &str = "modelmesh-serving";
 const GRPC: u16 = 8033;
 /// The account of the pods that ask for inferences.
@@ -81,6 +81,15 @@ pub(super) struct Tried<'m> {
 
 impl<'m> Tried<'m> {
     pub(super) fn raise(mesh: &'m Mesh, resources: &[Resource]) -> Result<Self> {
+        Self::raise_by(mesh, resources, || mesh.world.apply(resources))
+    }
+
+    /// As [`raise`](Self::raise), where `apply` brings the resources into the cluster.
+    pub(super) fn raise_by(
+        mesh: &'m Mesh,
+        resources: &[Resource],
+        apply: impl FnOnce() -> Result<()>,
+    ) -> Result<Self> {
         let world = &mesh.world;
         world.ambient_namespace(NAMESPACE)?;
         world.account(NAMESPACE, "modelmesh")?;
@@ -96,7 +105,7 @@ impl<'m> Tried<'m> {
             servers.push(groups::start_on(server, SocketAddr::new(address, GRPC))?);
             pods.push(world.pod(&workload_of(server, &labels_of(server)), address)?);
         }
-        world.apply(resources)?;
+        apply()?;
         if waypoint {
             let proxy = world.waypoint(NAMESPACE, "waypoint")?;
             let caller = world.identity(NAMESPACE, CLIENT)?;
@@ -134,7 +143,7 @@ impl<'m> Tried<'m> {
         }
     }
 
-    fn inferences(&self) -> Result<()> {
+    pub(super) fn inferences(&self) -> Result<()> {
         for protocol in Protocol::BOTH {
             let answer = self.send(protocol, &infer("any"))?;
             ensure!(answer.status() == 200, "{protocol:?}: {} {}", answer.status(), answer.text());
@@ -194,7 +203,7 @@ impl<'m> Tried<'m> {
         Ok(())
     }
 
-    fn identities(&self) -> Result<()> {
+    pub(super) fn identities(&self) -> Result<()> {
         let expected = match &self.tunnel {
             Some(tunnel) => {
                 let expected = format!("spiffe://cluster.local/ns/{NAMESPACE}/sa/waypoint");
@@ -224,7 +233,7 @@ impl<'m> Tried<'m> {
     }
 
     /// Sends requests in turn while one endpoint of the first group is removed and another takes its place.
-    fn groups(&mut self, cases: &[(Request, &'static str)]) -> Result<()> {
+    pub(super) fn groups(&mut self, cases: &[(Request, &'static str)]) -> Result<()> {
         let going = self.pods.remove(0);
         let (world, proxy) = (&self.mesh.world, &self.proxy);
         let (address, name) = (going.address, NAMES[0]);

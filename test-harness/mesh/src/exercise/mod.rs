@@ -1,6 +1,7 @@
 //! Our overlays, applied and tried.
 
 mod application;
+mod chart;
 mod claims;
 mod inference;
 mod lifecycle;
@@ -21,6 +22,8 @@ use crate::setup::Mesh;
 /// Where overlays and exercises put resources.
 const NAMESPACES: &[&str] = &["apsara-demo", ROOT_NAMESPACE, "modelmesh-serving"];
 
+/// The name under which the Helm chart is asked for.
+const CHART: &str = "chart";
 /// The name under which the life cycle is asked for.
 const LIFECYCLE: &str = "lifecycle";
 /// The name under which ModelMesh's controller is asked for.
@@ -39,7 +42,7 @@ pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
         .chain(istio_lint::applications()?)
         .map(|path| (name_of(&path), path))
         .collect();
-    let names = || overlays.iter().map(|(name, _)| name.as_str()).chain([LIFECYCLE, MODELMESH]);
+    let names = || overlays.iter().map(|(name, _)| name.as_str()).chain([CHART, LIFECYCLE, MODELMESH]);
     if let Some(unknown) = wanted.iter().find(|want| !names().any(|name| is_meant(name, want))) {
         let known: Vec<&str> = names().collect();
         bail!("unknown overlay {unknown}; there are {}", known.join(", "));
@@ -57,6 +60,18 @@ pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
             _ => Err(anyhow!("nothing here tries this overlay")),
         };
         report.end(ran);
+        mesh.world.clear(NAMESPACES)?;
+    }
+    if asked(CHART) {
+        report.begin(CHART);
+        mesh.registry.forget();
+        match ::chart::Helm::from_environment() {
+            Some(helm) => {
+                let ran = chart::run(mesh, &helm, report);
+                report.end(ran);
+            }
+            None => report.skip("the Helm chart", "Helm is missing: run this through `cargo xtask mesh`"),
+        }
         mesh.world.clear(NAMESPACES)?;
     }
     if asked(LIFECYCLE) {

@@ -69,7 +69,7 @@ fn echo(ip: IpAddr) -> SocketAddr {
     address
 }
 
-/// Says all of it, and then no more, and what came back meanwhile and after.
+/// Sends all of it, closes that side, and returns everything that came back.
 fn exchange(tunnel: &Tunnel, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let client = TcpStream::connect_timeout(&tunnel.address(), BOUND)?;
     client.set_read_timeout(Some(BOUND))?;

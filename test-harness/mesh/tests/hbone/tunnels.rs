@@ -51,14 +51,14 @@ fn connect(tunnel: &Tunnel) -> TcpStream {
     client
 }
 
-/// Says `text` and no more, and what comes back.
+/// Sends `text`, closes that side, and returns what comes back.
 fn say(tunnel: &Tunnel, text: &str) -> String {
     let mut client = connect(tunnel);
     client.write_all(text.as_bytes()).unwrap();
     end(&mut client)
 }
 
-/// Says no more, and what still comes back.
+/// Closes the sending side, and returns what still comes back.
 fn end(client: &mut TcpStream) -> String {
     client.shutdown(Shutdown::Write).unwrap();
     let mut heard = String::new();

@@ -75,7 +75,7 @@ pub(crate) fn answer(capture: &Capture, column: Column, got: &Got) -> Result<(),
         return same("the body", &expected, &http::json(&got.body)?);
     }
     let length = header("inference-header-content-length").map(|value| value.parse::<usize>());
-    let length = length.transpose().map_err(|_| "a length that is none")?;
+    let length = length.transpose().map_err(|_| "a length that is not a number")?;
     let expected = Tensors::expected(capture)?;
     let binary = expected.outputs.iter().any(|tensor| tensor.is_binary);
     let content_type = if binary { "application/octet-stream" } else { "application/json" };
@@ -150,7 +150,7 @@ impl Tensors {
         let mut rest = json.as_object().ok_or_else(|| format!("no object: {json}"))?.clone();
         let mut outputs = Vec::new();
         for output in rest.remove("outputs").unwrap_or_default().as_array().ok_or("no outputs")? {
-            let mut head = output.as_object().ok_or("an output that is no object")?.clone();
+            let mut head = output.as_object().ok_or("an output that is not an object")?.clone();
             let datatype = output["datatype"].as_str().unwrap_or_default();
             let mut parameters = match head.remove("parameters") {
                 Some(Value::Object(parameters)) => parameters,
@@ -184,8 +184,8 @@ impl Tensors {
 /// Elements in base64, as raw contents of BYTES.
 fn decoded(data: &Value) -> Result<Vec<u8>, String> {
     let mut raw = Vec::new();
-    for item in data.as_array().ok_or("data that is no array")? {
-        let text = item.as_str().ok_or("an element that is no string")?;
+    for item in data.as_array().ok_or("data that is not an array")? {
+        let text = item.as_str().ok_or("an element that is not a string")?;
         let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|why| why.to_string())?;
         raw.extend((bytes.len() as u32).to_le_bytes());
         raw.extend(bytes);

@@ -60,7 +60,7 @@ impl Http {
         };
         read.map_err(|why| why.to_string())?;
         let length = self.header("inference-header-content-length").map(str::parse);
-        parts(&plain, length.transpose().map_err(|_| "a length that is none")?)
+        parts(&plain, length.transpose().map_err(|_| "a length that is not a number")?)
     }
 }
 

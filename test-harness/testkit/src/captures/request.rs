@@ -100,7 +100,7 @@ pub(crate) fn call(capture: &Capture) -> Result<(&'static str, Map<String, Value
         ("POST", ["cudasharedmemory", "region", name, "unregister"]) => {
             ("CudaSharedMemoryUnregister", json!({ "name": name }))
         }
-        _ => return Err(format!("{http_method} {path} is no known call")),
+        _ => return Err(format!("unknown call {http_method} {path}")),
     };
     match fields {
         Value::Object(fields) => Ok((rpc, fields)),
@@ -130,7 +130,7 @@ fn add_inference(body: &Value, mut tail: &[u8], fields: &mut Map<String, Value>)
         }));
     }
     if !tail.is_empty() {
-        return Err(format!("{} bytes of the binary part are nobody's", tail.len()));
+        return Err(format!("{} bytes of the binary part belong to no input", tail.len()));
     }
     let outputs = array(body, "outputs").iter().map(|output| {
         let parameters = parameters(output, "binary_data")?;

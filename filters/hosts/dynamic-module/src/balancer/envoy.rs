@@ -4,7 +4,7 @@
 
 use super::abi::{self, ACTIVE_REQUESTS, EnvoyLb, EnvoyLbConfig, EnvoyLbContext, HEALTHY};
 use crate::abi::{EnvoyBuffer, SUCCESS};
-use filter_api::{HostList, HostMetadata, Hosts, LbRequest};
+use filter_api::{HostList, HostMetadata, Hosts, LbRequest, Metric};
 use std::marker::PhantomData;
 
 /// A cluster's endpoints, inside one hook.
@@ -148,9 +148,9 @@ impl Counters {
     /// # Safety
     /// `config` is the pointer that Envoy passed to `config_new`, which is running, and the result is not used after
     /// `config_destroy`.
-    pub(super) unsafe fn define(config: *mut EnvoyLbConfig, policy: &str, names: &[&str]) -> Self {
-        let define = |name: &&str| {
-            let name = format!("{}.{name}", policy.replace('-', "_"));
+    pub(super) unsafe fn define(config: *mut EnvoyLbConfig, policy: &str, metrics: &[Metric]) -> Self {
+        let define = |metric: &Metric| {
+            let name = format!("{}.{}", policy.replace('-', "_"), metric.name);
             let mut id = 0;
             // SAFETY: the configuration is valid during `config_new`; Envoy copies the name and writes the id before it
             // returns; without labels no label names are read.
@@ -158,7 +158,7 @@ impl Counters {
                 unsafe { abi::define_counter(config, name.as_bytes().into(), std::ptr::null(), 0, &mut id) };
             (code == SUCCESS).then_some(id)
         };
-        Self { config, ids: names.iter().map(define).collect() }
+        Self { config, ids: metrics.iter().map(define).collect() }
     }
 
     /// Adds one to a counter; one that does not exist changes nothing.

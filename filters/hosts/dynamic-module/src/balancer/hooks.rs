@@ -71,7 +71,7 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_config_new(
             format!("{}: this Envoy is too old: it does not export {missing}", configured.name)
         })?;
         // SAFETY: Envoy's pointer, which stays valid until `config_destroy`; the result goes with it.
-        let counters = unsafe { Counters::define(config, configured.name, configured.counters) };
+        let counters = unsafe { Counters::define(config, configured.name, configured.metrics) };
         Ok(Loaded { configured, counters })
     });
     let refused = match loaded {
@@ -133,7 +133,8 @@ unsafe extern "C" fn envoy_dynamic_module_on_lb_on_host_membership_update(
     worker.with(endpoints, |balancer| balancer.hosts(&endpoints));
 }
 
-/// A request needs an endpoint; `false` is none. The index is one among the healthy endpoints of the priority.
+/// A request needs an endpoint; `false` means that there is none. The index is one among the healthy endpoints of the
+/// priority.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn envoy_dynamic_module_on_lb_choose_host(
     lb: *mut EnvoyLb,

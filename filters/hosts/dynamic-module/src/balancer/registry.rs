@@ -1,12 +1,12 @@
 //! The policies of the module, by name.
 
-use filter_api::{Balancer, ConfigError, Policy};
+use filter_api::{Balancer, ConfigError, Metric, MetricKind, Policy};
 use std::sync::Arc;
 
 /// A policy with its configuration, shared by all workers.
 pub(super) struct Configured {
     pub(super) name: &'static str,
-    pub(super) counters: &'static [&'static str],
+    pub(super) metrics: &'static [Metric],
     policy: Box<dyn Open>,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn configure(policies: &[PolicyEntry], name: &[u8], json: &[u8]) -> R
         return Err(format!("unknown lb_policy_name {name:?}; this module has: {}", known.join(", ")));
     };
     let policy = (entry.configure)(json).map_err(|error| format!("{}: {error}", entry.name))?;
-    Ok(Configured { name: entry.name, counters: entry.counters, policy })
+    Ok(Configured { name: entry.name, metrics: entry.metrics, policy })
 }
 
 type Configure = fn(&[u8]) -> Result<Box<dyn Open>, ConfigError>;
@@ -36,18 +36,26 @@ type Configure = fn(&[u8]) -> Result<Box<dyn Open>, ConfigError>;
 /// What is known of a policy before it is configured.
 pub struct PolicyEntry {
     name: &'static str,
-    counters: &'static [&'static str],
+    metrics: &'static [Metric],
     configure: Configure,
 }
 
 impl PolicyEntry {
     /// That of a policy.
     pub const fn of<P: Policy>() -> Self {
+        const { assert!(are_counters(P::METRICS), "a policy can only have counters") };
         Self {
             name: P::NAME,
-            counters: P::COUNTERS,
+            metrics: P::METRICS,
             configure: |json| Ok(Box::new(Arc::new(P::configure(json)?))),
         }
+    }
+}
+
+const fn are_counters(metrics: &[Metric]) -> bool {
+    match metrics {
+        [] => true,
+        [first, rest @ ..] => matches!(first.kind, MetricKind::Counter) && are_counters(rest),
     }
 }
 

@@ -5,6 +5,9 @@
 //! out, an error in the body where a body can still be made, and a cut stream otherwise, but never a clean
 //! answer that is not one.
 //!
+//! The answer to a large message goes out while the message comes, if its codec can do that, and its headers with the
+//! first byte of it. From then on whatever goes wrong cuts it off, an error behind the message too.
+//!
 //! A client must also see what the filters in front of this one add to an answer, such as CORS headers. A host's own
 //! reply to an answer goes past all of them. So an error becomes an answer like any other wherever the host can give it
 //! a body: the headers of the server's answer are changed and let go, and the error stands in place of the message.

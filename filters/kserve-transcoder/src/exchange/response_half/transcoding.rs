@@ -1,7 +1,7 @@
 //! One gRPC message of an answer, read and turned into what the client gets.
 
 use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, headers, short_error_body};
-use crate::codec::ResponseCodec;
+use crate::codec::{Beginning, ResponseCodec};
 use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
@@ -11,6 +11,14 @@ use filter_api::{Chunk, Cx, Emission, Map, OnData, OnTrailers, PARK_LIMIT_BYTES,
 /// How large a message may be for its headers to be held until its trailers, where the host buffers what it holds
 /// ([`Holding::Small`]), and for its trailers to become headers.
 const HELD_MESSAGE_BYTES: usize = 4 * 1024;
+
+/// From which length on a message's answer goes out while the message comes, in bytes, if its codec can do that.
+/// Smaller ones are cheap to hold, and an error that comes behind them still gets its own status.
+const STREAMED_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// At most so much of such a message is read before what there is of the answer is handed on, in bytes. It is also how
+/// much of a chunk is checked before its first byte goes out.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// A message on its way.
 #[derive(Debug)]
@@ -24,7 +32,31 @@ pub(crate) struct Transcoding {
     refused: bool,
     /// The length of the JSON part of a binary answer, where it has been promised in headers that have gone out.
     promised_json_bytes: Option<usize>,
+    streaming: Streaming,
     terms: Terms,
+}
+
+/// Whether the answer goes out while the message comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Streaming {
+    No,
+    /// As soon as its codec can begin.
+    Possible,
+    /// It has begun: its headers have gone out, and all that can be done about an error is to cut it off.
+    Begun,
+}
+
+/// Why an answer cannot go on.
+enum Stop {
+    Problem(Problem),
+    /// The JSON part of a binary answer is longer than was promised.
+    TooLong,
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
 }
 
 /// A small answer that has been printed while its headers are held.
@@ -40,8 +72,15 @@ impl Transcoding {
     pub(super) fn begin(codec: Box<dyn ResponseCodec>, terms: Terms, cx: &mut Cx<'_>) -> Self {
         let reader = Reader::default();
         let codec = Some(codec);
-        let mut message =
-            Self { reader, codec, parked: None, refused: false, promised_json_bytes: None, terms };
+        let mut message = Self {
+            reader,
+            codec,
+            parked: None,
+            refused: false,
+            promised_json_bytes: None,
+            streaming: Streaming::No,
+            terms,
+        };
         if terms.holding == Holding::No {
             message.release_headers(cx);
         }
@@ -53,8 +92,11 @@ impl Transcoding {
         if self.refused {
             return dropped(cx);
         }
-        if let Err(problem) = self.read(&chunk) {
-            return self.abandon(&problem, cx);
+        let held = self.terms.holding != Holding::No;
+        match self.read(&chunk, cx) {
+            Ok(()) => {}
+            Err(Stop::Problem(problem)) => return self.abandon(&problem, cx),
+            Err(Stop::TooLong) => return misfit(cx),
         }
         if self.parked.is_some() {
             return if chunk.end { self.emit_parked(cx) } else { OnData::Park };
@@ -68,11 +110,17 @@ impl Transcoding {
                 Some(problem) => self.abandon(&problem, cx),
                 None => self.emit(cx),
             },
+            _ if self.streaming == Streaming::Begun => match self.reader.is_complete() {
+                true => self.emit(cx),
+                false => dropped(cx),
+            },
             Holding::Full => OnData::Keep,
             // An empty message may be an empty answer, or what a server sends ahead of an error. Where an answer of a
             // promised length is more than can be given later, it is given now.
             Holding::No if is_empty && self.can_wait() => OnData::Park,
             Holding::No if self.reader.is_complete() => self.emit(cx),
+            // The headers have been let go with this chunk.
+            Holding::No if held => dropped(cx),
             Holding::No => OnData::Keep,
             Holding::Small if self.reader.is_complete() => self.park(cx),
             Holding::Small if self.is_small() => OnData::Park,
@@ -135,15 +183,67 @@ impl Transcoding {
         }
     }
 
-    fn read(&mut self, chunk: &Chunk<'_>) -> Result<(), Problem> {
+    fn read(&mut self, chunk: &Chunk<'_>, cx: &mut Cx<'_>) -> Result<(), Stop> {
+        // Into a chunk that is buffered together with earlier ones only little can be written.
+        let parked = self.terms.holding == Holding::Small && self.reader.has_begun();
+        let mut unwritten = 0;
         for slice in chunk.slices {
+            let begins = self.reader.length().is_none();
             let bytes = self.reader.take(slice)?;
             check_length(&self.reader, self.terms.message)?;
-            if let Some(codec) = &mut self.codec {
+            if begins {
+                self.stream_if_large(parked, cx);
+            }
+            let Some(codec) = &mut self.codec else { continue };
+            if self.streaming == Streaming::No {
                 codec.write(bytes)?;
+                continue;
+            }
+            for piece in bytes.chunks(PIECE_BYTES) {
+                if let Some(codec) = &mut self.codec {
+                    codec.write(piece)?;
+                }
+                unwritten += piece.len();
+                if unwritten >= PIECE_BYTES && !parked {
+                    self.flow(cx)?;
+                    unwritten = 0;
+                }
             }
         }
-        Ok(())
+        if self.streaming == Streaming::No || parked { Ok(()) } else { self.flow(cx) }
+    }
+
+    /// The length of the message may be known now: sees to it that the answer to a large one can go out in time.
+    fn stream_if_large(&mut self, parked: bool, cx: &mut Cx<'_>) {
+        let (Some(length), Some(codec)) = (self.reader.length(), &mut self.codec) else { return };
+        if length <= STREAMED_MESSAGE_BYTES || self.terms.head {
+            return;
+        }
+        codec.stream(length);
+        self.streaming = Streaming::Possible;
+        if self.terms.holding == Holding::Small && !parked {
+            self.release_headers(cx);
+        }
+    }
+
+    /// Hands on what there is of the answer to a large message.
+    fn flow(&mut self, cx: &mut Cx<'_>) -> Result<(), Stop> {
+        let Some(codec) = &mut self.codec else { return Ok(()) };
+        if self.streaming == Streaming::Possible {
+            match codec.begin(self.promised_json_bytes)? {
+                Beginning::NotYet => return Ok(()),
+                Beginning::TooLong => return Err(Stop::TooLong),
+                Beginning::Now { json_bytes } if self.terms.holding != Holding::No => {
+                    self.terms.holding = Holding::No;
+                    headers::of_answer(200, json_bytes, cx);
+                }
+                Beginning::Now { .. } => {}
+            }
+            self.streaming = Streaming::Begun;
+        }
+        let mut result = Ok(());
+        let _goes_on_with_the_verdict = cx.emit(|out| result = codec.flow(out));
+        Ok(result?)
     }
 
     /// Makes the answer, which is complete, and keeps it for the trailers if it is small enough for a host to buffer.
@@ -198,10 +298,7 @@ impl Transcoding {
                 OnData::Emit(cx.emit(|out| answer.render_padded(bytes, out)))
             }
             // "Not ready" under a 200 would be read as "ready" by clients that look at the status only.
-            _ => {
-                cx.ops.count(metrics::RESETS, 1);
-                OnData::Reset
-            }
+            _ => misfit(cx),
         }
     }
 
@@ -238,6 +335,12 @@ impl Transcoding {
         headers::of_error(problem, body.len(), cx);
         OnData::Emit(self.give(body.len(), |out| out.write(&body), cx))
     }
+}
+
+/// Cuts off an answer that does not fit the headers which have gone out.
+fn misfit(cx: &mut Cx<'_>) -> OnData {
+    cx.ops.count(metrics::RESETS, 1);
+    OnData::Reset
 }
 
 /// Has nothing take the place of what came.

@@ -39,7 +39,7 @@ fn a_plain_value_is_set_in_the_field_that_can_hold_it() {
             r#"{"settings":{"log_verbose_level":{"uint32_param":4294967295},"log_info":{"bool_param":false},"log_file":{"string_param":""}}}"#
         )
     );
-    // What is no file is text, be it base64 or not.
+    // Anything but a file is text, whether it looks like base64 or not.
     assert_eq!(
         posted("/v2/repository/models/m/unload", r#"{"parameters":{"file:x":"AP8="}}"#),
         json(r#"{"model_name":"m","parameters":{"file:x":{"string_param":"AP8="}}}"#)

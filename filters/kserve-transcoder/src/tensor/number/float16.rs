@@ -1,6 +1,10 @@
 //! FP16 and BF16, which Rust has no types for.
+//!
+//! What their bits are worth is `half`'s to say. It has no way from a decimal to the nearest of them: by way of `f32` it
+//! would round twice.
 
 use super::decimal::{Decimal, NumberError, f64_of};
+use half::{bf16, f16};
 use std::cmp::Ordering;
 
 /// One of the two 16-bit formats.
@@ -42,18 +46,7 @@ impl Float16 {
 
     /// The value of some bits; exact.
     pub(crate) fn value(self, bits: u16) -> f32 {
-        let sign = u32::from(bits >> 15) << 31;
-        let exponent = i32::from(bits & 0x7fff) >> self.mantissa_bits;
-        let mantissa = u32::from(bits) & ((1 << self.mantissa_bits) - 1);
-        let size = if exponent == 2 * self.max_exponent + 1 {
-            if mantissa == 0 { f32::INFINITY } else { f32::NAN }
-        } else {
-            // A subnormal has the exponent of the smallest normal ones, and no hidden bit.
-            let hidden = u32::from(exponent != 0) << self.mantissa_bits;
-            let power = exponent.max(1) - self.max_exponent - self.mantissa_bits as i32;
-            (f64::from(hidden | mantissa) * power_of_two(power)) as f32
-        };
-        f32::from_bits(size.to_bits() | sign)
+        if self == FP16 { f16::from_bits(bits).to_f32() } else { bf16::from_bits(bits).to_f32() }
     }
 
     fn is_infinite(self, bits: u16) -> bool {

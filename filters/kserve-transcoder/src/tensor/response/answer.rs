@@ -5,7 +5,11 @@ use super::print::Printer;
 use super::render;
 use crate::codec::Answer;
 use crate::tensor::Options;
+use crate::tensor::text::base64::Encoder;
 use filter_api::{Buffer, Charge, OverBudget, Rope, SEGMENT_BYTES, Sink};
+
+/// What a JSON part is padded with.
+pub(super) const BLANKS: [u8; 1024] = [b' '; 1024];
 
 /// An answer that has been checked in full and only has to be written.
 #[derive(Debug)]
@@ -47,10 +51,9 @@ impl TensorAnswer {
         buffer.resize(buffer_len, 0);
         let mut document = Document { options, head, outputs: tensors };
         let written = if wants_binary {
-            let mut sink = Collect { rope: Rope::new(charge.sibling()), result: Ok(()) };
+            let mut sink = Collect::new(charge.sibling());
             document.write(&mut sink, &mut buffer);
-            sink.result?;
-            Some(sink.rope)
+            Some(sink.finish()?)
         } else {
             None
         };
@@ -80,7 +83,6 @@ impl Answer for TensorAnswer {
         let mut blanks = json_length.saturating_sub(written.len());
         written.drain_to(out);
         while blanks > 0 {
-            const BLANKS: [u8; 1024] = [b' '; 1024];
             let now = blanks.min(BLANKS.len());
             out.write(&BLANKS[..now]);
             blanks -= now;
@@ -108,7 +110,11 @@ impl Document {
         if self.outputs.iter().any(|tensor| tensor.data == Form::Raw) {
             printer.text(b",\"raw_output_contents\":[");
             for tensor in self.outputs.iter_mut().filter(|tensor| tensor.data == Form::Raw) {
-                render::base64(&mut tensor.raw, &mut printer);
+                let mut encoder = Encoder::default();
+                printer.text(b"\"");
+                render::base64(&mut tensor.raw, &mut encoder, &mut printer);
+                encoder.end(|text| printer.text(text));
+                printer.text(b"\",");
             }
             printer.drop_comma();
             printer.text(b"]");
@@ -119,9 +125,20 @@ impl Document {
 }
 
 /// Keeps what is written.
-struct Collect {
+pub(super) struct Collect {
     rope: Rope,
     result: Result<(), OverBudget>,
+}
+
+impl Collect {
+    pub(super) fn new(charge: Charge) -> Self {
+        Self { rope: Rope::new(charge), result: Ok(()) }
+    }
+
+    /// What has been written, if the budget had room for all of it.
+    pub(super) fn finish(self) -> Result<Rope, OverBudget> {
+        self.result.map(|()| self.rope)
+    }
 }
 
 impl Sink for Collect {

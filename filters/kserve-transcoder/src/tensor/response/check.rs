@@ -4,11 +4,12 @@ use super::answer::TensorAnswer;
 use super::bytes::BytesCheck;
 use super::model::{Form, Message, Output, Tensor, Wanted};
 use super::narrow::narrow;
-use super::print::escape;
+use super::print::{Part, escape};
 use crate::problem::Problem;
 use crate::tensor::datatype::{Datatype, elements};
 use crate::tensor::{AnswerForm, Options};
 use filter_api::{Buffer, Charge, OverBudget, Rope};
+use std::fmt::Display;
 
 /// Checks the message, and makes ready what it takes to write it.
 pub(super) fn check(
@@ -46,7 +47,7 @@ pub(super) fn check(
 }
 
 /// The document up to its outputs. The order of the keys is Triton's, or that of the fields.
-fn head(message: &Message, form: AnswerForm, charge: &Charge) -> Result<Buffer, Problem> {
+pub(super) fn head(message: &Message, form: AnswerForm, charge: &Charge) -> Result<Buffer, Problem> {
     let mut head = Buffer::new(charge.sibling());
     head.push(b"{")?;
     let mut texts =
@@ -86,7 +87,26 @@ fn without_comma(list: &[u8]) -> &[u8] {
     list.strip_suffix(b",").unwrap_or(list)
 }
 
-fn tensor(
+/// What an output says of its contents: its datatype, and how many elements its shape has.
+pub(super) fn described(output: &Output) -> Result<(Datatype, u64), Problem> {
+    let datatype = Datatype::from_name(output.datatype.as_slice()).ok_or_else(|| {
+        let name = String::from_utf8_lossy(output.datatype.as_slice());
+        wrong(output, format_args!("datatype {name} is unknown"))
+    })?;
+    let shape = &*output.shape;
+    let expected = elements(shape)
+        .ok_or_else(|| wrong(output, format_args!("shape {shape:?} has too many elements")))?;
+    Ok((datatype, expected))
+}
+
+#[cold]
+pub(super) fn wrong(output: &Output, what: impl Display) -> Problem {
+    let name = String::from_utf8_lossy(output.name.as_slice());
+    Problem::bad_answer(format!("the server's answer is wrong for output {name}: {what}"))
+}
+
+/// An output that is complete, with its raw contents if there are any, once it has been checked in full.
+pub(super) fn tensor(
     mut output: Output,
     raw: Option<Rope>,
     wanted: &Wanted,
@@ -95,17 +115,10 @@ fn tensor(
 ) -> Result<Tensor, Problem> {
     output.parameters.settle()?;
     output.content_type.settle()?;
-    let problem = |what: String| {
-        let name = String::from_utf8_lossy(output.name.as_slice());
-        Problem::bad_answer(format!("the server's answer is wrong for output {name}: {what}"))
-    };
-    let datatype = Datatype::from_name(output.datatype.as_slice()).ok_or_else(|| {
-        problem(format!("datatype {} is unknown", String::from_utf8_lossy(output.datatype.as_slice())))
-    })?;
-    let shape = &*output.shape;
-    let expected =
-        elements(shape).ok_or_else(|| problem(format!("shape {shape:?} has too many elements")))?;
+    let (datatype, expected) = described(&output)?;
     let typed = output.typed.take();
+    let shape = &*output.shape;
+    let problem = |what: String| wrong(&output, what);
     let proto = match (&raw, &typed) {
         (Some(_), _) => Form::Raw,
         (None, Some(_)) => Form::Contents,
@@ -126,14 +139,13 @@ fn tensor(
         }
         (None, None) if output.shared_memory => {
             let raw = Rope::new(charge.sibling());
-            return Ok(Tensor { output, datatype, data: Form::Elsewhere, raw });
+            return Ok(Tensor { output, datatype, data: Form::Elsewhere, raw, part: Part::default() });
         }
         (None, None) => Rope::new(charge.sibling()),
     };
     let mut data = match form {
         AnswerForm::Proto => proto,
-        AnswerForm::Kserve if wanted.of(output.name.as_slice()) => Form::Binary,
-        AnswerForm::Kserve => Form::Json,
+        AnswerForm::Kserve => kserve_form(&output, wanted),
     };
     match datatype.size() {
         Some(size) if expected.checked_mul(size as u64) != Some(raw.len() as u64) => {
@@ -152,5 +164,10 @@ fn tensor(
             }
         }
     }
-    Ok(Tensor { output, datatype, data, raw })
+    Ok(Tensor { output, datatype, data, raw, part: Part::default() })
+}
+
+/// How an output is written in the protocol's own form, if its elements can be JSON.
+pub(super) fn kserve_form(output: &Output, wanted: &Wanted) -> Form {
+    if wanted.of(output.name.as_slice()) { Form::Binary } else { Form::Json }
 }

@@ -4,6 +4,7 @@ mod answer;
 mod bytes;
 mod check;
 mod entries;
+mod flow;
 mod model;
 mod narrow;
 mod print;
@@ -11,12 +12,13 @@ mod render;
 
 pub(crate) use model::Wanted;
 
-use crate::codec::{Answer, ResponseCodec};
+use crate::codec::{Answer, Beginning, ResponseCodec};
 use crate::problem::Problem;
-use crate::tensor::Options;
 use crate::tensor::datatype::{MAX_RANK, Typed};
+use crate::tensor::{AnswerForm, Options};
 use entries::Value;
-use filter_api::{Buffer, Charge, Rope};
+use filter_api::{Buffer, Charge, Rope, Sink};
+use flow::{Binary, Flow, next_raw_fits, raw_contents_fit, typed_contents_fit};
 use kserve_proto::wire::{Item, Reader};
 use model::{Message, Output};
 use std::fmt::Display;
@@ -35,6 +37,27 @@ pub(crate) struct Response {
     target: Target,
     message: Message,
     parameter: Parameter,
+    /// Where the answer may be written while the message comes.
+    streaming: Option<Streaming>,
+}
+
+/// What it takes to write the answer while the message comes.
+#[derive(Debug)]
+struct Streaming {
+    message_bytes: u64,
+    /// Whether an output could be binary.
+    binary: bool,
+    /// Contents have begun that settle enough of the rest of the message for the answer to begin.
+    ready: Option<Contents>,
+    /// Once it has begun.
+    flow: Option<Flow>,
+}
+
+/// The ways in which a message carries elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contents {
+    Raw,
+    Typed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +102,7 @@ impl Response {
             target: Target::Nowhere,
             message: Message::new(&charge),
             parameter: Parameter { name: held(), text: held(), value: Value::None },
+            streaming: None,
             charge,
         }
     }
@@ -90,6 +114,9 @@ impl Response {
     /// A length-delimited field begins.
     fn length(&mut self, field: u32, length: u64) -> Result<(), Problem> {
         let place = self.place();
+        if self.streaming.is_some() {
+            self.foresee(place, field, length)?;
+        }
         let message = match (place, field) {
             (None, 4) | (Some(Place::Output), 4) => Place::Parameter,
             (None, 5) => {
@@ -264,6 +291,46 @@ impl Response {
         Ok(Some(rope))
     }
 
+    /// Sees what a field that begins says of the rest of the message.
+    fn foresee(&mut self, place: Option<Place>, field: u32, length: u64) -> Result<(), Problem> {
+        let Some(Streaming { message_bytes, binary, ready, flow }) = &mut self.streaming else {
+            return Ok(());
+        };
+        let binary = Binary { is_possible: *binary, wanted: &self.wanted };
+        let begins = self.wire.offset();
+        match (place, field, &flow) {
+            (None, _, Some(flow)) => flow.admit(&self.message, field, length)?,
+            (None, 6, None) if self.message.raw.is_empty() => {
+                let fits =
+                    raw_contents_fit(&self.message, length, message_bytes.saturating_sub(begins), binary);
+                *ready = fits.then_some(Contents::Raw);
+            }
+            // What does not go on as it must is held.
+            (None, 6, None) if *ready == Some(Contents::Raw) && !next_raw_fits(&self.message, length) => {
+                *ready = None;
+            }
+            (None, 1..=5, None) if *ready == Some(Contents::Raw) => *ready = None,
+            (Some(Place::Output), 5, _) => {
+                let end = begins.saturating_add(length);
+                let fits = end == self.wire.end_of_message()
+                    && typed_contents_fit(&self.message, length, end == *message_bytes, binary);
+                if let Some(output) = self.message.outputs.last_mut() {
+                    output.fits = fits;
+                }
+                if fits {
+                    *ready = Some(Contents::Typed);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether an output is being read.
+    fn is_in_output(&self) -> bool {
+        self.places.first() == Some(&Place::Output)
+    }
+
     /// Writes the parameter that has been read as JSON.
     fn end_parameter(&mut self) -> Result<(), Problem> {
         let Parameter { name, text, value } = &self.parameter;
@@ -294,6 +361,43 @@ impl ResponseCodec for Response {
         self.wanted.any()
     }
 
+    fn stream(&mut self, message_bytes: usize) {
+        let binary = self.options.answer_form == AnswerForm::Kserve && self.wanted.any();
+        self.streaming =
+            Some(Streaming { message_bytes: message_bytes as u64, binary, ready: None, flow: None });
+    }
+
+    fn begin(&mut self, promised: Option<usize>) -> Result<Beginning, Problem> {
+        let is_open = self.is_in_output();
+        let (message, wanted, options) = (&mut self.message, &self.wanted, self.options);
+        let Some(Streaming { ready, flow: place, .. }) = &mut self.streaming else {
+            return Ok(Beginning::NotYet);
+        };
+        let mut flow = match ready {
+            Some(Contents::Raw) => Flow::of_raw_contents(message, wanted, options, &self.charge)?,
+            // Once the first of the elements, or what says how many there are, has come as well.
+            Some(Contents::Typed)
+                if message.outputs.iter().any(|output| output.fits && output.typed.is_some()) =>
+            {
+                Flow::of_typed_contents(message, is_open, wanted, options, &self.charge)?
+            }
+            _ => return Ok(Beginning::NotYet),
+        };
+        let beginning = flow.begin(message, promised)?;
+        *place = Some(flow);
+        Ok(beginning)
+    }
+
+    fn flow(&mut self, out: &mut dyn Sink) -> Result<(), Problem> {
+        let is_open = self.is_in_output();
+        match &mut self.streaming {
+            Some(Streaming { flow: Some(flow), .. }) => {
+                flow.write(&mut self.message, is_open, &self.wanted, out)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), Problem> {
         self.taken = self.taken.saturating_add(bytes.len());
         if self.taken > self.options.max_response_bytes {
@@ -321,6 +425,9 @@ impl ResponseCodec for Response {
     fn finish(self: Box<Self>) -> Result<Box<dyn Answer>, Problem> {
         if !self.wire.is_whole() {
             return Err(malformed("it is cut"));
+        }
+        if let Some(Streaming { flow: Some(flow), .. }) = self.streaming {
+            return Ok(Box::new(flow.finish(&self.message)?));
         }
         let answer = check::check(self.message, &self.wanted, self.options, self.charge)?;
         Ok(Box::new(answer))

@@ -1,8 +1,9 @@
 //! What a server's answer says, and what is made of it.
 
 use super::entries::Entries;
+use super::print::Part;
 use crate::tensor::charged::ChargedList;
-use crate::tensor::datatype::{Datatype, Typed};
+use crate::tensor::datatype::{Datatype, Typed, elements};
 use filter_api::{Buffer, Charge, Rope};
 
 /// Which outputs the client asked for as binary.
@@ -51,6 +52,8 @@ pub(super) struct Output {
     /// The field that was filled, its elements, and their number. Integers of up to 32 bits take four bytes
     /// here, BYTES have their lengths in front.
     pub(super) typed: Option<(Typed, Rope, u64)>,
+    /// The length of its contents is one that its datatype and shape can have, and they are the last of it.
+    pub(super) fits: bool,
 }
 
 /// An output that has been checked.
@@ -59,7 +62,21 @@ pub(super) struct Tensor {
     pub(super) output: Output,
     pub(super) datatype: Datatype,
     pub(super) data: Form,
+    /// The elements, as far as they are here and not yet printed.
     pub(super) raw: Rope,
+    /// The first bytes of an element of which the rest is still to come.
+    pub(super) part: Part,
+}
+
+impl Tensor {
+    /// How long its raw contents are, those included that are still to come or have been printed, in bytes. Of BYTES all
+    /// are here until they are printed.
+    pub(super) fn raw_bytes(&self) -> u64 {
+        match (elements(&self.output.shape), self.datatype.size()) {
+            (Some(elements), Some(size)) => elements.saturating_mul(size as u64),
+            _ => self.raw.len() as u64,
+        }
+    }
 }
 
 /// How an output's elements are written.
@@ -102,6 +119,7 @@ impl Output {
             content_type: Entries::new(charge),
             shared_memory: false,
             typed: None,
+            fits: false,
         }
     }
 }

@@ -59,10 +59,25 @@ impl<'a> Printer<'a> {
         escape(text, |piece| self.text(piece));
     }
 
+    /// Writes long text or bytes as they are, and copies no more than it must.
+    fn pass(&mut self, bytes: &[u8]) {
+        if bytes.len() < self.buffer.len() {
+            return self.text(bytes);
+        }
+        self.flush();
+        self.out.write(bytes);
+    }
+
     /// Hands on what has been collected.
     pub(super) fn flush(&mut self) {
         self.out.write(&self.buffer[..self.len]);
         self.len = 0;
+    }
+}
+
+impl Sink for Printer<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.pass(bytes);
     }
 }
 
@@ -234,18 +249,24 @@ fn special(value: f64, slot: &mut [u8; SLOT]) -> usize {
     put(slot, text)
 }
 
-/// Prints elements of `SIZE` bytes from bytes cut anywhere.
-pub(super) struct ElementPrinter<'a, 'b, P, const SIZE: usize> {
-    printer: &'a mut Printer<'b>,
-    print: P,
-    /// The first bytes of an element that was cut.
-    part: [u8; SIZE],
+/// The first bytes of an element that was cut.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    bytes: [u8; 8],
     have: usize,
 }
 
+/// Prints elements of `SIZE` bytes from bytes cut anywhere.
+pub(super) struct ElementPrinter<'a, 'b, P, const SIZE: usize> {
+    printer: &'a mut Printer<'b>,
+    part: &'a mut Part,
+    print: P,
+}
+
 impl<'a, 'b, P: Print<SIZE>, const SIZE: usize> ElementPrinter<'a, 'b, P, SIZE> {
-    pub(super) fn new(printer: &'a mut Printer<'b>, print: P) -> Self {
-        Self { printer, print, part: [0; SIZE], have: 0 }
+    /// A printer that goes on with the element of which there is a part already.
+    pub(super) fn new(printer: &'a mut Printer<'b>, part: &'a mut Part, print: P) -> Self {
+        Self { printer, part, print }
     }
 }
 
@@ -253,21 +274,21 @@ impl<P: Print<SIZE>, const SIZE: usize> Sink for ElementPrinter<'_, '_, P, SIZE>
     // In one function for all datatypes V8 finds no registers for the loops.
     #[inline(never)]
     fn write(&mut self, mut bytes: &[u8]) {
-        while self.have > 0 {
+        while self.part.have > 0 {
             let Some((byte, rest)) = bytes.split_first() else { return };
             bytes = rest;
-            self.part[self.have] = *byte;
-            self.have += 1;
-            if self.have == SIZE {
-                self.have = 0;
-                self.printer.number(|slot| self.print.print(self.part, slot));
+            self.part.bytes[self.part.have] = *byte;
+            self.part.have += 1;
+            if let (true, Some(raw)) = (self.part.have == SIZE, self.part.bytes.first_chunk()) {
+                self.part.have = 0;
+                self.printer.number(|slot| self.print.print(*raw, slot));
             }
         }
         let (whole, rest) = bytes.as_chunks::<SIZE>();
         for raw in whole {
             self.printer.number(|slot| self.print.print(*raw, slot));
         }
-        self.part[..rest.len()].copy_from_slice(rest);
-        self.have = rest.len();
+        self.part.bytes[..rest.len()].copy_from_slice(rest);
+        self.part.have = rest.len();
     }
 }

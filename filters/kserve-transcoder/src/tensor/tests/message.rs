@@ -118,3 +118,55 @@ pub(super) fn tensor(name: &str, datatype: &str, shape: &[i64]) -> Tensor {
         ..Tensor::default()
     }
 }
+
+/// [`Tensor`] with numbers that are not packed, to be written.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct UnpackedTensor {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    datatype: String,
+    #[prost(int64, repeated, packed = "false", tag = "3")]
+    shape: Vec<i64>,
+    #[prost(btree_map = "string, message", tag = "4")]
+    parameters: BTreeMap<String, Parameter>,
+    #[prost(message, optional, tag = "5")]
+    contents: Option<UnpackedContents>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct UnpackedContents {
+    #[prost(bool, repeated, packed = "false", tag = "1")]
+    bool_contents: Vec<bool>,
+    #[prost(int32, repeated, packed = "false", tag = "2")]
+    int_contents: Vec<i32>,
+    #[prost(int64, repeated, packed = "false", tag = "3")]
+    int64_contents: Vec<i64>,
+    #[prost(uint32, repeated, packed = "false", tag = "4")]
+    uint_contents: Vec<u32>,
+    #[prost(uint64, repeated, packed = "false", tag = "5")]
+    uint64_contents: Vec<u64>,
+    #[prost(float, repeated, packed = "false", tag = "6")]
+    fp32_contents: Vec<f32>,
+    #[prost(double, repeated, packed = "false", tag = "7")]
+    fp64_contents: Vec<f64>,
+    #[prost(bytes, repeated, tag = "8")]
+    bytes_contents: Vec<Vec<u8>>,
+}
+
+impl From<Tensor> for UnpackedTensor {
+    fn from(tensor: Tensor) -> Self {
+        let Tensor { name, datatype, shape, parameters, contents } = tensor;
+        let contents = contents.map(|contents| UnpackedContents {
+            bool_contents: contents.bool_contents,
+            int_contents: contents.int_contents,
+            int64_contents: contents.int64_contents,
+            uint_contents: contents.uint_contents,
+            uint64_contents: contents.uint64_contents,
+            fp32_contents: contents.fp32_contents,
+            fp64_contents: contents.fp64_contents,
+            bytes_contents: contents.bytes_contents,
+        });
+        Self { name, datatype, shape, parameters, contents }
+    }
+}

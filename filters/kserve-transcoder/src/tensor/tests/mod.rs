@@ -6,6 +6,7 @@ mod message;
 mod requests;
 mod spellings;
 mod splits;
+mod streams;
 
 use super::*;
 use crate::codec::{Answer, RequestCodec, ResponseCodec};

@@ -107,7 +107,7 @@ fn got(servers: &[&MlServer], seen_before: &[usize]) -> Vec<Got> {
     all
 }
 
-/// A header, if it is worth a reader's time, and no more than the beginning of a token.
+/// A header, if it is worth a reader's time; of a token only the beginning.
 pub(crate) fn shown((name, value): &(String, Vec<u8>)) -> String {
     let text = String::from_utf8_lossy(value);
     match name.as_str() {

@@ -197,7 +197,7 @@ impl Case {
         self.columns.as_ref().is_none_or(|columns| columns.iter().any(|named| named == column))
     }
 
-    /// A message in protobuf's text format, for which one needs its descriptors.
+    /// Whether it has a message in protobuf's text format, which cannot be read without descriptors.
     pub(crate) fn needs_descriptors(&self) -> bool {
         self.upstream.as_ref().is_some_and(|upstream| upstream.message.is_some())
             || self.answer.as_ref().is_some_and(|answer| answer.message.is_some())

@@ -15,7 +15,7 @@ usage: proxy-wasm-emulator run FILTER.wasm --cases DIR [options] [NAME...]
 Runs the module against every *.toml below DIR, or those whose name has NAME in it, as Envoy would.
 
   --hold           with allow_on_headers_stop_iteration: true
-  --envoy VERSION  behaves as Envoy 1.38 or 1.40 (default)
+  --envoy VERSION  behaves as Envoy 1.38, 1.39 or 1.40 (default)
   --cluster NAME   a cluster that calls may be made to; those that a case answers for exist anyway
   --filter NAME    leaves out cases that say they are about another filter
   --log            prints what the filter logs, also of cases that pass
@@ -68,8 +68,9 @@ fn parse(arguments: Vec<String>) -> Result<Request, String> {
             "--envoy" => {
                 version = match value()?.as_str() {
                     "1.38" => EnvoyVersion::V1_38,
+                    "1.39" => EnvoyVersion::V1_39,
                     "1.40" => EnvoyVersion::V1_40,
-                    other => return Err(format!("--envoy {other}: the emulator knows 1.38 and 1.40")),
+                    other => return Err(format!("--envoy {other}: the emulator knows 1.38, 1.39 and 1.40")),
                 };
             }
             option if option.starts_with('-') => return Err(format!("unknown option {option}\n\n{USAGE}")),

@@ -87,7 +87,7 @@ fn play(engine: &Engine, wasm: &[u8], case: &Case, request: &Request) -> Result<
     Ok(vm.log())
 }
 
-/// No trap, and nothing of which a real Envoy may die.
+/// No trap, and nothing that may crash a real Envoy.
 fn sound(vm: &Vm) -> Result<(), String> {
     match (vm.failure(), vm.hazards().first()) {
         (Some(trap), _) => Err(format!("the filter trapped: {trap}")),

@@ -1,26 +1,28 @@
 //! Calls that the module makes to clusters, over HTTP and gRPC.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::functions::Functions;
 use super::{Outcome, hand_over, outcome, read, write_u32};
 use crate::state::abi::Status;
 use crate::state::calls::HttpCall;
 use crate::state::grpc::{self, GrpcCall, Target};
 use crate::state::headers::HeaderMap;
+use crate::state::single_entry::MapKind;
 use crate::vm::events;
 use crate::vm::host::Host;
 
 type Module<'a> = Caller<'a, Host>;
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker
-        .func_wrap("env", "proxy_http_call", http_call)?
-        .func_wrap("env", "proxy_grpc_call", grpc_call)?
-        .func_wrap("env", "proxy_grpc_stream", grpc_stream)?
-        .func_wrap("env", "proxy_grpc_send", grpc_send)?
-        .func_wrap("env", "proxy_grpc_cancel", grpc_cancel)?
-        .func_wrap("env", "proxy_grpc_close", grpc_close)?
-        .func_wrap("env", "proxy_get_status", get_status)?;
+pub(super) fn register(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
+    functions
+        .add("env", "proxy_http_call", http_call)?
+        .add("env", "proxy_grpc_call", grpc_call)?
+        .add("env", "proxy_grpc_stream", grpc_stream)?
+        .add("env", "proxy_grpc_send", grpc_send)?
+        .add("env", "proxy_grpc_cancel", grpc_cancel)?
+        .add("env", "proxy_grpc_close", grpc_close)?
+        .add("env", "proxy_get_status", get_status)?;
     Ok(())
 }
 
@@ -40,9 +42,10 @@ fn http_call(
 ) -> Outcome {
     let mut run = || {
         let cluster = String::from_utf8_lossy(&read(&c, cluster, cluster_len)?).into_owned();
-        let mut headers = HeaderMap::from_pairs(&read(&c, headers, headers_len)?);
+        let mut headers = HeaderMap::from_pairs(&read(&c, headers, headers_len)?).into_kind(MapKind::Request);
         let body = read(&c, body, body_len)?;
-        let trailers = HeaderMap::from_pairs(&read(&c, trailers, trailers_len)?);
+        let trailers =
+            HeaderMap::from_pairs(&read(&c, trailers, trailers_len)?).into_kind(MapKind::RequestTrailers);
         write_u32(&mut c, token_at, 0)?;
         let host = c.data_mut();
         if let Some(why) = refusal(host, &cluster, &headers, timeout_ms) {
@@ -53,7 +56,7 @@ fn http_call(
             headers.set("content-length", body.len().to_string());
         }
         let token = host.next_call;
-        host.next_call += 1;
+        host.next_call += grpc::TOKEN_STEP;
         let deadline = (timeout_ms > 0).then(|| host.now + timeout_ms as u64 * 1_000_000);
         let (root, context) = (host.root(), host.context());
         host.calls.push(HttpCall { token, root, context, cluster, headers, body, trailers, deadline });
@@ -98,7 +101,7 @@ fn grpc_call(
         let target = Target::parse(&read(&c, target, target_len)?);
         let service = String::from_utf8_lossy(&read(&c, service, service_len)?).into_owned();
         let method = String::from_utf8_lossy(&read(&c, method, method_len)?).into_owned();
-        let metadata = HeaderMap::from_pairs(&read(&c, metadata, metadata_len)?);
+        let metadata = HeaderMap::from_pairs(&read(&c, metadata, metadata_len)?).into_kind(MapKind::Request);
         let message = read(&c, message, message_len)?;
         let now = c.data().now;
         let call = GrpcCall {
@@ -132,7 +135,7 @@ fn grpc_stream(
         let target = Target::parse(&read(&c, target, target_len)?);
         let service = String::from_utf8_lossy(&read(&c, service, service_len)?).into_owned();
         let method = String::from_utf8_lossy(&read(&c, method, method_len)?).into_owned();
-        let metadata = HeaderMap::from_pairs(&read(&c, metadata, metadata_len)?);
+        let metadata = HeaderMap::from_pairs(&read(&c, metadata, metadata_len)?).into_kind(MapKind::Request);
         let call = GrpcCall { stream: true, ..unsent(service, method, metadata) };
         let token = send(c.data_mut(), target, call, "proxy_grpc_stream")?;
         Ok(write_u32(&mut c, token_at, token)?)
@@ -238,8 +241,8 @@ fn grpc_close(mut c: Module<'_>, token: u32) -> i32 {
 /// How the last call of this root context ended that did not end well.
 fn get_status(mut c: Module<'_>, code_at: u32, message: u32, message_len: u32) -> Outcome {
     let mut run = || {
-        let context = c.data().context();
-        let (code, text) = c.data().statuses.get(&context).cloned().unwrap_or_default();
+        let root = c.data().root();
+        let (code, text) = c.data().statuses.get(&root).cloned().unwrap_or_default();
         write_u32(&mut c, code_at, code)?;
         hand_over(&mut c, text.as_bytes(), message, message_len)
     };

@@ -1,10 +1,11 @@
 //! What moves a stream or a connection: continue, close, local replies, contexts.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::functions::Functions;
 use super::{Outcome, outcome, read};
 use crate::chain;
-use crate::state::abi::{Direction, Status};
+use crate::state::abi::{Abi, Direction, Status};
 use crate::state::connection::Peer;
 use crate::state::headers::HeaderMap;
 use crate::state::stream::{Body, Reply};
@@ -13,14 +14,32 @@ use crate::vm::network;
 
 type Module<'a> = Caller<'a, Host>;
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker
-        .func_wrap("env", "proxy_continue_stream", continue_stream)?
-        .func_wrap("env", "proxy_close_stream", close_stream)?
-        .func_wrap("env", "proxy_send_local_response", send_local_response)?
-        .func_wrap("env", "proxy_set_effective_context", set_effective_context)?
-        .func_wrap("env", "proxy_done", done)?;
+pub(super) fn register(functions: &mut Functions<'_>, abi: Abi) -> wasmtime::Result<()> {
+    functions
+        .add("env", "proxy_send_local_response", send_local_response)?
+        .add("env", "proxy_set_effective_context", set_effective_context)?
+        .add("env", "proxy_done", done)?;
+    if abi == Abi::V0_1_0 {
+        functions
+            .add("env", "proxy_continue_request", |c: Module<'_>| continue_stream(c, 0))?
+            .add("env", "proxy_continue_response", |c: Module<'_>| continue_stream(c, 1))?
+            .add("env", "proxy_clear_route_cache", clear_route_cache)?;
+    } else {
+        functions.add("env", "proxy_continue_stream", continue_stream)?.add(
+            "env",
+            "proxy_close_stream",
+            close_stream,
+        )?;
+    }
     Ok(())
+}
+
+/// In later versions of the ABI, the foreign function of this name.
+fn clear_route_cache(mut c: Module<'_>) -> i32 {
+    if let Some(stream) = c.data_mut().stream() {
+        stream.route.clears += 1;
+    }
+    Status::Ok.into()
 }
 
 /// Request, response, downstream and upstream connection; HTTP filters have the first two, network filters the others.

@@ -2,15 +2,20 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
-use super::{Outcome, hand_over, outcome, read};
+use super::functions::Functions;
+use super::{Outcome, Stop, hand_over, outcome, read};
 use crate::state::abi::Status;
 use crate::state::foreign::ForeignCall;
-use crate::state::protobuf::{bytes_of, fields};
+use crate::state::protobuf::{bytes_of, fields, number_of};
 use crate::vm::host::Host;
 
 type Module<'a> = Caller<'a, Host>;
+
+/// Functions that Envoy has and the emulator has not: a wrong answer would be worse than none.
+const ELSEWHERE: &[&str] =
+    &["compress", "uncompress", "expr_create", "expr_evaluate", "expr_delete", "sign", "verify_signature"];
 
 /// Objects of filter state that a module can make with `set_envoy_filter_state`: those that both releases make of
 /// text.
@@ -34,8 +39,8 @@ const FILTER_STATE: &[&str] = &[
     "envoy.upstream.dynamic_port",
 ];
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker.func_wrap("env", "proxy_call_foreign_function", call_foreign_function)?;
+pub(super) fn register(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
+    functions.add("env", "proxy_call_foreign_function", call_foreign_function)?;
     Ok(())
 }
 
@@ -60,30 +65,47 @@ fn call_foreign_function(
     outcome(run())
 }
 
-fn run_function(host: &mut Host, name: &str, arguments: &[u8]) -> Result<Vec<u8>, Status> {
+fn run_function(host: &mut Host, name: &str, arguments: &[u8]) -> Result<Vec<u8>, Stop> {
     if let Some(function) = host.foreign.get(name).cloned() {
         let (context, now) = (host.context(), host.now);
         let (stream, connection) = (host.streams.get_mut(&context), host.connections.get_mut(&context));
-        return function.call(&mut ForeignCall { context, now, stream, connection }, arguments);
+        return Ok(function.call(&mut ForeignCall { context, now, stream, connection }, arguments)?);
     }
     match name {
         "clear_route_cache" => {
-            let stream = host.stream().ok_or(Status::BadArgument)?;
-            stream.route.clears += 1;
+            if let Some(stream) = host.stream() {
+                stream.route.clears += 1;
+            }
             Ok(Vec::new())
         }
-        "declare_property" => {
-            let new = host.declared_properties.insert(arguments.to_vec());
-            if new { Ok(Vec::new()) } else { Err(Status::BadArgument) }
-        }
-        "set_envoy_filter_state" => set_envoy_filter_state(host, arguments),
+        "declare_property" => Ok(declare_property(host, arguments)?),
+        "set_envoy_filter_state" => Ok(set_envoy_filter_state(host, arguments)?),
+        _ if ELSEWHERE.contains(&name) => Err(Stop::Trap(wasmtime::Error::msg(format!(
+            "the emulator does not have Envoy's foreign function {name:?}; give it in \
+             `VmOptions::foreign_functions`, as `ForeignFunction::absent()` if the module is to find none"
+        )))),
         _ => {
             host.hint(format!(
                 "there is no foreign function {name:?}; give it in `VmOptions::foreign_functions`"
             ));
-            Err(Status::NotFound)
+            Err(Status::NotFound.into())
         }
     }
+}
+
+/// `envoy.source.extensions.common.wasm.DeclarePropertyArguments`: the name, how the value is kept, how long it lives.
+/// What is declared in a root context holds for the properties of its streams; what a stream declares does not, in Envoy
+/// either.
+fn declare_property(host: &mut Host, arguments: &[u8]) -> Result<Vec<u8>, Status> {
+    let arguments = fields(arguments).ok_or(Status::BadArgument)?;
+    let name = bytes_of(&arguments, 1).unwrap_or_default().to_vec();
+    let read_only = number_of(&arguments, 2) == Some(1);
+    let declared = host.declared_properties.entry(host.context()).or_default();
+    if declared.contains_key(&name) {
+        return Err(Status::BadArgument);
+    }
+    declared.insert(name, read_only);
+    Ok(Vec::new())
 }
 
 /// `envoy.source.extensions.common.wasm.SetEnvoyFilterStateArguments`: path, value and life span.

@@ -1,28 +1,30 @@
 //! Header maps and buffers.
 
-use wasmtime::{AsContextMut, Caller, Linker};
+use wasmtime::{AsContextMut, Caller};
 
+use super::functions::Functions;
 use super::{Outcome, hand_over, outcome, read, write_u32};
 use crate::chain;
-use crate::state::abi::{BufferType, Direction, MapType, Status};
+use crate::state::abi::{Abi, BufferType, Direction, MapType, Status};
 use crate::state::headers::HeaderMap;
+use crate::state::single_entry::MapKind;
 use crate::state::stream::{Body, StreamState};
 use crate::vm::host::Host;
 
 type Module<'a> = Caller<'a, Host>;
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker
-        .func_wrap("env", "proxy_get_header_map_value", get_value)?
-        .func_wrap("env", "proxy_get_header_map_pairs", get_pairs)?
-        .func_wrap("env", "proxy_get_header_map_size", get_size)?
-        .func_wrap("env", "proxy_add_header_map_value", add_value)?
-        .func_wrap("env", "proxy_replace_header_map_value", replace_value)?
-        .func_wrap("env", "proxy_remove_header_map_value", remove_value)?
-        .func_wrap("env", "proxy_set_header_map_pairs", set_pairs)?
-        .func_wrap("env", "proxy_get_buffer_bytes", get_buffer)?
-        .func_wrap("env", "proxy_get_buffer_status", get_buffer_status)?
-        .func_wrap("env", "proxy_set_buffer_bytes", set_buffer)?;
+pub(super) fn register(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
+    functions
+        .add("env", "proxy_get_header_map_value", get_value)?
+        .add("env", "proxy_get_header_map_pairs", get_pairs)?
+        .add("env", "proxy_get_header_map_size", get_size)?
+        .add("env", "proxy_add_header_map_value", add_value)?
+        .add("env", "proxy_replace_header_map_value", replace_value)?
+        .add("env", "proxy_remove_header_map_value", remove_value)?
+        .add("env", "proxy_set_header_map_pairs", set_pairs)?
+        .add("env", "proxy_get_buffer_bytes", get_buffer)?
+        .add("env", "proxy_get_buffer_status", get_buffer_status)?
+        .add("env", "proxy_set_buffer_bytes", set_buffer)?;
     Ok(())
 }
 
@@ -30,7 +32,7 @@ fn map_type(number: u32) -> Result<MapType, Status> {
     MapType::from_abi(number).ok_or(Status::BadArgument)
 }
 
-/// The map that the module may read now. In the access-log callback request trailers cannot be had.
+/// The map that the module may read now. The access-log callback cannot read request trailers.
 fn readable(host: &mut Host, kind: MapType) -> Option<HeaderMap> {
     match kind {
         MapType::GrpcInitialMetadata => host.received.initial.clone(),
@@ -72,7 +74,11 @@ fn changeable(s: &mut StreamState, kind: MapType) -> Option<&mut HeaderMap> {
         MapType::Trailers(dir) => {
             let h = s.half(dir);
             if !h.trailers_open && h.body != Body::None && end_of_stream {
-                h.trailers.get_or_insert_default();
+                let kind = match dir {
+                    Direction::Request => MapKind::RequestTrailers,
+                    Direction::Response => MapKind::ResponseTrailers,
+                };
+                h.trailers.get_or_insert_with(|| HeaderMap::new().into_kind(kind));
                 h.trailers_open = true;
             }
             if h.trailers_open { h.trailers.as_mut() } else { None }
@@ -88,7 +94,12 @@ fn get_value(mut c: Module<'_>, kind: u32, key: u32, key_len: u32, value: u32, v
         let in_log = c.data_mut().stream().is_some_and(|s| s.log_phase);
         let missing = if in_log { Status::NotFound } else { Status::BadArgument };
         let map = readable(c.data_mut(), kind).ok_or(missing)?;
-        let found = map.get(&key).ok_or(Status::NotFound)?;
+        let found = match map.get(&key) {
+            Some(found) => found,
+            // The first version of the ABI does not tell a missing header from an empty one.
+            None if c.data().abi == Abi::V0_1_0 => &[],
+            None => return Err(Status::NotFound.into()),
+        };
         hand_over(&mut c, found, value, value_len)
     };
     outcome(run())
@@ -149,7 +160,7 @@ fn remove_value(mut c: Module<'_>, kind: u32, key: u32, key_len: u32) -> Outcome
 fn set_pairs(mut c: Module<'_>, kind: u32, pairs: u32, pairs_len: u32) -> Outcome {
     let mut run = || {
         let pairs = HeaderMap::from_pairs(&read(&c, pairs, pairs_len)?);
-        Ok(change(c.data_mut(), map_type(kind)?, |map| *map = pairs)?)
+        Ok(change(c.data_mut(), map_type(kind)?, |map| *map = pairs.into_kind(map.kind()))?)
     };
     outcome(run())
 }
@@ -182,7 +193,8 @@ fn view<T>(host: &mut Host, kind: BufferType, f: impl FnOnce(&[u8]) -> T) -> Res
 
 fn get_buffer(mut c: Module<'_>, kind: u32, start: u32, len: u32, data: u32, data_len: u32) -> Outcome {
     let mut run = || {
-        let end = start.checked_add(len).ok_or(Status::BadArgument)? as usize;
+        // Envoy adds them up in 64 bits: nothing is too long, and what is not there is left out.
+        let end = start as usize + len as usize;
         let bytes = view(c.data_mut(), buffer_type(kind)?, |b| {
             let end = end.min(b.len());
             b[(start as usize).min(end)..end].to_vec()

@@ -1,7 +1,8 @@
 //! Statistics.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::functions::Functions;
 use super::{Outcome, outcome, read, write, write_u32};
 use crate::state::abi::Status;
 use crate::state::shared::HISTOGRAM;
@@ -9,12 +10,12 @@ use crate::vm::host::Host;
 
 type Module<'a> = Caller<'a, Host>;
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker
-        .func_wrap("env", "proxy_define_metric", define_metric)?
-        .func_wrap("env", "proxy_increment_metric", increment_metric)?
-        .func_wrap("env", "proxy_record_metric", record_metric)?
-        .func_wrap("env", "proxy_get_metric", get_metric)?;
+pub(super) fn register(functions: &mut Functions<'_>) -> wasmtime::Result<()> {
+    functions
+        .add("env", "proxy_define_metric", define_metric)?
+        .add("env", "proxy_increment_metric", increment_metric)?
+        .add("env", "proxy_record_metric", record_metric)?
+        .add("env", "proxy_get_metric", get_metric)?;
     Ok(())
 }
 
@@ -38,9 +39,14 @@ fn metric(host: &Host, id: u32) -> Result<(u32, String), Status> {
     found.filter(|(kind, _)| *kind == id & 3).cloned().ok_or(Status::NotFound)
 }
 
+/// A counter or a gauge. Envoy looks at the kind in the id first, and only then whether there is such a metric.
+fn number(host: &Host, id: u32) -> Result<(u32, String), Status> {
+    if id & 3 >= HISTOGRAM { Err(Status::BadArgument) } else { metric(host, id) }
+}
+
 fn increment_metric(c: Module<'_>, id: u32, offset: i64) -> i32 {
     let host = c.data();
-    metric(host, id).map_or_else(Into::into, |(kind, name)| host.shared.increment(kind, &name, offset).into())
+    number(host, id).map_or_else(Into::into, |(kind, name)| host.shared.increment(kind, &name, offset).into())
 }
 
 fn record_metric(c: Module<'_>, id: u32, value: u64) -> i32 {
@@ -51,7 +57,7 @@ fn record_metric(c: Module<'_>, id: u32, value: u64) -> i32 {
 fn get_metric(mut c: Module<'_>, id: u32, value_at: u32) -> Outcome {
     let mut run = || {
         let host = c.data();
-        let (kind, name) = metric(host, id)?;
+        let (kind, name) = number(host, id)?;
         let value = host.shared.read(kind, &name)?;
         Ok(write(&mut c, value_at, &value.to_le_bytes())?)
     };

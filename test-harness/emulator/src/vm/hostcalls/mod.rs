@@ -3,6 +3,7 @@
 mod calls;
 mod flow;
 mod foreign;
+mod functions;
 mod maps;
 mod metrics;
 mod services;
@@ -10,22 +11,24 @@ mod wasi;
 
 use wasmtime::{AsContext, AsContextMut, Caller, Linker};
 
-use crate::state::abi::Status;
+use self::functions::Functions;
+use crate::state::abi::{Abi, Status};
 use crate::state::version::EnvoyVersion;
 use crate::vm::host::Host;
 
-/// Defines everything that a release of Envoy offers to a module of ABI 0.2.1.
-pub(crate) fn register(linker: &mut Linker<Host>, version: EnvoyVersion) -> wasmtime::Result<()> {
-    maps::register(linker)?;
-    flow::register(linker)?;
-    calls::register(linker)?;
-    services::register(linker)?;
-    metrics::register(linker)?;
-    foreign::register(linker)?;
-    wasi::register(linker, version)
+/// Defines everything that a release of Envoy offers to a module for a version of the ABI.
+pub(crate) fn register(linker: &mut Linker<Host>, version: EnvoyVersion, abi: Abi) -> wasmtime::Result<()> {
+    let functions = &mut Functions(linker);
+    maps::register(functions)?;
+    flow::register(functions, abi)?;
+    calls::register(functions)?;
+    services::register(functions, abi)?;
+    metrics::register(functions)?;
+    foreign::register(functions)?;
+    wasi::register(functions, version)
 }
 
-/// What a host function comes to: an ABI status, or a trap.
+/// How a host function ends: with an ABI status, or with a trap.
 pub(crate) type Outcome = wasmtime::Result<i32>;
 
 /// Bytes of the module's memory.
@@ -80,7 +83,8 @@ pub(crate) fn hand_over(
     let mut pointer = 0;
     if !bytes.is_empty() {
         let exports = caller.data().exports.clone().ok_or(Status::InternalFailure)?;
-        pointer = exports.malloc.call(caller.as_context_mut(), bytes.len() as u32).map_err(Stop::Trap)?;
+        pointer =
+            exports.malloc.call(&mut caller.as_context_mut(), bytes.len() as u32).map_err(Stop::Trap)?;
         if pointer == 0 {
             return Err(Status::InvalidMemoryAccess.into());
         }

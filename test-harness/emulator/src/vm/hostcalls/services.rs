@@ -1,29 +1,41 @@
 //! Log, clock, shared data and queues, properties.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::functions::Functions;
 use super::{Outcome, hand_over, outcome, read, write, write_u32};
-use crate::state::abi::{LogLevel, Status};
+use crate::state::abi::{Abi, LogLevel, Status};
 use crate::state::attributes;
 use crate::vm::host::Host;
 
 type Module<'a> = Caller<'a, Host>;
 
-pub(super) fn register(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    linker
-        .func_wrap("env", "proxy_log", log)?
-        .func_wrap("env", "proxy_get_log_level", get_log_level)?
-        .func_wrap("env", "proxy_get_current_time_nanoseconds", get_time)?
-        .func_wrap("env", "proxy_set_tick_period_milliseconds", set_tick_period)?
-        .func_wrap("env", "proxy_get_shared_data", get_shared_data)?
-        .func_wrap("env", "proxy_set_shared_data", set_shared_data)?
-        .func_wrap("env", "proxy_get_property", get_property)?
-        .func_wrap("env", "proxy_set_property", set_property)?
-        .func_wrap("env", "proxy_register_shared_queue", register_queue)?
-        .func_wrap("env", "proxy_resolve_shared_queue", resolve_queue)?
-        .func_wrap("env", "proxy_dequeue_shared_queue", dequeue)?
-        .func_wrap("env", "proxy_enqueue_shared_queue", enqueue)?;
+pub(super) fn register(functions: &mut Functions<'_>, abi: Abi) -> wasmtime::Result<()> {
+    functions
+        .add("env", "proxy_log", log)?
+        .add("env", "proxy_get_current_time_nanoseconds", get_time)?
+        .add("env", "proxy_set_tick_period_milliseconds", set_tick_period)?
+        .add("env", "proxy_get_shared_data", get_shared_data)?
+        .add("env", "proxy_set_shared_data", set_shared_data)?
+        .add("env", "proxy_get_property", get_property)?
+        .add("env", "proxy_set_property", set_property)?
+        .add("env", "proxy_register_shared_queue", register_queue)?
+        .add("env", "proxy_resolve_shared_queue", resolve_queue)?
+        .add("env", "proxy_dequeue_shared_queue", dequeue)?
+        .add("env", "proxy_enqueue_shared_queue", enqueue)?;
+    match abi {
+        Abi::V0_1_0 => drop(functions.add("env", "proxy_get_configuration", get_configuration)?),
+        Abi::V0_2_0 => {}
+        Abi::V0_2_1 => drop(functions.add("env", "proxy_get_log_level", get_log_level)?),
+    }
     Ok(())
+}
+
+/// The plugin's configuration while it is being configured, else that of the VM.
+fn get_configuration(mut c: Module<'_>, configuration: u32, configuration_len: u32) -> Outcome {
+    let host = c.data();
+    let bytes = host.configuring.clone().unwrap_or_else(|| host.vm_configuration.clone());
+    outcome(hand_over(&mut c, &bytes, configuration, configuration_len))
 }
 
 fn log(mut c: Module<'_>, level: u32, text: u32, text_len: u32) -> Outcome {
@@ -89,7 +101,13 @@ fn set_shared_data(c: Module<'_>, key: u32, key_len: u32, value: u32, value_len:
 fn get_property(mut c: Module<'_>, path: u32, path_len: u32, value: u32, value_len: u32) -> Outcome {
     let mut run = || {
         let path = read(&c, path, path_len)?;
-        let found = attributes::get(&c.data().facts(), &path)?;
+        let found = attributes::get(&c.data().facts(), &path);
+        if found == Err(Status::NotFound) && attributes::may_be_known_to_envoy(&path) {
+            let name = String::from_utf8_lossy(&path).replace('\0', ".");
+            c.data_mut()
+                .hint(format!("property {name} was not found; give it in `properties` if Envoy has it"));
+        }
+        let found = found?;
         hand_over(&mut c, &found, value, value_len)
     };
     outcome(run())
@@ -98,7 +116,13 @@ fn get_property(mut c: Module<'_>, path: u32, path_len: u32, value: u32, value_l
 fn set_property(mut c: Module<'_>, path: u32, path_len: u32, value: u32, value_len: u32) -> Outcome {
     let mut run = || {
         let (path, value) = (read(&c, path, path_len)?, read(&c, value, value_len)?);
-        let state = c.data_mut().filter_state().ok_or(Status::NotFound)?;
+        let host = c.data_mut();
+        let root = host.root();
+        let read_only = host.declared_properties.get(&root).and_then(|known| known.get(&path)) == Some(&true);
+        let state = host.filter_state().ok_or(Status::NotFound)?;
+        if read_only && state.of_module(&path).is_some() {
+            return Err(Status::BadArgument.into());
+        }
         state.set_of_module(&path, value);
         Ok(())
     };

@@ -1,8 +1,9 @@
 //! The part of WASI preview 1 that Envoy has: output goes to the log, time and random numbers are the
 //! emulator's own, there are no files and no arguments.
 
-use wasmtime::{Caller, Linker};
+use wasmtime::Caller;
 
+use super::functions::Functions;
 use super::{read, write, write_u32};
 use crate::state::abi::LogLevel;
 use crate::state::log::LogLine;
@@ -20,77 +21,75 @@ const NO_SYSTEM_CALL: i32 = 52;
 const NOT_A_FOLDER: i32 = 20;
 const NOT_SUPPORTED: i32 = 58;
 
-pub(super) fn register(linker: &mut Linker<Host>, version: EnvoyVersion) -> wasmtime::Result<()> {
+pub(super) fn register(functions: &mut Functions<'_>, version: EnvoyVersion) -> wasmtime::Result<()> {
     for module in ["wasi_snapshot_preview1", "wasi_unstable"] {
-        linker
-            .func_wrap(module, "fd_write", fd_write)?
-            .func_wrap(module, "fd_read", |_: i32, _: i32, _: i32, _: i32| NO_SYSTEM_CALL)?
-            .func_wrap(module, "fd_seek", |_: i32, _: i64, _: i32, _: i32| SUCCESS)?
-            .func_wrap(module, "fd_close", |_: i32| SUCCESS)?
-            .func_wrap(module, "fd_fdstat_get", fd_fdstat_get)?
-            .func_wrap(module, "fd_fdstat_set_flags", |_: i32, _: i32| NO_SYSTEM_CALL)?
-            .func_wrap(module, "fd_prestat_get", |_: i32, _: i32| BAD_FILE)?
-            .func_wrap(module, "fd_prestat_dir_name", |_: i32, _: i32, _: i32| NO_SYSTEM_CALL)?
-            .func_wrap(
+        functions
+            .add(module, "fd_write", fd_write)?
+            .add(module, "fd_read", |_: i32, _: i32, _: i32, _: i32| NO_SYSTEM_CALL)?
+            .add(module, "fd_seek", |_: i32, _: i64, _: i32, _: i32| SUCCESS)?
+            .add(module, "fd_close", |_: i32| SUCCESS)?
+            .add(module, "fd_fdstat_get", fd_fdstat_get)?
+            .add(module, "fd_fdstat_set_flags", |_: i32, _: i32| NO_SYSTEM_CALL)?
+            .add(module, "fd_prestat_get", |_: i32, _: i32| BAD_FILE)?
+            .add(module, "fd_prestat_dir_name", |_: i32, _: i32, _: i32| NO_SYSTEM_CALL)?
+            .add(
                 module,
                 "path_open",
                 |_: i32, _: i32, _: i32, _: i32, _: i32, _: i64, _: i64, _: i32, _: i32| NO_SUCH_FILE,
             )?
-            .func_wrap(module, "environ_get", environ_get)?
-            .func_wrap(module, "environ_sizes_get", environ_sizes_get)?
-            .func_wrap(module, "args_get", |_: i32, _: i32| SUCCESS)?
-            .func_wrap(module, "args_sizes_get", args_sizes_get)?
-            .func_wrap(module, "clock_time_get", clock_time_get)?
-            .func_wrap(module, "random_get", random_get)?
-            .func_wrap(module, "sched_yield", || SUCCESS)?
-            .func_wrap(module, "proc_exit", proc_exit)?;
-        if version < EnvoyVersion::V1_40 {
-            linker.func_wrap(module, "poll_oneoff", |_: i32, _: i32, _: i32, _: i32| NO_SYSTEM_CALL)?;
+            .add(module, "environ_get", environ_get)?
+            .add(module, "environ_sizes_get", environ_sizes_get)?
+            .add(module, "args_get", |_: i32, _: i32| SUCCESS)?
+            .add(module, "args_sizes_get", args_sizes_get)?
+            .add(module, "clock_time_get", clock_time_get)?
+            .add(module, "random_get", random_get)?
+            .add(module, "sched_yield", || SUCCESS)?
+            .add(module, "proc_exit", proc_exit)?;
+        if version < EnvoyVersion::V1_39 {
+            functions.add(module, "poll_oneoff", |_: i32, _: i32, _: i32, _: i32| NO_SYSTEM_CALL)?;
         } else {
-            register_from_1_39(linker, module)?;
+            register_from_1_39(functions, module)?;
         }
     }
-    linker.func_wrap("env", "emscripten_notify_memory_growth", |_: i32| {})?;
-    linker.func_wrap("env", "pthread_equal", |a: i32, b: i32| i32::from(a == b))?;
+    functions.add("env", "emscripten_notify_memory_growth", |_: i32| {})?;
+    functions.add("env", "pthread_equal", |a: i32, b: i32| i32::from(a == b))?;
     Ok(())
 }
 
 /// What Envoy offers besides, with the answers that 1.39.3 and 1.40.0 gave. `path_link` and `path_symlink` lack one of
 /// the parameters that WASI gives them, there too.
-fn register_from_1_39(linker: &mut Linker<Host>, module: &str) -> wasmtime::Result<()> {
-    linker
-        .func_wrap(module, "clock_res_get", clock_res_get)?
-        .func_wrap(module, "fd_advise", |_: i32, _: i64, _: i64, _: i32| SUCCESS)?
-        .func_wrap(module, "fd_allocate", |fd: i32, _: i64, _: i64| output_only(fd))?
-        .func_wrap(module, "fd_datasync", output_only)?
-        .func_wrap(module, "fd_fdstat_set_rights", |fd: i32, _: i64, _: i64| output_only(fd))?
-        .func_wrap(module, "fd_filestat_get", |_: i32, _: i32| BAD_FILE)?
-        .func_wrap(module, "fd_filestat_set_size", |fd: i32, _: i64| output_only(fd))?
-        .func_wrap(module, "fd_filestat_set_times", |fd: i32, _: i64, _: i64, _: i32| output_only(fd))?
-        .func_wrap(module, "fd_pread", |_: i32, _: i32, _: i32, _: i64, _: i32| NO_SYSTEM_CALL)?
-        .func_wrap(module, "fd_pwrite", fd_pwrite)?
-        .func_wrap(module, "fd_readdir", |_: i32, _: i32, _: i32, _: i64, _: i32| NOT_A_FOLDER)?
-        .func_wrap(module, "fd_renumber", |_: i32, _: i32| BAD_FILE)?
-        .func_wrap(module, "fd_sync", output_only)?
-        .func_wrap(module, "fd_tell", fd_tell)?
-        .func_wrap(module, "path_create_directory", |_: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(module, "path_filestat_get", |_: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(
-            module,
-            "path_filestat_set_times",
-            |_: i32, _: i32, _: i32, _: i32, _: i64, _: i64, _: i32| NOT_SUPPORTED,
-        )?
-        .func_wrap(module, "path_link", |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(module, "path_readlink", |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(module, "path_remove_directory", |_: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(module, "path_rename", |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(module, "path_symlink", |_: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(module, "path_unlink_file", |_: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(module, "poll_oneoff", poll_oneoff)?
-        .func_wrap(module, "sock_accept", |_: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(module, "sock_recv", |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(module, "sock_send", |_: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
-        .func_wrap(module, "sock_shutdown", |_: i32, _: i32| NOT_SUPPORTED)?;
+fn register_from_1_39(functions: &mut Functions<'_>, module: &str) -> wasmtime::Result<()> {
+    functions
+        .add(module, "clock_res_get", clock_res_get)?
+        .add(module, "fd_advise", |_: i32, _: i64, _: i64, _: i32| SUCCESS)?
+        .add(module, "fd_allocate", |fd: i32, _: i64, _: i64| output_only(fd))?
+        .add(module, "fd_datasync", output_only)?
+        .add(module, "fd_fdstat_set_rights", |fd: i32, _: i64, _: i64| output_only(fd))?
+        .add(module, "fd_filestat_get", |_: i32, _: i32| BAD_FILE)?
+        .add(module, "fd_filestat_set_size", |fd: i32, _: i64| output_only(fd))?
+        .add(module, "fd_filestat_set_times", |fd: i32, _: i64, _: i64, _: i32| output_only(fd))?
+        .add(module, "fd_pread", |_: i32, _: i32, _: i32, _: i64, _: i32| NO_SYSTEM_CALL)?
+        .add(module, "fd_pwrite", fd_pwrite)?
+        .add(module, "fd_readdir", |_: i32, _: i32, _: i32, _: i64, _: i32| NOT_A_FOLDER)?
+        .add(module, "fd_renumber", |_: i32, _: i32| BAD_FILE)?
+        .add(module, "fd_sync", output_only)?
+        .add(module, "fd_tell", fd_tell)?
+        .add(module, "path_create_directory", |_: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "path_filestat_get", |_: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "path_filestat_set_times", |_: i32, _: i32, _: i32, _: i32, _: i64, _: i64, _: i32| {
+            NOT_SUPPORTED
+        })?
+        .add(module, "path_link", |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "path_readlink", |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "path_remove_directory", |_: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "path_rename", |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "path_symlink", |_: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "path_unlink_file", |_: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "poll_oneoff", poll_oneoff)?
+        .add(module, "sock_accept", |_: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "sock_recv", |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "sock_send", |_: i32, _: i32, _: i32, _: i32, _: i32| NOT_SUPPORTED)?
+        .add(module, "sock_shutdown", |_: i32, _: i32| NOT_SUPPORTED)?;
     Ok(())
 }
 
@@ -197,7 +196,7 @@ fn clock_res_get(mut c: Module<'_>, clock: u32, resolution_at: u32) -> i32 {
     code(write(&mut c, resolution_at, &1_u64.to_le_bytes()))
 }
 
-/// There is no position in a log: it is written to as by `fd_write`.
+/// A log has no position: this writes as `fd_write` does.
 fn fd_pwrite(c: Module<'_>, fd: u32, vectors: u32, count: u32, _offset: i64, written_at: u32) -> i32 {
     fd_write(c, fd, vectors, count, written_at)
 }

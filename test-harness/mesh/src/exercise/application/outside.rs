@@ -11,8 +11,8 @@ use crate::world::World;
 /// Puts the gateway and the identity provider behind the front's ports, and prints commands that use them. Both keep
 /// their names, which their cookies and redirects go by.
 pub(super) fn open(world: &World, gateway: SocketAddr, issuer: &Issuer) -> Result<Behind> {
-    let front = Front::behind(&world.handle, &world.place, gateway, issuer.address())?;
-    let &[application, provider] = front.ports() else { bail!("the front has not two ports") };
+    let front = Front::behind(&world.handle, world.place.directory(), gateway, issuer.address())?;
+    let &[application, provider] = front.ports() else { bail!("the front does not have two ports") };
     let tokens = issuer.tokens()?;
     let token = world.place.write("premium-user.token", tokens.of("premium"))?;
     let (token, authority) = (token.display(), world.plane.authority().display());
