@@ -28,6 +28,9 @@ use std::fmt;
 /// How deep messages may be entered: one more than they are nested in a `ModelInferResponse`.
 const MAX_MESSAGES: usize = 4;
 
+/// How long a varint of 64 bits is at most.
+const MAX_VARINT_BYTES: usize = 10;
+
 /// What has been read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
@@ -169,6 +172,51 @@ impl Reader {
         if let State::Undecided { field, left } = self.state {
             self.state = State::Packed { field, end: self.offset + left };
         }
+    }
+
+    /// The field that has just begun, if all of it is there: it is taken off the front of `input`, and nothing more is said
+    /// of it.
+    pub fn whole<'a>(&mut self, input: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let State::Undecided { left, .. } = self.state else { return None };
+        let (field, rest) = input.split_at_checked(usize::try_from(left).ok()?)?;
+        *input = rest;
+        self.offset += left;
+        self.state = State::Key;
+        Some(field)
+    }
+
+    /// The next field, if it has this number and wire type 2, is shorter than 128 bytes and all there: it is taken off the
+    /// front of `input`, as by [`whole`](Self::whole). For fields that are repeated many times, below number 16.
+    pub fn short<'a>(&mut self, number: u8, input: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let (&[key, len @ ..0x80], rest) = input.split_first_chunk()? else { return None };
+        let is_next = matches!(self.state, State::Key) && self.have == 0 && key == number << 3 | 2;
+        let bytes = 2 + u64::from(len);
+        if !is_next || bytes > self.end_of_message() - self.offset {
+            return None;
+        }
+        let (field, rest) = rest.split_at_checked(len.into())?;
+        *input = rest;
+        self.offset += bytes;
+        Some(field)
+    }
+
+    /// Takes those varints off the front of `input` that are the next ones of a [packed](Self::packed) field and end
+    /// there, with the field's number. There is at least one; [`take_varint`] reads them. Without this, or where it gives
+    /// nothing, [`next`](Self::next) gives them one by one.
+    pub fn numbers<'a>(&mut self, input: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
+        let State::Packed { field, end } = self.state else { return None };
+        if self.have > 0 {
+            return None;
+        }
+        let left = usize::try_from(end.checked_sub(self.offset)?).unwrap_or(usize::MAX);
+        let there = &input[..left.min(input.len())];
+        // A longer number than this is an error, which is found where it is read byte by byte.
+        let tail = &there[there.len().saturating_sub(MAX_VARINT_BYTES)..];
+        let after_last = tail.iter().rev().position(|byte| *byte < 0x80)?;
+        let (numbers, rest) = input.split_at(there.len() - after_last);
+        *input = rest;
+        self.offset += numbers.len() as u64;
+        Some((field, numbers))
     }
 
     /// Whether the message may end here.

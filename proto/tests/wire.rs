@@ -1,6 +1,6 @@
 //! Messages cut anywhere, and what is not one.
 
-use kserve_proto::wire::{Fields, Item, Reader, Value, WireError};
+use kserve_proto::wire::{Fields, Item, Reader, Value, WireError, take_varint};
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -15,17 +15,11 @@ fn items(message: &[u8], step: usize) -> Result<Vec<String>, WireError> {
                 Item::Length(3, _) => wire.packed(),
                 _ => {}
             }
-            match (item, items.last_mut()) {
-                (Item::Bytes(bytes), Some(last)) if last.starts_with("Bytes") => {
-                    last.push_str(&format!(" {bytes:?}"));
-                }
-                (Item::Bytes(bytes), _) => items.push(format!("Bytes {bytes:?}")),
-                (other, _) => items.push(format!("{other:?}")),
+            match item {
+                Item::Bytes(bytes) => bytes_came(&mut items, bytes),
+                other => items.push(format!("{other:?}")),
             }
         }
-    }
-    for item in &mut items {
-        *item = item.replace("] [", ", ");
     }
     if wire.is_whole() { Ok(items) } else { Err(WireError::Cut) }
 }
@@ -71,6 +65,105 @@ fn what_is_no_message_is_refused_however_it_is_cut() {
     for message in bad {
         for step in 1..=message.len() {
             assert!(items(message, step).is_err(), "{message:?} in pieces of {step}");
+        }
+    }
+}
+
+/// Adds a piece of a string to those before it.
+fn bytes_came(items: &mut Vec<String>, bytes: &[u8]) {
+    match items.last_mut().filter(|last| last.starts_with("Bytes")) {
+        Some(last) => last.push_str(&format!(" {bytes:?}")),
+        None => items.push(format!("Bytes {bytes:?}")),
+    }
+    if let Some(last) = items.last_mut() {
+        *last = last.replace("] [", ", ");
+    }
+}
+
+/// As [`items`], but takes packed numbers and short strings in one go where they are there.
+fn items_at_once(message: &[u8], step: usize) -> Result<Vec<String>, WireError> {
+    let mut wire = Reader::default();
+    let mut items = Vec::new();
+    for mut piece in message.chunks(step) {
+        loop {
+            if let Some((field, mut numbers)) = wire.numbers(&mut piece) {
+                assert!(!numbers.is_empty());
+                while !numbers.is_empty() {
+                    items.push(format!("Varint({field}, {})", take_varint(&mut numbers)?));
+                }
+            }
+            let Some(item) = wire.next(&mut piece)? else { break };
+            match &item {
+                Item::Bytes(bytes) => bytes_came(&mut items, bytes),
+                other => items.push(format!("{other:?}")),
+            }
+            match item {
+                Item::Length(1, _) => match wire.whole(&mut piece) {
+                    Some(bytes) => {
+                        if !bytes.is_empty() {
+                            bytes_came(&mut items, bytes);
+                        }
+                        items.push("End".to_owned());
+                    }
+                    None => wire.bytes(),
+                },
+                Item::Length(2, _) => wire.enter(),
+                Item::Length(3, _) => wire.packed(),
+                _ => {}
+            }
+        }
+    }
+    if wire.is_whole() { Ok(items) } else { Err(WireError::Cut) }
+}
+
+#[test]
+fn what_is_taken_at_once_is_what_comes_one_by_one() {
+    let mut message = MESSAGE.to_vec();
+    // Field 3 with a number of every length.
+    let numbers: Vec<u8> = (0..10).flat_map(|len| [vec![0x81; len], vec![1]].concat()).collect();
+    message.extend_from_slice(&[0x1a, numbers.len() as u8]);
+    message.extend_from_slice(&numbers);
+    message.extend_from_slice(&[0x18, 0x01]);
+    let one_by_one = items(&message, message.len()).unwrap();
+    for step in 1..=message.len() {
+        let at_once = items_at_once(&message, step).unwrap();
+        assert_eq!(at_once, one_by_one, "in pieces of {step}");
+    }
+}
+
+#[test]
+fn a_short_field_is_taken_where_it_is_the_next_and_all_there() {
+    let message = [0x12, 0x06, 0x0a, 0x02, b'h', b'i', 0x0a, 0x00, 0x0a, 0x01, b'x'];
+    let mut wire = Reader::default();
+    let mut bytes = &message[..];
+    assert_eq!(wire.short(1, &mut bytes), None);
+    assert_eq!(wire.next(&mut bytes), Ok(Some(Item::Length(2, 6))));
+    assert_eq!(wire.short(1, &mut bytes), None);
+    wire.enter();
+    assert_eq!(wire.short(2, &mut bytes), None);
+    assert_eq!(wire.short(1, &mut &bytes[..3]), None);
+    assert_eq!(wire.short(1, &mut bytes), Some(&b"hi"[..]));
+    assert_eq!(wire.short(1, &mut bytes), Some(&b""[..]));
+    // The next one is outside.
+    assert_eq!(wire.short(1, &mut bytes), None);
+    assert_eq!(wire.next(&mut bytes), Ok(Some(Item::End)));
+    assert_eq!(wire.short(1, &mut bytes), Some(&b"x"[..]));
+    assert!(wire.is_whole() && bytes.is_empty());
+}
+
+#[test]
+fn a_packed_number_that_is_too_long_or_cut_is_refused_either_way() {
+    let bad: [&[u8]; 4] = [
+        // Eleven bytes; ten that are more than 64 bits; a field that ends in a number; more than are left.
+        &[0x1a, 0x0c, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1],
+        &[0x1a, 0x0b, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+        &[0x1a, 0x02, 1, 0x80, 0x01],
+        &[0x12, 0x03, 0x1a, 0x02, 1],
+    ];
+    for message in bad {
+        for step in 1..=message.len() {
+            let error = items(message, step).unwrap_err();
+            assert_eq!(items_at_once(message, step), Err(error), "{message:?} in pieces of {step}");
         }
     }
 }

@@ -27,6 +27,34 @@ pub trait Ends {
     fn answer_call(&self, id: u64, response: HttpResponse);
 }
 
+/// Gives a part of a message to a host's stream. The streams of the emulator and of the native player name their methods
+/// alike; only the latter has no client that goes away, so what happens then is an argument.
+#[macro_export]
+macro_rules! send_part {
+    ($stream:expr, $from:expr, $part:expr, $client_reset:expr) => {{
+        use $crate::ends::map;
+        let stream = &$stream;
+        match ($from, $part) {
+            (Direction::Request, Part::Headers { headers, end }) => {
+                stream.request_headers(map(headers), end);
+            }
+            (Direction::Request, Part::Data { bytes, end }) => stream.request_data(bytes, end),
+            (Direction::Request, Part::Trailers(trailers)) => {
+                stream.request_trailers(map(trailers));
+            }
+            (Direction::Request, Part::Reset) => $client_reset,
+            (Direction::Response, Part::Headers { headers, end }) => {
+                stream.response_headers(map(headers), end);
+            }
+            (Direction::Response, Part::Data { bytes, end }) => stream.response_data(bytes, end),
+            (Direction::Response, Part::Trailers(trailers)) => {
+                stream.response_trailers(map(trailers));
+            }
+            (Direction::Response, Part::Reset) => stream.upstream_reset(),
+        }
+    }};
+}
+
 /// A call that a filter made.
 #[derive(Clone, Debug)]
 pub struct Asked {

@@ -4,7 +4,7 @@
 //! The module is `$INFERENCE_FILTERS_SO`, or `dist/libinference_filters.so`; without it the tests are ignored.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
-use conformance::ends::{self, Asked, CLUSTER, Ends, map};
+use conformance::ends::{self, Asked, CLUSTER, Ends};
 use conformance::native::{LoadError, Module, Plugin, Stream, StreamOptions};
 use proxy_wasm_emulator::{Delivered, Direction, HttpResponse};
 use std::collections::BTreeMap;
@@ -81,19 +81,7 @@ struct OnStream<'p>(Stream<'p>);
 
 impl Ends for OnStream<'_> {
     fn send(&self, from: Direction, part: Part) {
-        let Self(stream) = self;
-        match (from, part) {
-            (Direction::Request, Part::Headers { headers, end }) => stream.request_headers(map(headers), end),
-            (Direction::Request, Part::Data { bytes, end }) => stream.request_data(bytes, end),
-            (Direction::Request, Part::Trailers(trailers)) => stream.request_trailers(map(trailers)),
-            (Direction::Request, Part::Reset) => panic!("the player has no client that goes away"),
-            (Direction::Response, Part::Headers { headers, end }) => {
-                stream.response_headers(map(headers), end);
-            }
-            (Direction::Response, Part::Data { bytes, end }) => stream.response_data(bytes, end),
-            (Direction::Response, Part::Trailers(trailers)) => stream.response_trailers(map(trailers)),
-            (Direction::Response, Part::Reset) => stream.upstream_reset(),
-        }
+        conformance::send_part!(self.0, from, part, panic!("the player has no client that goes away"));
     }
 
     fn delivered(&self, to: Direction) -> Delivered {

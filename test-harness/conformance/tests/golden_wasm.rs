@@ -5,7 +5,7 @@
 //! tests are ignored.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: libtest-mimic runs them.
 
-use conformance::ends::{self, Asked, CLUSTER, Ends, map};
+use conformance::ends::{self, Asked, CLUSTER, Ends};
 use conformance::verify_signature;
 use proxy_wasm_emulator::{
     Delivered, Direction, Engine, HttpResponse, Plugin, PluginOptions, Stream, StreamOptions, Vm, VmOptions,
@@ -143,19 +143,7 @@ struct OnStream<'a> {
 
 impl Ends for OnStream<'_> {
     fn send(&self, from: Direction, part: Part) {
-        let stream = &self.stream;
-        match (from, part) {
-            (Direction::Request, Part::Headers { headers, end }) => stream.request_headers(map(headers), end),
-            (Direction::Request, Part::Data { bytes, end }) => stream.request_data(bytes, end),
-            (Direction::Request, Part::Trailers(trailers)) => stream.request_trailers(map(trailers)),
-            (Direction::Request, Part::Reset) => stream.client_reset(),
-            (Direction::Response, Part::Headers { headers, end }) => {
-                stream.response_headers(map(headers), end);
-            }
-            (Direction::Response, Part::Data { bytes, end }) => stream.response_data(bytes, end),
-            (Direction::Response, Part::Trailers(trailers)) => stream.response_trailers(map(trailers)),
-            (Direction::Response, Part::Reset) => stream.upstream_reset(),
-        }
+        conformance::send_part!(self.stream, from, part, self.stream.client_reset());
     }
 
     fn delivered(&self, to: Direction) -> Delivered {

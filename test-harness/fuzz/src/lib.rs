@@ -186,14 +186,17 @@ fn check_large(mut case: Case, setup: Setup, seed: u8, message: &[u8], held: &te
     }
     let whole = run(&case, setup, Chunking::Whole);
     let cut = run(&case, setup, Chunking::Random(seed.into()));
-    assert_same(&whole, &cut, &message);
-    // What comes when it is too late for it.
+    // A field that comes after the contents it should have come before: by then the answer may have begun or not,
+    // which depends on how the message is cut, and an answer that has begun is reset.
     let in_order = ModelInferResponse::decode(message).is_ok_and(|decoded| {
         let typed =
             |output: &message::Tensor| output.contents.as_ref().is_some_and(|c| *c != Default::default());
         let twice = !decoded.raw_output_contents.is_empty() && decoded.outputs.iter().any(typed);
         !twice && decoded.encode_to_vec() == message
     });
+    if in_order {
+        assert_same(&whole, &cut, &message);
+    }
     for large in [whole, cut] {
         let (got, expected) = (&large.got, &held.got);
         let failed = |got: &testkit::Got| got.reset || got.status >= 400;

@@ -52,12 +52,23 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         let input = |rest: &str| format!(r#"{{"inputs":[{{"name":"x","shape":[2],{rest}}}],"id":"7"}}"#);
         add(0, 0, input(&format!(r#""datatype":"{datatype}","data":[{json}]"#)).as_bytes());
         add(0, 0, input(&format!(r#""data":[[{json}]],"datatype":"{datatype}""#)).as_bytes());
+        // The same layout again and again is guessed; long enough for that.
+        for between in [",\n      ", " , ", "],\n  [", "]],[["] {
+            let (open, close) = if between.contains(']') { ("[[", "]]") } else { ("", "") };
+            let data = [json; 8].join(between);
+            let members = format!(r#""datatype":"{datatype}","data":[{open}{data}{close}]"#);
+            add(0, 0, input(&members).replace("[2]", "[16]").as_bytes());
+        }
         let size = raw.len();
         let header = input(&format!(r#""datatype":"{datatype}","parameters":{{"binary_data_size":{size}}}"#));
         add(HAS_JSON_LENGTH, header.len(), &[header.as_bytes(), raw].concat());
     }
     for body in [
         r#"{"inputs":[{"name":"x","shape":["1"],"datatype":"INT64","contents":{"int64_contents":["7"],"fp32_contents":[]}}]}"#,
+        r#"{"inputs":[{"name":"x","shape":[6],"datatype":"INT64","contents":{"int64_contents":["7", "-8", "900000000000", "7","-9223372036854775808", "0"]}}]}"#,
+        r#"{"inputs":[{"name":"x","shape":[3],"datatype":"BYTES","data":["a\n\"b\\", "\u00e9x", "éy]["]}]}"#,
+        r#"{"inputs":[{"name":"x","shape":[3],"data":["a\"]b\\", "[\\\"", "éy]["],"datatype":"BYTES"}]}"#,
+        r#"{"inputs":[{"name":"x","shape":[12],"datatype":"INT32","data":[1,-1,300,-300,70000,-70000,2147483647,-2147483648,0,127,128,255]}]}"#,
         r#"{"inputs":[{"name":"x","shape":[1],"contents":{"bytes_contents":["-_8="]},"datatype":"BYTES"}]}"#,
         r#"{"inputs":[{"name":"x","shape":[2],"datatype":"UINT16"}],"raw_input_contents":["AQACAA=="]}"#,
         r#"{"inputs":[{"name":"x","shape":[9],"datatype":"FP32","parameters":{"shared_memory_region":"r","shared_memory_byte_size":{"int64_param":"36"}}}],"outputs":[{"name":"y","parameters":{"classification":3,"binary_data":false}}],"parameters":{"p":null,"d":0.5,"b":true,"u":18446744073709551615}}"#,

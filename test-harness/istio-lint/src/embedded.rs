@@ -3,6 +3,7 @@
 use claim_headers::ClaimHeaders;
 use dynamic_subset::DynamicSubset;
 use filter_api::{Caps, Memory, Plugin};
+use kserve_transcoder::KserveTranscoder;
 use serde_json::Value;
 
 use crate::resource::{self, Resource, items};
@@ -13,6 +14,9 @@ pub(crate) const DYNAMIC_MODULE: &str =
     "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 pub(crate) const POLICY: &str =
     "envoy.extensions.load_balancing_policies.dynamic_modules.v3.DynamicModulesLoadBalancerConfig";
+
+/// What a configuration may hold while it is read.
+const MEMORY_BYTES: usize = 64 << 20;
 
 /// In which host a filter runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,21 @@ pub struct Configuration {
     pub host: Host,
     /// The configuration's text, as the filter gets it.
     pub json: String,
+}
+
+/// The filters and policies of this project.
+const OURS: [&str; 4] = ["claim-headers", "dynamic-subset", "kserve-transcoder", "runtime-group"];
+
+/// Whether a filter or policy is one of this project's, with hyphens or underscores.
+#[must_use]
+pub fn is_ours(filter: &str) -> bool {
+    OURS.contains(&filter.replace('_', "-").as_str())
+}
+
+/// Whether a resource has a filter or policy of this project.
+#[must_use]
+pub fn has_ours(resource: &Resource) -> bool {
+    configurations(resource).is_ok_and(|all| all.iter().any(|c| is_ours(&c.filter)))
 }
 
 /// Every configuration of a filter or policy in a resource.
@@ -78,6 +97,32 @@ pub(crate) fn configured(fragment: Fragment<'_>) -> Result<Vec<Configuration>, S
     Ok(found)
 }
 
+/// Every configuration at any depth of a part of Envoy's, each with the place of its filter as a JSON pointer.
+#[must_use]
+pub fn within(value: &Value) -> Vec<(String, Configuration)> {
+    let mut found = Vec::new();
+    let mut left = vec![(String::new(), value)];
+    while let Some((place, value)) = left.pop() {
+        if value.get("typed_config").is_some() || value.get("load_balancing_policy").is_some() {
+            let fragment = Fragment { apply_to: "", operation: "", value };
+            let here = configured(fragment).unwrap_or_default().into_iter();
+            found.extend(here.map(|configuration| (place.clone(), configuration)));
+        }
+        match value {
+            Value::Object(fields) => left.extend(fields.iter().map(|(name, below)| {
+                (format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")), below)
+            })),
+            Value::Array(items) => {
+                left.extend(
+                    items.iter().enumerate().map(|(index, below)| (format!("{place}/{index}"), below)),
+                );
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Where a wasm filter's module comes from: a URL, or in a bootstrap also a file.
 fn code(config: &Value) -> &str {
     let code = "/config/vm_config/code";
@@ -104,9 +149,9 @@ pub fn read(configuration: &Configuration) -> Result<(), String> {
         Host::Native => Caps::DYNAMIC_MODULE,
     };
     match filter.as_str() {
-        "kserve-transcoder" => {
-            kserve_transcoder::Config::read(json.as_bytes(), caps).map(|_| ()).map_err(|e| e.to_string())
-        }
+        "kserve-transcoder" => KserveTranscoder::configure(json.as_bytes(), caps, Memory::new(MEMORY_BYTES))
+            .map(|_| ())
+            .map_err(|e| e.to_string()),
         "dynamic-subset" => DynamicSubset::configure(json.as_bytes(), caps, Memory::new(0))
             .map(|_| ())
             .map_err(|e| e.to_string()),

@@ -8,20 +8,28 @@
 //! 4. [`embedded::configurations`] finds the filters' own configurations, and [`embedded::read`] runs them through the
 //!    parser that the filter itself has. [`embedded::fragments`] finds what an `EnvoyFilter` adds to Envoy's
 //!    configuration, for a test that has an Envoy.
+//! 5. [`Published`] and [`Problem::level`] are for anyone's resources, which the command `inference-mesh check` reads:
+//!    the schemas as published, and how sure a problem is without the rest of the cluster.
 //!
 //! Not checked: CEL rules of the schemas, and anything that depends on a running cluster.
 
 pub mod embedded;
 pub mod kustomize;
+mod level;
+mod published;
 mod resource;
 pub mod rules;
 mod schema;
+mod words;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use level::Level;
+pub use published::{Published, Unfit};
 pub use resource::{Error, Resource, read, yaml};
 pub use schema::Schemas;
+pub use words::{reason, words};
 
 /// What is wrong with a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +38,20 @@ pub struct Problem {
     pub resource: String,
     /// Why.
     pub reason: String,
+    /// Which rule says so: a word or two with hyphens, the same for every problem of its kind.
+    pub rule: &'static str,
+    /// Where in the resource, as a JSON pointer (RFC 6901); empty if it is about the whole of it.
+    pub pointer: String,
 }
 
 impl Problem {
     pub(crate) fn new(resource: &Resource, reason: impl Into<String>) -> Self {
-        Self { resource: resource.id(), reason: reason.into() }
+        Self { resource: resource.id(), reason: reason.into(), rule: "", pointer: String::new() }
+    }
+
+    /// With the rule's name, unless it has one.
+    pub(crate) fn by(self, rule: &'static str) -> Self {
+        if self.rule.is_empty() { Self { rule, ..self } } else { self }
     }
 }
 

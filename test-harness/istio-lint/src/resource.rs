@@ -10,7 +10,7 @@ use serde_json::Value;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or directory cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), crate::words(source))]
     Io {
         /// Which.
         path: PathBuf,
@@ -65,7 +65,7 @@ impl Resource {
         self.text("/metadata/name")
     }
 
-    /// `metadata.namespace`; empty if there is none.
+    /// `metadata.namespace`; empty if it is missing.
     #[must_use]
     pub fn namespace(&self) -> &str {
         self.text("/metadata/namespace")
@@ -89,7 +89,7 @@ impl Resource {
         self.value.pointer(pointer)
     }
 
-    /// The text a pointer points at; empty if there is none.
+    /// The text a pointer points at; empty if it is missing.
     #[must_use]
     pub fn text(&self, pointer: &str) -> &str {
         self.at(pointer).and_then(Value::as_str).unwrap_or_default()
@@ -107,7 +107,7 @@ pub(crate) fn items<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The text a pointer points at within `value`; empty if there is none.
+/// The text a pointer points at within `value`; empty if it is missing.
 pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
@@ -134,7 +134,10 @@ pub fn read(path: &Path) -> Result<Vec<Resource>, Error> {
 /// If it cannot be read, is not valid YAML, has a key twice, or is not of type `T`.
 pub fn yaml<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    serde_saphyr::from_multiple(&text).map_err(|error| Error::content(path, error))
+    serde_saphyr::from_multiple(&text).map_err(|error| {
+        let place = error.location().map_or_else(String::new, |at| format!("line {}: ", at.line()));
+        Error::content(path, format!("{place}{}", crate::reason(&error)))
+    })
 }
 
 /// What is in a directory, by name.

@@ -18,6 +18,11 @@ const RELEASES: [(&str, &str); 4] = [
     ("KServe 0.20.0", include_str!("../schemas/kserve-0.20.0.json")),
 ];
 
+/// The releases whose schemas are here as published, oldest first: of KServe's most fields are left out.
+pub(crate) fn whole_releases() -> impl Iterator<Item = (&'static str, &'static str)> {
+    RELEASES.into_iter().filter(|(release, _)| !release.starts_with("KServe"))
+}
+
 /// Every schema, by release and by `apiVersion kind`.
 pub struct Schemas {
     releases: Vec<(&'static str, BTreeMap<String, Validator>)>,
@@ -109,7 +114,7 @@ fn resource_with(mut parts: Value, namespaced: bool) -> Value {
 
 /// Refuses unknown fields, as an API server does when it is asked to validate strictly (kubectl's default). Only where
 /// the schema is structural: `oneOf` and its like hold conditions on fields that are declared beside them.
-fn close(schema: &mut Value) {
+pub(crate) fn close(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     let open = object.contains_key("additionalProperties")
         || object.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));

@@ -37,16 +37,28 @@ fn rows() -> Vec<Row> {
             Value::Null,
             "lacks the label istio.io/use",
         ),
-        ("kserve", STYLE, "/metadata/labels/istio.io~1use-waypoint", json!("way"), "has no such waypoint"),
-        ("kserve", "Gateway/waypoint", "/spec/gatewayClassName", json!("istio"), "has no such waypoint"),
+        ("kserve", STYLE, "/metadata/labels/istio.io~1use-waypoint", json!("way"), "have no such waypoint"),
+        ("kserve", "Gateway/waypoint", "/spec/gatewayClassName", json!("istio"), "have no such waypoint"),
         ("kserve", STYLE, "/spec/clusterIP", json!("None"), "past the waypoint"),
         // Services and pods.
-        ("kserve", STYLE, "/spec/selector/app", json!("style"), "matches none of this overlay's pods"),
+        (
+            "kserve",
+            STYLE,
+            "/spec/selector/app",
+            json!("style"),
+            "matches none of the pods of these resources",
+        ),
         ("kserve", STYLE, "/spec/ports/0/targetPort", json!(8080), "has no container port 8080"),
         ("kserve", STYLE, "/spec/ports/0/targetPort", json!("https"), "has no container port \"https\""),
         ("modelmesh", TORCH, pods, labels("onnx"), "the subset \"pytorch\" has no endpoints"),
         ("modelmesh", TORCH, pods, labels("onnx"), "does not match the labels of its own pods"),
-        ("kserve", MODELS, "/spec/selector/models", json!("x"), "matches none of this overlay's pods"),
+        (
+            "kserve",
+            MODELS,
+            "/spec/selector/models",
+            json!("x"),
+            "matches none of the pods of these resources",
+        ),
         (
             "kserve",
             "InferenceService/pt-style-transfer",
@@ -82,7 +94,7 @@ fn rows() -> Vec<Row> {
             TORCH,
             at("/value"),
             json!("istio-ingressgateway.istio-system.svc.cluster.local"),
-            "no Service of this overlay has that port",
+            "no Service of these resources has that port",
         ),
         (
             "kserve",
@@ -99,7 +111,7 @@ fn rows() -> Vec<Row> {
             "MODEL_SERVER names istio-ingressgateway",
         ),
         // Models.
-        ("kserve", "InferenceService", model("runtime"), json!("triton"), "has no such ServingRuntime"),
+        ("kserve", "InferenceService", model("runtime"), json!("triton"), "have no such ServingRuntime"),
         ("kserve", "InferenceService", model("storageUri"), json!("pvc://models/a"), "the claim \"models\""),
         (
             "modelmesh",

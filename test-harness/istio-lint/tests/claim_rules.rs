@@ -32,7 +32,7 @@ fn points() -> Vec<Row> {
             PLUGIN,
             "/spec/selector/matchLabels/istio",
             json!("ingressgateway"),
-            "has no RequestAuthentication for the same proxy",
+            "have no RequestAuthentication for the same proxy",
         ),
         ("gateway-native", "EnvoyFilter", "/spec/priority", Value::Null, "IST0151"),
         (
@@ -131,7 +131,7 @@ fn verifiers() -> Vec<Row> {
             WAYPOINT_TOKENS,
             "/metadata/namespace",
             json!("istio-system"),
-            "has no RequestAuthentication for the same proxy",
+            "have no RequestAuthentication for the same proxy",
         ),
     ]
 }
@@ -382,7 +382,7 @@ fn a_login_that_does_not_hold_is_seen() {
             Value::Null,
             "InCheck must contain cookie",
         ),
-        ("Service", "/metadata/namespace".into(), json!("default"), "is not in this overlay"),
+        ("Service", "/metadata/namespace".into(), json!("default"), "is not among these resources"),
         ("Service", "/spec/selector/app".into(), json!("other"), "selects no Deployment"),
         ("Deployment", env.into(), Value::Null, "has no variable OAUTH2_PROXY_COOKIE_SECRET"),
         ("ConfigMap", "/metadata/name".into(), json!("other"), "has no ConfigMap"),

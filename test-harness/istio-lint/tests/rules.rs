@@ -221,7 +221,13 @@ fn rows() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
             json!({"content-type": {"exact": "application/json"}}),
             "which the filter changes",
         ),
-        row("gateway-wasm", "VirtualService", "/spec/gateways", json!(["other"]), "is not in this overlay"),
+        row(
+            "gateway-wasm",
+            "VirtualService",
+            "/spec/gateways",
+            json!(["other"]),
+            "is not among these resources",
+        ),
         row(
             "gateway-wasm",
             "VirtualService",

@@ -76,7 +76,7 @@ fn keys() -> Vec<Row> {
             SUBSET,
             "/spec/pluginConfig/rules/0/key",
             json!("version"),
-            "sets version, which nothing in this overlay reads",
+            "sets version, which nothing among these resources reads",
         ),
         (
             "gateway-subset-lb",
@@ -170,14 +170,14 @@ fn elsewhere() -> Vec<Row> {
             "EnvoyFilter",
             endpoint,
             json!("modelmesh-serving.modelmesh-serving.svc.cluster.local"),
-            "is not a headless Service of this overlay",
+            "is not a headless Service of these resources",
         ),
         (
             "waypoint-subset-lb",
             "Service/modelmesh-ovms-1-x",
             "/spec/clusterIP",
             Value::Null,
-            "is not a headless Service of this overlay",
+            "is not a headless Service of these resources",
         ),
         // Routes
         ("waypoint-routes", "VirtualService", "/spec/http/2", Value::Null, "no default route"),

@@ -237,7 +237,7 @@ impl Admin {
 }
 
 impl Stats {
-    /// As text; empty if there is none.
+    /// As text; empty if it is missing.
     fn get(&self, name: &str) -> &str {
         self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
     }

@@ -29,6 +29,23 @@ impl<T> ChargedList<T> {
         Ok(())
     }
 
+    /// Makes it `len` items that are all the same.
+    pub(super) fn fill(&mut self, item: T, len: usize) -> Result<(), OverBudget>
+    where
+        T: Clone,
+    {
+        self.items.clear();
+        let (before, after) = (self.items.capacity() * size_of::<T>(), len * size_of::<T>());
+        if after > before {
+            self.charge.grow(after)?;
+            let reserved = self.items.try_reserve_exact(len);
+            self.charge.shrink(if reserved.is_ok() { before } else { after });
+            reserved.map_err(|_| OverBudget::allocation_failed(before))?;
+        }
+        self.items.resize(len, item);
+        Ok(())
+    }
+
     pub(super) fn clear(&mut self) {
         self.items.clear();
     }

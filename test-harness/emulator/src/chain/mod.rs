@@ -4,6 +4,7 @@
 //! body and trailers is a consequence here as it is there. "Next" is the router for requests and the client for
 //! responses.
 
+mod head;
 mod local_reply;
 
 use crate::state::abi::Direction;
@@ -408,14 +409,14 @@ fn next_headers<C: Callbacks>(cx: &mut C, id: u32, dir: Direction, end: bool) {
     let h = s.half(dir);
     let headers = h.headers.clone().unwrap_or_default();
     if dir == Direction::Response {
-        if status(&headers).is_none() {
+        if head::status(&headers).is_none() {
             send_local_reply(cx, id, local_reply::bad_gateway());
             return;
         }
         deliver_response_headers(cx, id, headers, end);
         return;
     }
-    if !route(s, &headers) {
+    if !head::route(s, &headers) {
         send_local_reply(cx, id, local_reply::no_route());
         return;
     }
@@ -424,30 +425,10 @@ fn next_headers<C: Callbacks>(cx: &mut C, id: u32, dir: Direction, end: bool) {
     out.ended = end;
 }
 
-/// Selects the route for good. False: no route matches.
-fn route(s: &mut StreamState, headers: &HeaderMap) -> bool {
-    s.route.path = headers.get(":path").map(<[u8]>::to_vec);
-    // Envoy gives every request one, and selects no route without it: a filter must not lose it with other headers.
-    if s.forwarded_proto && headers.get("x-forwarded-proto").is_none() {
-        return false;
-    }
-    let Some(routes) = &s.routes else { return true };
-    if s.route.clears > 0 {
-        s.selected_cluster = routes(headers);
-    }
-    s.route.cluster = s.selected_cluster.clone();
-    s.route.cluster.is_some()
-}
-
-/// The status of a response. Envoy takes one that is not a number for none.
-fn status(headers: &HeaderMap) -> Option<u64> {
-    std::str::from_utf8(headers.get(":status")?).ok()?.parse().ok()
-}
-
 /// Headers leave for the client.
 pub(crate) fn deliver_response_headers<C: Callbacks>(cx: &mut C, id: u32, headers: HeaderMap, end: bool) {
     // Codecs refuse any other; 101 is for upgrades of HTTP/1.1.
-    if !status(&headers).is_some_and(|status| status == 101 || (200..1000).contains(&status)) {
+    if !head::status(&headers).is_some_and(|status| status == 101 || (200..1000).contains(&status)) {
         reset(cx, id);
         return;
     }

@@ -70,7 +70,7 @@ fn past_the_waypoint(overlay: &Overlay<'_>, routes: &Resource) -> Option<Problem
 }
 
 /// Each spelling of the header is refused from all but some identities, and those listen to each other only.
-fn strangers(
+pub(super) fn strangers(
     overlay: &Overlay<'_>,
     routes: &Resource,
     header: &str,

@@ -103,10 +103,10 @@ fn verifier(overlay: &Overlay<'_>, instance: &Instance<'_>) -> Vec<Problem> {
     }
     if authentications.is_empty() {
         problems.push(
-            instance.wrong("maps claims that RequestAuthentication verifies, but this overlay has no RequestAuthentication for the same proxy"),
+            instance.wrong("maps claims that RequestAuthentication verifies, but these resources have no RequestAuthentication for the same proxy"),
         );
     }
-    let filters = overlay.resources.iter().filter(|r| r.kind() == "EnvoyFilter");
+    let filters = overlay.of_kind("EnvoyFilter").iter().copied();
     for filter in filters.filter(|filter| overlay.proxy(filter) == instance.proxy) {
         problems.extend(payload::failed_fetch(&filter.value).map(|reason| Problem::new(filter, reason)));
     }

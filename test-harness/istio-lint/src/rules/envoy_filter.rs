@@ -5,50 +5,57 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Overlay, Place};
+use crate::Problem;
 use crate::embedded::{self, Fragment, fragments};
 use crate::resource::{Resource, items, text};
 
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const ROUTER: &str = "envoy.filters.http.router";
 
-pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if filter.at("/spec/priority").is_none() {
-        wrong.push(
-            "has no priority: the position of INSERT_BEFORE depends on the order of creation (IST0151)"
-                .into(),
-        );
+pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<Problem> {
+    let problem = |pointer: String, reason: String| Problem { pointer, ..Problem::new(filter, reason) };
+    let mut problems = Vec::new();
+    let inserts = |patch: &Value| text(patch, "/patch/operation").starts_with("INSERT");
+    if filter.at("/spec/priority").is_none() && filter.list("/spec/configPatches").iter().any(inserts) {
+        let reason =
+            "has no priority: the position of INSERT_BEFORE depends on the order of creation (IST0151)";
+        problems.push(problem("/spec".into(), reason.into()));
     }
     if filter.list("/spec/targetRefs").iter().any(|r| text(r, "/kind") == "Service") {
-        wrong.push(
-            "targetRefs of kind Service never match for an EnvoyFilter: target the waypoint's Gateway".into(),
-        );
+        let reason =
+            "targetRefs of kind Service never match for an EnvoyFilter: target the waypoint's Gateway";
+        problems.push(problem("/spec/targetRefs".into(), reason.into()));
     }
-    let place = match overlay.place(filter) {
-        Ok(place) => place,
-        Err(reason) => {
-            wrong.push(reason);
-            return wrong;
-        }
+    problems.extend(overlay.place(filter).err().map(|reason| problem("/spec/targetRefs".into(), reason)));
+    let Some(place) = overlay.likely_place(filter) else {
+        return problems;
     };
-    for patch in filter.list("/spec/configPatches") {
-        wrong.extend(context(place, patch));
+    let ours = embedded::has_ours(filter);
+    for (index, patch) in filter.list("/spec/configPatches").iter().enumerate() {
+        let mut wrong: Vec<String> = context(place, patch).into_iter().collect();
         if text(patch, "/applyTo") == "HTTP_FILTER" {
-            wrong.extend(http_filter(place, patch));
+            wrong.extend(http_filter(place, patch, ours));
         }
         if text(patch, "/applyTo") == "CLUSTER" {
             wrong.extend(cluster(place, patch));
         }
+        let pointer = format!("/spec/configPatches/{index}");
+        problems.extend(wrong.into_iter().map(|reason| problem(pointer.clone(), reason)));
     }
-    wrong.extend(discovery(filter));
-    wrong.extend(fragments(filter).into_iter().flat_map(|f| flag(filter, f)));
-    wrong
+    let all =
+        discovery(filter).into_iter().chain(fragments(filter).into_iter().flat_map(|f| flag(filter, f)));
+    problems.extend(all.map(|reason| problem("/spec/configPatches".into(), reason)));
+    problems
 }
 
 fn context(place: Place, patch: &Value) -> Option<String> {
     let context = text(patch, "/match/context");
+    // The one patch that waypoints take from there: of the clusters of Services that are not attached to them.
+    let outbound = context == "SIDECAR_OUTBOUND"
+        && text(patch, "/applyTo") == "CLUSTER"
+        && text(patch, "/patch/operation") == "MERGE";
     match place {
-        Place::Waypoint if context != "SIDECAR_INBOUND" => {
+        Place::Waypoint if context != "SIDECAR_INBOUND" && !outbound => {
             Some(format!("context {context:?}: at a waypoint only SIDECAR_INBOUND applies"))
         }
         Place::Gateway if context != "GATEWAY" => {
@@ -58,7 +65,8 @@ fn context(place: Place, patch: &Value) -> Option<String> {
     }
 }
 
-fn http_filter(place: Place, patch: &Value) -> Vec<String> {
+/// Where in the chain a filter is added; of another project's it is not known whether it may come elsewhere.
+fn http_filter(place: Place, patch: &Value, ours: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let chain = |pointer: &str| text(patch, &format!("/match/listener/filterChain{pointer}")).to_owned();
     if guards(patch) {
@@ -66,7 +74,7 @@ fn http_filter(place: Place, patch: &Value) -> Vec<String> {
             wrong
                 .push("guards a header, and is not the first in the connection manager: INSERT_FIRST".into());
         }
-    } else {
+    } else if ours {
         if chain("/filter/name") != MANAGER || chain("/filter/subFilter/name") != ROUTER {
             wrong.push("is not matched on the router of the connection manager".into());
         }
@@ -90,7 +98,7 @@ fn http_filter(place: Place, patch: &Value) -> Vec<String> {
                 wrong.push("portNumber at a waypoint never matches".into());
             }
         }
-        Place::Gateway if port.is_none() => {
+        Place::Gateway if port.is_none() && ours => {
             wrong.push("does not name a port: it would be added on every port".into());
         }
         Place::Gateway => {}
@@ -120,6 +128,7 @@ fn cluster(place: Place, patch: &Value) -> Option<String> {
             Some("changes a cluster without naming it: every cluster would be changed".into())
         }
         ("MERGE", Place::Gateway) => None,
+        ("MERGE", Place::Waypoint) if text(patch, "/match/context") == "SIDECAR_OUTBOUND" => None,
         (other, _) => Some(format!(
             "{other} on a cluster: at a waypoint only ADD applies; at a gateway use ADD or MERGE"
         )),

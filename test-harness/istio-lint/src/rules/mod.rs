@@ -7,6 +7,7 @@ mod claims;
 mod envoy_filter;
 mod header;
 mod instance;
+mod known;
 mod loading;
 mod native;
 mod payload;
@@ -15,10 +16,12 @@ mod prefixes;
 mod routes;
 mod sign_on;
 mod subsets;
+mod traps;
 mod workloads;
 
 use crate::resource::{self, Resource};
 use crate::{Problem, embedded};
+use known::Known;
 
 use serde_json::Value;
 
@@ -33,28 +36,36 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 /// Everything that is wrong with the resources of one overlay.
 #[must_use]
 pub fn check(resources: &[Resource]) -> Vec<Problem> {
-    let overlay = Overlay { resources };
+    let overlay = Overlay::of(resources);
     let mut problems = Vec::new();
     for resource in resources {
-        let found = match resource.kind() {
-            "WasmPlugin" | "TrafficExtension" => plugin::check(&overlay, resource),
-            "EnvoyFilter" => {
-                let mut found = envoy_filter::check(&overlay, resource);
-                found.extend(loading(&resource.value, &mut 0));
-                found.extend(native::check(&overlay, resource));
-                found
-            }
-            "VirtualService" | "HTTPRoute" => routes::check(&overlay, resource),
-            "DestinationRule" => routes::check_subsets(resource),
-            "AuthorizationPolicy" | "RequestAuthentication" => policy(&overlay, resource),
-            _ => Vec::new(),
+        let mut add = |rule: &'static str, found: Vec<Problem>| {
+            problems.extend(found.into_iter().map(|problem| problem.by(rule)));
         };
-        problems.extend(found.into_iter().map(|reason| Problem::new(resource, reason)));
+        let whole = |reasons: Vec<String>, pointer: &str| -> Vec<Problem> {
+            let problem = |reason| Problem { pointer: pointer.to_owned(), ..Problem::new(resource, reason) };
+            reasons.into_iter().map(problem).collect()
+        };
+        match resource.kind() {
+            "WasmPlugin" | "TrafficExtension" => add("plugin", plugin::check(&overlay, resource)),
+            "EnvoyFilter" => {
+                add("envoy-filter", envoy_filter::check(&overlay, resource));
+                add("loading", whole(loading(&resource.value, &mut 0), "/spec/configPatches"));
+                add("native-module", whole(native::check(&overlay, resource), "/spec"));
+            }
+            "VirtualService" | "HTTPRoute" => add("routes", routes::check(&overlay, resource)),
+            "DestinationRule" => add("subset-name", routes::check_subsets(resource)),
+            "AuthorizationPolicy" | "RequestAuthentication" => {
+                add("policy", whole(policy(&overlay, resource), "/spec"));
+            }
+            _ => {}
+        }
     }
-    problems.extend(subsets::check(&overlay));
-    problems.extend(claims::check(&overlay));
-    problems.extend(workloads::check(&overlay));
-    problems.extend(prefixes::check(&overlay));
+    problems.extend(subsets::check(&overlay).into_iter().map(|problem| problem.by("dynamic-subset")));
+    problems.extend(claims::check(&overlay).into_iter().map(|problem| problem.by("claim-headers")));
+    problems.extend(workloads::check(&overlay).into_iter().map(|problem| problem.by("workloads")));
+    problems.extend(prefixes::check(&overlay).into_iter().map(|problem| problem.by("path-prefixes")));
+    problems.extend(traps::check(&overlay));
     problems
 }
 
@@ -70,12 +81,26 @@ enum Place {
 /// The resources of one overlay.
 struct Overlay<'a> {
     resources: &'a [Resource],
+    known: Known<'a>,
 }
 
 impl<'a> Overlay<'a> {
+    fn of(resources: &'a [Resource]) -> Self {
+        Self { resources, known: Known::of(resources) }
+    }
+
     fn find(&self, group: &str, kind: &str, namespace: &str, name: &str) -> Option<&'a Resource> {
-        let same = |r: &&Resource| r.is(group, kind) && r.namespace() == namespace && r.name() == name;
-        self.resources.iter().find(same)
+        self.known.names.get(&[group, kind, namespace, name]).copied()
+    }
+
+    /// The resources of a kind, of whatever group.
+    fn of_kind(&self, kind: &str) -> &[&'a Resource] {
+        self.known.kinds.get(kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// The resources in a namespace.
+    fn within(&self, namespace: &str) -> &[&'a Resource] {
+        self.known.namespaces.get(namespace).map_or(&[], Vec::as_slice)
     }
 
     /// Where a resource applies.
@@ -102,6 +127,17 @@ impl<'a> Overlay<'a> {
                 Ok(place)
             }
         }
+    }
+
+    /// Where a resource applies, or would if its Gateway were among the resources: it is taken for a waypoint if its
+    /// name says so.
+    fn likely_place(&self, resource: &Resource) -> Option<Place> {
+        let guess = |reference: &Value| {
+            let gateway = resource::text(reference, "/kind") == "Gateway";
+            let waypoint = resource::text(reference, "/name").contains("waypoint");
+            gateway.then_some(if waypoint { Place::Waypoint } else { Place::Gateway })
+        };
+        self.place(resource).ok().or_else(|| resource.list("/spec/targetRefs").first().and_then(guess))
     }
 
     fn place_of(&self, resource: &Resource, reference: &Value) -> Result<Place, String> {
@@ -136,7 +172,11 @@ impl<'a> Overlay<'a> {
     }
 
     /// The configuration of the one transcoder in this overlay.
-    fn transcoder(&self) -> Option<Value> {
+    fn transcoder(&self) -> Option<&Value> {
+        self.known.transcoder.get_or_init(|| self.first_transcoder()).as_ref()
+    }
+
+    fn first_transcoder(&self) -> Option<Value> {
         let configurations = self.resources.iter().filter_map(|r| embedded::configurations(r).ok()).flatten();
         let mut transcoders = configurations.filter(|c| c.filter == "kserve-transcoder");
         let json = transcoders.next()?.json;

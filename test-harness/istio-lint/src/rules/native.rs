@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{GATEWAY_API, Overlay};
-use crate::embedded::fragments;
+use crate::embedded::{self, fragments};
 use crate::resource::{Resource, items, text};
 
 const MODULE: &str = "inference_filters";
@@ -14,6 +14,10 @@ pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
     let policies = fragments.iter().flat_map(|f| items(f.value, "/load_balancing_policy/policies"));
     let policies = policies.filter_map(|policy| policy.pointer("/typed_extension_config/typed_config"));
     let modules = fragments.iter().filter_map(|f| f.value.get("typed_config")).chain(policies);
+    let ours = |config: &&Value| {
+        ["/filter_name", "/lb_policy_name"].iter().any(|name| embedded::is_ours(text(config, name)))
+    };
+    let modules = modules.filter(ours);
     let modules: Vec<&Value> = modules.filter_map(|config| config.get("dynamic_module_config")).collect();
     if modules.is_empty() {
         return Vec::new();
@@ -46,7 +50,7 @@ fn deployment(overlay: &Overlay<'_>, gateway: &Resource) -> Vec<String> {
     let map = overlay.find("", "ConfigMap", gateway.namespace(), name);
     let Some(map) = map.filter(|_| gateway.text(&format!("{reference}/kind")) == "ConfigMap") else {
         return vec![format!(
-            "the Gateway {} has no parametersRef to a ConfigMap of this overlay",
+            "the Gateway {} has no parametersRef to a ConfigMap of these resources",
             gateway.name()
         )];
     };

@@ -39,11 +39,14 @@ const SERVED: [&str; 26] = [
 /// A caller who may not call `/v2/...` may not call it behind one of the transcoder's `path_prefixes` either.
 pub(super) fn check(overlay: &Overlay<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let policies = overlay.resources.iter().filter(|policy| is_denial(policy));
-    for (transcoder, policy) in overlay.resources.iter().flat_map(|r| policies.clone().map(move |p| (r, p))) {
-        for (path, prefix) in
-            prefixes(transcoder).iter().flat_map(|p| denied(policy).into_iter().map(move |d| (d, p)))
-        {
+    let policies = overlay.of_kind("AuthorizationPolicy").iter().filter(|policy| is_denial(policy));
+    let denials: Vec<_> = policies.map(|policy| (policy, denied(policy))).collect();
+    let transcoders = overlay.resources.iter().map(|resource| (resource, prefixes(resource)));
+    let transcoders: Vec<_> = transcoders.filter(|(_, prefixes)| !prefixes.is_empty()).collect();
+    for ((transcoder, prefixes), (policy, denied)) in
+        transcoders.iter().flat_map(|t| denials.iter().map(move |d| (t, d)))
+    {
+        for (path, prefix) in prefixes.iter().flat_map(|p| denied.iter().map(move |d| (d, p))) {
             let behind = format!("{prefix}{path}");
             if !denies(policy, &behind) {
                 let reason = format!(

@@ -2,39 +2,58 @@
 
 use serde_json::Value;
 
+use super::traps::full_name;
 use super::{GATEWAY_API, NETWORKING, Overlay, is_dns_label};
+use crate::Problem;
 use crate::resource::{Resource, items, text};
 
 const GRPC: &str = "/inference.GRPCInferenceService/";
 
 /// `DestinationRule`.
-pub(super) fn check_subsets(rule: &Resource) -> Vec<String> {
-    let names = rule.list("/spec/subsets").iter().map(|subset| text(subset, "/name"));
-    let bad = names.filter(|name| !is_dns_label(name));
-    bad.map(|name| format!("the subset's name {name:?} is not a DNS label: the webhook refuses it")).collect()
+pub(super) fn check_subsets(rule: &Resource) -> Vec<Problem> {
+    let names = rule.list("/spec/subsets").iter().map(|subset| text(subset, "/name")).enumerate();
+    let bad = names.filter(|(_, name)| !is_dns_label(name));
+    bad.map(|(index, name)| {
+        let reason = format!("the subset's name {name:?} is not a DNS label: the webhook refuses it");
+        Problem { pointer: format!("/spec/subsets/{index}/name"), ..Problem::new(rule, reason) }
+    })
+    .collect()
 }
 
 /// `VirtualService` and `HTTPRoute`.
-pub(super) fn check(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
+pub(super) fn check(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if resource.kind() == "VirtualService" {
+        problems.extend(destinations(overlay, resource));
+    }
+    let wrong = of_all(overlay, resource).into_iter();
+    problems
+        .extend(wrong.map(|reason| Problem { pointer: "/spec".into(), ..Problem::new(resource, reason) }));
+    problems
+}
+
+/// What is wrong with its rules taken together.
+fn of_all(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
     let mut wrong = Vec::new();
     let rules = if resource.kind() == "HTTPRoute" { "/spec/rules" } else { "/spec/http" };
     let rules: Vec<Rule<'_>> = resource.list(rules).iter().map(Rule::of).collect();
-    if let Some(configuration) = overlay.transcoder() {
+    if let Some(configuration) = overlay.transcoder().filter(|_| rules.iter().any(Rule::is_for_models)) {
         wrong.extend(match configuration.get("path").and_then(Value::as_str) {
             Some("route") => rewritten_by_routes(&rules),
             _ => rewritten_by_filter(&rules),
         });
-        if rules.iter().flat_map(|rule| &rule.matches).any(|m| m.unstable) {
+        if rules.iter().flat_map(|rule| &rule.matches).any(|m| m.unstable && m.is_for_models()) {
             wrong.push("matches on the method or the content type, which the filter changes".into());
         }
     }
     if resource.kind() == "VirtualService" {
         wrong.extend(attachment(overlay, resource, &rules));
-        wrong.extend(destinations(overlay, resource));
     } else {
         for parent in resource.list("/spec/parentRefs") {
             let name = text(parent, "/name");
-            if overlay.find(GATEWAY_API, "Gateway", resource.namespace(), name).is_none() {
+            if matches!(text(parent, "/kind"), "" | "Gateway")
+                && overlay.find(GATEWAY_API, "Gateway", resource.namespace(), name).is_none()
+            {
                 wrong.push(format!("its parent {name} is not in its namespace"));
             }
         }
@@ -89,6 +108,11 @@ impl<'a> Rule<'a> {
         })
     }
 
+    /// Whether it may take requests of the transcoder's clients. A route for other paths is none of its business.
+    fn is_for_models(&self) -> bool {
+        self.matches.iter().any(Match::is_for_models)
+    }
+
     /// Whether it may take JSON requests: a regular expression that begins so is taken for one that does.
     fn is_for_json(&self) -> bool {
         let json = |text: &str| text.starts_with("/v2");
@@ -99,6 +123,14 @@ impl<'a> Rule<'a> {
 }
 
 impl<'a> Match<'a> {
+    fn is_for_models(&self) -> bool {
+        match self.path {
+            Path::Exact(text) => text.starts_with("/v2") || text.starts_with(GRPC),
+            Path::Prefix(text) => ["/v2", GRPC].iter().any(|p| p.starts_with(text) || text.starts_with(p)),
+            Path::Regex(_) => true,
+        }
+    }
+
     fn of_virtual_service(value: &'a Value) -> Self {
         let headers = value.get("headers").and_then(Value::as_object);
         let has = |name: &str| headers.is_some_and(|h| h.keys().any(|key| key.starts_with(name)));
@@ -169,7 +201,7 @@ fn attachment(overlay: &Overlay<'_>, resource: &Resource, rules: &[Rule<'_>]) ->
     for gateway in gateways.iter().filter_map(Value::as_str).filter(|&g| g != "mesh") {
         let (namespace, name) = gateway.split_once('/').unwrap_or((resource.namespace(), gateway));
         if overlay.find(NETWORKING, "Gateway", namespace, name).is_none() {
-            wrong.push(format!("its gateway {gateway} is not in this overlay"));
+            wrong.push(format!("its gateway {gateway} is not among these resources"));
         }
     }
     let in_mesh = gateways.is_empty() || gateways.iter().any(|g| g == "mesh");
@@ -187,38 +219,44 @@ fn attachment(overlay: &Overlay<'_>, resource: &Resource, rules: &[Rule<'_>]) ->
     wrong
 }
 
-/// The names of the clusters that the overlay's EnvoyFilters add.
-fn added_clusters<'a>(overlay: &Overlay<'a>) -> impl Iterator<Item = &'a str> {
-    let patches = overlay.resources.iter().filter(|r| r.kind() == "EnvoyFilter");
-    let patches = patches.flat_map(|filter| filter.list("/spec/configPatches"));
-    let added = patches
-        .filter(|patch| text(patch, "/applyTo") == "CLUSTER" && text(patch, "/patch/operation") == "ADD");
-    added.map(|patch| text(patch, "/patch/value/name"))
-}
-
 /// A subset that no DestinationRule of the very same host defines is a route to nowhere: 503.
-fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let routes = resource.list("/spec/http").iter().flat_map(|rule| items(rule, "/route"));
-    for destination in routes.filter_map(|route| route.get("destination")) {
+fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let rules = resource.list("/spec/http").iter().enumerate();
+    let routes = rules.flat_map(|(i, rule)| {
+        items(rule, "/route")
+            .iter()
+            .enumerate()
+            .map(move |(j, route)| (format!("/spec/http/{i}/route/{j}/destination"), route))
+    });
+    for (pointer, destination) in
+        routes.filter_map(|(pointer, route)| Some((pointer, route.get("destination")?)))
+    {
+        let mut wrong: Vec<String> = Vec::new();
         let (host, subset) = (text(destination, "/host"), text(destination, "/subset"));
+        let full = full_name(host, resource.namespace());
+        if overlay.known.entries.contains(host) {
+            continue;
+        }
         if !host.ends_with(".svc.cluster.local") {
             let port = destination.pointer("/port/number").map_or_else(String::new, Value::to_string);
             let names = [format!("outbound|{port}||{host}"), format!("inbound-vip|{port}|http|{host}")];
-            if !host.contains('.')
-                || !added_clusters(overlay).any(|cluster| names.iter().any(|n| n == cluster))
-            {
-                wrong.push(format!("the destination {host:?} is not the full name of a Service, and no EnvoyFilter adds a cluster for it (one of {names:?})"));
+            if !host.contains('.') {
+                wrong.push(format!(
+                    "the destination {host:?} is not the full name of a Service: Istio takes {full} for it"
+                ));
+            } else if !names.iter().any(|name| overlay.known.clusters.contains(name.as_str())) {
+                wrong.push(format!("the destination {host:?} is not a Service, no ServiceEntry among these resources has it, and no EnvoyFilter adds a cluster for it (one of {names:?})"));
             }
         }
-        let defines = |rule: &&Resource| {
-            rule.is(NETWORKING, "DestinationRule")
-                && rule.text("/spec/host") == host
-                && rule.list("/spec/subsets").iter().any(|s| text(s, "/name") == subset)
-        };
-        if !subset.is_empty() && !overlay.resources.iter().any(|rule| defines(&rule)) {
+        if !subset.is_empty() && !overlay.known.subsets.contains(&(full, subset)) {
             wrong.push(format!("no DestinationRule for {host} has the subset {subset:?}"));
         }
+        problems.extend(
+            wrong
+                .into_iter()
+                .map(|reason| Problem { pointer: pointer.clone(), ..Problem::new(resource, reason) }),
+        );
     }
-    wrong
+    problems
 }

@@ -40,7 +40,7 @@ const SECRETS: [&str; 3] = ["CLIENT_ID", "CLIENT_SECRET", "COOKIE_SECRET"];
 /// (`istio.mesh.v1alpha1.MeshConfig`); nothing if there are none.
 #[must_use]
 pub fn sign_on(resources: &[Resource], mesh: &Value) -> Vec<Problem> {
-    let overlay = Overlay { resources };
+    let overlay = Overlay::of(resources);
     let custom = resources.iter().filter(|r| r.text("/spec/action") == "CUSTOM");
     custom.flat_map(|policy| Recipe { overlay: &overlay, policy }.check(mesh)).collect()
 }
@@ -107,7 +107,7 @@ impl Recipe<'_> {
                 || format!("{host:?} is not the full name of a Service (NAME.NAMESPACE.svc.cluster.local)"),
             )?;
         let service = self.overlay.find("", "Service", namespace, name);
-        let service = service.ok_or_else(|| format!("the Service {host} is not in this overlay"))?;
+        let service = service.ok_or_else(|| format!("the Service {host} is not among these resources"))?;
         if !service.list("/spec/ports").iter().any(|port| port.get("port") == provider.get("port")) {
             return Err(format!("{host} does not have the provider's port"));
         }
@@ -130,7 +130,7 @@ impl Recipe<'_> {
         let map = deployment.text(&format!("{container}/envFrom/0/configMapRef/name"));
         let map = self.overlay.find("", "ConfigMap", namespace, map);
         let data = map.and_then(|map| map.at("/data")).and_then(Value::as_object);
-        data.cloned().ok_or_else(|| "oauth2-proxy has no ConfigMap in this overlay".to_owned())
+        data.cloned().ok_or_else(|| "oauth2-proxy has no ConfigMap among these resources".to_owned())
     }
 
     /// The token that comes back is one that is verified here.

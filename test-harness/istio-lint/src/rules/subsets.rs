@@ -265,7 +265,7 @@ fn readers(
         }
     }
     for key in keys.keys.keys().filter(|key| !read.contains(key.as_str())) {
-        problems.push(Problem::new(filter, format!("sets {key}, which nothing in this overlay reads")));
+        problems.push(Problem::new(filter, format!("sets {key}, which nothing among these resources reads")));
     }
     problems
 }
@@ -322,7 +322,7 @@ fn endpoints(overlay: &Overlay<'_>) -> Vec<Problem> {
             let (name, namespace) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             let service = overlay.find("", "Service", namespace, name);
             if service.is_none_or(|service| service.text("/spec/clusterIP") != "None") {
-                let reason = format!("the endpoint {address} is not a headless Service of this overlay");
+                let reason = format!("the endpoint {address} is not a headless Service of these resources");
                 problems.push(Problem::new(resource, reason));
             }
         }

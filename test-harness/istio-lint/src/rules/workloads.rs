@@ -54,7 +54,7 @@ impl Pods<'_> {
 }
 
 fn pods<'a>(overlay: &Overlay<'a>, namespace: &str) -> Vec<Pods<'a>> {
-    let here = overlay.resources.iter().filter(|r| r.namespace() == namespace);
+    let here = overlay.within(namespace).iter().copied();
     let made = here.filter_map(|resource| {
         let labels = match resource.kind() {
             "Deployment" => "/spec/template/metadata/labels",
@@ -72,7 +72,7 @@ fn service(overlay: &Overlay<'_>, service: &Resource) -> Vec<String> {
     let selector = service.at("/spec/selector").unwrap_or(&Value::Null);
     let selected: Vec<_> = pods.iter().filter(|pods| pods.have(selector)).collect();
     if selected.is_empty() && !pods.is_empty() {
-        wrong.push(format!("its selector {selector} matches none of this overlay's pods"));
+        wrong.push(format!("its selector {selector} matches none of the pods of these resources"));
     }
     for port in service.list("/spec/ports") {
         let target = port.get("targetPort").or_else(|| port.get("port")).unwrap_or(&Value::Null);
@@ -84,7 +84,9 @@ fn service(overlay: &Overlay<'_>, service: &Resource) -> Vec<String> {
     if !waypoint.is_empty() {
         let gateway = overlay.find(GATEWAY_API, "Gateway", service.namespace(), waypoint);
         if gateway.is_none_or(|gateway| gateway.text("/spec/gatewayClassName") != "istio-waypoint") {
-            wrong.push(format!("{USE_WAYPOINT} names {waypoint:?}, and this overlay has no such waypoint"));
+            wrong.push(format!(
+                "{USE_WAYPOINT} names {waypoint:?}, and these resources have no such waypoint"
+            ));
         }
         if service.text("/spec/clusterIP") == "None" {
             wrong.push("is headless: calls go to the pods' addresses, past the waypoint".to_owned());
@@ -144,7 +146,7 @@ fn deployment(overlay: &Overlay<'_>, deployment: &Resource) -> Vec<String> {
     let mut wrong = Vec::new();
     let account = deployment.text("/spec/template/spec/serviceAccountName");
     if !account.is_empty() && !has_account(overlay, deployment.namespace(), account) {
-        wrong.push(format!("runs as the service account {account:?}, which is not in this overlay"));
+        wrong.push(format!("runs as the service account {account:?}, which is not among these resources"));
     }
     let selector = deployment.at("/spec/selector/matchLabels").unwrap_or(&Value::Null);
     let labels = deployment.at("/spec/template/metadata/labels").and_then(Value::as_object);
@@ -164,7 +166,7 @@ fn deployment(overlay: &Overlay<'_>, deployment: &Resource) -> Vec<String> {
         let has_port =
             |service: &&Resource| service.list("/spec/ports").iter().any(|p| p.get("port") == Some(&number));
         if in_cluster(overlay, host).filter(has_port).is_none() {
-            wrong.push(format!("{name} names {address}, and no Service of this overlay has that port"));
+            wrong.push(format!("{name} names {address}, and no Service of these resources has that port"));
         }
     }
     wrong
@@ -181,7 +183,7 @@ fn principals(overlay: &Overlay<'_>, policy: &Resource) -> Vec<String> {
         let parts: Vec<_> = principal.split('/').collect();
         let [_, "ns", namespace, "sa", account] = parts[..] else { continue };
         if !has_account(overlay, namespace, account) {
-            wrong.push(format!("names {principal}, and this overlay has no such service account"));
+            wrong.push(format!("names {principal}, and these resources have no such service account"));
         }
     }
     wrong
@@ -190,20 +192,20 @@ fn principals(overlay: &Overlay<'_>, policy: &Resource) -> Vec<String> {
 fn inference_service(overlay: &Overlay<'_>, service: &Resource) -> Vec<String> {
     let mut wrong = Vec::new();
     let has = |kind: &str, name: &str| {
-        let mut here = overlay.resources.iter().filter(|r| r.kind() == kind).peekable();
+        let mut here = overlay.of_kind(kind).iter().peekable();
         let none = here.peek().is_none();
         none || here.any(|r| r.namespace() == service.namespace() && r.name() == name)
     };
     let model = "/spec/predictor/model";
     let runtime = service.text(&format!("{model}/runtime"));
     if !runtime.is_empty() && !has("ServingRuntime", runtime) {
-        wrong.push(format!("runs on {runtime:?}, and this overlay has no such ServingRuntime"));
+        wrong.push(format!("runs on {runtime:?}, and these resources have no such ServingRuntime"));
     }
     let uri = service.text(&format!("{model}/storageUri")).strip_prefix("pvc://");
     let claim = uri.and_then(|path| path.split('/').next());
     let claim = claim.unwrap_or_else(|| service.text(&format!("{model}/storage/parameters/name")));
     if !claim.is_empty() && !has("PersistentVolumeClaim", claim) {
-        wrong.push(format!("reads its model from the claim {claim:?}, which is not in this overlay"));
+        wrong.push(format!("reads its model from the claim {claim:?}, which is not among these resources"));
     }
     wrong
 }
@@ -211,7 +213,7 @@ fn inference_service(overlay: &Overlay<'_>, service: &Resource) -> Vec<String> {
 /// Whether an account exists: one of the overlay, or one that Istio makes for a Gateway of it. Of a namespace without
 /// accounts in the overlay nothing is known.
 fn has_account(overlay: &Overlay<'_>, namespace: &str, account: &str) -> bool {
-    let mut here = overlay.resources.iter().filter(|r| r.namespace() == namespace);
+    let mut here = overlay.within(namespace).iter().copied();
     let made_for = |gateway: &Resource| match gateway.text("/spec/gatewayClassName") {
         "istio-waypoint" => gateway.name() == account,
         class => format!("{}-{class}", gateway.name()) == account,
@@ -228,7 +230,7 @@ fn in_cluster<'a>(overlay: &Overlay<'a>, host: &str) -> Option<&'a Resource> {
     overlay.find("", "Service", namespace, name)
 }
 
-/// The value of a label; empty if there is none.
+/// The value of a label; empty if it is missing.
 fn label<'a>(resource: &'a Resource, name: &str) -> &'a str {
     let labels = resource.at("/metadata/labels");
     labels.and_then(|labels| labels.get(name)).and_then(Value::as_str).unwrap_or_default()

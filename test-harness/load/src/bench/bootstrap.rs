@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::Result;
 use crate::claims::{self, Claims};
 use crate::column::Column;
+use crate::descriptors;
 use crate::exchange::{SUBSET_HEADER, SUBSET_KEY};
-use crate::row::Row;
+use crate::nothing::Nothing;
+use crate::row::{Callbacks, Row};
 
 /// The listener's name.
 pub(crate) const LISTENER: &str = "bench";
@@ -18,6 +22,8 @@ pub(crate) const LISTENER: &str = "bench";
 pub(crate) const CLUSTER_HEADER: &str = "x-answer";
 /// How large a body the stock transcoder may take. By default it refuses answers above 1 MiB.
 const STOCK_BODY_BYTES: u32 = 256 << 20;
+/// More requests and connections than any row has at once.
+const MANY: u32 = 1_000_000;
 /// Envoy compiles the wasm module before it is ready, which takes its time on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
@@ -27,19 +33,21 @@ pub(crate) struct Setup {
     /// What `envoy --version` prints.
     pub(crate) version: String,
     dist: PathBuf,
-    descriptors: PathBuf,
+    /// Where what only a run needs is written.
+    scratch: PathBuf,
+    nothing: Nothing,
 }
 
 impl Setup {
-    /// Finds Envoy and the filters in `dist`. `descriptors` is a file with the service's descriptor set.
-    pub(crate) fn new(dist: &Path, descriptors: PathBuf) -> Result<Self> {
+    /// Finds Envoy and the filters in `dist`. What only the run needs is written to the directory `scratch`.
+    pub(crate) fn new(dist: &Path, scratch: PathBuf) -> Result<Self> {
         let envoy = std::env::var_os("ENVOY").filter(|value| !value.is_empty()).map(PathBuf::from);
         let envoy = envoy.ok_or("ENVOY names no Envoy: `cargo xtask bench` finds one, or gets it")?;
         let printed = std::process::Command::new(&envoy).arg("--version").output();
         let printed = printed.map_err(|e| format!("cannot run {}: {e}", envoy.display()))?;
         let version = String::from_utf8_lossy(&printed.stdout);
         let version = version.split_once("version: ").map_or("", |(_, version)| version).trim().to_owned();
-        let setup = Self { envoy, version, dist: dist.to_owned(), descriptors };
+        let setup = Self { envoy, version, dist: dist.to_owned(), nothing: Nothing::new(&scratch)?, scratch };
         let modules = ["kserve_transcoder", "dynamic_subset", "claim_headers"].map(|name| setup.wasm(name));
         for filter in modules.into_iter().chain([setup.native()]) {
             if !filter.is_file() {
@@ -49,7 +57,14 @@ impl Setup {
         Ok(setup)
     }
 
-    /// Starts the Envoy of `column`, one worker, in front of clusters of these names and addresses.
+    /// Why there is no such column in `row`, if nothing else is against it.
+    pub(crate) fn misses(&self, row: Row, column: Column) -> Option<&'static str> {
+        let missing =
+            matches!(row, Row::Nothing(_)) && column == Column::Native && self.nothing.native.is_none();
+        missing.then_some("it is not built: `cargo xtask bench` does that")
+    }
+
+    /// Starts the Envoy of `column` in front of clusters of these names and addresses.
     pub(crate) fn start(
         &self,
         row: Row,
@@ -57,12 +72,12 @@ impl Setup {
         clusters: &[(&str, SocketAddr)],
     ) -> Result<e2e::Envoy> {
         let options = e2e::Options {
-            concurrency: 1,
+            concurrency: row.workers(),
             log_level: "warning".into(),
             ready_within: READY_WITHIN,
             ..e2e::Options::default()
         };
-        Ok(e2e::Envoy::start(&self.envoy, &self.bootstrap(row, column, clusters).to_string(), &options)?)
+        Ok(e2e::Envoy::start(&self.envoy, &self.bootstrap(row, column, clusters)?.to_string(), &options)?)
     }
 
     fn wasm(&self, filter: &str) -> PathBuf {
@@ -73,31 +88,44 @@ impl Setup {
         self.dist.join("libinference_filters.so")
     }
 
-    /// Everything but the filter is Envoy's default in every column, buffer limits included.
-    fn bootstrap(&self, row: Row, column: Column, clusters: &[(&str, SocketAddr)]) -> Value {
+    /// Everything but the filter is Envoy's default in every column, buffer limits included; circuit breakers are not where
+    /// many requests stand still.
+    fn bootstrap(&self, row: Row, column: Column, clusters: &[(&str, SocketAddr)]) -> Result<Value> {
         let protocol = match row.speaks_as(column) {
             Column::Passthrough => "http_protocol_options",
             Column::Stock | Column::Wasm | Column::Native | Column::Grpc => "http2_protocol_options",
         };
         // Only a request whose key came through has an endpoint.
-        let fallback = match (row, column) {
+        let fallback = match (row.exchange(), column) {
             (Row::Subset, Column::Passthrough) => Some("ANY_ENDPOINT"),
             (Row::Subset, _) => Some("NO_FALLBACK"),
             _ => None,
         };
+        let many = matches!(row, Row::Idle(_));
         let clusters: Vec<Value> =
-            clusters.iter().map(|(name, at)| cluster(name, *at, protocol, fallback)).collect();
-        let mut filters = match row {
-            Row::Subset => self.subset_filters(column),
-            Row::Claims(claims) => self.claims_filters(claims, column),
-            _ => self.transcoder(column),
+            clusters.iter().map(|(name, at)| cluster(name, *at, protocol, fallback, many)).collect();
+        let mut filters = match (row, row.exchange()) {
+            (Row::Rules(rules), _) => self.subset_filters(column, rules),
+            (_, Row::Subset) => self.subset_filters(column, 1),
+            (_, Row::Claims(claims)) => self.claims_filters(claims, column),
+            (_, Row::Nothing(callbacks)) => self.nothing_filters(callbacks, column),
+            // A filter that keeps a request back until it is whole, as the others do.
+            (Row::Idle(_), _) if column == Column::Passthrough => vec![json!({
+                "name": "envoy.filters.http.buffer",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer",
+                    "max_request_bytes": STOCK_BODY_BYTES,
+                },
+            })],
+            (Row::Descriptors(rows), _) => self.transcoder(column, rows)?,
+            _ => self.transcoder(column, 0)?,
         };
         filters.push(json!({
             "name": "envoy.filters.http.router",
             "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
         }));
         // Only a request whose claim came through has a route to a cluster.
-        let condition = match (row, column) {
+        let condition = match (row.exchange(), column) {
             (Row::Claims(_), Column::Stock | Column::Wasm | Column::Native) => {
                 json!([{"name": claims::HEADER, "string_match": {"exact": claims::VALUE}}])
             }
@@ -123,51 +151,76 @@ impl Setup {
                 {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
             ]}],
         });
-        json!({"static_resources": {"listeners": [listener], "clusters": clusters}})
+        Ok(json!({"static_resources": {"listeners": [listener], "clusters": clusters}}))
     }
 
-    fn transcoder(&self, column: Column) -> Vec<Value> {
-        match column {
+    /// `rows` are those of a descriptor set beside the protocol's.
+    fn transcoder(&self, column: Column, rows: u32) -> Result<Vec<Value>> {
+        let set = descriptors::set(rows);
+        let file = self.scratch.join(format!("descriptors_{rows}.binpb"));
+        std::fs::write(&file, &set).map_err(|e| format!("write {}: {e}", file.display()))?;
+        let services = [kserve_proto::SERVICE, descriptors::SERVICE];
+        let config = match rows {
+            0 => json!({}),
+            _ => {
+                json!({"descriptor_sets": [BASE64_STANDARD.encode(&set)], "services": [descriptors::SERVICE]})
+            }
+        };
+        Ok(match column {
             Column::Passthrough | Column::Grpc => Vec::new(),
             Column::Stock => vec![json!({
                 "name": "stock",
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-                    "proto_descriptor": self.descriptors,
-                    "services": [kserve_proto::SERVICE],
+                    "proto_descriptor": file,
+                    "services": &services[..if rows == 0 { 1 } else { 2 }],
                     "convert_grpc_status": true,
                     "print_options": {"preserve_proto_field_names": true},
                     "max_request_body_size": STOCK_BODY_BYTES,
                     "max_response_body_size": STOCK_BODY_BYTES,
                 },
             })],
-            Column::Wasm => vec![self.wasm_filter("kserve_transcoder", &json!({}))],
-            Column::Native => vec![self.native_filter("kserve_transcoder", &json!({}))],
+            Column::Wasm => vec![self.wasm_filter("kserve_transcoder", &config)],
+            Column::Native => vec![self.native_filter("kserve_transcoder", &config)],
+        })
+    }
+
+    fn nothing_filters(&self, callbacks: Callbacks, column: Column) -> Vec<Value> {
+        match (column, &self.nothing.native) {
+            (Column::Wasm, _) => vec![wasm(self.nothing.wasm(callbacks), "nothing", &json!({}))],
+            (Column::Native, Some(module)) => vec![native(module, "nothing", &json!({}))],
+            _ => Vec::new(),
         }
     }
 
     /// Each but passthrough puts the header's value into the load balancer's metadata, and takes the header away.
-    fn subset_filters(&self, column: Column) -> Vec<Value> {
-        let to_metadata = |header: &str| {
+    /// Of the rules only the last finds its header.
+    fn subset_filters(&self, column: Column, rules: u32) -> Vec<Value> {
+        let others = || (1..rules).map(|rule| (format!("x-other-{rule}"), format!("other.{rule}")));
+        let rule = |header: &str, key: &str| {
+            json!({
+                "header": header,
+                "on_header_present": {"metadata_namespace": "envoy.lb", "key": key},
+                "remove": true,
+            })
+        };
+        let to_metadata = |rules: Vec<Value>| {
             json!({
                 "name": "envoy.filters.http.header_to_metadata",
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config",
-                    "request_rules": [{
-                        "header": header,
-                        "on_header_present": {"metadata_namespace": "envoy.lb", "key": SUBSET_KEY},
-                        "remove": true,
-                    }],
+                    "request_rules": rules,
                 },
             })
         };
-        let rules = json!([{"header": SUBSET_HEADER, "key": SUBSET_KEY}]);
+        let all = || others().chain([(SUBSET_HEADER.to_owned(), SUBSET_KEY.to_owned())]);
+        let rules: Vec<Value> = all().map(|(header, key)| json!({"header": header, "key": key})).collect();
         match column {
             Column::Passthrough | Column::Grpc => Vec::new(),
-            Column::Stock => vec![to_metadata(SUBSET_HEADER)],
+            Column::Stock => vec![to_metadata(all().map(|(header, key)| rule(&header, &key)).collect())],
             Column::Wasm => vec![
                 self.wasm_filter("dynamic_subset", &json!({"rules": rules})),
-                to_metadata(&format!("x-subset-{SUBSET_KEY}")),
+                to_metadata(vec![rule(&format!("x-subset-{SUBSET_KEY}"), SUBSET_KEY)]),
             ],
             Column::Native => {
                 vec![self.native_filter("dynamic_subset", &json!({"rules": rules, "emit_headers": false}))]
@@ -194,37 +247,45 @@ impl Setup {
     }
 
     fn wasm_filter(&self, filter: &str, config: &Value) -> Value {
-        json!({
-            "name": "wasm",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-                "config": {
-                    "name": filter,
-                    "failure_policy": "FAIL_CLOSED",
-                    "vm_config": {
-                        "runtime": "envoy.wasm.runtime.v8",
-                        "code": {"local": {"filename": self.wasm(filter)}},
-                    },
-                    "configuration": text(config),
-                },
-            },
-        })
+        wasm(&self.wasm(filter), filter, config)
     }
 
     fn native_filter(&self, filter: &str, config: &Value) -> Value {
-        json!({
-            "name": "native",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
-                "dynamic_module_config": {
-                    "module": {"local": {"filename": self.native()}},
-                    "do_not_close": true,
-                },
-                "filter_name": filter,
-                "filter_config": text(config),
-            },
-        })
+        native(&self.native(), filter, config)
     }
+}
+
+fn wasm(module: &Path, filter: &str, config: &Value) -> Value {
+    json!({
+        "name": "wasm",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": filter,
+                "failure_policy": "FAIL_CLOSED",
+                "vm_config": {
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": module}},
+                },
+                "configuration": text(config),
+            },
+        },
+    })
+}
+
+fn native(module: &Path, filter: &str, config: &Value) -> Value {
+    json!({
+        "name": "native",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {
+                "module": {"local": {"filename": module}},
+                "do_not_close": true,
+            },
+            "filter_name": filter,
+            "filter_config": text(config),
+        },
+    })
 }
 
 /// A filter's configuration in the form in which Envoy passes it on.
@@ -232,7 +293,7 @@ fn text(config: &Value) -> Value {
     json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": config.to_string()})
 }
 
-fn cluster(name: &str, at: SocketAddr, protocol: &str, fallback: Option<&str>) -> Value {
+fn cluster(name: &str, at: SocketAddr, protocol: &str, fallback: Option<&str>, many: bool) -> Value {
     let endpoint = json!({
         "endpoint": {"address": {"socket_address": {"address": at.ip(), "port_value": at.port()}}},
         "metadata": {"filter_metadata": {"envoy.lb": {SUBSET_KEY: "true"}}},
@@ -248,6 +309,10 @@ fn cluster(name: &str, at: SocketAddr, protocol: &str, fallback: Option<&str>) -
         },
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     });
+    if many {
+        let limits = json!({"max_connections": MANY, "max_pending_requests": MANY, "max_requests": MANY});
+        cluster["circuit_breakers"] = json!({"thresholds": [limits]});
+    }
     if let Some(fallback) = fallback {
         cluster["lb_subset_config"] =
             json!({"fallback_policy": fallback, "subset_selectors": [{"keys": [SUBSET_KEY]}]});

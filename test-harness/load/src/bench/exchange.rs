@@ -37,7 +37,14 @@ impl Exchange {
     /// the row says; or why `column` cannot serve it.
     pub(crate) fn new(row: Row, column: Column, side: usize, megabyte: usize) -> Result<Self, &'static str> {
         let tiny = Tensor::tiny;
-        match row {
+        if let (Row::Idle(_), Column::Grpc) = (row, column) {
+            return Err("its message is not kept back");
+        }
+        match row.exchange() {
+            Row::Nothing(_) if matches!(column, Column::Stock | Column::Grpc) => {
+                Err("the filter is in wasm, or native")
+            }
+            Row::Nothing(_) => Ok(Self::json(Column::Passthrough, &tiny(), &tiny(), Form::Raw)),
             Row::Subset if column == Column::Grpc => {
                 Err("the subset is picked by a header, whatever the body")
             }
@@ -71,12 +78,16 @@ impl Exchange {
             }
             Row::BinaryRequest => Ok(Self::binary_request(column, &Tensor::image(side, Digits::Nine))),
             Row::BinaryResponse => Ok(Self::binary_response(column, &Tensor::image(side, Digits::Nine))),
+            Row::Workers(..) | Row::Idle(_) | Row::Rules(_) | Row::Descriptors(_) => {
+                Err("it has another row's exchange")
+            }
         }
     }
 
     /// What memory is measured above: a 1x4 tensor both ways, as [`Row::Tiny`] has it, or what `row` has itself.
     pub(crate) fn tiny(row: Row, column: Column) -> Self {
-        match row {
+        match row.exchange() {
+            Row::Nothing(_) => Self::json(Column::Passthrough, &Tensor::tiny(), &Tensor::tiny(), Form::Raw),
             Row::Subset => Self::subset(),
             Row::Claims(claims) => Self::claims(claims),
             _ => Self::json(column, &Tensor::tiny(), &Tensor::tiny(), form_for(column, Form::Raw)),

@@ -6,8 +6,12 @@ mod bootstrap;
 mod claims;
 mod client;
 mod column;
+mod descriptors;
 mod exchange;
+mod growth;
+mod idle;
 mod measure;
+mod nothing;
 mod plan;
 mod report;
 mod row;
@@ -42,10 +46,7 @@ fn run() -> Result<()> {
         return Ok(());
     };
     let directory = output_directory()?;
-    let descriptors = directory.join("inference.binpb");
-    std::fs::write(&descriptors, kserve_proto::DESCRIPTOR_SET)
-        .map_err(|e| format!("write {}: {e}", descriptors.display()))?;
-    let setup = bootstrap::Setup::new(&plan.dist, descriptors)?;
+    let setup = bootstrap::Setup::new(&plan.dist, directory.clone())?;
 
     let load_before = report::load();
     let rows = plan.rows();

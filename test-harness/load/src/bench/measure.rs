@@ -11,6 +11,7 @@ use crate::bootstrap::{LISTENER, Setup};
 use crate::client::{Client, Prepared, Reply};
 use crate::column::Column;
 use crate::exchange::Exchange;
+use crate::idle;
 use crate::plan::Plan;
 use crate::row::Row;
 use crate::upstream::{Recorder, Upstream};
@@ -71,6 +72,9 @@ impl Numbers {
 /// How fast a wasm module is depends on what V8 happened to compile when, and stays so for the life of a process:
 /// one process per column would measure that chance.
 pub(crate) fn row(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
+    if let Row::Idle(requests) = row {
+        return standing_still(row, requests.min(plan.most_idle), plan, setup);
+    }
     let mut measured = in_new_processes(row, plan, setup)?;
     for _ in 1..plan.of(row).processes {
         let more = in_new_processes(row, plan, setup)?;
@@ -89,6 +93,10 @@ fn in_new_processes(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
     for column in Column::ALL {
         match Exchange::new(row, column, plan.side, plan.megabyte) {
             Ok(exchange) => {
+                if let Some(why) = setup.misses(row, column) {
+                    unable.push((column, Err(why)));
+                    continue;
+                }
                 let stand = Stand::start(row, column, exchange, setup).map_err(|e| in_column(column, e))?;
                 stands.push(stand);
             }
@@ -114,6 +122,22 @@ fn in_new_processes(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
     columns.extend(unable);
     columns.sort_by_key(|(column, _)| Column::ALL.iter().position(|c| c == column));
     Ok(Measured { row, columns })
+}
+
+/// The memory that requests take which wait for their second half, column after column.
+fn standing_still(row: Row, requests: u32, plan: &Plan, setup: &Setup) -> Result<Measured> {
+    let column = |column| {
+        let exchange = match Exchange::new(row, column, plan.side, plan.megabyte) {
+            Ok(exchange) => exchange,
+            Err(why) => return Ok((column, Err(why))),
+        };
+        let body = exchange.body.len();
+        let mut stand = Stand::start(row, column, exchange, setup).map_err(|e| in_column(column, e))?;
+        let measured = stand.stand_still(body, requests);
+        measured.map_err(|e| in_column(column, e))?;
+        Ok((column, Ok(stand.numbers)))
+    };
+    Ok(Measured { row, columns: Column::ALL.into_iter().map(column).collect::<Result<_>>()? })
 }
 
 fn in_column(column: Column, error: impl std::fmt::Display) -> String {
@@ -201,6 +225,19 @@ impl Stand {
             self.numbers.latency.push(start.elapsed());
         }
         self.count(before, requests)
+    }
+
+    /// Requests that stand still; their memory is the peak of one, as if all were one.
+    fn stand_still(&mut self, body: usize, requests: u32) -> Result<()> {
+        let address = self.envoy.address(LISTENER)?;
+        settle(&mut self.envoy)?;
+        let before = self.envoy.process().memory()?.resident;
+        let standing = idle::send(&mut self.envoy, address, &self.request, body, requests)?;
+        settle(&mut self.envoy)?;
+        self.numbers.peak_of_one = self.envoy.process().memory()?.resident.saturating_sub(before);
+        self.numbers.peak_of_four = 0;
+        drop(standing);
+        Ok(())
     }
 
     /// Requests on all connections, each sent when the one before is answered.

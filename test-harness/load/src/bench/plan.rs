@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) concurrent_round: Duration,
     /// Height and width of the large tensor.
     pub(crate) side: usize,
+    /// At most so many exchanges stand still at once.
+    pub(crate) most_idle: u32,
     /// How many bytes of JSON are taken for a megabyte in the rows that grow.
     pub(crate) megabyte: usize,
     /// Where the filters are.
@@ -60,6 +62,7 @@ impl Plan {
             concurrent_round: Duration::from_secs(2),
             side: 512,
             megabyte: 1_000_000,
+            most_idle: u32::MAX,
             dist: e2e::dist(""),
             only: Vec::new(),
         };
@@ -72,7 +75,7 @@ impl Plan {
                     (plan.processes, plan.rounds_per_process) = (1, 1);
                     (plan.requests_per_round, plan.warm_up) = (1, 1);
                     (plan.concurrent_round, plan.side) = (Duration::from_millis(100), 16);
-                    plan.megabyte = 1000;
+                    (plan.megabyte, plan.most_idle) = (1000, 20);
                 }
                 "--rounds" => {
                     let text = value()?;
@@ -99,7 +102,7 @@ impl Plan {
 
     /// The plan of a row: one that grows is there for the comparison with itself, and its large bodies take long.
     pub(crate) fn of(&self, row: Row) -> Extent {
-        if row.grows() {
+        if row.grows_in_size() {
             return Extent { processes: 1, requests_per_round: 1, warm_up: self.warm_up.min(2) };
         }
         Extent {

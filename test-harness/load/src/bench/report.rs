@@ -91,7 +91,7 @@ impl Measured {
         let whole = |numbers: &Numbers| median(&numbers.cpu).as_secs_f64();
         let cpu_to_stock = part(Some(whole(numbers)), stock.map(whole));
         let rate_to_stock = part(per_second, stock.and_then(rate_of));
-        let reached = match self.row {
+        let reached = match self.row.exchange() {
             Row::Tiny => self.row.goal_of_rate(column).zip(rate_to_stock).map(|(goal, rate)| rate >= goal),
             Row::Claims(_) => {
                 self.row.goal_of_whole_cpu(column).zip(cpu_to_stock).map(|(goal, cpu)| cpu <= goal)
@@ -100,7 +100,8 @@ impl Measured {
         };
         let json_bytes = self.numbers(Column::Passthrough).map(|n| n.request_bytes.max(n.answer_bytes));
         let per_megabyte = |(extra, bytes): (f64, usize)| extra / (bytes as f64 / 1e6);
-        let extra_per_megabyte = extra_cpu.zip(json_bytes).filter(|_| self.row.grows()).map(per_megabyte);
+        let extra_per_megabyte =
+            extra_cpu.zip(json_bytes).filter(|_| self.row.grows_in_size()).map(per_megabyte);
         let fits = |own: u64, stock: u64| own <= stock + MEMORY_NOISE;
         let memory_reached =
             matches!(column, Column::Wasm | Column::Native).then_some(stock).flatten().map(|stock| {
@@ -136,7 +137,7 @@ fn row(measured: &Measured) -> Value {
 fn column_json(measured: &Measured, column: Column, numbers: &Numbers) -> Value {
     let compared = measured.compared(column, numbers);
     let ms = |duration: &Duration| duration.as_secs_f64() * 1e3;
-    let goal = match measured.row {
+    let goal = match measured.row.exchange() {
         Row::Tiny => measured.row.goal_of_rate(column),
         Row::Claims(_) => measured.row.goal_of_whole_cpu(column),
         row => row.goal_of_cpu(column).filter(|_| compared.extra_to_stock.is_some()),
@@ -231,10 +232,12 @@ mod tests {
 
     #[test]
     fn tiny_requests_are_compared_by_their_rate() {
-        let numbers = [of(&[1], &[300.0]), of(&[2], &[100.0, 120.0]), of(&[2], &[110.0])];
-        let row = measured(Row::Tiny, numbers);
-        let wasm = row.compared(Column::Wasm, row.numbers(Column::Wasm).unwrap());
-        assert!((wasm.rate_to_stock.unwrap() - 1.1).abs() < 1e-9);
-        assert_eq!(wasm.reached, Some(true));
+        for (served, rate, reached) in [(120.0, 1.2, true), (110.0, 1.1, false)] {
+            let numbers = [of(&[1], &[300.0]), of(&[2], &[100.0, 120.0]), of(&[2], &[served])];
+            let row = measured(Row::Tiny, numbers);
+            let wasm = row.compared(Column::Wasm, row.numbers(Column::Wasm).unwrap());
+            assert!((wasm.rate_to_stock.unwrap() - rate).abs() < 1e-9);
+            assert_eq!(wasm.reached, Some(reached));
+        }
     }
 }

@@ -29,6 +29,64 @@ pub(crate) enum Row {
     GrowingRequest(Megabytes),
     /// A 1x4 tensor in, a tensor of this many megabytes of JSON out.
     GrowingResponse(Megabytes),
+    /// JSON to a server that speaks it, past a filter that does nothing: what entering a filter costs.
+    Nothing(Callbacks),
+    /// Another row's exchange, with so many workers.
+    Workers(Together, u32),
+    /// So many requests of which the second half does not come: the memory that each takes.
+    Idle(u32),
+    /// As [`Row::Subset`], with so many rules.
+    Rules(u32),
+    /// As [`Row::Tiny`], with so many rows of a descriptor set beside the protocol's own.
+    Descriptors(u32),
+}
+
+/// The callbacks of a filter that does nothing, beside those in which a stream begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Callbacks {
+    /// The request's headers and body, as `claim-headers` has them.
+    OfRequest,
+    /// Also the answer's headers, body and trailers, as the transcoder has them.
+    OfBoth,
+}
+
+/// A row that is measured with more workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Together {
+    /// [`Row::Tiny`].
+    Tiny,
+    /// [`Row::Claims`] with a remembered token of RS256.
+    Remembered,
+}
+
+/// Rows that differ in one number only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Series {
+    /// Megabytes of a request.
+    Requests,
+    /// Megabytes of an answer.
+    Responses,
+    /// Exchanges that stand still.
+    Idle,
+    /// Rules of `dynamic-subset`.
+    Rules,
+    /// Rows of a descriptor set.
+    Descriptors,
+    /// Workers.
+    Workers(Together),
+}
+
+impl Series {
+    /// All, in the table's order.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Requests,
+        Self::Responses,
+        Self::Idle,
+        Self::Rules,
+        Self::Descriptors,
+        Self::Workers(Together::Tiny),
+        Self::Workers(Together::Remembered),
+    ];
 }
 
 /// How large a growing body is.
@@ -42,6 +100,8 @@ pub(crate) enum Megabytes {
     Sixteen,
     /// 64 MB.
     SixtyFour,
+    /// 256 MB.
+    TwoFiftySix,
 }
 
 impl Megabytes {
@@ -52,6 +112,7 @@ impl Megabytes {
             Self::Four => 4,
             Self::Sixteen => 16,
             Self::SixtyFour => 64,
+            Self::TwoFiftySix => 256,
         }
     }
 }
@@ -67,9 +128,11 @@ pub(crate) enum Form {
 
 impl Row {
     /// All, in the table's order.
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 44] = [
         Self::Tiny,
         Self::Subset,
+        Self::Nothing(Callbacks::OfRequest),
+        Self::Nothing(Callbacks::OfBoth),
         Self::Claims(Claims::Metadata),
         Self::Claims(Claims::Remembered(Signature::Rs256)),
         Self::Claims(Claims::Remembered(Signature::Es256)),
@@ -89,30 +152,66 @@ impl Row {
         Self::GrowingRequest(Megabytes::Four),
         Self::GrowingRequest(Megabytes::Sixteen),
         Self::GrowingRequest(Megabytes::SixtyFour),
+        Self::GrowingRequest(Megabytes::TwoFiftySix),
         Self::GrowingResponse(Megabytes::One),
         Self::GrowingResponse(Megabytes::Four),
         Self::GrowingResponse(Megabytes::Sixteen),
         Self::GrowingResponse(Megabytes::SixtyFour),
+        Self::GrowingResponse(Megabytes::TwoFiftySix),
+        Self::Idle(1),
+        Self::Idle(100),
+        Self::Idle(1000),
+        Self::Idle(10_000),
+        Self::Rules(1),
+        Self::Rules(100),
+        Self::Rules(1000),
+        Self::Rules(10_000),
+        Self::Descriptors(1),
+        Self::Descriptors(10),
+        Self::Descriptors(100),
+        Self::Workers(Together::Tiny, 2),
+        Self::Workers(Together::Tiny, 4),
+        Self::Workers(Together::Remembered, 2),
+        Self::Workers(Together::Remembered, 4),
     ];
+
+    /// The row whose bytes and filters it has.
+    pub(crate) fn exchange(self) -> Self {
+        match self {
+            Self::Workers(Together::Tiny, _) | Self::Descriptors(_) | Self::Idle(_) => Self::Tiny,
+            Self::Workers(Together::Remembered, _) => Self::Claims(Claims::Remembered(Signature::Rs256)),
+            Self::Rules(_) => Self::Subset,
+            row => row,
+        }
+    }
+
+    /// How many workers Envoy has.
+    pub(crate) fn workers(self) -> u32 {
+        if let Self::Workers(_, workers) = self { workers } else { 1 }
+    }
 
     /// Whether its requests are sent on several connections at once.
     pub(crate) fn is_at_once(self) -> bool {
-        matches!(self, Self::Tiny | Self::Subset | Self::Claims(_))
+        matches!(self.exchange(), Self::Tiny | Self::Subset | Self::Claims(_) | Self::Nothing(_))
+    }
+
+    /// Whether the server behind Envoy gets just what the client has sent.
+    pub(crate) fn passes_on(self) -> bool {
+        matches!(self.exchange(), Self::Subset | Self::Claims(_) | Self::Nothing(_))
     }
 
     /// The column whose protocols a column speaks on both sides of Envoy.
     pub(crate) fn speaks_as(self, column: Column) -> Column {
-        if matches!(self, Self::Subset | Self::Claims(_)) { Column::Passthrough } else { column }
+        if self.passes_on() { Column::Passthrough } else { column }
     }
 
     /// The most CPU over passthrough that is wanted of a column, in parts of what stock takes over passthrough.
     pub(crate) fn goal_of_cpu(self, column: Column) -> Option<f64> {
         match (self, column) {
-            (Self::Tiny | Self::Claims(_), _) => None,
             (Self::Subset, Column::Native) => Some(1.0),
-            (Self::Subset, _) => None,
-            (_, Column::Wasm) => Some(1.0 / 6.0),
-            (_, Column::Native) => Some(1.0 / 10.0),
+            (row, _) if row.is_at_once() => None,
+            (_, Column::Wasm) => Some(0.07),
+            (_, Column::Native) => Some(0.05),
             (_, Column::Passthrough | Column::Stock | Column::Grpc) => None,
         }
     }
@@ -121,7 +220,7 @@ impl Row {
     pub(crate) fn goal_of_whole_cpu(self, column: Column) -> Option<f64> {
         match (self, column) {
             (Self::Claims(Claims::Remembered(_)), Column::Native) => Some(1.0),
-            (Self::Claims(Claims::Remembered(_)), Column::Wasm) => Some(1.15),
+            (Self::Claims(Claims::Remembered(_)), Column::Wasm) => Some(1.1),
             (Self::Claims(Claims::Checked(Signature::Rs256)), Column::Native | Column::Wasm) => Some(1.2),
             _ => None,
         }
@@ -130,7 +229,7 @@ impl Row {
     /// The fewest requests per second that are wanted of a column, in parts of what stock serves.
     pub(crate) fn goal_of_rate(self, column: Column) -> Option<f64> {
         match (self, column) {
-            (Self::Tiny, Column::Wasm) => Some(1.0),
+            (Self::Tiny, Column::Wasm) => Some(1.15),
             (Self::Tiny, Column::Native) => Some(1.4),
             _ => None,
         }
@@ -144,14 +243,42 @@ impl Row {
         )
     }
 
-    /// Whether it is one of a series of sizes.
+    /// The series that it belongs to, and its number there. [`Row::Tiny`] and a remembered token begin one and have a
+    /// block of their own as well.
+    pub(crate) fn in_series(self) -> Option<(Series, usize)> {
+        match self {
+            Self::GrowingRequest(size) => Some((Series::Requests, size.number())),
+            Self::GrowingResponse(size) => Some((Series::Responses, size.number())),
+            Self::Idle(exchanges) => Some((Series::Idle, exchanges as usize)),
+            Self::Rules(rules) => Some((Series::Rules, rules as usize)),
+            Self::Descriptors(rows) => Some((Series::Descriptors, rows as usize)),
+            Self::Workers(row, workers) => Some((Series::Workers(row), workers as usize)),
+            _ => None,
+        }
+    }
+
+    /// Whether it is there for the comparison with others of its series.
     pub(crate) fn grows(self) -> bool {
+        self.in_series().is_some()
+    }
+
+    /// Whether it is one of a series of large bodies.
+    pub(crate) fn grows_in_size(self) -> bool {
         matches!(self, Self::GrowingRequest(_) | Self::GrowingResponse(_))
     }
 
     /// As the JSON and the command line call it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
+    pub(crate) fn name(self) -> String {
+        let name = match self {
+            Self::Idle(exchanges) => return format!("idle_{exchanges}"),
+            Self::Rules(rules) => return format!("rules_{rules}"),
+            Self::Descriptors(rows) => return format!("descriptors_{rows}"),
+            Self::Workers(Together::Tiny, workers) => return format!("tiny_{workers}_workers"),
+            Self::Workers(Together::Remembered, workers) => {
+                return format!("claims_cached_rs256_{workers}_workers");
+            }
+            Self::Nothing(Callbacks::OfRequest) => "nothing_request",
+            Self::Nothing(Callbacks::OfBoth) => "nothing_both",
             Self::Tiny => "tiny",
             Self::Subset => "subset",
             Self::Claims(Claims::Metadata) => "claims_metadata",
@@ -177,12 +304,34 @@ impl Row {
             Self::GrowingResponse(Megabytes::Four) => "response_4mb",
             Self::GrowingResponse(Megabytes::Sixteen) => "response_16mb",
             Self::GrowingResponse(Megabytes::SixtyFour) => "response_64mb",
-        }
+            Self::GrowingRequest(Megabytes::TwoFiftySix) => "request_256mb",
+            Self::GrowingResponse(Megabytes::TwoFiftySix) => "response_256mb",
+        };
+        name.to_owned()
     }
 
     /// As the table calls it.
-    pub(crate) fn title(self) -> &'static str {
-        match self {
+    pub(crate) fn title(self) -> String {
+        let title = match self {
+            Self::Idle(exchanges) => return format!("{exchanges} requests that stand still"),
+            Self::Rules(rules) => {
+                return format!("{rules} rules of dynamic-subset: JSON passed on, 16 connections");
+            }
+            Self::Descriptors(rows) => {
+                return format!("tiny, with {rows} rows of a descriptor set, 16 connections");
+            }
+            Self::Workers(Together::Tiny, workers) => {
+                return format!("tiny, 16 connections, {workers} workers");
+            }
+            Self::Workers(Together::Remembered, workers) => {
+                return format!("a claim, RS256, token in the cache, 16 connections, {workers} workers");
+            }
+            Self::Nothing(Callbacks::OfRequest) => {
+                "a filter that does nothing, callbacks of the request: JSON passed on, 16 connections"
+            }
+            Self::Nothing(Callbacks::OfBoth) => {
+                "a filter that does nothing, callbacks of both directions: JSON passed on, 16 connections"
+            }
             Self::Tiny => "tiny: 1x4 both ways, 16 connections",
             Self::Subset => "a header picks the subset: JSON passed on, 16 connections",
             Self::Claims(Claims::Metadata) => {
@@ -214,6 +363,9 @@ impl Row {
             Self::GrowingResponse(Megabytes::Four) => "response of 4 MB",
             Self::GrowingResponse(Megabytes::Sixteen) => "response of 16 MB",
             Self::GrowingResponse(Megabytes::SixtyFour) => "response of 64 MB",
-        }
+            Self::GrowingRequest(Megabytes::TwoFiftySix) => "request of 256 MB",
+            Self::GrowingResponse(Megabytes::TwoFiftySix) => "response of 256 MB",
+        };
+        title.to_owned()
     }
 }

@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::column::Column;
+use crate::growth;
 use crate::measure::{Measured, Numbers};
 use crate::report::{Compared, Report, cpus};
-use crate::row::Row;
+use crate::row::{Row, Series};
 
 const NAME_WIDTH: usize = 12;
 const WIDTH: usize = 11;
@@ -17,7 +18,7 @@ pub(crate) fn of(report: &Report<'_>) -> String {
     let number = |value: Option<f64>| value.map_or("?".into(), |value| format!("{value:.1}"));
     let _ = writeln!(
         out,
-        "Envoy {}, one worker; {} CPUs, load {} before and {} after; medians of {} rounds in turn with each of {} processes",
+        "Envoy {}, one worker if no row says otherwise; {} CPUs, load {} before and {} after; medians of {} rounds in turn with each of {} processes",
         report.setup.version,
         cpus().map_or("?".into(), |cpus| cpus.to_string()),
         number(report.load[0]),
@@ -34,38 +35,10 @@ pub(crate) fn of(report: &Report<'_>) -> String {
     for row in report.rows.iter().filter(|row| !row.row.grows()) {
         block(&mut out, row);
     }
-    let (requests, responses): (Vec<_>, Vec<_>) = report
-        .rows
-        .iter()
-        .filter(|row| row.row.grows())
-        .partition(|row| matches!(row.row, Row::GrowingRequest(_)));
-    growth(&mut out, "growing requests", &requests);
-    growth(&mut out, "growing responses", &responses);
+    for series in Series::ALL {
+        growth::of(&mut out, series, &report.rows);
+    }
     out
-}
-
-/// Sizes side by side: what each megabyte costs, and the memory that one request takes.
-fn growth(out: &mut String, title: &str, rows: &[&Measured]) {
-    if rows.is_empty() {
-        return;
-    }
-    let sizes = rows.iter().map(|row| {
-        let passthrough = row.numbers(Column::Passthrough);
-        passthrough.map_or(String::new(), |n| size(n.request_bytes.max(n.answer_bytes)))
-    });
-    let sizes: Vec<String> = sizes.collect();
-    let _ = writeln!(out, "\n{title}: CPU ms over passthrough for each MB of JSON, and peak+ MiB");
-    line(out, "", &[sizes.clone(), sizes].concat());
-    for column in Column::ALL {
-        let numbers = || rows.iter().map(|row| Some((row, row.numbers(column)?)));
-        let extra = numbers().map(|found| {
-            let (row, numbers) = found.filter(|_| column != Column::Passthrough)?;
-            row.compared(column, numbers).extra_per_megabyte
-        });
-        let extra = extra.map(|seconds| cell(seconds.map(|seconds| seconds * 1e3), 2));
-        let peak = numbers().map(|found| found.map_or("-".into(), |(_, n)| mib(n.peak_of_one)));
-        line(out, column.name(), &extra.chain(peak).collect::<Vec<_>>());
-    }
 }
 
 fn block(out: &mut String, measured: &Measured) {
@@ -154,7 +127,7 @@ fn whole(row: Row, column: Column, numbers: &Numbers, compared: Compared) -> [St
     ]
 }
 
-fn line(out: &mut String, name: &str, cells: &[String]) {
+pub(crate) fn line(out: &mut String, name: &str, cells: &[String]) {
     let _ = write!(out, "  {name:NAME_WIDTH$}");
     for cell in cells {
         let _ = write!(out, " {cell:>WIDTH$}");
@@ -162,7 +135,7 @@ fn line(out: &mut String, name: &str, cells: &[String]) {
     out.push('\n');
 }
 
-fn cell(value: Option<f64>, digits: usize) -> String {
+pub(crate) fn cell(value: Option<f64>, digits: usize) -> String {
     value.map_or("-".into(), |value| format!("{value:.digits$}"))
 }
 
@@ -172,7 +145,7 @@ fn goal(goal: Option<f64>, relation: &str, reached: Option<bool>) -> String {
     format!("{relation}{goal:.digits$} {}", verdict(reached))
 }
 
-fn verdict(reached: Option<bool>) -> String {
+pub(crate) fn verdict(reached: Option<bool>) -> String {
     reached.map_or("-", |reached| if reached { "ok" } else { "no" }).into()
 }
 
@@ -184,6 +157,6 @@ fn mib(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / f64::from(1 << 20))
 }
 
-fn size(bytes: usize) -> String {
+pub(crate) fn size(bytes: usize) -> String {
     if bytes < 10_000 { format!("{bytes} B") } else { format!("{:.2} MB", bytes as f64 / 1e6) }
 }

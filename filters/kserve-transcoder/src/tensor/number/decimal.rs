@@ -87,10 +87,10 @@ fn longer(mantissa: u64, digits: usize, value: u64) -> Option<u64> {
     if mantissa <= room { Some(mantissa * tens + value) } else { None }
 }
 
-/// Whether a byte may follow a number.
+/// Whether a byte may follow a number: in protobuf's JSON also a quote.
 #[inline(always)]
 pub(crate) fn ends_number(byte: u8) -> bool {
-    matches!(byte, b',' | b']' | b' ' | b'\n' | b'\r' | b'\t')
+    matches!(byte, b',' | b']' | b' ' | b'\n' | b'\r' | b'\t' | b'"')
 }
 
 impl Decimal {

@@ -31,17 +31,34 @@ impl Float16 {
     }
 
     /// A decimal, unless that takes the long way.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fast(self, number: Decimal) -> Option<u16> {
         // FP32 has all values of both formats and all middles between them. So the number lies on the same
         // side of every middle as its FP32, unless that is the middle.
-        let value = f64::from(number.fast_f32()?);
+        let value = number.fast_f32()?;
+        let size = value.to_bits() & 0x7fff_ffff;
+        let dropped = 23 - self.mantissa_bits;
+        if size & ((1 << dropped) - 1) == 1 << (dropped - 1) {
+            return None;
+        }
+        let sign = (value.to_bits() >> 16) as u16 & 0x8000;
+        let least = (128 - self.max_exponent as u32) << 23;
+        if size < least {
+            return if size == 0 { Some(sign) } else { self.fast_subnormal(value) };
+        }
+        // Exponents are counted from another one here; a carry goes into them by itself.
+        let bits = (size - (least - (1 << 23)) + (1 << (dropped - 1))) >> dropped;
+        (bits < u32::from(self.infinity())).then_some(sign | bits as u16)
+    }
+
+    #[cold]
+    fn fast_subnormal(self, value: f32) -> Option<u16> {
         let mut in_middle = false;
-        let bits = self.round(value, |_| {
+        let bits = self.round(value.into(), |_| {
             in_middle = true;
             Ordering::Equal
         });
-        (!in_middle && !self.is_infinite(bits)).then_some(bits)
+        (!in_middle).then_some(bits)
     }
 
     /// The value of some bits; exact.

@@ -3,6 +3,7 @@
 use super::elements::Elements;
 use super::source::Source;
 use crate::problem::Problem;
+use crate::tensor::text::words::{blanks, equal};
 use filter_api::{Charge, OverBudget, Rope, Sink};
 
 /// Keeps the text of `data` until `datatype` has come. Only as much is understood as finds its end.
@@ -26,33 +27,48 @@ impl Deferred {
 
     /// Takes bytes up to the end of the array, or all of them; says how many.
     pub(super) fn read(&mut self, input: &[u8]) -> Result<usize, OverBudget> {
-        let mut end = input.len();
-        for (at, byte) in input.iter().enumerate() {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.in_string => self.escaped = true,
-                b'"' => {
-                    self.in_string = !self.in_string;
-                    self.filled = true;
+        if !self.filled {
+            let first = input.get(blanks(input));
+            self.filled = first.is_some_and(|byte| *byte != b']');
+        }
+        let mut at = 0;
+        while self.depth > 0 && at < input.len() {
+            at += usize::from(std::mem::take(&mut self.escaped));
+            at += self.skip(&input[at..]);
+        }
+        self.text.push(&input[..at])?;
+        Ok(at)
+    }
+
+    /// Goes on to the end of the array or behind the next backslash; says how far that is.
+    fn skip(&mut self, input: &[u8]) -> usize {
+        let (words, rest) = input.as_chunks::<8>();
+        for (at, eight) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*eight);
+            let mut found = equal(word, b'"') | equal(word, b'[') | equal(word, b']') | equal(word, b'\\');
+            while found != 0 {
+                let place = found.trailing_zeros() as usize / 8;
+                if self.stops_at(eight[place]) {
+                    return 8 * at + place + 1;
                 }
-                _ if self.in_string => {}
-                b'[' => {
-                    self.depth += 1;
-                    self.filled = true;
-                }
-                b']' => {
-                    self.depth -= 1;
-                    if self.depth == 0 {
-                        end = at + 1;
-                        break;
-                    }
-                }
-                b' ' | b'\n' | b'\r' | b'\t' => {}
-                _ => self.filled = true,
+                found &= found - 1;
             }
         }
-        self.text.push(&input[..end])?;
-        Ok(end)
+        let end = rest.iter().position(|byte| self.stops_at(*byte));
+        end.map_or(input.len(), |place| 8 * words.len() + place + 1)
+    }
+
+    /// Takes a byte; says whether the array ends there, or what follows it is escaped.
+    #[inline(always)]
+    fn stops_at(&mut self, byte: u8) -> bool {
+        match (byte, self.in_string) {
+            (b'"', _) => self.in_string = !self.in_string,
+            (b'\\', true) => self.escaped = true,
+            (b'[', false) => self.depth += 1,
+            (b']', false) => self.depth -= 1,
+            _ => {}
+        }
+        self.escaped || self.depth == 0
     }
 
     /// Whether the array has been closed.

@@ -12,9 +12,12 @@ pub(super) trait Element {
     /// Whether there are elements that are not numbers: NaN and the infinities.
     const FLOAT: bool = false;
 
-    /// The element at the front of `window`, if it is a simple one: its raw bytes as the low bytes of an integer,
-    /// the length of its text and the byte behind that.
-    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)>;
+    /// Whether protobuf's JSON has its elements in quotes.
+    const OFTEN_QUOTED: bool = false;
+
+    /// The element at the front of `text`, if it is a simple one and [`WINDOW`] bytes are there: its raw bytes as the low
+    /// bytes of an integer, the length of its text and the byte behind that.
+    fn fast(text: &[u8]) -> Option<(u64, usize, u8)>;
 
     /// The element that a whole token is, in the same way.
     fn slow(token: &[u8]) -> Result<u64, NumberError>;
@@ -27,6 +30,9 @@ pub(super) struct Bf16;
 pub(super) struct Bool;
 pub(super) struct Integer<T>(PhantomData<T>);
 
+/// The same in quotes.
+pub(super) struct InQuotes<E>(PhantomData<E>);
+
 fn low(bits: impl Into<u64>) -> u64 {
     bits.into()
 }
@@ -36,8 +42,8 @@ impl Element for Fp32 {
     const FLOAT: bool = true;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
-        let (number, length, end) = Decimal::scan(window)?;
+    fn fast(text: &[u8]) -> Option<(u64, usize, u8)> {
+        let (number, length, end) = Decimal::scan(text.first_chunk()?)?;
         Some((low(number.fast_f32()?.to_bits()), length, end))
     }
 
@@ -51,11 +57,11 @@ impl Element for Fp64 {
     const FLOAT: bool = true;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
-        let (number, length, end) = Decimal::scan(window)?;
+    fn fast(text: &[u8]) -> Option<(u64, usize, u8)> {
+        let (number, length, end) = Decimal::scan(text.first_chunk()?)?;
         let value = match number.fast_f64() {
             Some(value) => value,
-            None => fast_float2::parse(&window[..length]).ok().filter(|value: &f64| value.is_finite())?,
+            None => fast_float2::parse(&text[..length]).ok().filter(|value: &f64| value.is_finite())?,
         };
         Some((low(value.to_bits()), length, end))
     }
@@ -69,9 +75,9 @@ impl Element for Fp16 {
     const SIZE: usize = 2;
     const FLOAT: bool = true;
 
-    #[inline]
-    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
-        let (number, length, end) = Decimal::scan(window)?;
+    #[inline(always)]
+    fn fast(text: &[u8]) -> Option<(u64, usize, u8)> {
+        let (number, length, end) = Decimal::scan(text.first_chunk()?)?;
         Some((low(float16::FP16.fast(number)?), length, end))
     }
 
@@ -84,9 +90,9 @@ impl Element for Bf16 {
     const SIZE: usize = 2;
     const FLOAT: bool = true;
 
-    #[inline]
-    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
-        let (number, length, end) = Decimal::scan(window)?;
+    #[inline(always)]
+    fn fast(text: &[u8]) -> Option<(u64, usize, u8)> {
+        let (number, length, end) = Decimal::scan(text.first_chunk()?)?;
         Some((low(float16::BF16.fast(number)?), length, end))
     }
 
@@ -99,7 +105,8 @@ impl Element for Bool {
     const SIZE: usize = 1;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
+    fn fast(text: &[u8]) -> Option<(u64, usize, u8)> {
+        let window: &[u8; WINDOW] = text.first_chunk()?;
         let (value, length) = match window {
             [b't', b'r', b'u', b'e', ..] => (1_u8, 4),
             [b'f', b'a', b'l', b's', b'e', ..] => (0, 5),
@@ -116,6 +123,23 @@ impl Element for Bool {
             b"false" => Ok(low(0_u8)),
             number => Ok(low(integer_of(number, 0, 1)? as u8)),
         }
+    }
+}
+
+impl<E: Element> Element for InQuotes<E> {
+    const SIZE: usize = E::SIZE;
+    const FLOAT: bool = E::FLOAT;
+
+    #[inline(always)]
+    fn fast(text: &[u8]) -> Option<(u64, usize, u8)> {
+        let (b'"', inner) = text.split_first()? else { return None };
+        let (raw, length, b'"') = E::fast(inner)? else { return None };
+        let end = *inner.get(length + 1)?;
+        Some((raw, length + 2, end))
+    }
+
+    fn slow(token: &[u8]) -> Result<u64, NumberError> {
+        E::slow(token)
     }
 }
 
@@ -140,10 +164,11 @@ whole!(u8 u16 u32 u64 i8 i16 i32 i64);
 
 impl<T: Whole> Element for Integer<T> {
     const SIZE: usize = T::SIZE;
+    const OFTEN_QUOTED: bool = T::SIZE == 8;
 
     #[inline(always)]
-    fn fast(window: &[u8; WINDOW]) -> Option<(u64, usize, u8)> {
-        let (number, length, end) = Decimal::scan(window)?;
+    fn fast(text: &[u8]) -> Option<(u64, usize, u8)> {
+        let (number, length, end) = Decimal::scan(text.first_chunk()?)?;
         // Beyond this only UINT64 goes, and that the slow way.
         let size = i64::try_from(number.mantissa).ok()?;
         let value = if number.negative { -size } else { size };

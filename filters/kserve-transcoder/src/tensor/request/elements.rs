@@ -3,14 +3,16 @@
 //! A number goes from its digits straight to little-endian bytes. Within a chunk that is a tight loop over
 //! whole tokens; only a token that a chunk's end cuts is copied, and finished with the next chunk.
 
-use super::element::{Bf16, Bool, Element, Fp16, Fp32, Fp64, Integer};
+use super::element::{Bf16, Bool, Element, Fp16, Fp32, Fp64, InQuotes, Integer};
+use super::gap::Gap;
 use super::lexer::MAX_DEPTH;
 use super::strings::Strings;
 use crate::problem::Problem;
 use crate::tensor::charged::ChargedList;
 use crate::tensor::datatype::Datatype;
-use crate::tensor::number::decimal::{MAX_NUMBER_BYTES, NumberError, WINDOW, ends_number, special};
+use crate::tensor::number::decimal::{MAX_NUMBER_BYTES, NumberError, ends_number, special};
 use crate::tensor::text::string::Piece;
+use crate::tensor::text::words::blanks;
 use filter_api::{Charge, Rope};
 
 /// Reads the elements of one tensor: an array, flat or nested in any way. How the elements are nested is not
@@ -31,12 +33,16 @@ pub(super) struct Elements {
     token: Vec<u8>,
     strings: Strings,
     out: Rope,
+    /// What stood between the last elements of a row: a comma, and blanks.
+    in_row: Gap,
+    /// What stood between the last elements otherwise, such as the brackets between two rows.
+    between_rows: Gap,
     /// Where each string goes as a rope of its own, if that is asked for.
     parts: Option<ChargedList<Rope>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expect {
+pub(super) enum Expect {
     /// After `[`.
     ElementOrEnd,
     /// After `,`.
@@ -72,6 +78,8 @@ impl Elements {
             token: Vec::new(),
             strings: Strings::new(base64, charge),
             out: Rope::new(charge.sibling()),
+            in_row: Gap::comma(),
+            between_rows: Gap::comma(),
             parts: None,
         }
     }
@@ -128,12 +136,19 @@ impl Elements {
         }
         while !matches!(self.expect, Expect::Token | Expect::String | Expect::Nothing) {
             if matches!(self.expect, Expect::Element | Expect::ElementOrEnd) {
-                at += self.run::<E>(&input[at..], &mut batch)?;
+                at += if E::OFTEN_QUOTED && self.quoted && input.get(at) == Some(&b'"') {
+                    self.run::<InQuotes<E>>(&input[at..], &mut batch)?
+                } else {
+                    self.run::<E>(&input[at..], &mut batch)?
+                };
+            }
+            if self.expect == Expect::Nothing {
+                break;
             }
             let Some(byte) = input.get(at) else { break };
             at += 1;
             match *byte {
-                b' ' | b'\n' | b'\r' | b'\t' => {}
+                b' ' | b'\n' | b'\r' | b'\t' => at += blanks(&input[at..]),
                 b'"' if (self.quoted || E::FLOAT) && self.expect != Expect::CommaOrEnd => {
                     self.expect = Expect::String;
                     at += self.continue_quoted::<E>(&input[at..], &mut batch)?;
@@ -149,51 +164,92 @@ impl Elements {
         Ok(at)
     }
 
-    /// Reads elements that follow one another with nothing but a comma and at most one blank between them,
-    /// as long as they are simple and lie well within `input`. Leaves everything else to the caller.
+    /// Reads elements as long as they are simple and lie well within `input`, and what stands between them. Leaves
+    /// everything else to the caller.
+    ///
+    /// Where the next element begins is what the next step waits for. So the text between two elements is guessed to be
+    /// the same as the last one, and compared with it, which nothing waits for.
     ///
     /// Never inlined: as a part of its caller it is a third slower in wasm, where V8 finds no registers for it.
     #[inline(never)]
     fn run<E: Element>(&mut self, input: &[u8], batch: &mut Batch) -> Result<usize, Problem> {
         let mut at = 0;
-        // How many blanks are expected behind a comma: a guess that the next step need not wait for.
-        let mut gap = 0;
-        let before = batch.len;
-        let mut len = before;
-        let mut flushed = 0;
+        // Behind the last element.
+        let mut after = 0;
+        let mut len = batch.len;
+        let mut counted = len;
         let mut expect = self.expect;
-        while let Some(window) = input.get(at..).and_then(|rest| rest.first_chunk::<WINDOW>()) {
-            let Some((raw, length, end)) = E::fast(window) else {
-                if gap == 0 && at > 0 && window[0] == b' ' {
-                    gap = 1;
-                    at += 1;
-                    continue;
+        let mut in_row = self.in_row;
+        loop {
+            let ended = if let Some((raw, length, end)) = input.get(at..).and_then(E::fast) {
+                let Some(slot) = batch.bytes.get_mut(len..len + 8) else { break };
+                slot.copy_from_slice(&raw.to_le_bytes());
+                len += E::SIZE;
+                if len >= BATCH_BYTES {
+                    self.out.push(&batch.bytes[..len])?;
+                    self.count += ((len - counted) / E::SIZE) as u64;
+                    (len, counted) = (0, 0);
                 }
-                break;
+                after = at + length;
+                end
+            } else {
+                // The guess may have been too short.
+                let again = after > 0 && matches!(input.get(at), Some(b' ' | b'\n' | b'\r' | b'\t' | b'['));
+                if !again {
+                    break;
+                }
+                0
             };
-            let Some(slot) = batch.bytes.get_mut(len..len + 8) else { break };
-            slot.copy_from_slice(&raw.to_le_bytes());
-            len += E::SIZE;
-            if len >= BATCH_BYTES {
-                self.out.push(&batch.bytes[..len])?;
-                flushed += len;
-                len = 0;
+            // A lone comma needs no second look.
+            if ended == b',' && (in_row.len() == 1 || in_row.begins(&input[after..])) {
+                at = after + in_row.len();
+                expect = Expect::Element;
+                continue;
             }
-            at += length;
-            if end != b',' {
-                expect = Expect::CommaOrEnd;
+            let between = &self.between_rows;
+            if ended != 0 && between.depth == self.depth && between.begins(&input[after..]) {
+                at = after + between.len();
+                expect = between.then;
+                continue;
+            }
+            self.count += ((len - counted) / E::SIZE) as u64;
+            counted = len;
+            self.expect = Expect::CommaOrEnd;
+            at = self.between(input, after)?;
+            (expect, in_row) = (self.expect, self.in_row);
+            if !matches!(expect, Expect::Element | Expect::ElementOrEnd) {
                 break;
-            }
-            expect = Expect::Element;
-            at += 1 + gap;
-            if gap == 1 && window.get(length + 1) != Some(&b' ') {
-                gap = 0;
-                at -= 1;
             }
         }
+        self.count += ((len - counted) / E::SIZE) as u64;
         batch.len = len;
-        self.count += ((flushed + len - before) / E::SIZE) as u64;
         self.expect = expect;
+        Ok(at)
+    }
+
+    /// Takes the blanks, commas and brackets that stand at `from`, behind an element; says where they end. Remembers
+    /// them, if an element follows that as many arrays are around.
+    #[inline(never)]
+    fn between(&mut self, input: &[u8], from: usize) -> Result<usize, Problem> {
+        let depth = self.depth;
+        let mut at = from;
+        let mut only_blanks = true;
+        while self.expect != Expect::Nothing {
+            at += blanks(&input[at..]);
+            match input.get(at) {
+                Some(byte @ (b',' | b'[' | b']')) => {
+                    self.punctuation(*byte)?;
+                    only_blanks &= at == from && *byte == b',';
+                    at += 1;
+                }
+                _ => break,
+            }
+        }
+        let is_before_element = matches!(self.expect, Expect::Element | Expect::ElementOrEnd);
+        if is_before_element && self.depth == depth && at < input.len() {
+            let place = if only_blanks { &mut self.in_row } else { &mut self.between_rows };
+            *place = Gap::new(&input[from..at], depth, self.expect).unwrap_or(*place);
+        }
         Ok(at)
     }
 
@@ -310,8 +366,19 @@ impl Elements {
             let Some((byte, tail)) = rest.split_first() else { break };
             rest = tail;
             match *byte {
-                b' ' | b'\n' | b'\r' | b'\t' => {}
-                b'"' if self.expect != Expect::CommaOrEnd => self.expect = Expect::String,
+                b' ' | b'\n' | b'\r' | b'\t' => rest = &rest[blanks(rest)..],
+                b'"' if self.expect != Expect::CommaOrEnd => {
+                    let whole =
+                        if self.parts.is_none() { self.strings.whole(rest, &mut self.out)? } else { None };
+                    match whole {
+                        Some(len) => {
+                            rest = &rest[len..];
+                            self.count += 1;
+                            self.expect = Expect::CommaOrEnd;
+                        }
+                        None => self.expect = Expect::String,
+                    }
+                }
                 byte if self.punctuation(byte)? => {}
                 b'n' => {
                     return Err(self.problem(format_args!("expected a string for BYTES, found null")));

@@ -5,6 +5,7 @@ mod document;
 mod element;
 mod elements;
 mod encode;
+mod gap;
 mod input;
 mod keys;
 mod lexer;
@@ -163,8 +164,10 @@ impl RequestCodec for Request {
         }
         let outputs = std::mem::replace(&mut self.document.wanted, ChargedList::new(self.charge.sibling()));
         let wanted = match self.options.answer_form {
-            AnswerForm::Kserve => Wanted { binary: self.document.parameters.binary == Some(true), outputs },
-            AnswerForm::Proto => Wanted { binary: false, outputs: ChargedList::new(self.charge.sibling()) },
+            AnswerForm::Kserve => {
+                Wanted::new(self.document.parameters.binary == Some(true), outputs, &self.charge)?
+            }
+            AnswerForm::Proto => Wanted::nothing(&self.charge),
         };
         let Self { document, target, options, charge, .. } = *self;
         let message = message::assemble(document, &target, options.encoding, &charge)?;

@@ -1,8 +1,8 @@
 //! Elements of a BYTES tensor.
 
 use crate::tensor::lengths::{Step, Walk};
-use crate::tensor::text::base64::Decoder;
-use crate::tensor::text::string::StringReader;
+use crate::tensor::text::base64::{self, Decoder};
+use crate::tensor::text::string::{self, StringReader};
 use filter_api::{Buffer, Charge, OverBudget, Rope, Sink};
 
 /// Collects one string after the other; each goes out with its length in front.
@@ -21,6 +21,30 @@ pub(super) struct Strings {
 /// An element that grows longer than this goes into a rope of its own, in bytes.
 const LONG_BYTES: usize = 64 * 1024;
 
+/// An element that is there as a whole is written at once, if its text is no longer than this, in bytes.
+const SHORT_BYTES: usize = 1024;
+
+/// Lets `write` write one element of at most `most` bytes, and its length in front; not if it says that there is
+/// something wrong.
+fn write_short(
+    out: &mut Rope,
+    most: usize,
+    write: impl FnOnce(&mut Vec<u8>) -> bool,
+) -> Result<bool, OverBudget> {
+    out.extend_with(4 + most, |out| {
+        let before = out.len();
+        out.extend_from_slice(&[0; 4]);
+        let good = write(out);
+        if good {
+            let len = (out.len() - before - 4) as u32;
+            out[before..before + 4].copy_from_slice(&len.to_le_bytes());
+        } else {
+            out.truncate(before);
+        }
+        good
+    })
+}
+
 impl Strings {
     pub(super) fn new(base64: bool, charge: &Charge) -> Self {
         Self {
@@ -30,6 +54,21 @@ impl Strings {
             long: None,
             charge: charge.sibling(),
         }
+    }
+
+    /// Writes the string at the front of `text`, behind its opening quote, to `out` if it is a simple one that is there as
+    /// a whole; says how long it is with its closing quote.
+    pub(super) fn whole(&mut self, text: &[u8], out: &mut Rope) -> Result<Option<usize>, OverBudget> {
+        let Some((len, plain)) = string::whole(text, SHORT_BYTES) else { return Ok(None) };
+        let base64 = self.base64.is_some();
+        if base64 && plain < len {
+            return Ok(None);
+        }
+        let good = write_short(out, len, |out| match base64 {
+            true => base64::decode(&text[..len], out),
+            false => string::append(&text[..len], plain, out),
+        })?;
+        Ok(good.then_some(len + 1))
     }
 
     /// Adds a piece of the current string.
@@ -136,7 +175,14 @@ struct Decode {
 
 impl Decode {
     fn take(&mut self, mut bytes: &[u8]) -> Result<Result<(), u64>, OverBudget> {
-        while let Some(step) = self.walk.next(&mut bytes) {
+        loop {
+            while let Some(text) = self.walk.whole(&mut bytes, SHORT_BYTES) {
+                if !write_short(&mut self.out, text.len(), |out| base64::decode(text, out))? {
+                    return Ok(Err(self.count));
+                }
+                self.count += 1;
+            }
+            let Some(step) = self.walk.next(&mut bytes) else { break };
             let ends = match step {
                 Step::Start => self.walk.at_end(),
                 Step::Piece(piece, last) => {

@@ -2,9 +2,10 @@
 
 use super::answer::TensorAnswer;
 use super::bytes::BytesCheck;
-use super::model::{Form, Message, Output, Tensor, Wanted};
+use super::model::{Form, Message, Output, Tensor};
 use super::narrow::narrow;
 use super::print::{Part, escape};
+use super::wanted::Wanted;
 use crate::problem::Problem;
 use crate::tensor::datatype::{Datatype, elements};
 use crate::tensor::{AnswerForm, Options};

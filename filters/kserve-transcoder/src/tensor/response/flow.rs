@@ -18,10 +18,11 @@
 
 use super::answer::{BLANKS, Collect};
 use super::check;
-use super::model::{Form, Message, Output, Tensor, Wanted};
+use super::model::{Form, Message, Output, Tensor};
 use super::narrow::narrow;
 use super::print::{Part, Printer};
 use super::render;
+use super::wanted::Wanted;
 use crate::codec::{Answer, Beginning};
 use crate::problem::Problem;
 use crate::tensor::charged::ChargedList;

@@ -7,10 +7,12 @@ mod entries;
 mod flow;
 mod model;
 mod narrow;
+mod packed;
 mod print;
 mod render;
+mod wanted;
 
-pub(crate) use model::Wanted;
+pub(crate) use wanted::Wanted;
 
 use crate::codec::{Answer, Beginning, ResponseCodec};
 use crate::problem::Problem;
@@ -19,7 +21,7 @@ use crate::tensor::{AnswerForm, Options};
 use entries::Value;
 use filter_api::{Buffer, Charge, Rope, Sink};
 use flow::{Binary, Flow, next_raw_fits, raw_contents_fit, typed_contents_fit};
-use kserve_proto::wire::{Item, Reader};
+use kserve_proto::wire::{Item, Reader, take_varint};
 use model::{Message, Output};
 use std::fmt::Display;
 
@@ -59,6 +61,9 @@ enum Contents {
     Raw,
     Typed,
 }
+
+/// An element of BYTES that is there as a whole is taken at once, if it is no longer than this, in bytes.
+const SHORT_BYTES: u64 = 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -263,6 +268,32 @@ impl Response {
         Ok(())
     }
 
+    /// Packed varints, each of which is whole.
+    fn numbers(&mut self, field: u32, mut numbers: &[u8]) -> Result<(), Problem> {
+        let typed = Typed::from_number(field).filter(|_| self.place() == Some(Place::Contents));
+        let Some(typed) = typed else {
+            while !numbers.is_empty() {
+                self.varint(field, take_varint(&mut numbers).map_err(malformed)?)?;
+            }
+            return Ok(());
+        };
+        let Some(rope) = self.typed(typed, 0)? else { return Ok(()) };
+        let count = packed::unpack(typed, numbers, rope)?.map_err(malformed)?;
+        self.typed(typed, count)?;
+        Ok(())
+    }
+
+    /// An element of BYTES that is there as a whole.
+    fn element(&mut self, element: &[u8]) -> Result<(), Problem> {
+        if let (Ok(len), Some(rope)) = (u32::try_from(element.len()), self.typed(Typed::Bytes, 1)?) {
+            rope.extend_with(4 + element.len(), |out| {
+                out.extend_from_slice(&len.to_le_bytes());
+                out.extend_from_slice(element);
+            })?;
+        }
+        Ok(())
+    }
+
     /// A number of fixed size: one element of contents that are not packed.
     fn fixed(&mut self, field: u32, typed: Typed, value: &[u8]) -> Result<(), Problem> {
         if self.place() == Some(Place::Contents)
@@ -309,7 +340,8 @@ impl Response {
             (None, 6, None) if *ready == Some(Contents::Raw) && !next_raw_fits(&self.message, length) => {
                 *ready = None;
             }
-            (None, 1..=5, None) if *ready == Some(Contents::Raw) => *ready = None,
+            (None, 1..=4, None) => *ready = None,
+            (None, 5, None) if *ready == Some(Contents::Raw) => *ready = None,
             (Some(Place::Output), 5, _) => {
                 let end = begins.saturating_add(length);
                 let fits = end == self.wire.end_of_message()
@@ -404,10 +436,27 @@ impl ResponseCodec for Response {
             let limit = self.options.max_response_bytes;
             return Err(Problem::bad_answer(format!("the server's answer is larger than {limit} bytes")));
         }
-        while let Some(item) = self.wire.next(&mut bytes).map_err(malformed)? {
+        loop {
+            if let Some((field, numbers)) = self.wire.numbers(&mut bytes) {
+                self.numbers(field, numbers)?;
+            }
+            let Some(item) = self.wire.next(&mut bytes).map_err(malformed)? else { break };
             match item {
                 Item::Bytes(bytes) => self.bytes(bytes)?,
                 Item::End => self.end()?,
+                Item::Length(field @ 8, length @ 0..=SHORT_BYTES)
+                    if self.place() == Some(Place::Contents) =>
+                {
+                    match self.wire.whole(&mut bytes) {
+                        Some(element) => {
+                            self.element(element)?;
+                            while let Some(element) = self.wire.short(8, &mut bytes) {
+                                self.element(element)?;
+                            }
+                        }
+                        None => self.length(field, length)?,
+                    }
+                }
                 Item::Length(field, length) => self.length(field, length)?,
                 Item::Varint(field, value) => self.varint(field, value)?,
                 Item::Fixed32(field, value) => self.fixed(field, Typed::Fp32, &value)?,

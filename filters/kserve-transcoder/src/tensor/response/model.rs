@@ -6,28 +6,6 @@ use crate::tensor::charged::ChargedList;
 use crate::tensor::datatype::{Datatype, Typed, elements};
 use filter_api::{Buffer, Charge, Rope};
 
-/// Which outputs the client asked for as binary.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    /// `binary_data_output`: what holds for outputs that say nothing.
-    pub(crate) binary: bool,
-    /// `binary_data` by the output's name.
-    pub(crate) outputs: ChargedList<(Buffer, bool)>,
-}
-
-impl Wanted {
-    /// Whether any output is wanted so.
-    pub(super) fn any(&self) -> bool {
-        self.binary || self.outputs.iter().any(|(_, binary)| *binary)
-    }
-
-    /// Whether the output of this name is wanted so.
-    pub(super) fn of(&self, name: &[u8]) -> bool {
-        let own = self.outputs.iter().find(|(output, _)| output.as_slice() == name);
-        own.map_or(self.binary, |(_, binary)| *binary)
-    }
-}
-
 /// What the message says.
 #[derive(Debug)]
 pub(super) struct Message {

@@ -169,11 +169,10 @@ pub(super) struct Quoted<P>(pub(super) P);
 
 impl<P: Print<SIZE>, const SIZE: usize> Print<SIZE> for Quoted<P> {
     fn print(self, raw: [u8; SIZE], slot: &mut [u8; SLOT]) -> usize {
-        let mut inner = [0; SLOT];
-        let len = self.0.print(raw, &mut inner).min(SLOT - 3);
-        slot[0] = b'"';
-        slot[1..=len].copy_from_slice(&inner[..len]);
-        slot[len + 1] = b'"';
+        let len = self.0.print(raw, slot).min(SLOT - 3);
+        // Of a length that is known, which makes it a few instructions.
+        slot.copy_within(..SLOT - 1, 1);
+        (slot[0], slot[len + 1]) = (b'"', b'"');
         len + 2
     }
 }

@@ -374,6 +374,17 @@ fn fields_in_another_order_are_held() {
 }
 
 #[test]
+fn a_name_behind_typed_contents_is_the_answers_if_no_byte_has_gone_out() {
+    let mut fields = fields(&[made("a", "FP32", &seeds(300), false)], Form::Packed);
+    fields.push(ModelInferResponse { model_name: "late".to_owned(), ..Default::default() }.encode_to_vec());
+    let message = fields.concat();
+    let at_once = streamed(OPTIONS, "", &message, &[message.len()]);
+    assert_eq!(at_once, held(OPTIONS, "", &message));
+    let cut = streamed(OPTIONS, "", &message, &[100]);
+    assert!(cut.result.is_err() && !cut.body.is_empty(), "{cut:?}");
+}
+
+#[test]
 fn a_long_answer_holds_a_piece_of_its_message_at_a_time() {
     let memory = Memory::new(1 << 30);
     for form in [Form::Raw, Form::Packed, Form::Unpacked] {

@@ -2,3 +2,4 @@
 
 pub(super) mod base64;
 pub(super) mod string;
+pub(super) mod words;

@@ -1,5 +1,7 @@
 //! The inside of a JSON string, read in pieces: escapes undone, UTF-8 checked.
 
+use super::words::TOPS;
+
 /// Reads the inside of one string after the other. The opening quote has been taken; the closing one ends it.
 #[derive(Debug, Default)]
 pub(crate) struct StringReader {
@@ -123,6 +125,49 @@ impl StringReader {
     }
 }
 
+/// How long the string at the front of `text` is that begins behind its opening quote, without the closing one, if it is
+/// whole and at most `most` bytes long; and where its first backslash is, or its end.
+pub(crate) fn whole(text: &[u8], most: usize) -> Option<(usize, usize)> {
+    let text = &text[..text.len().min(most + 1)];
+    let plain = plain_prefix(text);
+    let mut at = plain;
+    loop {
+        match text.get(at)? {
+            b'"' => return Some((at, plain)),
+            b'\\' => at += 2,
+            _ => return None,
+        }
+        at += plain_prefix(text.get(at..)?);
+    }
+}
+
+/// Appends a [whole](whole) string whose first backslash is behind `plain` bytes to `out`, which has room for it;
+/// `false`, and something appended, if it has more than simple escapes or is not UTF-8.
+pub(crate) fn append(text: &[u8], plain: usize, out: &mut Vec<u8>) -> bool {
+    let before = out.len();
+    let (start, mut rest) = text.split_at(plain);
+    out.extend_from_slice(start);
+    while let [_, escape, tail @ ..] = rest {
+        let Some(char) = unescaped(*escape) else { return false };
+        out.push(char as u8);
+        let (plain, tail) = tail.split_at(plain_prefix(tail));
+        out.extend_from_slice(plain);
+        rest = tail;
+    }
+    is_utf8(&out[before..])
+}
+
+/// Whether a short text is UTF-8. Most are ASCII alone.
+fn is_utf8(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let other = words.iter().position(|eight| u64::from_le_bytes(*eight) & TOPS != 0);
+    match other {
+        None if rest.is_ascii() => true,
+        // A character does not begin before the first word with a byte that is not ASCII.
+        place => std::str::from_utf8(&text[8 * place.unwrap_or(words.len())..]).is_ok(),
+    }
+}
+
 fn unescaped(byte: u8) -> Option<char> {
     Some(match byte {
         b'"' | b'\\' | b'/' => char::from(byte),
@@ -138,7 +183,6 @@ fn unescaped(byte: u8) -> Option<char> {
 /// How many bytes at the front are neither a quote, a backslash nor a control character: eight at a time.
 pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
     // A byte of the result has its top bit set where the byte of `word` is zero; bytes after the first such
     // one may be wrong, and are not looked at.
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;

@@ -1,0 +1,188 @@
+//! The filters of a configuration, in the order in which a request passes them.
+
+use istio_lint::Resource;
+use istio_lint::embedded::{self, Configuration, Host};
+use serde_json::{Map, Value};
+
+use super::refused;
+use crate::arguments::{Explain, In};
+use crate::input::{self, Set};
+use crate::{Error, input::Located};
+
+/// The filters of one proxy.
+pub(super) struct Chain {
+    /// Which proxy.
+    pub(super) name: String,
+    /// What is known of it.
+    pub(super) proxy: Proxy,
+    /// Its filters in order.
+    pub(super) links: Vec<Link>,
+    /// All resources, among which are the routes.
+    pub(super) resources: Vec<Located>,
+}
+
+/// A proxy, as far as resources show which one it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Proxy {
+    /// That of pods with these labels, among others.
+    Pods { labels: Map<String, Value>, namespace: String },
+    /// The waypoint of a namespace.
+    Waypoint(String),
+    /// That of a Gateway of the Gateway API.
+    Gateway { name: String, namespace: String },
+    /// Every one that is not a waypoint.
+    Everywhere,
+    /// Nothing says which.
+    Unknown,
+}
+
+/// A filter in a chain.
+pub(super) struct Link {
+    /// Where its configuration is.
+    pub(super) origin: String,
+    /// What it is.
+    pub(super) configuration: Configuration,
+}
+
+/// The chains of what the command line names: of the resources one for each proxy that they are for.
+pub(super) fn read(options: &Explain) -> Result<Vec<Chain>, Error> {
+    if let Some(filter) = &options.filter {
+        return alone(options, filter).map(|chain| vec![chain]);
+    }
+    let sets = input::sets(std::slice::from_ref(&options.config), "default")?;
+    let mut chains = Vec::new();
+    for set in sets {
+        chains.extend(of_bootstraps(&set));
+        chains.extend(of_resources(set));
+    }
+    if chains.is_empty() {
+        let shown = options.config.display().to_string();
+        return Err(refused(&shown, "no configuration of a filter is in there, and no routes"));
+    }
+    Ok(chains)
+}
+
+/// A filter's own configuration, without a resource around it.
+fn alone(options: &Explain, filter: &str) -> Result<Chain, Error> {
+    let shown = options.config.display().to_string();
+    if !embedded::is_ours(filter) || filter.replace('_', "-") == "runtime-group" {
+        return Err(refused(
+            "--filter",
+            format!("unknown filter {filter}: one of claim-headers, dynamic-subset, kserve-transcoder"),
+        ));
+    }
+    let value = input::plain(&options.config)?;
+    if value.get("apiVersion").is_some() {
+        return Err(refused(
+            &shown,
+            "this is a resource: leave --filter out, it says itself which filter it configures",
+        ));
+    }
+    let host = match options.host {
+        In::Native => Host::Native,
+        In::Wasm => Host::Wasm,
+    };
+    let configuration = Configuration { filter: filter.replace('_', "-"), host, json: value.to_string() };
+    let links = vec![Link { origin: shown.clone(), configuration }];
+    Ok(Chain { name: format!("with {shown}"), proxy: Proxy::Unknown, links, resources: Vec::new() })
+}
+
+fn of_bootstraps(set: &Set) -> Vec<Chain> {
+    let mut chains = Vec::new();
+    for document in &set.others {
+        let Some(root) = &document.root else { continue };
+        let mut found = embedded::within(&root.value());
+        found.retain(|(_, configuration)| embedded::is_ours(&configuration.filter));
+        // In the order of the file, which is that of the filters.
+        found.sort_by_key(|(pointer, _)| (root.line_of(pointer), pointer.clone()));
+        let link = |(pointer, configuration): (String, Configuration)| Link {
+            origin: format!("{}:{}", document.file, document.line - 1 + root.line_of(&pointer)),
+            configuration,
+        };
+        let links: Vec<_> = found.into_iter().map(link).collect();
+        if !links.is_empty() {
+            let name = format!("in {}", document.file);
+            chains.push(Chain { name, proxy: Proxy::Unknown, links, resources: Vec::new() });
+        }
+    }
+    chains
+}
+
+fn of_resources(set: Set) -> Vec<Chain> {
+    let mut found = Vec::new();
+    for (index, located) in set.resources.iter().enumerate() {
+        let resource = &located.resource;
+        let configurations = embedded::configurations(resource).unwrap_or_default();
+        for configuration in
+            configurations.into_iter().filter(|c| embedded::is_ours(&c.filter) && c.filter != "runtime-group")
+        {
+            let origin = format!("{}, {}:{}", resource.id(), located.file, located.line_of("/spec"));
+            found.push((
+                proxy(resource),
+                place(resource, index, &configuration),
+                Link { origin, configuration },
+            ));
+        }
+    }
+    found.sort_by_key(|(_, place, _)| *place);
+    let mut chains: Vec<Chain> = Vec::new();
+    for ((name, proxy), _, link) in found {
+        match chains.iter_mut().find(|chain| chain.name == name) {
+            Some(chain) => chain.links.push(link),
+            None => chains.push(Chain { name, proxy, links: vec![link], resources: set.resources.clone() }),
+        }
+    }
+    let routes = set.resources.iter().any(|located| located.resource.kind() == "VirtualService");
+    if chains.is_empty() && routes {
+        let name = "without filters".into();
+        chains.push(Chain { name, proxy: Proxy::Unknown, links: Vec::new(), resources: set.resources });
+    }
+    chains
+}
+
+/// What the resource is for, in words: resources with the same words meet in one proxy.
+fn proxy(resource: &Resource) -> (String, Proxy) {
+    let namespace = resource.namespace().to_owned();
+    let labels = ["/spec/selector/matchLabels", "/spec/workloadSelector/labels"];
+    if let Some(Value::Object(labels)) = labels.into_iter().find_map(|pointer| resource.at(pointer)) {
+        let words: Vec<_> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+            .collect();
+        let name = format!("at the pods with {} in {namespace}", words.join(", "));
+        return (name, Proxy::Pods { labels: labels.clone(), namespace });
+    }
+    let Some(target) = resource.list("/spec/targetRefs").first() else {
+        return (format!("at every proxy but waypoints in {namespace}"), Proxy::Everywhere);
+    };
+    let text = |name: &str| target.get(name).and_then(Value::as_str).unwrap_or_default();
+    match text("kind") {
+        // A Service's filters and its Gateway's meet in the waypoint of their namespace.
+        "Service" => (format!("at the waypoint in {namespace}"), Proxy::Waypoint(namespace)),
+        "Gateway" if text("name").contains("waypoint") => {
+            (format!("at the waypoint in {namespace}"), Proxy::Waypoint(namespace))
+        }
+        "Gateway" => {
+            let name = text("name").to_owned();
+            (format!("at the Gateway {name} in {namespace}"), Proxy::Gateway { name, namespace })
+        }
+        kind => (format!("at the {kind} {} in {namespace}", text("name")), Proxy::Everywhere),
+    }
+}
+
+/// Where in the chain: first what is inserted there, then plugins by phase and falling priority, then what comes before
+/// the router, by rising priority.
+fn place(resource: &Resource, index: usize, configuration: &Configuration) -> (u8, i64, usize) {
+    let priority = resource.at("/spec/priority").and_then(Value::as_i64).unwrap_or(0);
+    if resource.kind() == "EnvoyFilter" {
+        let guard = configuration.json.contains("\"guard\"");
+        return (if guard { 0 } else { 5 }, priority, index);
+    }
+    let phase = match resource.text("/spec/phase") {
+        "AUTHN" => 1,
+        "AUTHZ" => 2,
+        "STATS" => 3,
+        _ => 4,
+    };
+    (phase, -priority, index)
+}

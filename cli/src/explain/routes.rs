@@ -1,0 +1,279 @@
+//! Routes, subsets and groups of endpoints, as Istio and Envoy choose them.
+
+mod attachment;
+mod http_route;
+
+use istio_lint::Resource;
+use istio_lint::embedded;
+use serde_json::Value;
+
+use super::Step;
+use super::chain::Chain;
+use super::exchange::Way;
+use crate::input::Located;
+
+/// The routes of every VirtualService and HTTPRoute that is for this proxy and for the request's host, and what follows
+/// from them.
+pub(super) fn steps(chain: &Chain, way: &Way, port: Option<u64>) -> Vec<Step> {
+    let kinds = ["VirtualService", "HTTPRoute"];
+    let routes = chain.resources.iter().filter(|located| kinds.contains(&located.resource.kind()));
+    let name = name(way);
+    let steps = routes.filter(|located| is_for(&located.resource, &name)).filter_map(|located| {
+        let granted = attachment::served(chain, &located.resource, &name, port)?;
+        let mut step = route(&chain.resources, located, way, port);
+        step.lines.splice(0..0, granted);
+        Some(step)
+    });
+    steps.collect()
+}
+
+/// The request's host without its port.
+fn name(way: &Way) -> String {
+    let authority = way.text(":authority").unwrap_or_default();
+    authority.rsplit_once(':').map_or(authority.as_str(), |(name, _)| name).to_owned()
+}
+
+/// Whether one of its hosts is the request's; one that is for the mesh only is for its Service, whatever the request
+/// calls it.
+fn is_for(service: &Resource, name: &str) -> bool {
+    if service.kind() == "HTTPRoute" && service.list("/spec/hostnames").is_empty() {
+        return true;
+    }
+    let mesh = service.kind() == "VirtualService"
+        && service.list("/spec/gateways").iter().all(|gateway| gateway == "mesh");
+    mesh || ["/spec/hosts", "/spec/hostnames"]
+        .iter()
+        .flat_map(|list| service.list(list))
+        .filter_map(Value::as_str)
+        .any(|host| attachment::is_host(host, name))
+}
+
+fn route(resources: &[Located], located: &Located, way: &Way, port: Option<u64>) -> Step {
+    let resource = &located.resource;
+    let mut lines = Vec::new();
+    let mut taken = None;
+    let (list, rules) = match resource.kind() {
+        "HTTPRoute" => ("rules", http_route::rules(resource)),
+        _ => ("http", resource.list("/spec/http").to_vec()),
+    };
+    for (index, rule) in rules.iter().enumerate() {
+        match matched(rule, way, port) {
+            Ok(why) => {
+                let name = rule
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .map_or_else(String::new, |name| format!(" ({name})"));
+                lines.push(format!("route: {list}[{index}]{name} takes it: {why}"));
+                taken = Some((index, rule));
+                break;
+            }
+            Err(why) => lines.push(format!("route: {list}[{index}] does not: {why}")),
+        }
+    }
+    match taken {
+        None => lines.push("no route takes it: 404".into()),
+        Some((_, rule)) => {
+            if let Some(to) = rule.pointer("/rewrite") {
+                lines.push(format!("rewrites: {to}"));
+            }
+            for target in rule.get("route").and_then(Value::as_array).into_iter().flatten() {
+                lines.extend(destination(resources, resource, target, way));
+            }
+        }
+    }
+    let title = format!("{}, {}:{}", resource.id(), located.file, located.line_of(&format!("/spec/{list}")));
+    Step { title, lines }
+}
+
+/// Why a rule takes a request, or why it does not.
+fn matched(rule: &Value, way: &Way, port: Option<u64>) -> Result<String, String> {
+    let matches = rule.get("match").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if matches.is_empty() {
+        return Ok("it has no conditions".into());
+    }
+    let mut why = Vec::new();
+    for one in matches {
+        match conditions(one, way, port) {
+            Ok(reason) => return Ok(reason),
+            Err(reason) => why.push(reason),
+        }
+    }
+    Err(why.join("; "))
+}
+
+fn conditions(one: &Value, way: &Way, port: Option<u64>) -> Result<String, String> {
+    let mut met = Vec::new();
+    let path = way.text(":path").unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    for (name, condition) in one.as_object().into_iter().flatten() {
+        match name.as_str() {
+            "name" => {}
+            "uri" => met.push(text("the path", Some(path), condition, false)?),
+            "method" => met.push(text("the method", way.text(":method").as_deref(), condition, false)?),
+            "scheme" => met.push(text("the scheme", way.text(":scheme").as_deref(), condition, false)?),
+            "authority" => met.push(text("the host", way.text(":authority").as_deref(), condition, false)?),
+            "headers" | "withoutHeaders" => {
+                for (header, condition) in condition.as_object().into_iter().flatten() {
+                    let value = way.text(&header.to_ascii_lowercase());
+                    met.push(text(header, value.as_deref(), condition, name == "withoutHeaders")?);
+                }
+            }
+            "port" => match (condition.as_u64(), port) {
+                (Some(wanted), Some(port)) if wanted == port => met.push(format!("port {port}")),
+                (Some(wanted), Some(port)) => return Err(format!("the port is {port}, not {wanted}")),
+                (wanted, None) => {
+                    met.push(format!("port {} (taken for granted: --port)", wanted.unwrap_or_default()));
+                }
+                (None, Some(_)) => return Err("its port is not a number".into()),
+            },
+            other => return Err(format!("its condition {other} is not understood by this command")),
+        }
+    }
+    Ok(if met.is_empty() { "it has no conditions".into() } else { met.join(", ") })
+}
+
+/// A StringMatch of Istio's.
+fn text(what: &str, found: Option<&str>, condition: &Value, not: bool) -> Result<String, String> {
+    let said = found.map_or_else(|| "absent".to_owned(), |value| format!("{value:?}"));
+    let (kind, wanted) = condition
+        .as_object()
+        .and_then(|all| all.iter().next())
+        .map_or(("present", ""), |(kind, wanted)| (kind.as_str(), wanted.as_str().unwrap_or_default()));
+    let holds = match (kind, found) {
+        ("present", found) => found.is_some(),
+        (_, None) => false,
+        ("exact", Some(value)) => value == wanted,
+        ("prefix", Some(value)) => value.starts_with(wanted),
+        ("regex", Some(value)) => match regex::Regex::new(&format!("^(?:{wanted})$")) {
+            Ok(expression) => expression.is_match(value),
+            Err(error) => return Err(format!("its regular expression for {what} is malformed: {error}")),
+        },
+        (other, Some(_)) => {
+            return Err(format!("its condition {other} for {what} is not understood by this command"));
+        }
+    };
+    let condition = if kind == "present" { "present".to_owned() } else { format!("{kind} {wanted:?}") };
+    match holds != not {
+        true => Ok(format!("{what} is {said}, {}{condition}", if not { "not " } else { "" })),
+        false => {
+            Err(format!("{what} is {said}, {}{condition}", if not { "but must not be " } else { "not " }))
+        }
+    }
+}
+
+/// A destination: its subset's labels, or the group of an added cluster, or what a policy reads.
+fn destination(resources: &[Located], service: &Resource, target: &Value, way: &Way) -> Vec<String> {
+    let at = |pointer: &str| target.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (host, subset) = (at("/destination/host"), at("/destination/subset"));
+    let port = target.pointer("/destination/port/number").and_then(Value::as_u64);
+    let full = |host: &str, namespace: &str| match host.contains('.') {
+        true => host.to_owned(),
+        false => format!("{host}.{namespace}.svc.cluster.local"),
+    };
+    let name = full(host, service.namespace());
+    let shown = port.map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
+    let weight = target.get("weight").map_or_else(String::new, |weight| format!(", weight {weight}"));
+    let mut lines = vec![format!("destination: {shown}{weight}")];
+    let full_host = name.clone();
+    if !subset.is_empty() {
+        let rules = resources.iter().filter(|l| {
+            l.resource.kind() == "DestinationRule"
+                && full(l.resource.text("/spec/host"), l.resource.namespace()) == name
+        });
+        let mut subsets = rules.flat_map(|l| l.resource.list("/spec/subsets"));
+        match subsets.find(|one| one.get("name").and_then(Value::as_str) == Some(subset)) {
+            Some(one) => lines.push(format!(
+                "subset: {subset}, the pods with {}",
+                one.get("labels").unwrap_or(&Value::Null)
+            )),
+            None => lines.push(format!("subset: {subset}, which no DestinationRule for this host has: 503")),
+        }
+    }
+    for located in resources.iter().filter(|located| located.resource.kind() == "EnvoyFilter") {
+        for patch in located.resource.list("/spec/configPatches") {
+            let value = patch.pointer("/patch/value").unwrap_or(&Value::Null);
+            let names = [value.get("name"), patch.pointer("/match/cluster/name")];
+            let is_it = |name: &Value| {
+                name.as_str().is_some_and(|name| name.split('|').next_back() == Some(full_host.as_str()))
+            };
+            if names.into_iter().flatten().any(is_it) {
+                lines.extend(group(value, way));
+                let policies = embedded::within(value).into_iter().map(|(_, policy)| policy);
+                let ours = policies.filter(|policy| policy.filter == "runtime-group");
+                lines.extend(ours.flat_map(|policy| policy_of(&policy.json, way)));
+            }
+        }
+    }
+    lines
+}
+
+/// The endpoints that `lb_subset_config` picks: those of the first selector whose keys the request has.
+fn group(cluster: &Value, way: &Way) -> Vec<String> {
+    let Some(config) = cluster.get("lb_subset_config") else { return Vec::new() };
+    let selectors = config.get("subset_selectors").and_then(Value::as_array).into_iter().flatten();
+    let keys = |selector: &Value| -> Vec<String> {
+        let all = selector.get("keys").and_then(Value::as_array).into_iter().flatten();
+        all.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let given: Vec<&String> = way.subset.keys().collect();
+    let fallback = config.get("fallback_policy").and_then(Value::as_str).unwrap_or("NO_FALLBACK");
+    let otherwise = |why: &str| match fallback {
+        "ANY_ENDPOINT" => format!("group: {why}, so any endpoint (ANY_ENDPOINT)"),
+        "NO_FALLBACK" => format!("group: {why}, so 503 (NO_FALLBACK)"),
+        other => format!("group: {why}, so {other}"),
+    };
+    // Envoy takes a selector whose keys are those of the request, no more and no fewer.
+    let selector = selectors.into_iter().map(keys).find(|keys| {
+        let mut keys: Vec<&String> = keys.iter().collect();
+        keys.sort();
+        keys == given
+    });
+    let Some(selector) = selector else {
+        let pairs: Vec<_> = way.subset.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        return vec![otherwise(&format!("no selector has exactly the keys of [{}]", pairs.join(", ")))];
+    };
+    let groups =
+        cluster.pointer("/load_assignment/endpoints").and_then(Value::as_array).into_iter().flatten();
+    let endpoints =
+        groups.flat_map(|group| group.get("lb_endpoints").and_then(Value::as_array).into_iter().flatten());
+    let has = |endpoint: &&Value| {
+        let metadata = endpoint.pointer("/metadata/filter_metadata/envoy.lb");
+        selector.iter().all(|key| {
+            let value = metadata.and_then(|all| all.get(key)).and_then(Value::as_str);
+            value.is_some() && value == way.subset.get(key).map(String::as_str)
+        })
+    };
+    let address = |endpoint: &Value| {
+        endpoint
+            .pointer("/endpoint/address/socket_address/address")
+            .and_then(Value::as_str)
+            .unwrap_or("?")
+            .to_owned()
+    };
+    let found: Vec<_> = endpoints.filter(has).map(address).collect();
+    if found.is_empty() {
+        return vec![otherwise(&format!("no endpoint has {}", selector.join(", ")))];
+    }
+    vec![format!("group: by {}: {}", selector.join(", "), found.join(", "))]
+}
+
+/// What the policy `runtime-group` reads of the request.
+fn policy_of(json: &str, way: &Way) -> Vec<String> {
+    let config: Value = serde_json::from_str(json).unwrap_or_default();
+    let mut lines = Vec::new();
+    for key in config.get("keys").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default();
+        let header = match text("header") {
+            "" => format!("x-subset-{}", text("key").to_ascii_lowercase().replace('/', "-")),
+            header => header.to_ascii_lowercase(),
+        };
+        lines.push(match way.text(&header) {
+            Some(value) => format!(
+                "group: the policy runtime-group takes endpoints with {}={value} ({header})",
+                text("key")
+            ),
+            None => format!("group: the policy runtime-group finds no {header}"),
+        });
+    }
+    lines
+}

@@ -1,0 +1,382 @@
+//! `migrate`: the vendor's resources become stock ones, and every field is accounted for.
+
+mod account;
+mod files;
+mod others;
+mod render;
+mod subsets;
+mod transcoder;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use istio_lint::Level;
+
+use crate::arguments::{Fallback, Form, Migrate, Shape};
+use crate::check;
+use crate::input::{self, Located, Set};
+use crate::{Error, Outcome};
+use account::{Account, Action, Place};
+use files::{Fate, File};
+
+/// The API group of the vendor's own resources.
+const VENDOR: &str = "istio.alibabacloud.com";
+
+/// What the input does not say.
+pub(crate) struct Settings {
+    form: Shape,
+    registry: String,
+    /// What a request of no group gets.
+    fallback: Fallback,
+    /// Values of labels that no pod of the input has.
+    values: BTreeMap<String, Vec<String>>,
+    /// The labels of the pods with a value, where they are others.
+    pods: BTreeMap<(String, String), (String, String)>,
+}
+
+/// Migrates what the command line names.
+pub(crate) fn run(options: &Migrate, out: &mut dyn Write) -> Result<Outcome, Error> {
+    let settings = settings(options)?;
+    let mut files = files::read(&options.inputs, &options.namespace)?;
+    let mut account = migrate(&mut files, &settings, options)?;
+    let refused = account.has_refused();
+    if !refused || options.keep_going {
+        write(&files, options.out.as_deref(), out)?;
+    }
+    let stderr = std::io::stderr();
+    match (&options.report, options.report_format) {
+        (None, Form::Text) => account.write(&mut stderr.lock())?,
+        (None, Form::Json) => writeln!(stderr.lock(), "{:#}", account.json())?,
+        (Some(path), format) => {
+            let mut text = Vec::new();
+            match format {
+                Form::Text => account.write(&mut text)?,
+                Form::Json => writeln!(text, "{:#}", account.json())?,
+            }
+            saved(path, &text)?;
+        }
+    }
+    if refused && !options.keep_going {
+        writeln!(
+            stderr.lock(),
+            "nothing was written: mend what is refused, or take the rest with --keep-going"
+        )?;
+    }
+    Ok(if refused { Outcome::Wrong } else { Outcome::Right })
+}
+
+fn settings(options: &Migrate) -> Result<Settings, Error> {
+    let wrong = |what: &str, reason: String| {
+        Error::Input(input::Error::Content { file: what.to_owned(), line: 1, reason })
+    };
+    let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for value in &options.values {
+        let (key, value) =
+            value.split_once('=').ok_or_else(|| wrong("--value", format!("{value:?} is not KEY=VALUE")))?;
+        values.entry(key.to_owned()).or_default().push(value.to_owned());
+    }
+    let mut pods = BTreeMap::new();
+    for one in &options.pods {
+        let parts = one
+            .split_once(':')
+            .and_then(|(group, label)| Some((group.split_once('=')?, label.split_once('=')?)));
+        let ((key, value), (label, of)) =
+            parts.ok_or_else(|| wrong("--pods", format!("{one:?} is not KEY=VALUE:LABEL=VALUE")))?;
+        let group = values.entry(key.to_owned()).or_default();
+        if !group.iter().any(|known| known == value) {
+            group.push(value.to_owned());
+        }
+        pods.insert((key.to_owned(), value.to_owned()), (label.to_owned(), of.to_owned()));
+    }
+    Ok(Settings {
+        form: options.form,
+        registry: options.registry.clone(),
+        fallback: options.fallback,
+        values,
+        pods,
+    })
+}
+
+/// Decides what comes out in place of every document, and says so.
+fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result<Account, Error> {
+    let mut account = Account::default();
+    let all: Vec<Located> =
+        files.iter().flat_map(|file| &file.parts).filter_map(|part| part.located.clone()).collect();
+    let transcoders: Vec<&Located> =
+        all.iter().filter(|located| located.resource.is(VENDOR, "ASMGrpcJsonTranscoder")).collect();
+    let mut routed = subsets::changes(&all, settings, &mut account);
+    for part in files.iter_mut().flat_map(|file| &mut file.parts) {
+        let Some(located) = part.located.clone() else {
+            nested(part, &mut account);
+            continue;
+        };
+        let resource = &located.resource;
+        let comments = files::leading_comments(&part.document.text);
+        part.fate = match (resource.group(), resource.kind()) {
+            (VENDOR, "ASMGrpcJsonTranscoder") => {
+                match transcoder::plugin(&located, &all, settings, &mut account) {
+                    Some(text) => Fate::Changed(format!("{comments}{text}")),
+                    None => Fate::Same,
+                }
+            }
+            (VENDOR, "ASMKServeConfig") => others::serving(&located, &mut account),
+            (VENDOR, _) => others::unknown(&located, &mut account),
+            ("networking.istio.io", "EnvoyFilter") => {
+                others::envoy_filter(&located, &transcoders, &mut routed.pairs, &mut account)
+            }
+            ("gateway.networking.k8s.io", "Gateway") => {
+                others::waypoint(&located, &part.document.text, &mut account)
+            }
+            ("networking.istio.io", "VirtualService" | "DestinationRule") => {
+                match routed.items.remove(&account::place(&located)) {
+                    Some(changed) => Fate::Changed(render::rewritten(&changed, &part.document.text)),
+                    None => Fate::Same,
+                }
+            }
+            _ => Fate::Same,
+        };
+    }
+    let decided = account.entries.len();
+    checked(files, options, &mut account)?;
+    let kept = keep(files, &routed.pairs, decided, &mut account);
+    faults(&all, &mut account);
+    for file in files.iter().filter(|file| file.parts.iter().all(|part| part.document.root.is_none())) {
+        let name = file.parts.first().map_or_else(String::new, |part| part.document.file.clone());
+        account.note(Action::Passed, name, "the file has no resources: it is empty, or has only comments");
+    }
+    let waypoints = waypoints(&all);
+    for part in files.iter().flat_map(|file| &file.parts) {
+        let Some(located) = &part.located else { continue };
+        match located.resource.kind() {
+            "VirtualService" => in_the_mesh(located, &waypoints, &mut account),
+            "Gateway" if located.resource.group() == "networking.istio.io" => gateway(located, &mut account),
+            _ => {}
+        }
+        let (action, what) = match &part.fate {
+            _ if kept.contains(&account::place(located)) => continue,
+            Fate::Same if is_vendors(located) => continue,
+            Fate::Same => (Action::Passed, "as it stands"),
+            Fate::Changed(_) if is_vendors(located) => continue,
+            Fate::Changed(_) => {
+                (Action::Passed, "its other fields and its comments as they stand, written anew")
+            }
+            Fate::Gone => continue,
+        };
+        account.add(action, located, "", what);
+    }
+    Ok(account)
+}
+
+/// Leaves every document as it is of which something is refused, and those that do not work without it.
+fn keep(
+    files: &mut [File],
+    pairs: &[(Place, Place)],
+    decided: usize,
+    account: &mut Account,
+) -> BTreeSet<Place> {
+    let own = account.refused();
+    let mut beside: BTreeMap<&Place, Vec<&Place>> = BTreeMap::new();
+    for (one, other) in pairs {
+        beside.entry(one).or_default().push(other);
+    }
+    // What is kept on account of another document, with the one that is to blame.
+    let mut kept: BTreeMap<Place, Option<Place>> = own.iter().map(|place| (place.clone(), None)).collect();
+    let mut left: Vec<Place> = own.into_iter().collect();
+    while let Some(place) = left.pop() {
+        for other in beside.get(&place).into_iter().flatten().filter(|other| **other != &place) {
+            if !kept.contains_key(*other) {
+                kept.insert((*other).clone(), Some(place.clone()));
+                left.push((*other).clone());
+            }
+        }
+    }
+    let places: BTreeSet<Place> = kept.keys().cloned().collect();
+    account.take_back(&places, decided);
+    for part in files.iter_mut().flat_map(|file| &mut file.parts) {
+        let Some((located, why)) =
+            part.located.as_ref().and_then(|l| Some((l, kept.get(&account::place(l))?)))
+        else {
+            continue;
+        };
+        part.fate = Fate::Same;
+        part.after.clear();
+        let what = match why {
+            None => "as it stands, because some of it is refused".to_owned(),
+            Some((file, line)) => {
+                format!("as it stands, because it belongs with the document at {file}:{line}, which is kept")
+            }
+        };
+        account.add(Action::Kept, located, "", what);
+    }
+    places
+}
+
+fn is_vendors(located: &Located) -> bool {
+    located.resource.group() == VENDOR
+}
+
+/// A list of resources passes if none of them is the vendor's: they have no documents of their own to change.
+fn nested(part: &mut files::Part, account: &mut Account) {
+    let Some(root) = &part.document.root else { return };
+    for (index, inner) in root.get("items").map_or(&[][..], tree::items).iter().enumerate() {
+        let Ok(located) = input::one(&part.document, inner, "default") else { continue };
+        let text = located.resource.value.to_string();
+        let vendors = located.resource.group() == VENDOR
+            || ["headerToDynamicSubsetKey", "dynamicSubset"]
+                .iter()
+                .any(|name| text.contains(&format!("\"{name}\"")));
+        if vendors {
+            account.refuse(
+                &located,
+                "",
+                format!("is item {index} of a List: write it as a document of its own"),
+            );
+        } else {
+            account.add(Action::Passed, &located, "", format!("item {index} of a List, as it stands"));
+        }
+    }
+}
+
+/// What the vendor's mesh tolerates, and stock Istio as well: neither says that it does nothing.
+fn faults(all: &[Located], account: &mut Account) {
+    let mut named: BTreeMap<String, &Located> = BTreeMap::new();
+    for located in all {
+        named.entry(located.resource.id()).or_insert(located);
+    }
+    let set = Set { resources: all.to_vec(), others: Vec::new() };
+    for finding in check::by_rules(&set) {
+        if matches!(
+            finding.rule,
+            "unnamed-host" | "missing-port" | "unreached-route" | "mixed-routes" | "twice"
+        ) && let Some(located) = named.get(&finding.resource)
+        {
+            account.add(Action::Fault, located, &finding.pointer, finding.reason);
+        }
+    }
+}
+
+/// The namespaces that have a waypoint.
+fn waypoints(all: &[Located]) -> BTreeSet<String> {
+    let waypoints = all.iter().filter(|l| l.resource.text("/spec/gatewayClassName") == "istio-waypoint");
+    waypoints.map(|l| l.resource.namespace().to_owned()).collect()
+}
+
+/// Routes of the mesh need a waypoint, and a header that says who a user is needs someone to set it.
+fn in_the_mesh(located: &Located, waypoints: &BTreeSet<String>, account: &mut Account) {
+    let gateways = located.resource.list("/spec/gateways");
+    let namespace = located.resource.namespace();
+    let mesh = gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh");
+    if mesh && !waypoints.contains(namespace) {
+        let what = format!(
+            "needs a waypoint, which in the vendor's mesh was one for a service account: istioctl waypoint apply -n {namespace} --enroll-namespace"
+        );
+        account.add(Action::Todo, located, "/spec/http", what);
+    }
+    for (index, rule) in located.resource.list("/spec/http").iter().enumerate() {
+        let matches = rule.get("match").and_then(serde_json::Value::as_array).into_iter().flatten();
+        for (place, one) in matches.enumerate() {
+            if one.pointer("/headers/user_class").is_some() {
+                let what = "the vendor's sign-on sets user_class of the claim user_type, and takes a client's own off: on stock parts \
+                            the filter claim-headers does (istio/claim-headers), without which clients choose their class";
+                account.add(
+                    Action::Todo,
+                    located,
+                    &format!("/spec/http/{index}/match/{place}/headers/user_class"),
+                    what,
+                );
+            }
+        }
+    }
+}
+
+/// A gateway of Istio's is chosen by a label that its pods must have.
+fn gateway(located: &Located, account: &mut Account) {
+    if let Some(name) = located.resource.at("/spec/selector/istio").and_then(serde_json::Value::as_str) {
+        account.add(
+            Action::Todo,
+            located,
+            "/spec/selector",
+            format!("needs pods with istio={name}, and their Service the ports of this Gateway: helm install {name} istio/gateway --set labels.istio={name}"),
+        );
+    }
+}
+
+/// The output must be right: whatever of it stock Istio would not take is refused here.
+fn checked(files: &[File], options: &Migrate, account: &mut Account) -> Result<(), Error> {
+    let mut set = Set::default();
+    // What each resource of the output was, and whether it is still that.
+    let mut origins: BTreeMap<String, (&Located, bool)> = BTreeMap::new();
+    for part in files.iter().flat_map(|file| &file.parts) {
+        let Some(located) = &part.located else { continue };
+        let own = match &part.fate {
+            Fate::Same => vec![located.clone()],
+            Fate::Changed(text) => written(&located.file, text, options)?,
+            Fate::Gone => Vec::new(),
+        };
+        let same = matches!(part.fate, Fate::Same);
+        for resource in own {
+            origins.entry(resource.resource.id()).or_insert((located, same));
+            set.resources.push(resource);
+        }
+        for text in &part.after {
+            for resource in written(&located.file, text, options)? {
+                origins.entry(resource.resource.id()).or_insert((located, false));
+                set.resources.push(resource);
+            }
+        }
+    }
+    let report = check::check(&[set], options.istio)?;
+    let certain = |finding: &check::Finding| finding.level == Level::Error && finding.rule != "vendor-kind";
+    for finding in report.findings.into_iter().filter(certain) {
+        let Some((located, same)) = origins.get(&finding.resource) else { continue };
+        let what = format!("{} [{}]", finding.reason, finding.rule);
+        // A fault that a stock resource had before is reported, and does not keep the rest from being written.
+        let action = if *same && finding.rule != "schema" { Action::Fault } else { Action::Refused };
+        account.add(action, located, &finding.pointer, what);
+    }
+    Ok(())
+}
+
+/// The resources of a text that comes out.
+fn written(file: &str, text: &str, options: &Migrate) -> Result<Vec<Located>, Error> {
+    let documents = input::split(file, text)?;
+    let roots = documents.iter().filter_map(|document| Some((document, document.root.as_ref()?)));
+    Ok(roots
+        .map(|(document, root)| input::one(document, root, &options.namespace))
+        .collect::<Result<_, _>>()?)
+}
+
+/// Writes the files that are left below a folder, or all of them as one stream.
+fn write(files: &[File], folder: Option<&Path>, out: &mut dyn Write) -> Result<(), Error> {
+    let mut first = true;
+    for file in files {
+        let text = file.text();
+        let nothing = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+        match folder {
+            _ if nothing => {}
+            Some(folder) => saved(&folder.join(&file.name), text.as_bytes())?,
+            None => {
+                if !first && !text.starts_with("---") {
+                    writeln!(out, "---")?;
+                }
+                out.write_all(text.as_bytes())?;
+                if !text.ends_with('\n') {
+                    writeln!(out)?;
+                }
+                first = false;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn saved(path: &Path, text: &[u8]) -> Result<(), Error> {
+    let io = |source| Error::Input(input::Error::Io { path: path.display().to_string(), source });
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(io)?;
+    }
+    fs::write(path, text).map_err(io)
+}

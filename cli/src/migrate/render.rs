@@ -1,0 +1,144 @@
+//! Nodes as YAML: two spaces a level, fields in their order.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::input::{Item, Node};
+
+/// A document's text, ended by a line feed.
+pub(super) fn document(item: &Item) -> String {
+    rewritten(item, "")
+}
+
+/// As [`document`], with the comments that stand in `source`, which the item was read from: above a field or at the end
+/// of its line.
+pub(super) fn rewritten(item: &Item, source: &str) -> String {
+    let mut writer = Writer { source: source.lines().collect(), used: BTreeSet::new(), out: String::new() };
+    writer.block(item, 0);
+    writer.out
+}
+
+struct Writer<'a> {
+    source: Vec<&'a str>,
+    /// The lines of the source whose comments are written.
+    used: BTreeSet<usize>,
+    out: String,
+}
+
+impl Writer<'_> {
+    fn block(&mut self, item: &Item, indent: usize) {
+        let spaces = " ".repeat(indent);
+        match &item.node {
+            Node::Map(fields) => {
+                for (key, below) in fields {
+                    self.comments(key.line, &spaces);
+                    self.out.push_str(&format!("{spaces}{}:", text(&key.name)));
+                    self.after_key(below, key.line, indent);
+                }
+            }
+            Node::List(items) => {
+                for below in items {
+                    self.comments(below.line, &spaces);
+                    self.out.push_str(&format!("{spaces}-"));
+                    match &below.node {
+                        Node::Map(fields) if !fields.is_empty() => {
+                            // The first field stands beside the dash.
+                            let start = self.out.len();
+                            self.block(below, indent + 2);
+                            let inner = self.out.split_off(start);
+                            self.out.push(' ');
+                            self.out.push_str(inner.trim_start());
+                        }
+                        _ => self.after_key(below, below.line, indent),
+                    }
+                }
+            }
+            Node::Scalar(value) => self.out.push_str(&format!("{spaces}{}\n", scalar(value))),
+        }
+    }
+
+    fn after_key(&mut self, below: &Item, line: usize, indent: usize) {
+        let own = match &below.node {
+            Node::Scalar(value) => format!(" {}", scalar(value)),
+            Node::Map(fields) if fields.is_empty() => " {}".into(),
+            Node::List(items) if items.is_empty() => " []".into(),
+            Node::Map(_) | Node::List(_) => String::new(),
+        };
+        self.out.push_str(&own);
+        if let Some(comment) = self.beside(line) {
+            self.out.push_str(&format!(" {comment}"));
+        }
+        self.out.push('\n');
+        if own.is_empty() {
+            self.block(below, indent + 2);
+        }
+    }
+
+    /// The lines of comments right above a line.
+    fn comments(&mut self, line: usize, spaces: &str) {
+        let mut first = line;
+        while first > 1 && self.source.get(first - 2).is_some_and(|above| above.trim_start().starts_with('#'))
+        {
+            first -= 1;
+        }
+        for number in first..line {
+            if self.used.insert(number) {
+                let comment = self.source.get(number - 1).map_or("", |comment| comment.trim());
+                self.out.push_str(&format!("{spaces}{comment}\n"));
+            }
+        }
+    }
+
+    /// The comment at the end of a line; none if what looks like one may be within quotes.
+    fn beside(&mut self, line: usize) -> Option<String> {
+        let text = self.source.get(line.checked_sub(1)?)?;
+        let at = text.rfind(" #")?;
+        let (before, comment) = text.split_at(at);
+        let quotes = |quote: char| before.matches(quote).count() % 2 == 1 || comment.contains(quote);
+        (!quotes('"') && !quotes('\'') && self.used.insert(line)).then(|| comment.trim().to_owned())
+    }
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(value) => text(value),
+        other => other.to_string(),
+    }
+}
+
+/// A text, in quotes unless it can be nothing but a text in any version of YAML.
+fn text(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
+    let begins =
+        value.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'/' | b'_'));
+    let words = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    if begins && value.bytes().all(plain) && !words.contains(&value.to_ascii_lowercase().as_str()) {
+        value.to_owned()
+    } else {
+        Value::from(value).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::split;
+
+    #[test]
+    fn comments_stay_with_their_fields() {
+        let source = "# whole\na: 1 # one\nb:\n  # two\n  # lines\n  - c: x # beside\n    d: \"a # b\"\n";
+        let item = split("f", source).unwrap().remove(0).root.unwrap();
+        assert_eq!(rewritten(&item, source), source);
+    }
+
+    #[test]
+    fn what_is_written_reads_as_it_was() {
+        let text = r#"{"a": "true", "b": [], "c": {}, "d": [1, [2, "x y"], {"e": null, "f": ["on"]}], "g.h/i": "1.0", "@j": "ü: #"}"#;
+        let read = |text: &str| split("f", text).unwrap().remove(0).root.unwrap();
+        let item = read(text);
+        let written = document(&item);
+        assert_eq!(read(&written).value(), item.value(), "{written}");
+        assert_eq!(document(&read(&written)), written);
+    }
+}

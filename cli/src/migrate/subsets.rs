@@ -1,0 +1,391 @@
+//! `headerToDynamicSubsetKey` and `dynamicSubset`: a route and a subset for each group.
+//!
+//! The vendor's gateway takes a header's value for a pair of the key, and then the endpoints whose labels are all pairs
+//! of the request, if a selector has exactly these keys; otherwise the fallback. Stock Istio tells Envoy no labels, but
+//! its DestinationRules have subsets by labels: so each group that there is becomes a subset, with a route for the
+//! headers that lead to it.
+
+mod groups;
+mod rules;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Settings;
+use super::account::{Account, Action, Place, place};
+use super::tree::{at, fields, get_mut, items, prune, set, text};
+use crate::arguments::Fallback;
+use crate::input::{Item, Located, Node};
+use groups::Group;
+
+const NETWORKING: &str = "networking.istio.io";
+const DYNAMIC: [&str; 4] = ["spec", "trafficPolicy", "loadBalancer", "dynamicSubset"];
+const HEADERS: &str = "headerToDynamicSubsetKey";
+
+/// A header and the key whose value it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mapping {
+    pub(super) header: String,
+    pub(super) key: String,
+}
+
+/// A DestinationRule with dynamic subsets.
+struct Dynamic<'a> {
+    located: &'a Located,
+    host: String,
+    selectors: Vec<Vec<String>>,
+    fallback: Fallback,
+}
+
+/// What becomes other resources.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// What each document becomes.
+    pub(super) items: BTreeMap<Place, Item>,
+    /// Documents that only work together once they are migrated, each pair in both directions: routes and the
+    /// DestinationRule of their groups.
+    pub(super) pairs: Vec<(Place, Place)>,
+}
+
+impl Changes {
+    fn belong_together(&mut self, route: &Located, rule: &Located) {
+        self.pairs.push((place(route), place(rule)));
+        self.pairs.push((place(rule), place(route)));
+    }
+}
+
+/// The resources that change.
+pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Account) -> Changes {
+    let mut changes = Changes::default();
+    let dynamic: Vec<_> = all.iter().filter_map(|located| read(located, settings, account)).collect();
+    let broken: BTreeMap<String, &Located> = all
+        .iter()
+        .filter(|located| {
+            at(&located.item, &DYNAMIC).is_some() && located.resource.is(NETWORKING, "DestinationRule")
+        })
+        .filter(|located| !dynamic.iter().any(|rule| std::ptr::eq(rule.located, *located)))
+        .map(|located| {
+            (full_name(located.resource.text("/spec/host"), located.resource.namespace()), located)
+        })
+        .collect();
+    let mut named = vec![false; dynamic.len()];
+    let pods = groups::Pods::of(all);
+    let mut users: Vec<Vec<Mapping>> = vec![Vec::new(); dynamic.len()];
+    let mut hosts: BTreeMap<usize, String> = BTreeMap::new();
+    for located in all.iter().filter(|located| located.resource.is(NETWORKING, "VirtualService")) {
+        let Some(http) = at(&located.item, &["spec", "http"]) else { continue };
+        let mut rules = Vec::new();
+        let mut own = false;
+        for (index, rule) in items(http).iter().enumerate() {
+            if rule.get(HEADERS).is_none() {
+                rules.push(rule.clone());
+                continue;
+            }
+            own = true;
+            let pointer = format!("/spec/http/{index}");
+            for host in destinations(located, rule) {
+                if let Some(which) = dynamic.iter().position(|rule| rule.host == host) {
+                    named[which] = true;
+                    changes.belong_together(located, dynamic[which].located);
+                }
+                if let Some(other) = broken.get(&host) {
+                    changes.belong_together(located, other);
+                }
+            }
+            let Some(mappings) = mappings(located, rule, &pointer, account) else { continue };
+            let Some(which) = rule_for(located, rule, &pointer, &dynamic, &broken, all, account) else {
+                continue;
+            };
+            changes.belong_together(located, dynamic[which].located);
+            hosts.insert(which, destination(located, rule));
+            for mapping in &mappings {
+                if !users[which].contains(mapping) {
+                    users[which].push(mapping.clone());
+                }
+            }
+            let groups = groups::of(&dynamic[which], &mappings, &pods, settings, account);
+            let before = rules.len();
+            rules.extend(rules::routes(
+                located,
+                rule,
+                &pointer,
+                &mappings,
+                &groups,
+                dynamic[which].fallback,
+                account,
+            ));
+            // The last one is for requests of no group.
+            let routes = (rules.len() - before).saturating_sub(1);
+            account.add(
+                Action::Mapped,
+                located,
+                &format!("{pointer}/{HEADERS}"),
+                format!(
+                    "becomes {} for the subsets of {}; a new group needs another one",
+                    count(routes, "route"),
+                    dynamic[which].located.resource.id()
+                ),
+            );
+        }
+        if own {
+            let mut item = located.item.clone();
+            if let Some(http) = get_mut(&mut item, "spec").and_then(|spec| get_mut(spec, "http")) {
+                http.node = Node::List(rules);
+            }
+            changes.items.insert(place(located), item);
+        }
+    }
+    for (index, rule) in dynamic.iter().enumerate() {
+        if users[index].is_empty() && named[index] {
+            // The routes that choose its groups are refused, and it is kept with them.
+            continue;
+        }
+        if users[index].is_empty() {
+            let why = "no route has headerToDynamicSubsetKey for this host, so nothing chooses a group: take dynamicSubset out, or name the route's host";
+            account.refuse(rule.located, "/spec/trafficPolicy/loadBalancer/dynamicSubset", why);
+            continue;
+        }
+        let groups = groups::of(rule, &users[index], &pods, settings, account);
+        let item = with_subsets(rule, hosts.get(&index), &groups, account);
+        changes.items.insert(place(rule.located), item);
+    }
+    changes
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// The dynamic subsets of a DestinationRule; `None` if it has none, or if they are refused.
+fn read<'a>(located: &'a Located, settings: &Settings, account: &mut Account) -> Option<Dynamic<'a>> {
+    if !located.resource.is(NETWORKING, "DestinationRule") {
+        return None;
+    }
+    let dynamic = at(&located.item, &DYNAMIC)?;
+    let pointer = "/spec/trafficPolicy/loadBalancer/dynamicSubset";
+    let mut selectors = Vec::new();
+    let mut fallback = None;
+    let before = account.entries.len();
+    for (key, value) in fields(dynamic) {
+        let here = format!("{pointer}/{}", key.name);
+        match (key.name.as_str(), value.value()) {
+            ("subsetSelectors", Value::Array(_)) => {
+                for (index, selector) in items(value).iter().enumerate() {
+                    selectors.extend(keys(located, selector, &format!("{here}/{index}"), account));
+                }
+            }
+            ("fallbackPolicy", Value::String(policy)) if policy == "ANY_ENDPOINT" => {
+                fallback = Some(Fallback::Any);
+            }
+            ("fallbackPolicy", Value::String(policy)) if policy == "NO_FALLBACK" => {
+                fallback = Some(Fallback::None);
+            }
+            ("fallbackPolicy", policy) => account.refuse(
+                located,
+                &here,
+                format!("{policy} has no equal in routes: use ANY_ENDPOINT or NO_FALLBACK"),
+            ),
+            (_, _) => account.refuse(located, &here, "unknown field of dynamicSubset"),
+        }
+    }
+    if selectors.is_empty() && account.entries.len() == before {
+        account.refuse(located, pointer, "has no subsetSelectors");
+    }
+    if account.entries[before..].iter().any(|entry| entry.action == Action::Refused) {
+        return None;
+    }
+    match fallback {
+        Some(_) => account.add(Action::Mapped, located, &format!("{pointer}/fallbackPolicy"), "becomes the last route"),
+        None => account.add(
+            Action::Assumed,
+            located,
+            pointer,
+            match settings.fallback {
+                Fallback::Any => "it has no fallbackPolicy: a request of no group goes to any endpoint; --fallback none answers 503",
+                Fallback::None => "it has no fallbackPolicy: a request of no group is answered 503, as --fallback says",
+            },
+        ),
+    }
+    account.add(Action::Mapped, located, &format!("{pointer}/subsetSelectors"), "become subsets by labels");
+    let host = full_name(located.resource.text("/spec/host"), located.resource.namespace());
+    Some(Dynamic { located, host, selectors, fallback: fallback.unwrap_or(settings.fallback) })
+}
+
+fn keys(located: &Located, selector: &Item, pointer: &str, account: &mut Account) -> Option<Vec<String>> {
+    for (key, _) in fields(selector).iter().filter(|(key, _)| key.name != "keys") {
+        account.refuse(
+            located,
+            &format!("{pointer}/{}", key.name),
+            "unknown field of a selector, or one that routes have no equal of",
+        );
+    }
+    let list = selector.get("keys").map_or(&[][..], items);
+    let mut keys: Vec<String> =
+        list.iter().filter_map(|key| key.value().as_str().map(str::to_owned)).collect();
+    if keys.is_empty() || keys.len() != list.len() || keys.iter().any(String::is_empty) {
+        account.refuse(located, pointer, "keys must be a list of names of labels, with at least one");
+        return None;
+    }
+    keys.sort();
+    keys.dedup();
+    Some(keys)
+}
+
+/// The pairs of header and key of a route.
+fn mappings(located: &Located, rule: &Item, pointer: &str, account: &mut Account) -> Option<Vec<Mapping>> {
+    let list = rule.get(HEADERS)?;
+    let pointer = format!("{pointer}/{HEADERS}");
+    let before = account.entries.len();
+    if items(list).is_empty() {
+        account.refuse(located, &pointer, "must be a list of header and key, with at least one");
+    }
+    let mut found: Vec<Mapping> = Vec::new();
+    for (index, one) in items(list).iter().enumerate() {
+        let here = format!("{pointer}/{index}");
+        for (key, _) in fields(one).iter().filter(|(key, _)| !matches!(key.name.as_str(), "header" | "key")) {
+            account.refuse(
+                located,
+                &format!("{here}/{}", key.name),
+                "unknown field: only header and key are known",
+            );
+        }
+        let mapping =
+            Mapping { header: one.text("header").to_ascii_lowercase(), key: one.text("key").to_owned() };
+        if mapping.header.is_empty() || mapping.key.is_empty() {
+            account.refuse(located, &here, "header and key must be texts that are not empty");
+        } else if found.iter().any(|other| other.key == mapping.key || other.header == mapping.header) {
+            account.refuse(
+                located,
+                &here,
+                "another entry has the same header or key: which one counts is not documented",
+            );
+        }
+        found.push(mapping);
+    }
+    let refused = account.entries[before..].iter().any(|entry| entry.action == Action::Refused);
+    (!refused).then_some(found)
+}
+
+/// The host that a route sends to first.
+fn destination(located: &Located, rule: &Item) -> String {
+    destinations(located, rule).next().unwrap_or_default()
+}
+
+/// The hosts that a route sends to.
+fn destinations<'a>(located: &'a Located, rule: &'a Item) -> impl Iterator<Item = String> + 'a {
+    let routes = rule.get("route").map_or(&[][..], items).iter();
+    routes.map(|route| {
+        let to = route.get("destination");
+        to.map_or_else(String::new, |to| full_name(to.text("host"), located.resource.namespace()))
+    })
+}
+
+/// Which DestinationRule's groups a route chooses from.
+fn rule_for(
+    located: &Located,
+    rule: &Item,
+    pointer: &str,
+    dynamic: &[Dynamic<'_>],
+    broken: &BTreeMap<String, &Located>,
+    all: &[Located],
+    account: &mut Account,
+) -> Option<usize> {
+    let host = destination(located, rule);
+    let routes = rule.get("route").map_or(&[][..], items);
+    for (index, route) in routes.iter().enumerate() {
+        let to = route.get("destination");
+        let here = format!("{pointer}/route/{index}/destination");
+        if to.is_none_or(|to| to.text("host").is_empty()) {
+            account.refuse(located, &here, "has no host");
+            return None;
+        }
+        if to.is_some_and(|to| to.get("subset").is_some()) {
+            account.refuse(located, &format!("{here}/subset"), "a route with headerToDynamicSubsetKey has a subset as well: which of the two counts is not documented");
+            return None;
+        }
+        if to.is_some_and(|to| full_name(to.text("host"), located.resource.namespace()) != host) {
+            account.refuse(
+                located,
+                &here,
+                "a route with headerToDynamicSubsetKey has several hosts: split it",
+            );
+            return None;
+        }
+    }
+    if routes.is_empty() {
+        account.refuse(located, pointer, "a route with headerToDynamicSubsetKey has no destination");
+        return None;
+    }
+    if let Some(found) = dynamic.iter().position(|rule| rule.host == host) {
+        return Some(found);
+    }
+    if let Some(rule) = broken.get(&host) {
+        let why = format!("the groups of {}, which it chooses from, are refused", rule.resource.id());
+        account.refuse(located, &format!("{pointer}/{HEADERS}"), why);
+        return None;
+    }
+    // A rule for a host that no route names is taken for this one's, if it is the only such rule.
+    let named = |host: &str| {
+        all.iter().filter(|l| l.resource.is(NETWORKING, "VirtualService")).any(|l| {
+            at(&l.item, &["spec", "http"])
+                .map_or(&[][..], items)
+                .iter()
+                .any(|rule| destination(l, rule) == host)
+        })
+    };
+    let namespace = |host: &str| host.split('.').nth(1).unwrap_or_default().to_owned();
+    let stray: Vec<usize> = (0..dynamic.len())
+        .filter(|index| !named(&dynamic[*index].host) && namespace(&dynamic[*index].host) == namespace(&host))
+        .collect();
+    match stray[..] {
+        [only] => {
+            account.add(
+                Action::Fault,
+                dynamic[only].located,
+                "/spec/host",
+                format!("is {}, which no route names, so the vendor's mesh ignores it too: mended to {host}, which a route with headerToDynamicSubsetKey names", dynamic[only].host),
+            );
+            Some(only)
+        }
+        _ => {
+            let why = format!(
+                "no DestinationRule for {host} has dynamicSubset, so it is not known which groups there are"
+            );
+            account.refuse(located, &format!("{pointer}/{HEADERS}"), why);
+            None
+        }
+    }
+}
+
+/// The DestinationRule with a subset for each group.
+fn with_subsets(rule: &Dynamic<'_>, host: Option<&String>, groups: &[Group], account: &mut Account) -> Item {
+    let mut item = rule.located.item.clone();
+    prune(&mut item, &DYNAMIC);
+    let Some(spec) = get_mut(&mut item, "spec") else { return item };
+    if let Some(host) = host.filter(|host| **host != rule.host) {
+        set(spec, "host", text(host.clone()));
+    }
+    let mut subsets: Vec<Item> = spec.get("subsets").map_or(&[][..], items).to_vec();
+    for group in groups {
+        let taken = subsets.iter().any(|subset| subset.text("name") == group.name);
+        if taken {
+            account.refuse(
+                rule.located,
+                "/spec/subsets",
+                format!("there is a subset {} already: rename it", group.name),
+            );
+        }
+        subsets.push(group.subset());
+    }
+    set(spec, "subsets", super::tree::list(subsets));
+    item
+}
+
+fn full_name(host: &str, namespace: &str) -> String {
+    if host.contains('.') || host.is_empty() {
+        host.to_owned()
+    } else {
+        format!("{host}.{namespace}.svc.cluster.local")
+    }
+}

@@ -1,0 +1,362 @@
+//! `ASMGrpcJsonTranscoder`: a filter at the gateway, or at the waypoint of the Service whose pods it selects.
+
+mod native;
+
+use serde_json::{Value, json};
+
+use super::account::{Account, Action};
+use super::tree::{at, fields, item, list, map, text};
+use super::{Settings, render};
+use crate::arguments::Shape;
+use crate::input::{Item, Located};
+
+/// What the filter may be told instead of the vendor's fields.
+struct Plan {
+    gateway: bool,
+    labels: Option<Item>,
+    port: Option<u64>,
+    phase: &'static str,
+    config: Vec<(&'static str, Item)>,
+}
+
+/// The plugin's text; `None` if a field is refused.
+pub(super) fn plugin(
+    located: &Located,
+    all: &[Located],
+    settings: &Settings,
+    account: &mut Account,
+) -> Option<String> {
+    let before = account.entries.len();
+    let plan = plan(located, settings.form, account);
+    let labels = plan.labels.clone();
+    let target = target(located, &plan, labels.as_ref(), all, account);
+    let name = located.resource.name();
+    if name.contains('.') || name.len() > 63 {
+        account.refuse(
+            located,
+            "/metadata/name",
+            "becomes part of a filter's name, and must be a DNS label: rename it",
+        );
+    }
+    for (key, _) in located.item.get("metadata").map_or(&[][..], fields) {
+        if !matches!(key.name.as_str(), "name" | "namespace" | "labels" | "annotations") {
+            account.add(
+                Action::Dropped,
+                located,
+                &format!("/metadata/{}", key.name),
+                "the API server writes it",
+            );
+        }
+    }
+    for (key, _) in fields(&located.item) {
+        match key.name.as_str() {
+            "apiVersion" | "kind" | "metadata" | "spec" => {}
+            "status" => account.add(Action::Dropped, located, "/status", "the controller writes it"),
+            other => account.refuse(located, &format!("/{other}"), "unknown field"),
+        }
+    }
+    let native = settings.form == Shape::Native;
+    let becomes = if native { "EnvoyFilter" } else { "WasmPlugin" };
+    let what = format!("becomes the {becomes} {name} with the filter kserve-transcoder");
+    account.add(Action::Mapped, located, "/kind", what);
+    let target = target?;
+    if plan.port.is_some() {
+        let what = match (&target, native) {
+            (Target::Gateway(_), false) => "becomes match.ports".to_owned(),
+            (Target::Gateway(_), true) => "becomes the port of the listener that the patch is for".to_owned(),
+            (Target::Waypoint { service, .. }, _) => {
+                format!("is the only port of {}, whose waypoint has the filter", service.resource.id())
+            }
+        };
+        account.add(Action::Mapped, located, "/spec/portNumber", what);
+    }
+    let (api, spec) = if native {
+        ("networking.istio.io/v1alpha3", native::spec(located, &plan, &target, all, account)?)
+    } else {
+        ("extensions.istio.io/v1alpha1", wasm(located, plan, target, settings, account))
+    };
+    if account.entries[before..].iter().any(|entry| entry.action == Action::Refused) {
+        return None;
+    }
+    let mut metadata = located.item.get("metadata").cloned()?;
+    for (key, _) in fields(&metadata.clone()) {
+        if !matches!(key.name.as_str(), "name" | "namespace" | "labels" | "annotations") {
+            super::tree::remove(&mut metadata, &key.name);
+        }
+    }
+    let resource =
+        vec![("apiVersion", text(api)), ("kind", text(becomes)), ("metadata", metadata), ("spec", spec)];
+    Some(render::document(&map(resource)))
+}
+
+/// The `spec` of a plugin.
+fn wasm(
+    located: &Located,
+    plan: Plan,
+    target: Target<'_>,
+    settings: &Settings,
+    account: &mut Account,
+) -> Item {
+    let url = format!("oci://{}/kserve-transcoder:{}", settings.registry, env!("CARGO_PKG_VERSION"));
+    let what = format!("put the module's image at {url}, or name your registry with --registry");
+    account.add(Action::Todo, located, "/kind", what);
+    let mut spec = match target {
+        Target::Gateway(labels) => vec![("selector", map(vec![("matchLabels", labels.clone())]))],
+        Target::Waypoint { service, .. } => {
+            let reference = json!({"group": "", "kind": "Service", "name": service.resource.name()});
+            vec![("targetRefs", list(vec![item(&reference)]))]
+        }
+    };
+    if let Some(port) = plan.port.filter(|_| plan.gateway) {
+        spec.push(("match", item(&json!([{"ports": [{"number": port}]}]))));
+    }
+    spec.push(("url", text(url)));
+    spec.push(("failStrategy", text("FAIL_RELOAD")));
+    spec.push(("phase", text(plan.phase)));
+    spec.push(("priority", item(&json!(0))));
+    spec.push(("pluginConfig", map(plan.config)));
+    map(spec)
+}
+
+fn plan(located: &Located, form: Shape, account: &mut Account) -> Plan {
+    let mut plan = Plan {
+        gateway: false,
+        labels: None,
+        port: None,
+        phase: "UNSPECIFIED_PHASE",
+        config: vec![("answer_form", text("proto"))],
+    };
+    account.add(
+        Action::Assumed,
+        located,
+        "/spec",
+        "answers stay protobuf's JSON (answer_form: proto), with the names of the .proto files; errors are {\"error\": TEXT}",
+    );
+    let empty = map(Vec::new());
+    let spec = located.item.get("spec").unwrap_or(&empty);
+    for (key, value) in fields(spec) {
+        field(located, &key.name, value, form, &mut plan, account);
+    }
+    plan
+}
+
+/// One field of the specification.
+fn field(located: &Located, name: &str, item: &Item, form: Shape, plan: &mut Plan, account: &mut Account) {
+    let pointer = format!("/spec/{name}");
+    let value = item.value();
+    let mapped = |account: &mut Account, what: &str| account.add(Action::Mapped, located, &pointer, what);
+    match (name, &value) {
+        ("workloadSelector", Value::Object(_)) => {
+            for (key, _) in fields(item).iter().filter(|(key, _)| key.name != "labels") {
+                account.refuse(located, &format!("{pointer}/{}", key.name), "unknown field");
+            }
+            let labels = item.get("labels").filter(|labels| {
+                let texts = fields(labels).iter().all(|(_, label)| label.value().is_string());
+                texts && !fields(labels).is_empty()
+            });
+            match labels {
+                Some(labels) => {
+                    plan.labels = Some(labels.clone());
+                    account.add(Action::Mapped, located, &format!("{pointer}/labels"), "says where the plugin runs");
+                }
+                None => account.refuse(located, &pointer, "labels must be a map of texts with at least one label"),
+            }
+        }
+        ("isGateway", Value::Bool(gateway)) => {
+            plan.gateway = *gateway;
+            mapped(account, if *gateway { "the plugin has a selector" } else { "the plugin targets a Service's waypoint: ambient has no sidecars" });
+        }
+        ("portNumber", Value::Number(number)) if number.as_u64().is_some_and(|n| (1..=65535).contains(&n)) => {
+            // What becomes of it depends on where the plugin goes.
+            plan.port = number.as_u64();
+        }
+        ("services", Value::Array(services)) if services.iter().all(Value::is_string) => {
+            let kserve = |service: &Value| service == "inference.GRPCInferenceService";
+            // The filter serves KServe's service always; its key is for others.
+            let named: Vec<_> = services.iter().filter(|service| !kserve(service)).cloned().collect();
+            let others = !named.is_empty();
+            if others {
+                plan.config.push(("services", super::tree::item(&Value::Array(named))));
+            }
+            mapped(account, if others { "becomes the key services" } else { "is served anyway" });
+        }
+        ("protoDescriptorBin", Value::String(descriptors)) => {
+            plan.config.push(("descriptor_sets", list(vec![text(descriptors.clone())])));
+            mapped(account, "becomes the key descriptor_sets");
+        }
+        ("builtinProtoDescriptor", Value::String(name)) if name.eq_ignore_ascii_case("kserve_predict_v2") => {
+            mapped(account, "is built into the filter");
+        }
+        ("transcodeFirst", Value::Bool(first)) => {
+            if *first {
+                plan.phase = "AUTHN";
+            }
+            mapped(account, if *first { "phase AUTHN: before authentication and authorisation" } else { "after authorisation, which is the default" });
+        }
+        ("ignoredQueryParameters", Value::Array(names)) if names.iter().all(Value::is_string) => {
+            plan.config.push(("ignored_query_parameters", item.clone()));
+            mapped(account, "becomes the key ignored_query_parameters");
+        }
+        ("ignoreUnknownQueryParameters", Value::Bool(_)) => {
+            plan.config.push(("ignore_unknown_query_parameters", item.clone()));
+            mapped(account, "becomes the key ignore_unknown_query_parameters");
+        }
+        ("convertGrpcStatus" | "matchIncomingRequestRoute" | "autoMapping", Value::Bool(false)) => {
+            account.add(Action::Dropped, located, &pointer, "false is what the filter does anyway");
+        }
+        ("convertGrpcStatus", Value::Bool(true)) => account.refuse(
+            located,
+            &pointer,
+            "the filter has one form for errors, {\"error\": TEXT} with the HTTP status of the gRPC status: take the field out, and have clients read that",
+        ),
+        ("matchIncomingRequestRoute", Value::Bool(true)) if form == Shape::Native => {
+            plan.config.push(("reselect_route", super::tree::item(&json!(false))));
+            mapped(account, "becomes reselect_route: false");
+        }
+        ("matchIncomingRequestRoute", Value::Bool(true)) => account.refuse(
+            located,
+            &pointer,
+            "in wasm Envoy selects the route again for every request that a filter changes: let routes take both paths and take the field out, or take --form native",
+        ),
+        ("autoMapping", Value::Bool(true)) => account.refuse(
+            located,
+            &pointer,
+            "the filter serves the paths of google.api.http rules, never POST /package.Service/Method with JSON: add rules to the descriptor set",
+        ),
+        ("printOptions", Value::Object(_)) => print_options(located, item, account),
+        ("priority", Value::Number(number)) if number.as_i64() == Some(0) => {
+            account.add(Action::Dropped, located, &pointer, "0 is what the plugin has");
+        }
+        ("priority", Value::Number(_)) => account.refuse(
+            located,
+            &pointer,
+            "orders the vendor's own filters: set the plugin's priority by hand, where a higher one comes first",
+        ),
+        ("builtinProtoDescriptor", Value::String(other)) => {
+            account.refuse(located, &pointer, format!("unknown descriptor {other:?}: only kserve_predict_v2 is built in"));
+        }
+        (known, _) if KNOWN.contains(&known) => {
+            account.refuse(located, &pointer, format!("{value} is not a value of this field"));
+        }
+        _ => account.refuse(located, &pointer, "unknown field of ASMGrpcJsonTranscoder: it is not on the vendor's reference page"),
+    }
+}
+
+const KNOWN: [&str; 13] = [
+    "autoMapping",
+    "builtinProtoDescriptor",
+    "convertGrpcStatus",
+    "ignoreUnknownQueryParameters",
+    "ignoredQueryParameters",
+    "isGateway",
+    "matchIncomingRequestRoute",
+    "portNumber",
+    "printOptions",
+    "priority",
+    "protoDescriptorBin",
+    "services",
+    "transcodeFirst",
+];
+
+fn print_options(located: &Located, options: &Item, account: &mut Account) {
+    for (key, value) in fields(options) {
+        let pointer = format!("/spec/printOptions/{}", key.name);
+        match (key.name.as_str(), value.value()) {
+            ("preserveProtoFieldNames", Value::Bool(true)) => {
+                account.add(Action::Mapped, located, &pointer, "is what the filter does");
+            }
+            ("preserveProtoFieldNames", Value::Bool(false)) => account.refuse(
+                located,
+                &pointer,
+                "the filter writes the names of the .proto files, never lowerCamelCase: have clients read those, and set it to true",
+            ),
+            ("addWhitespace", Value::Bool(_)) => {
+                account.add(Action::Dropped, located, &pointer, "the filter writes no white space, which changes nothing for a reader of JSON");
+            }
+            ("alwaysPrintPrimitiveFields" | "alwaysPrintEnumsAsInts", Value::Bool(false)) => {
+                account.add(Action::Dropped, located, &pointer, "false is what the filter does anyway");
+            }
+            ("alwaysPrintPrimitiveFields", Value::Bool(true)) => {
+                account.refuse(located, &pointer, "the filter leaves a field out that has its default: take this out, and have clients take an absent field for the default");
+            }
+            ("alwaysPrintEnumsAsInts", Value::Bool(true)) => {
+                account.refuse(located, &pointer, "the filter writes the names of enums: take this out, and have clients read names");
+            }
+            (_, value) => account.refuse(located, &pointer, format!("unknown field, or {value} is not a value of it")),
+        }
+    }
+}
+
+/// What a filter is attached to.
+enum Target<'a> {
+    /// The pods of a gateway, by their labels.
+    Gateway(&'a Item),
+    /// The waypoint of a Service.
+    Waypoint { service: &'a Located, port: u64 },
+}
+
+/// What the filter is attached to.
+fn target<'a>(
+    located: &Located,
+    plan: &Plan,
+    labels: Option<&'a Item>,
+    all: &'a [Located],
+    account: &mut Account,
+) -> Option<Target<'a>> {
+    let Some(labels) = labels else {
+        if at(&located.item, &["spec", "workloadSelector"]).is_none() {
+            account.refuse(
+                located,
+                "/spec",
+                "has no workloadSelector.labels, which are required: it would apply nowhere",
+            );
+        }
+        return None;
+    };
+    if plan.gateway {
+        return Some(Target::Gateway(labels));
+    }
+    let wanted = labels.value();
+    let selects = |service: &&Located| {
+        let selector = service.resource.at("/spec/selector").and_then(Value::as_object);
+        service.resource.is("", "Service")
+            && service.resource.namespace() == located.resource.namespace()
+            && selector.is_some_and(|s| {
+                !s.is_empty() && s.iter().all(|(name, value)| wanted.get(name) == Some(value))
+            })
+    };
+    let services: Vec<_> = all.iter().filter(selects).collect();
+    let [service] = services[..] else {
+        account.refuse(
+            located,
+            "/spec/workloadSelector/labels",
+            format!(
+                "sidecars have no place in ambient, and of the Services of its namespace {} select pods with these labels, so it is \
+                 not known which waypoint to use: give the one Service with the other files",
+                services.len()
+            ),
+        );
+        return None;
+    };
+    let ports = service.resource.list("/spec/ports");
+    let own = ports.first().and_then(|port| port.get("port")).and_then(Value::as_u64);
+    if ports.len() > 1 || plan.port.is_some_and(|port| Some(port) != own) {
+        account.refuse(
+            located,
+            "/spec/portNumber",
+            format!(
+                "a waypoint's plugin is for every port of {}: give the port a Service of its own",
+                service.resource.id()
+            ),
+        );
+        return None;
+    }
+    let name = service.resource.name();
+    account.add(
+        Action::Todo,
+        located,
+        "/spec/workloadSelector/labels",
+        format!("needs a waypoint: istioctl waypoint apply -n {}, and the label istio.io/use-waypoint on the Service {name}", located.resource.namespace()),
+    );
+    Some(Target::Waypoint { service, port: own.unwrap_or_default() })
+}

@@ -1,0 +1,224 @@
+//! `explain`, as a user runs it.
+#![allow(clippy::unwrap_used)] // Helpers of tests, which clippy does not take for tests.
+
+mod command;
+
+use std::fs;
+
+use command::{Ran, root, run, scratch};
+
+/// The steps for a request, in an overlay of `dynamic-subset`.
+fn explained(overlay: &str, more: &[&str]) -> String {
+    let overlay = root().join("istio").join(overlay).display().to_string();
+    let mut arguments = vec!["explain", "-c", &overlay];
+    arguments.extend(more);
+    let Ran { out, err, code } = run(&arguments);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    out
+}
+
+fn has(out: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(out.contains(line), "no {line:?} in\n{out}");
+    }
+}
+
+const INFER: &str = r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}"#;
+const URL: &str = "http://gateway:8008/v2/models/some/infer";
+
+#[test]
+fn a_header_leads_to_a_subset_by_its_rule_and_route() {
+    let json =
+        ["-H", "content-type: application/json", "-H", "x-model-format-pytorch: true", "-d", INFER, URL];
+    let out = explained("dynamic-subset/overlays/gateway-routes", &json);
+    has(
+        &out,
+        &[
+            "POST /v2/models/some/infer",
+            "1. dynamic-subset (wasm; WasmPlugin istio-system/dynamic-subset",
+            "rule: rules[1]",
+            "gives runtime=ovms-1-x",
+            "sets x-subset-runtime: ovms-1-x",
+            "2. kserve-transcoder (wasm; ",
+            "row: POST /v2/models/some/infer is the RPC ModelInfer",
+            "codec: application/json becomes application/grpc",
+            "route: http[0] does not: x-subset-runtime is \"ovms-1-x\", not exact \"triton-2-x\"",
+            "route: http[1] (ovms-1-x) takes it",
+            "subset: ovms-1-x, the pods with {\"name\":\"modelmesh-serving-ovms-1.x\"}",
+        ],
+    );
+}
+
+#[test]
+fn a_request_without_a_preference_says_so() {
+    let out = explained("dynamic-subset/overlays/gateway-routes", &["-d", INFER, URL]);
+    has(
+        &out,
+        &[
+            "rule: none of the rules is about this request",
+            "route: http[2] (any-runtime) takes it: it has no conditions",
+        ],
+    );
+}
+
+#[test]
+fn a_forged_header_is_seen_to_go() {
+    let out = explained(
+        "dynamic-subset/overlays/gateway-routes",
+        &["-H", "x-subset-runtime: triton-2-x", "-d", INFER, URL],
+    );
+    has(&out, &["removes x-subset-runtime (was triton-2-x)", "http[2] (any-runtime) takes it"]);
+}
+
+#[test]
+fn the_group_of_an_added_cluster_is_named() {
+    let header = "x-model-format-tensorflow: true";
+    let out = explained("dynamic-subset/overlays/gateway-subset-lb", &["-H", header, "-d", INFER, URL]);
+    has(
+        &out,
+        &[
+            "rule: headerToDynamicSubsetKey[0]",
+            "group: by model.format.tensorflow: modelmesh-triton-2-x.modelmesh-serving.svc.cluster.local",
+        ],
+    );
+    let both = ["-H", header, "-H", "x-model-format-pytorch: true", "-d", INFER, URL];
+    let out = explained("dynamic-subset/overlays/gateway-subset-lb", &both);
+    has(&out, &["so any endpoint (ANY_ENDPOINT)"]);
+    let out = explained("dynamic-subset/overlays/gateway-native", &["-H", header, "-d", INFER, URL]);
+    has(&out, &["(native; ", "group: the policy runtime-group takes endpoints with"]);
+}
+
+#[test]
+fn a_get_in_wasm_is_seen_to_go_past_its_route() {
+    let line = "curl -s http://gateway:8008/v2/models/m/ready";
+    let out = explained("kserve-transcoder/overlays/gateway-wasm", &["--curl", line]);
+    has(
+        &out,
+        &["calls the cluster the route's cluster by itself: POST /inference.GRPCInferenceService/ModelReady"],
+    );
+}
+
+#[test]
+fn claims_become_headers_and_headers_routes() {
+    let claims = r#"{"sub": "u", "user_type": "premium"}"#;
+    let request = ["--claims", claims, "-H", "user_class: forged", "http://app/home"];
+    let out = explained("claim-headers/overlays/gateway-wasm", &request);
+    has(
+        &out,
+        &[
+            "claim: map[0] makes user_class of the claim",
+            "removes user_class (was forged)",
+            "sets user_class: premium",
+        ],
+    );
+    let out =
+        explained("claim-headers/overlays/gateway-wasm", &["-H", "user_class: forged", "http://app/home"]);
+    assert!(!out.contains("user_class: premium"), "{out}");
+}
+
+#[test]
+fn each_proxy_has_its_own_routes() {
+    let claims = r#"{"sub": "u", "user_type": "premium"}"#;
+    let out = explained(
+        "../examples/ai-application/k8s/overlays/modelmesh",
+        &["--claims", claims, "http://style-transfer.apsara-demo.svc.cluster.local:8000/"],
+    );
+    let place = |name: &str| out.split("\nat ").find(|part| part.starts_with(name)).unwrap();
+    let (gateway, waypoint) =
+        (place("the pods with istio=api-ingressgateway"), place("the waypoint in apsara-demo"));
+    has(waypoint, &["sets user_class: premium", "subset: tensorflow, the pods with"]);
+    assert!(!gateway.contains("style-transfer-vs") && !waypoint.contains("ai-app,"), "{out}");
+}
+
+#[test]
+fn a_saved_message_and_a_plain_configuration_do_as_well() {
+    let folder = scratch("explain");
+    let (config, message) = (folder.join("config.yaml"), folder.join("request.txt"));
+    fs::write(&config, "headerToDynamicSubsetKey:\n- {header: x-version, key: version}\n").unwrap();
+    fs::write(&message, "POST /p HTTP/1.1\r\nHost: h\r\nX-Version: v2\r\nContent-Length: 1\r\n\r\nx")
+        .unwrap();
+    let (config, message) = (config.to_str().unwrap(), message.to_str().unwrap());
+    let arguments =
+        ["explain", "-c", config, "--filter", "dynamic-subset", "--host", "native", "--http", message];
+    let Ran { out, code, err } = run(&arguments);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    has(&out, &["POST /p", "gives version=v2", "subset: version=v2 (metadata envoy.lb)"]);
+}
+
+#[test]
+fn a_request_that_a_filter_refuses_ends_there() {
+    let overlay = root().join("istio/kserve-transcoder/overlays/gateway-wasm").display().to_string();
+    let Ran { out, code, .. } =
+        run(&["explain", "-c", &overlay, "-H", "content-type: application/json", "-d", "{", URL]);
+    assert_eq!(code, 1, "{out}");
+    has(&out, &["answers the request itself: 400"]);
+}
+
+#[test]
+fn what_is_not_understood_is_said() {
+    let overlay = root().join("istio/kserve-transcoder/overlays/gateway-wasm").display().to_string();
+    for (arguments, reason) in [
+        (vec!["-c", &overlay], "give either a URL, --curl or --http"),
+        (vec!["-c", &overlay, "--curl", "curl --proxy x h"], "the option --proxy of curl is not understood"),
+        (vec!["-c", &overlay, "--claims", "1", "h"], "--claims:1: not a JSON object"),
+        (vec!["-c", &overlay, "-H", "a", "h"], "is not NAME: VALUE"),
+        (vec!["-c", &overlay, "--filter", "other", "h"], "unknown filter other"),
+        (vec!["-c", "nowhere", "h"], "nowhere: "),
+        (vec!["-c", &overlay, "-X", "GET IT", "h"], "the method \"GET IT\" is not a token"),
+        (vec!["-c", &overlay, "-X", "", "h"], "the method \"\" is not a token"),
+        (vec!["-c", &overlay, "--curl", "curl -X 'A:B' h"], "the method \"A:B\" is not a token"),
+        (vec!["-c", &overlay, "--port", "99999", "h"], "99999 is not in 1..=65535"),
+        (vec!["-c", &overlay, "--port", "0", "h"], "0 is not in 1..=65535"),
+    ] {
+        let arguments: Vec<&str> = ["explain"].into_iter().chain(arguments).collect();
+        let Ran { out, err, code } = run(&arguments);
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
+        assert!(err.contains(reason), "{arguments:?}: {err}");
+    }
+}
+
+/// A plugin at the pods with `istio: b`, and a route at a gateway that chooses pods by `selector`.
+fn at_a_gateway(selector: &str, more: &str, arguments: &[&str]) -> String {
+    let folder = scratch(&format!("gateway-{}", selector.len() * 1000 + more.len()));
+    let file = folder.join("in.yaml");
+    let text = format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g, namespace: x}}\n\
+         spec: {{{selector}servers: [{{hosts: ['*.example'], port: {{number: 80, name: http, protocol: HTTP}}}}]}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v, namespace: x}}\n\
+         spec: {{gateways: [g], hosts: ['*'], http: [{{route: [{{destination: {{host: a.x.svc.cluster.local}}}}]}}]}}\n---\n\
+         apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: p, namespace: b}}\n\
+         spec: {{selector: {{matchLabels: {{istio: b}}}}, url: 'oci://r/kserve-transcoder:0.1.0', pluginConfig: {{}}}}\n{more}"
+    );
+    fs::write(&file, text).unwrap();
+    let mut all = vec!["explain", "-c", file.to_str().unwrap()];
+    all.extend(arguments);
+    let Ran { out, err, code } = run(&all);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    out
+}
+
+#[test]
+fn a_route_is_taken_only_where_its_gateway_is_served() {
+    let pod = |labels: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: q, namespace: b, labels: {{istio: b, {labels}}}}}\n"
+        )
+    };
+    let url = "http://h.example/home";
+    for (selector, more, arguments, taken) in [
+        ("selector: {istio: b}, ", String::new(), vec![url], true),
+        ("", String::new(), vec![url], true),
+        ("selector: {istio: a}, ", String::new(), vec![url], false),
+        ("selector: {istio: b, app: c}, ", pod("app: c"), vec![url], true),
+        ("selector: {istio: b, app: c}, ", pod("app: other"), vec![url], false),
+        ("selector: {istio: b}, ", String::new(), vec!["--port", "80", url], true),
+        ("selector: {istio: b}, ", String::new(), vec!["--port", "8008", url], false),
+        ("selector: {istio: b}, ", String::new(), vec!["http://elsewhere/home"], false),
+    ] {
+        let out = at_a_gateway(selector, &more, &arguments);
+        assert_eq!(out.contains("VirtualService x/v"), taken, "{selector} {arguments:?}: {out}");
+        assert!(!out.contains("taken for granted"), "{selector}: {out}");
+    }
+    let out = at_a_gateway("selector: {app: c}, ", "", &[url]);
+    has(&out, &["VirtualService x/v", "taken for granted: Gateway x/g chooses pods with {\"app\":\"c\"}"]);
+}

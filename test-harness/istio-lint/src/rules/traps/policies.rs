@@ -1,0 +1,130 @@
+//! Plugins and policies that hang on something that never takes them.
+
+use super::{at, is_waypoint, label};
+use crate::Problem;
+use crate::resource::{Resource, text};
+use crate::rules::{GATEWAY_API, Overlay};
+
+/// Istio's root namespace, unless the mesh's configuration says otherwise.
+const ROOT: &str = "istio-system";
+const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+
+pub(super) fn check(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
+    let attached = matches!(
+        resource.kind(),
+        "WasmPlugin"
+            | "TrafficExtension"
+            | "EnvoyFilter"
+            | "AuthorizationPolicy"
+            | "RequestAuthentication"
+            | "Telemetry"
+    );
+    if !attached {
+        return Vec::new();
+    }
+    let mut problems = targets(overlay, resource);
+    problems.extend(selector(overlay, resource));
+    problems.extend(module(resource));
+    problems
+}
+
+fn targets(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, reference) in resource.list("/spec/targetRefs").iter().enumerate() {
+        let (pointer, name) = (format!("/spec/targetRefs/{index}"), text(reference, "/name"));
+        match text(reference, "/kind") {
+            "GatewayClass" if resource.namespace() != ROOT => problems.push(at(
+                resource,
+                "class-outside-root",
+                pointer,
+                format!("targets a GatewayClass, which Istio takes from the root namespace only: move it to {ROOT}"),
+            )),
+            "GatewayClass" if name.contains("agentgateway") => {
+                problems.push(at(resource, "agentgateway", pointer, not_envoy(name)));
+            }
+            "Gateway" => {
+                let gateway = overlay.find(GATEWAY_API, "Gateway", resource.namespace(), name);
+                let class = gateway.map_or("", |gateway| gateway.text("/spec/gatewayClassName"));
+                if class.contains("agentgateway") {
+                    problems.push(at(resource, "agentgateway", pointer, not_envoy(class)));
+                }
+            }
+            "Service" if resource.kind() != "EnvoyFilter" => {
+                problems.extend(service(overlay, resource, pointer, name));
+            }
+            _ => {}
+        }
+    }
+    problems
+}
+
+fn not_envoy(class: &str) -> String {
+    format!("applies to a gateway of the class {class}, which is not Envoy: no filter runs there")
+}
+
+/// A Service that is attached to a waypoint in another namespace, or to one that is not for Services.
+fn service(overlay: &Overlay<'_>, resource: &Resource, pointer: String, name: &str) -> Option<Problem> {
+    let service = overlay.find("", "Service", resource.namespace(), name)?;
+    let elsewhere = label(service, "istio.io/use-waypoint-namespace");
+    if !elsewhere.is_empty() && elsewhere != service.namespace() && resource.kind() == "WasmPlugin" {
+        let reason = format!(
+            "targets {}, whose waypoint is in the namespace {elsewhere}: on Istio 1.30 that waypoint never becomes ready",
+            service.id()
+        );
+        return Some(at(resource, "waypoint-elsewhere", pointer, reason));
+    }
+    let waypoint = overlay.find(
+        GATEWAY_API,
+        "Gateway",
+        resource.namespace(),
+        label(service, "istio.io/use-waypoint"),
+    )?;
+    let serves = label(waypoint, "istio.io/waypoint-for");
+    matches!(serves, "workload" | "none").then(|| {
+        let reason = format!(
+            "targets {}, but its waypoint {} has istio.io/waypoint-for: {serves}: requests to the Service go past it",
+            service.id(),
+            waypoint.name()
+        );
+        at(resource, "waypoint-for", pointer, reason)
+    })
+}
+
+/// Waypoints ignore selectors, also one that names their pods.
+fn selector(overlay: &Overlay<'_>, resource: &Resource) -> Option<Problem> {
+    let (pointer, labels) = ["/spec/selector/matchLabels", "/spec/workloadSelector/labels"]
+        .into_iter()
+        .find_map(|pointer| Some((pointer, resource.at(pointer)?.as_object()?)))?;
+    let names = labels.get(GATEWAY_NAME).and_then(|name| name.as_str());
+    let gateway = names.and_then(|name| overlay.find(GATEWAY_API, "Gateway", resource.namespace(), name));
+    let managed = labels.get("gateway.istio.io/managed").is_some_and(|by| by == "istio.io-mesh-controller");
+    (managed || gateway.is_some_and(is_waypoint)).then(|| {
+        at(
+            resource,
+            "waypoint-selector",
+            pointer,
+            "selects the pods of a waypoint, and waypoints ignore selectors: use targetRefs",
+        )
+    })
+}
+
+/// Fields of a module's source that do nothing.
+fn module(resource: &Resource) -> Vec<Problem> {
+    let source = match resource.kind() {
+        "WasmPlugin" => "/spec",
+        "TrafficExtension" => "/spec/wasm",
+        _ => return Vec::new(),
+    };
+    let mut problems = Vec::new();
+    let field = |name: &str| (format!("{source}/{name}"), resource.text(&format!("{source}/{name}")));
+    let (pointer, key) = field("verificationKey");
+    if !key.is_empty() {
+        let reason = "verificationKey is not implemented, so nothing is verified: pin the module with sha256";
+        problems.push(at(resource, "verification-key", pointer, reason));
+    }
+    let (pointer, digest) = field("sha256");
+    if !digest.is_empty() && field("url").1.starts_with("file://") {
+        problems.push(at(resource, "file-digest", pointer, "sha256 is not checked for a file:// URL"));
+    }
+    problems
+}
