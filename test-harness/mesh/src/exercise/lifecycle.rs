@@ -27,7 +27,7 @@ const NOT_PULLED: u16 = 403;
 /// What Envoy answers for a filter that never had a configuration.
 const NOT_CONFIGURED: u16 = 500;
 /// The module in the resources.
-const IMAGE: &str = "cannot fetch Wasm module oci://registry.example/kserve-transcoder:0.1.0";
+const IMAGE: &str = "cannot fetch Wasm module oci://registry.example/kserve-transcoder:0.2.0";
 /// What the log says of [`wrong_type`].
 const NAMED: &str = "configuration key max_request_bytes: invalid type: string";
 /// For how long they go on after a change.
