@@ -1,11 +1,10 @@
 //! Images: manifests, configurations and layers as bytes that are named by their digests.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use flate2::{Compression, GzBuilder};
 use oci_spec::image::{
     ANNOTATION_DESCRIPTION, ANNOTATION_LICENSES, ANNOTATION_SOURCE, ANNOTATION_TITLE, ANNOTATION_VERSION,
     Arch, Config, ConfigBuilder, Descriptor, DescriptorBuilder, ImageConfigurationBuilder, ImageIndexBuilder,
@@ -14,6 +13,8 @@ use oci_spec::image::{
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+use crate::archive::{File, compress, pack};
 
 /// The only file of a wasm module's image, where Istio's agent and Envoy Gateway look for it.
 pub const MODULE: &str = "plugin.wasm";
@@ -61,17 +62,6 @@ pub struct About<'a> {
     pub licences: Option<&'a str>,
     /// Where its source code is.
     pub source: Option<&'a str>,
-}
-
-/// A file in an image. It can be read by all.
-#[derive(Clone, Copy)]
-pub struct File<'a> {
-    /// Its path, without a slash in front.
-    pub path: &'a str,
-    /// Whether it is a program or a library.
-    pub executable: bool,
-    /// What is in it.
-    pub bytes: &'a [u8],
 }
 
 impl Image {
@@ -216,7 +206,7 @@ fn manifest(
     config: Config,
     annotations: HashMap<String, String>,
 ) -> Result<(Blob, Vec<Blob>)> {
-    let tar = archive(files).context("pack the files")?;
+    let tar = pack(files).context("pack the files")?;
     let diff = vec![format!("sha256:{}", sha256(&tar))];
     let config = ImageConfigurationBuilder::default()
         .architecture(architecture.clone())
@@ -236,49 +226,9 @@ fn manifest(
     Ok((Blob::of_json(MediaType::ImageManifest, &manifest)?, vec![config, layer]))
 }
 
-/// No time, no owner's name: nothing of the machine. Directories come before what is in them.
-fn archive(files: &[File<'_>]) -> std::io::Result<Vec<u8>> {
-    let mut files = files.to_vec();
-    files.sort_by_key(|file| file.path);
-    let above = |file: &File<'_>| {
-        let ends: Vec<usize> = file.path.match_indices('/').map(|(at, _)| at + 1).collect();
-        ends.into_iter().map(|end| file.path[..end].to_owned()).collect::<Vec<_>>()
-    };
-    let directories: BTreeSet<String> = files.iter().flat_map(above).collect();
-    let mut builder = tar::Builder::new(Vec::new());
-    for directory in directories {
-        builder.append_data(&mut header(tar::EntryType::Directory, 0, 0o755), directory, &[][..])?;
-    }
-    for file in files {
-        let mode = if file.executable { 0o755 } else { 0o644 };
-        let mut header = header(tar::EntryType::Regular, file.bytes.len() as u64, mode);
-        builder.append_data(&mut header, file.path, file.bytes)?;
-    }
-    builder.into_inner()
-}
-
-fn header(kind: tar::EntryType, size: u64, mode: u32) -> tar::Header {
-    let mut header = tar::Header::new_ustar();
-    header.set_entry_type(kind);
-    header.set_size(size);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header
-}
-
-/// With no time and no file name in gzip's header.
-fn compress(tar: &[u8]) -> std::io::Result<Vec<u8>> {
-    use std::io::Write as _;
-
-    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
-    encoder.write_all(tar)?;
-    encoder.finish()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::io::Read as _;
 
     use serde_json::json;

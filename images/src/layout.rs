@@ -94,8 +94,15 @@ pub fn seal(directory: &Path) -> Result<()> {
     let mut text = serde_json::to_string_pretty(&digests(&read_all(directory)?))?;
     text.push('\n');
     put(&directory.join(DIGESTS), text.as_bytes())?;
-    let mut files = Vec::new();
-    below(directory, &mut files)?;
+    sum(directory)
+}
+
+/// Writes [`CHECKSUMS`] for all files of a directory.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn sum(directory: &Path) -> Result<()> {
+    let files = below(directory)?;
     let mut lines = Vec::new();
     for file in files {
         let name = file.strip_prefix(directory)?.to_str().context("a file's name is not UTF-8")?.to_owned();
@@ -108,12 +115,17 @@ pub fn seal(directory: &Path) -> Result<()> {
     put(&directory.join(CHECKSUMS), lines.concat().as_bytes())
 }
 
-fn below(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+/// All files of a directory and of those in it.
+///
+/// # Errors
+/// If one of them cannot be listed.
+pub fn below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| format!("list {}", directory.display()))? {
         let path = entry.with_context(|| format!("list {}", directory.display()))?.path();
-        if path.is_dir() { below(&path, files)? } else { files.push(path) }
+        if path.is_dir() { files.extend(below(&path)?) } else { files.push(path) }
     }
-    Ok(())
+    Ok(files)
 }
 
 /// Writes a file.
@@ -175,7 +187,7 @@ fn blob(directory: &Path, descriptor: &Descriptor) -> Result<Blob> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{About, File};
+    use crate::{About, File};
 
     const ABOUT: About<'static> =
         About { title: "title", version: "1", description: None, licences: None, source: None };
@@ -197,8 +209,7 @@ mod tests {
             write(&directory, "0.1.0", &image).unwrap();
             assert_eq!(read(&directory).unwrap(), ("0.1.0".to_owned(), image));
         }
-        let mut files = Vec::new();
-        below(&directory, &mut files).unwrap();
+        let files = below(&directory).unwrap();
         // Two of the layout, a manifest, a configuration and a layer: nothing of the image before.
         assert_eq!(files.len(), 5);
         assert_eq!(

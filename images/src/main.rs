@@ -9,24 +9,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use images::image::{PROGRAMS, json, sha256};
+use anyhow::{Context as _, Result, bail};
+use images::image::json;
 use images::layout;
-use images::materials::{Checksums, Crates, bill};
 use images::push::{Access, Registry, push};
-use images::{About, File, Image};
-
-/// The program of a native image, and the package that it is.
-const COPY: (&str, &str) = ("cp", "image-copy");
-/// Bills of materials are here, one for each image.
-const BILLS: &str = "sbom";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-const LICENCE: &str = env!("CARGO_PKG_LICENSE");
-/// Empty unless the workspace says where it is published.
-const SOURCE: &str = env!("CARGO_PKG_REPOSITORY");
+use images::release::BILLS;
+use images::sources::{Made, Sources, VERSION};
 
 fn main() -> ExitCode {
     match Plan::of_arguments(std::env::args().skip(1)).and_then(|plan| plan.carry_out()) {
@@ -47,13 +38,6 @@ struct Plan {
     /// Packages, and by architecture the directories with their files.
     natives: BTreeMap<String, BTreeMap<String, PathBuf>>,
     registry: Option<Registry>,
-}
-
-/// An image, and what its bill of materials says.
-struct Made {
-    name: String,
-    image: Image,
-    bill: serde_json::Value,
 }
 
 impl Plan {
@@ -79,10 +63,7 @@ impl Plan {
     fn carry_out(&self) -> Result<()> {
         // Before anything else, because a wrong login would be told at the end.
         let access = Access::from_environment()?;
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let lock = workspace.join("Cargo.lock");
-        let lock = fs::read_to_string(&lock).with_context(|| format!("read {}", lock.display()))?;
-        let sources = Sources { workspace, checksums: Checksums::of_lock(&lock)?, rust: rust()? };
+        let sources = Sources::of_this_workspace()?;
         let modules = self.modules.iter().map(|(package, file)| sources.wasm(package, file));
         let natives = self.natives.iter().map(|(package, files)| sources.native(package, files));
         let made = modules.chain(natives).collect::<Result<Vec<_>>>()?;
@@ -111,104 +92,6 @@ impl Plan {
     }
 }
 
-/// What images are described with.
-struct Sources {
-    workspace: PathBuf,
-    checksums: Checksums,
-    rust: String,
-}
-
-impl Sources {
-    fn wasm(&self, package: &str, file: &Path) -> Result<Made> {
-        let name = package.strip_suffix("-wasm").unwrap_or(package);
-        let description = format!("The Envoy filter {name} as a proxy-wasm module");
-        let about = about(name, &description);
-        let module = read(file)?;
-        ensure!(module.starts_with(b"\0asm"), "{} is not a wasm module", file.display());
-        let image = Image::of_module(&module, &about)?;
-        let files = [(images::image::MODULE.to_owned(), sha256(&module))];
-        let crates = Crates::of_package(&self.workspace, package, &["wasm32-wasip1"])?;
-        let bill = bill(&about, &image, &files, &crates, &self.checksums, &self.rust);
-        Ok(Made { name: name.to_owned(), image, bill })
-    }
-
-    fn native(&self, package: &str, platforms: &BTreeMap<String, PathBuf>) -> Result<Made> {
-        let description = "Envoy filters and load-balancing policies in one native dynamic module";
-        let about = about(package, description);
-        let library = format!("lib{}.so", package.replace('-', "_"));
-        let mut contents = Vec::new();
-        for (architecture, files) in platforms {
-            let [library, copy] = [&library, COPY.0].map(|name| {
-                let file = files.join(name);
-                let bytes = read(&file)?;
-                ensure!(is_for(architecture, &bytes), "{} is not for {architecture}", file.display());
-                Ok(bytes)
-            });
-            contents.push((architecture, library?, copy?));
-        }
-        let program = format!("{PROGRAMS}/{}", COPY.0);
-        let of_platform = contents.iter().map(|(architecture, bytes, copy)| {
-            let library = File { path: &library, executable: true, bytes };
-            (architecture.as_str(), vec![library, File { path: &program, executable: true, bytes: copy }])
-        });
-        let image = Image::of_platforms(&of_platform.collect::<Vec<_>>(), COPY.0, &about)?;
-        let files = contents.iter().flat_map(|(architecture, bytes, copy)| {
-            let name = |file: &str| format!("linux/{architecture}/{file}");
-            [(name(&library), sha256(bytes)), (name(&program), sha256(copy))]
-        });
-        let target = |architecture: &String, library: &str| {
-            let processor = match architecture.as_str() {
-                "amd64" => "x86_64",
-                "arm64" => "aarch64",
-                other => other,
-            };
-            format!("{processor}-unknown-linux-{library}")
-        };
-        let targets = |library: &str| platforms.keys().map(|name| target(name, library)).collect::<Vec<_>>();
-        let crates = |package: &str, targets: &[String]| {
-            let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
-            Crates::of_package(&self.workspace, package, &targets)
-        };
-        let crates = crates(package, &targets("gnu"))?.and(crates(COPY.1, &targets("musl"))?);
-        let files: Vec<_> = files.collect();
-        let bill = bill(&about, &image, &files, &crates, &self.checksums, &self.rust);
-        Ok(Made { name: package.to_owned(), image, bill })
-    }
-}
-
-fn about<'a>(title: &'a str, description: &'a str) -> About<'a> {
-    let known = |text: &'static str| (!text.is_empty()).then_some(text);
-    About {
-        title,
-        version: VERSION,
-        description: Some(description),
-        licences: known(LICENCE),
-        source: known(SOURCE),
-    }
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    fs::read(file).with_context(|| format!("read {}", file.display()))
-}
-
-/// Whether a file is an ELF file for a processor (`e_machine` of the ELF header).
-fn is_for(architecture: &str, bytes: &[u8]) -> bool {
-    let machine: u16 = match architecture {
-        "amd64" => 62,
-        "arm64" => 183,
-        _ => return false,
-    };
-    bytes.starts_with(b"\x7fELF") && bytes.get(18..20) == Some(&machine.to_le_bytes())
-}
-
-/// The version of the compiler, whose standard library is in everything.
-fn rust() -> Result<String> {
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let output = rustc.arg("--version").output().context("run rustc")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.split(' ').nth(1).with_context(|| format!("rustc printed {text:?}"))?.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,15 +109,6 @@ mod tests {
             plan.natives["l"].iter().map(|(name, path)| (name.as_str(), path.clone())).collect();
         assert_eq!(architectures, [("amd64", "d/amd64".into()), ("arm64", "d/arm64".into())]);
         assert_eq!(plan.registry, Some("host/p".parse().unwrap()));
-    }
-
-    #[test]
-    fn a_library_is_for_the_processor_that_its_header_names() {
-        let header = |machine: u8| [&b"\x7fELF\x02\x01\x01"[..], &[0; 11], &[machine, 0]].concat();
-        assert!(is_for("amd64", &header(62)) && is_for("arm64", &header(183)));
-        assert!(
-            !is_for("arm64", &header(62)) && !is_for("amd64", b"\x7fELF") && !is_for("riscv64", &header(243))
-        );
     }
 
     #[test]

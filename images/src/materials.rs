@@ -1,6 +1,6 @@
-//! What an image was made from: a bill of materials as CycloneDX 1.6 has it, the same for the same source.
+//! What an image or a program was made from: a bill of materials as CycloneDX 1.6 has it, the same for the same source.
 //!
-//! Its components are the image's files, and the crates that are linked into them. What only ran while they were built,
+//! Its components are the files, and the crates that are linked into them. What only ran while they were built,
 //! macros and build scripts, is not among them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::image::{About, Image};
+use crate::image::About;
 
 /// The crates of a package, and what each needs.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -139,17 +139,26 @@ impl Checksums {
     }
 }
 
-/// The bill of an image: its own digest, its files by path and SHA-256, its crates, and Rust's standard library of
-/// `rust`'s version.
+/// What a bill of materials is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// An image, by its digest.
+    Image,
+    /// A program.
+    Program,
+}
+
+/// The bill of something with a SHA-256 of its own: its files by path and SHA-256, its crates, and Rust's standard library
+/// of `rust`'s version.
 pub fn bill(
     about: &About<'_>,
-    image: &Image,
+    (subject, sha256): (Subject, &str),
     files: &[(String, String)],
     crates: &Crates,
     checksums: &Checksums,
     rust: &str,
 ) -> Value {
-    let name = format!("{}@{}", about.title, image.digest());
+    let name = format!("{}@sha256:{sha256}", about.title);
     let standard = format!("rust-std@{rust}");
     let file = |(path, sha256): &(String, String)| json!({"type": "file", "bom-ref": format!("file:{path}"), "name": path, "hashes": hashes(sha256)});
     let mut components: Vec<Value> = files.iter().map(file).collect();
@@ -170,11 +179,14 @@ pub fn bill(
         json!({"ref": one.reference(), "dependsOn": needs.iter().map(Crate::reference).collect::<Vec<_>>()})
     }));
     let mut subject = json!({
-        "type": "container",
+        "type": match subject {
+            Subject::Image => "container",
+            Subject::Program => "application",
+        },
         "bom-ref": name,
         "name": about.title,
         "version": about.version,
-        "hashes": hashes(&image.root.sha256),
+        "hashes": hashes(sha256),
     });
     if let Some(licences) = about.licences {
         subject["licenses"] = json!([{ "expression": licences }]);
@@ -196,6 +208,7 @@ fn hashes(sha256: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Image;
 
     const TREE: &str = "\
 0|filter-wasm v0.1.0 (/a place/filter/wasm)|Apache-2.0|
@@ -224,7 +237,8 @@ mod tests {
              [[package]]\nname = \"filter\"\nversion = \"0.1.0\"\n",
         );
         let files = [("plugin.wasm".to_owned(), "1234".to_owned())];
-        let bill = bill(&about, &image, &files, &crates(), &checksums.unwrap(), "1.95.0");
+        let subject = (Subject::Image, image.root.sha256.as_str());
+        let bill = bill(&about, subject, &files, &crates(), &checksums.unwrap(), "1.95.0");
         assert_eq!(bill["metadata"]["component"]["hashes"][0]["content"], image.root.sha256);
         let names: Vec<_> = bill["components"]
             .as_array()

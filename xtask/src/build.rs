@@ -33,6 +33,9 @@ const SHIPPED: &[Artefact] = &[
 /// What the image of the native library has beside it: it is linked statically, and runs where nothing else is.
 const COPY: Artefact = Artefact::shipped(Kind::Program, "image-copy", "cp");
 
+/// The command that goes with a release.
+const COMMAND: Artefact = Artefact::shipped(Kind::Program, "inference-mesh", "inference-mesh");
+
 /// The callbacks in which the host does nothing for any filter. A stream ends with `proxy_on_delete`.
 const AT_THE_END: &[&str] = &["proxy_on_done", "proxy_on_log"];
 
@@ -122,19 +125,31 @@ pub(crate) fn dist(workspace: &Workspace) -> Result<(), Stop> {
     SHIPPED.iter().try_for_each(|artefact| make(workspace, artefact, Profile::Release, &dist))
 }
 
-/// Fills `dist/`, and a directory of each platform with what its native image holds. The directories, in the order of
-/// the platforms.
-pub(crate) fn dist_and_natives(workspace: &Workspace, platforms: &[Platform]) -> Result<Vec<PathBuf>, Stop> {
-    dist(workspace)?;
+/// Fills a directory of a platform with what its native image holds, and says where it is.
+pub(crate) fn native(workspace: &Workspace, platform: Platform) -> Result<PathBuf, Stop> {
+    let directory = workspace.target.join("natives").join(platform.architecture());
     let native = SHIPPED.iter().filter(|artefact| artefact.kind == Kind::Native);
-    let native: Vec<&Artefact> = native.chain([&COPY]).collect();
-    let of_platform = |&platform: &Platform| {
-        let directory = workspace.target.join("natives").join(platform.architecture());
-        let mut all = native.iter();
-        all.try_for_each(|artefact| make_for(workspace, artefact, Profile::Release, platform, &directory))?;
-        Ok(directory)
-    };
-    platforms.iter().map(of_platform).collect()
+    for artefact in native.chain([&COPY]) {
+        make_for(workspace, artefact, Profile::Release, platform, &directory)?;
+    }
+    Ok(directory)
+}
+
+/// The command for a platform, linked statically: its package, and where it is.
+pub(crate) fn command(workspace: &Workspace, platform: Platform) -> Result<(&'static str, PathBuf), Stop> {
+    let directory = workspace.target.join("natives").join(platform.architecture());
+    make_for(workspace, &COMMAND, Profile::Release, platform, &directory)?;
+    Ok((COMMAND.package, directory.join(COMMAND.name)))
+}
+
+/// The native library's file.
+pub(crate) fn library() -> &'static str {
+    SHIPPED.iter().find(|artefact| artefact.kind == Kind::Native).map_or("", |artefact| artefact.name)
+}
+
+/// The program in the native image that copies it.
+pub(crate) fn copy() -> &'static str {
+    COPY.name
 }
 
 /// The wasm modules in `dist/`, by their package and file.

@@ -1,5 +1,6 @@
 //! Images of what is shipped.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Stop;
@@ -9,12 +10,23 @@ use crate::run::{self, Checked};
 use crate::workspace::Workspace;
 
 /// The package of the native library, whose name is the image's.
-const NATIVE: &str = "inference-filters";
+pub(crate) const NATIVE: &str = "inference-filters";
 
 /// Fills `dist/images/` with all images, the native one for the platforms that are asked for, and pushes them.
 pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
     let Asked { platforms, registry } = asked(arguments)?;
-    let natives = build::dist_and_natives(workspace, &platforms)?;
+    all(workspace, &platforms, registry).map(|_| ())
+}
+
+/// The same; where the native files of each platform are.
+pub(crate) fn all(
+    workspace: &Workspace,
+    platforms: &[Platform],
+    registry: Option<&str>,
+) -> Result<Vec<PathBuf>, Stop> {
+    build::dist(workspace)?;
+    let natives = platforms.iter().map(|&platform| build::native(workspace, platform));
+    let natives = natives.collect::<Result<Vec<_>, _>>()?;
     make(workspace, |images| {
         for (platform, files) in platforms.iter().zip(&natives) {
             images.arg("--native");
@@ -23,7 +35,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop>
         if let Some(registry) = registry {
             images.args(["--push", registry]);
         }
-    })
+    })?;
+    Ok(natives)
 }
 
 /// Fills `dist/`, and `dist/images/` with the images of the wasm modules alone.
@@ -34,7 +47,7 @@ pub(crate) fn wasm(workspace: &Workspace) -> Result<(), Stop> {
 
 fn make(workspace: &Workspace, more: impl FnOnce(&mut Command)) -> Result<(), Stop> {
     run::step("images: build", || {
-        workspace.cargo().args(["build", "--locked", "-p", "images", "--bin", "images"]).checked()
+        workspace.cargo().args(["build", "--locked", "-p", "images", "--bins"]).checked()
     })?;
     let dist = workspace.root.join("dist");
     let mut images = workspace.subcommand(&workspace.target.join("debug/images"));
