@@ -13,6 +13,7 @@ mod image;
 mod mesh;
 mod node;
 mod platform;
+mod protobuf;
 mod python;
 mod release;
 mod reproducible;

@@ -1,5 +1,6 @@
 //! The filter's configuration.
 
+use crate::generic::PrintOptions;
 use crate::tensor::{AnswerForm, BodyModelName, NonFinite, TensorEncoding};
 use filter_api::{Bounds, Caps, ConfigError};
 use serde::Deserialize;
@@ -49,6 +50,10 @@ pub struct Config {
     /// How answers look: `kserve` as the protocol's REST interface has them, or `proto` as protobuf's JSON has
     /// them, for applications that were written for Envoy's own transcoder.
     pub answer_form: AnswerForm,
+    /// With `answer_form: proto`: how answers but those to inferences are printed, as the key of this name in Envoy's own
+    /// transcoder says. Where it is there, what it leaves out has Envoy's default: `{}` is lowerCamelCase without white
+    /// space. Without the key, names are those of the `.proto` file.
+    pub print_options: Option<PrintOptions>,
     /// How NaN and the infinities, which JSON cannot express, are written in the tensors and parameters of an answer:
     /// `bare` as the words `NaN`, `Infinity` and `-Infinity`, as Triton does (`JSON.parse` refuses them); `null` for
     /// all three, as MLServer does; or `string` as protobuf's JSON does. Requests may use any of these.
@@ -71,6 +76,9 @@ pub struct Config {
     pub ignored_query_parameters: Vec<String>,
     /// Leave out every query parameter that names no field of the request message.
     pub ignore_unknown_query_parameters: bool,
+    /// Leave out every member of a body that names no field of the request message; otherwise it is a 400. In the body of an
+    /// inference unknown members are always left out.
+    pub ignore_unknown_fields: bool,
     /// What may stand in front of every path that the filter serves, such as `/serving/{namespace}/{service}`: whole
     /// segments, of which a name in braces stands for any one. It is taken off before the path is read; with `path:
     /// route` it stays in `:path`, for the route to see.
@@ -104,6 +112,7 @@ impl Default for Config {
             memory_budget_bytes: 512 * MIB,
             tensor_encoding: TensorEncoding::Raw,
             answer_form: AnswerForm::Kserve,
+            print_options: None,
             non_finite: NonFinite::Bare,
             body_model_name: BodyModelName::Refuse,
             binary_header_bytes: 4096,
@@ -111,6 +120,7 @@ impl Default for Config {
             services: Vec::new(),
             ignored_query_parameters: Vec::new(),
             ignore_unknown_query_parameters: false,
+            ignore_unknown_fields: false,
             path_prefixes: Vec::new(),
             list_models: false,
         }
@@ -135,6 +145,9 @@ impl Config {
             let reason =
                 "a proxy-wasm filter cannot keep the route: Envoy selects it again after every change";
             return Err(ConfigError::at("reselect_route", reason));
+        }
+        if config.print_options.is_some() && config.answer_form != AnswerForm::Proto {
+            return Err(ConfigError::at("print_options", "needs answer_form: proto"));
         }
         if config.descriptor_sets.is_empty() && !config.services.is_empty() {
             return Err(ConfigError::at("services", "chooses from descriptor_sets, which is empty"));
@@ -181,6 +194,10 @@ mod tests {
         assert_eq!(
             error(r#"{"services":["user.S"]}"#),
             "configuration key services: chooses from descriptor_sets, which is empty"
+        );
+        assert_eq!(
+            error(r#"{"print_options":{}}"#),
+            "configuration key print_options: needs answer_form: proto"
         );
         assert!(error("[]").contains("configuration key .: "));
     }

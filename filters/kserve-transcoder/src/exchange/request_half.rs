@@ -230,10 +230,7 @@ impl Exchange {
                 let json_length = headers.json_length()?;
                 tensor::Request::new(target, options, json_length, charge)
             }
-            RowKind::Generic => {
-                let (form, max_bytes) = (options.answer_form, options.max_request_bytes);
-                generic::Request::new(row, variables, form, max_bytes, charge)
-            }
+            RowKind::Generic => generic::Request::new(row, variables, self.plugin.settings.generic, charge),
         };
         let encoding = headers.encoding.as_deref().filter(|_| !end);
         decoded(codec, encoding, options.max_request_bytes, held)
