@@ -67,7 +67,7 @@ impl Sources {
         Ok(Made { name: name.to_owned(), image, bill })
     }
 
-    /// The image of a package's shared library and of [`COPY`], by architecture (`amd64`) the directories that have both.
+    /// The image of a package's shared library and of `cp`, by architecture (`amd64`) the directories that have both.
     ///
     /// # Errors
     /// If a file cannot be read or is for another processor, or cargo cannot tell what it is made of.

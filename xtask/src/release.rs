@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 const NAMED: usize = 20;
 /// Folders and files of the repository that go with a release as they are.
 const FOLDERS: [&str; 2] = ["envoy", "observability"];
-const FILES: [&str; 4] = ["CHANGELOG.md", "LICENSE", "docs/install.md", "docs/upgrade.md"];
+const FILES: [&str; 5] = ["CHANGELOG.md", "LICENSE", "SECURITY.md", "docs/install.md", "docs/upgrade.md"];
 const CHART: &str = "charts/inference-filters";
 
 /// Fills `dist/release/`. What can be wrong in a minute is looked at before anything is built.
@@ -53,6 +53,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Stop> {
     add("--program", format!("{command}={}={}", Platform::Amd64.architecture(), program.display()));
     run::step("release: dist/release", || release.checked())?;
 
+    if Platform::here()? == Platform::Amd64 {
+        let command = directory.join("bin/linux-amd64").join(command);
+        run::step("release: the command runs", || Command::new(command).arg("--version").checked())?;
+    }
     let chart = directory.join(format!("inference-filters-{version}.tgz"));
     match mesh::helm(workspace) {
         Ok(helm) => run::step("release: helm lint", || {

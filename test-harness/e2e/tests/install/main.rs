@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use e2e::{Process, Suite, dist, free_ports, installed, output, repository};
+use e2e::{Process, Suite, dist, free_ports, installed, output};
 use odd_server::{OddServer, Script, infer, wire};
 use page::{Block, Kind};
 use tempfile::TempDir;
 
+/// What is followed, in `docs/`.
+const PAGE: &str = "install.md";
 /// How long a server may take to listen.
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -39,11 +41,14 @@ fn main() -> ExitCode {
 }
 
 fn every_command_says_whether_it_is_run() {
-    let blocks = page::blocks();
+    let blocks = page::blocks(PAGE);
     let count = |kind: Kind| blocks.iter().filter(|block| block.kind == kind).count();
     assert!(count(Kind::Run) >= 8 && count(Kind::Start) >= 2 && count(Kind::NotRun) >= 4);
-    let unsaid: Vec<_> = blocks.iter().filter(|block| block.kind == Kind::Unsaid).collect();
-    assert!(unsaid.is_empty(), "`sh` alone does not say whether it is run: {unsaid:?}");
+    for page in [PAGE, "upgrade.md"] {
+        let blocks = page::blocks(page);
+        let unsaid: Vec<_> = blocks.iter().filter(|block| block.kind == Kind::Unsaid).collect();
+        assert!(unsaid.is_empty(), "{page}: `sh` alone does not say whether it is run: {unsaid:?}");
+    }
 }
 
 fn followed(programs: [(&str, PathBuf); 3]) {
@@ -61,7 +66,7 @@ fn followed(programs: [(&str, PathBuf); 3]) {
     let mut place = Place { work, bin, registry: registry.1.clone(), ports, server: None };
     place.other_ports();
     let mut printed = String::new();
-    for block in page::blocks() {
+    for block in page::blocks(PAGE) {
         match block.kind {
             Kind::File => fs::write(place.work.join(&block.name), &block.text).unwrap(),
             Kind::Run => printed = place.run(&block),
@@ -171,9 +176,4 @@ fn has_lines(printed: &str, expected: &str) {
     for line in expected.lines() {
         assert!(rest.any(|found| found.contains(line)), "{line:?} is not printed, in that order:\n{printed}");
     }
-}
-
-/// The page.
-fn text() -> String {
-    fs::read_to_string(repository().join("docs/install.md")).unwrap()
 }

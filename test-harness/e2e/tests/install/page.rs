@@ -1,4 +1,8 @@
-//! The blocks of the page, by what they are marked as.
+//! The blocks of a page, by what they are marked as.
+
+use std::fs;
+
+use e2e::repository;
 
 /// What is done with a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +29,10 @@ pub(crate) struct Block {
     pub(crate) text: String,
 }
 
-/// Every block of the page that is a command, a file, or what a command prints.
-pub(crate) fn blocks() -> Vec<Block> {
-    let page = crate::text();
-    let mut lines = page.lines();
+/// Every block of a page in `docs/` that is a command, a file, or what a command prints.
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
+    let text = fs::read_to_string(repository().join("docs").join(page)).unwrap();
+    let mut lines = text.lines();
     let mut blocks = Vec::new();
     while let Some(line) = lines.next() {
         let Some(mark) = line.strip_prefix("```") else { continue };
