@@ -6,6 +6,7 @@ mod chain;
 mod claims;
 mod exchange;
 mod filter;
+mod metadata;
 mod request;
 mod routes;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(options: &Explain, out: &mut dyn Write) -> Result<Outcome, Err
         if way.over {
             outcome = Outcome::Wrong;
         } else if !way.aside {
+            steps.extend(metadata::step(&chain, &mut way));
             steps.extend(routes::steps(&chain, &way, options.port));
         }
         places.push((chain.name, steps, way));
