@@ -1,7 +1,7 @@
 //! Groups as Envoy's own subset load balancing has them: a cluster with an endpoint for each group's pods, and stock
 //! `header_to_metadata`, which takes a header's value for a key's as the vendor's mesh does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -52,21 +52,27 @@ pub(super) fn resources(
         }
     }
     let name = filter(rule);
-    let mut made = Vec::new();
+    let transcoded = |spot: &Spot| match spot {
+        Spot::Gateway { labels, ports } => transcoder::at_gateway(all, labels, ports),
+        Spot::Waypoint { .. } => service.is_some_and(|service| transcoder::at_service(all, service)),
+    };
+    let models = spots.iter().any(|(spot, _)| transcoded(spot));
+    let mut endpoints = BTreeMap::new();
+    for port in ports {
+        endpoints.insert(port, endpoint(rule, service, port, models, account)?);
+    }
+    let targets: BTreeSet<u64> = endpoints.values().map(|endpoint| endpoint.port).collect();
+    // Before the cluster, which looks their names up when it is added.
+    let mut made: Vec<Item> = groups.iter().map(|group| headless(&of, group, &targets)).collect();
     for (index, (spot, mappings)) in spots.iter().enumerate() {
         let own = if index == 0 { name.clone() } else { format!("{name}-{}", index + 1) };
-        let transcoded = match spot {
-            Spot::Gateway { labels, ports } => transcoder::at_gateway(all, labels, ports),
-            Spot::Waypoint { .. } => service.is_some_and(|service| transcoder::at_service(all, service)),
-        };
         let mut patches = spot.filters(&keys(mappings));
         // In wasm a transcoder sends a request without a body beside its route, where no group counts.
-        if transcoded && settings.form == Shape::Hold {
+        if transcoded(spot) && settings.form == Shape::Hold {
             patches.extend(spot.filters(&lua()));
         }
-        for port in &ports {
-            let Endpoint { port: target, http2 } = endpoint(rule, service, *port, transcoded, account)?;
-            let cluster = cluster(rule, spot.cluster(*port, &host(&of)), groups, &of, target, http2);
+        for (port, endpoint) in &endpoints {
+            let cluster = cluster(rule, spot.cluster(*port, &host(&of)), groups, &of, endpoint);
             patches.push(spot.added("CLUSTER", &cluster));
         }
         made.push(map(vec![
@@ -75,15 +81,10 @@ pub(super) fn resources(
             ("metadata", metadata(&own, spot.namespace())),
             ("spec", spot.spec(PRIORITY, patches)),
         ]));
-        if transcoded && settings.form == Shape::Wasm {
+        if transcoded(spot) && settings.form == Shape::Wasm {
             made.push(traffic_extension(&own, spot));
         }
     }
-    let mut targets = BTreeSet::new();
-    for port in &ports {
-        targets.insert(endpoint(rule, service, *port, true, &mut Account::default())?.port);
-    }
-    made.extend(groups.iter().map(|group| headless(&of, group, &targets)));
     if spots.iter().any(|(spot, _)| matches!(spot, Spot::Gateway { .. })) {
         let what =
             "the EnvoyFilter is in istio-system, from where it is for the gateway's pods in any namespace";
@@ -164,12 +165,12 @@ fn endpoint(
 }
 
 /// The cluster that a route's destination names.
-fn cluster(rule: &Dynamic<'_>, name: String, groups: &[Group], of: &str, port: u64, http2: bool) -> Value {
+fn cluster(rule: &Dynamic<'_>, name: String, groups: &[Group], of: &str, at: &Endpoint) -> Value {
     let selectors: BTreeSet<Vec<&String>> = groups.iter().map(|group| group.pairs.keys().collect()).collect();
     let selectors: Vec<Value> = selectors.into_iter().map(|keys| json!({"keys": keys})).collect();
-    let protocol = if http2 { "http2_protocol_options" } else { "http_protocol_options" };
+    let protocol = if at.http2 { "http2_protocol_options" } else { "http_protocol_options" };
     let endpoint = |group: &Group| {
-        let address = json!({"address": address(of, group), "port_value": port});
+        let address = json!({"address": address(of, group), "port_value": at.port});
         json!({
             "endpoint": {"address": {"socket_address": address}},
             "metadata": {"filter_metadata": {"envoy.lb": group.pairs}},
