@@ -181,6 +181,7 @@ const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   inference-mesh explain -c istio/dynamic-subset/overlays/gateway-routes --port 8008 \\
     -H 'x-model-format-pytorch: true' -d '{\"inputs\": []}' http://gateway:8008/v2/models/m/infer
+  inference-mesh explain -c plugin.yaml --answer 5 -d '{\"inputs\": []}' http://gateway:8008/v2/models/m/infer
   inference-mesh explain -c plugin.yaml --curl \"curl http://gateway:8008/v2/models/m/ready\"
   inference-mesh explain -c config.json --filter dynamic-subset --http request.txt
 
@@ -221,6 +222,13 @@ pub struct Explain {
     /// The request as an HTTP/1.1 message in a file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "headers", "data"])]
     pub http: Option<PathBuf>,
+    /// Go on with an answer of the server's, which is empty: its gRPC status where the request is gRPC by then, otherwise
+    /// its HTTP status.
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(0..=599))]
+    pub answer: Option<u16>,
+    /// A header of that answer.
+    #[arg(long = "answer-header", value_name = "NAME: VALUE", requires = "answer")]
+    pub answer_headers: Vec<String>,
     /// How to write the steps.
     #[arg(short, long, value_enum, default_value_t = Form::Text)]
     pub output: Form,

@@ -335,3 +335,51 @@ fn of_http_routes_the_most_specific_match_takes_a_request() {
     let Ran { out, .. } = run(&["explain", "-c", file.to_str().unwrap(), "http://h.example/a"]);
     has(&out, &["destination: b.x.svc.cluster.local:80", "the other is older"]);
 }
+
+#[test]
+fn an_answer_goes_back_through_the_filters() {
+    let json = ["-H", "content-type: application/json", "-d", INFER, URL];
+    for (answer, lines) in [
+        (
+            "0",
+            &[
+                "grpc-status: 0 (trailer)",
+                "sets content-type: application/json (was application/grpc)",
+                "replaces the body: ",
+            ][..],
+        ),
+        ("5", &["grpc-status: 5 (trailer)", "sets :status: 404 (was 200)", "{\"error\":"]),
+    ] {
+        let mut arguments = vec!["--answer", answer];
+        arguments.extend(json);
+        // With held headers the status is right from the start.
+        let out = explained("kserve-transcoder/overlays/gateway-native", &arguments);
+        has(&out, &["the server's answer", ":status: 200"]);
+        has(&out, lines);
+    }
+    let grpc = [
+        "--answer",
+        "0",
+        "-X",
+        "POST",
+        "-H",
+        "content-type: application/grpc",
+        "http://gateway:8008/inference.GRPCInferenceService/ModelInfer",
+    ];
+    let out = explained("kserve-transcoder/overlays/gateway-native", &grpc);
+    has(&out, &["lets the answer pass as it is"]);
+    let overlay = root().join("istio/kserve-transcoder/overlays/gateway-wasm").display().to_string();
+    for (arguments, reason) in [
+        (vec!["--answer", "0", "http://h/other"], "--answer:1: 0 is not an HTTP status"),
+        (
+            vec!["--answer", "200", "--answer-header", "a", "http://h/other"],
+            "--answer-header:1: \"a\" is not NAME: VALUE",
+        ),
+        (vec!["--answer", "1000", "http://h/other"], "1000 is not in 0..=599"),
+    ] {
+        let arguments: Vec<&str> = ["explain", "-c", &overlay].into_iter().chain(arguments).collect();
+        let Ran { err, code, .. } = run(&arguments);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains(reason), "{err}");
+    }
+}
