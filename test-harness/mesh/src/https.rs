@@ -117,6 +117,13 @@ pub(crate) fn answer(
     response
 }
 
+/// A listener at a pod's address, whose port a gateway may have on all addresses.
+pub(crate) fn of_pod(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = listen(address)?;
+    socket.set_nonblocking(false)?;
+    Ok(socket.into())
+}
+
 pub(crate) fn listen(address: SocketAddr) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
