@@ -41,7 +41,10 @@ cargo xtask COMMAND
                    done. Needs Go; the first time it takes half an hour
   mesh --with PROGRAM [ARGUMENTS...]
                    another program of the crate `mesh`, with what it needs (docs/mesh.md)
-  acceptance       interop, and mesh --once with ModelMesh's own controller
+  envoy-gateway [FOLDER...]
+                   the real Envoy Gateway without Kubernetes, with the resources of envoy-gateway/, or of the folders
+                   that are named. Needs Go; the first time it builds Envoy Gateway for some ten minutes
+  acceptance       interop, envoy-gateway, and mesh --once with ModelMesh's own controller
   fuzz [TARGET] [--seconds N]
                    fuzzes the transcoder's readers and whole exchanges, each target for N (20) seconds
   check            formatting, clippy, documentation, generated files, licences and advisories
@@ -92,6 +95,7 @@ fn command(arguments: &[&str]) -> Result<(), Stop> {
         ("test", ["--quick"]) => test::quick(&Workspace::find()?),
         ("interop", []) => test::interop(&Workspace::find()?),
         ("mesh", _) => mesh::run(&Workspace::find()?, rest),
+        ("envoy-gateway", _) => mesh::envoy_gateway(&Workspace::find()?, rest),
         ("acceptance", []) => mesh::acceptance(&Workspace::find()?),
         ("check", []) => check::all(&Workspace::find()?),
         ("demo", [] | ["--once"]) => demo(&Workspace::find()?, rest),

@@ -18,13 +18,13 @@ use crate::registry::Registry;
 use crate::world::World;
 
 /// What the resources' `oci://` URLs name, and the module behind it in `dist/`.
-const MODULES: [(&str, &str); 3] = [
+pub(crate) const MODULES: [(&str, &str); 3] = [
     ("kserve-transcoder", "kserve_transcoder.wasm"),
     ("dynamic-subset", "dynamic_subset.wasm"),
     ("claim-headers", "claim_headers.wasm"),
 ];
 /// Their tag.
-const TAG: &str = "0.1.0";
+pub(crate) const TAG: &str = "0.1.0";
 /// The registry's name in the resources.
 pub const REGISTRY: &str = "registry.example";
 
