@@ -14,6 +14,8 @@ const BODY_BYTES: Bounds = Bounds::at_least(1);
 const BUDGET_BYTES: Bounds = Bounds::at_least(64 * 1024);
 /// The values of `binary_header_bytes`.
 const HEADER_BYTES: Bounds = Bounds::at_least(256);
+/// The values of `max_models`.
+pub(crate) const MAX_MODELS: Bounds = Bounds { least: 0, most: 1000 };
 
 /// The configuration of `kserve-transcoder`. Every key is optional; an unknown key is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -86,6 +88,21 @@ pub struct Config {
     /// Serve `GET /v2/models`: the names of the models that the server's repository index calls ready, as
     /// `{"models": [...]}`. Policies for the repository must cover this path, too.
     pub list_models: bool,
+    /// How many models, each version counting as one, have metrics of their own. The others count as `other`, and so does
+    /// every inference of a model before a model server has answered one with success, so that clients cannot make up
+    /// names. `0` leaves out the metrics by model.
+    #[cfg_attr(test, schemars(range(min = MAX_MODELS.least, max = MAX_MODELS.most)))]
+    pub max_models: usize,
+    /// Say what each inference is, for access logs and limits: its `model`, `version`, `datatype`, `shape` and `elements`,
+    /// and at the end its `grpc_status`. Natively as dynamic metadata in the namespace `kserve_transcoder`, and the model
+    /// also as filter state `envoy.ai.model.request` if that is not set; in proxy-wasm as filter state
+    /// `wasm.kserve_transcoder.model` and so on.
+    pub describe_requests: bool,
+    /// Hold an inference's headers back until its message is complete, so that filters behind this one know its shape
+    /// (`describe_requests`) when they see its headers: a limit by elements, for example. In proxy-wasm it needs
+    /// `allow_on_headers_stop_iteration: true` beside it, without which every inference would hang, and a message then
+    /// has to fit Envoy's buffer limit.
+    pub hold_request_headers: bool,
 }
 
 /// How `:path` of a request that is transcoded is changed.
@@ -123,6 +140,9 @@ impl Default for Config {
             ignore_unknown_fields: false,
             path_prefixes: Vec::new(),
             list_models: false,
+            max_models: 100,
+            describe_requests: false,
+            hold_request_headers: false,
         }
     }
 }
@@ -138,6 +158,7 @@ impl Config {
         BODY_BYTES.check("max_response_bytes", config.max_response_bytes as u64)?;
         BUDGET_BYTES.check("memory_budget_bytes", config.memory_budget_bytes as u64)?;
         HEADER_BYTES.check("binary_header_bytes", config.binary_header_bytes as u64)?;
+        MAX_MODELS.check("max_models", config.max_models as u64)?;
         if config.unary_cluster.as_deref() == Some("") {
             return Err(ConfigError::at("unary_cluster", "a cluster's name cannot be empty"));
         }
@@ -188,6 +209,10 @@ mod tests {
         assert_eq!(
             error(r#"{"max_request_bytes":0}"#),
             "configuration key max_request_bytes: 0 is too small: it must be at least 1"
+        );
+        assert_eq!(
+            error(r#"{"max_models":1001}"#),
+            "configuration key max_models: 1001 is out of range: it must be from 0 to 1000"
         );
         assert!(error(r#"{"descriptor_sets":["a",3]}"#).contains("descriptor_sets[1]: invalid type"));
         assert!(error(r#"{"unary_cluster":""}"#).contains("unary_cluster: a cluster's name cannot be empty"));

@@ -18,6 +18,10 @@ pub(crate) struct Settings {
     pub(crate) holds_response_headers: bool,
     pub(crate) memory_budget_bytes: usize,
     pub(crate) binary_header_bytes: usize,
+    pub(crate) max_models: usize,
+    pub(crate) describes: bool,
+    /// Inferences' headers are held back until their message is complete.
+    pub(crate) holds_request_headers: bool,
     /// What concerns inferences, and the sizes of bodies and messages.
     pub(crate) codec: tensor::Options,
     /// What concerns all other calls.
@@ -39,6 +43,9 @@ impl Settings {
             holds_response_headers: holds,
             memory_budget_bytes: config.memory_budget_bytes,
             binary_header_bytes: config.binary_header_bytes,
+            max_models: config.max_models,
+            describes: config.describe_requests,
+            holds_request_headers: config.hold_request_headers,
             codec: codec(&config),
             generic: generic::Options {
                 print: generic::Print::new(config.answer_form, config.print_options),

@@ -5,6 +5,8 @@ use filter_api::{Map, Octet, View, octets};
 
 /// The `grpc-status` of a call that succeeded.
 pub(crate) const OK: u16 = 0;
+/// The one of an answer that is not valid.
+pub(crate) const INTERNAL: u16 = 13;
 
 /// The `grpc-status` of a call of which nothing better is known.
 const UNKNOWN: u16 = 2;
@@ -30,6 +32,19 @@ const TABLE: [(&str, u16); 17] = [
     ("DATA_LOSS", 500),
     ("UNAUTHENTICATED", 401),
 ];
+
+/// What an answer that is not gRPC's stands for (gRPC's "HTTP to gRPC Status Code Mapping").
+pub(crate) fn of_http(status: u16) -> u16 {
+    match status {
+        200 => OK,
+        400 => INTERNAL,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
 
 /// How a gRPC call ended: `grpc-status` and `grpc-message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +78,11 @@ impl Status {
         let code = std::str::from_utf8(code).ok().filter(|_| digits);
         let code = code.and_then(|text| text.parse().ok()).unwrap_or(UNKNOWN);
         Self { code, message: percent_decoded(message) }
+    }
+
+    /// The status as a number; of those that gRPC does not know, whatever the server sent.
+    pub(crate) fn code(&self) -> u16 {
+        self.code
     }
 
     /// Whether the call succeeded.

@@ -271,7 +271,7 @@ fn is_grpc(content_type: &[u8]) -> bool {
 }
 
 /// A status that cannot be read stands for a broken server.
-fn http_status(value: Option<&[u8]>) -> u16 {
+pub(crate) fn http_status(value: Option<&[u8]>) -> u16 {
     value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok()).unwrap_or(502)
 }
 

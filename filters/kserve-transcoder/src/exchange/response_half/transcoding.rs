@@ -100,6 +100,11 @@ impl Transcoding {
         message
     }
 
+    /// The message's length, once it is known.
+    pub(in crate::exchange) fn length(&self) -> Option<usize> {
+        self.reader.length()
+    }
+
     /// Takes the next bytes of the message.
     pub(super) fn data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
         if self.refused {

@@ -6,9 +6,11 @@ use super::encode::{Varint, head, string};
 use super::parameters::{Level, Parameters};
 use super::source::Source;
 use super::strings;
+use crate::codec::Tensor;
 use crate::problem::Problem;
 use crate::tensor::datatype::{Datatype, elements};
 use filter_api::{Buffer, Charge, OverBudget, Rope};
+use std::fmt::Write as _;
 
 /// An input whose object is still open.
 #[derive(Debug)]
@@ -58,6 +60,19 @@ pub(super) enum Contents {
     Shared,
     /// Not in its object: `raw_input_contents` should have them.
     Missing,
+}
+
+impl Input {
+    /// What it is, for those who may not see it.
+    pub(super) fn description(&self) -> Tensor {
+        let mut shape = String::new();
+        for dimension in packed_shape(self.head.as_slice()).unwrap_or_default() {
+            let between = if shape.is_empty() { "" } else { "," };
+            // Writing to a string cannot fail.
+            let _ok = write!(shape, "{between}{dimension}");
+        }
+        Tensor { datatype: self.datatype.name(), shape }
+    }
 }
 
 impl OpenInput {
@@ -224,6 +239,38 @@ pub(super) fn check_size(datatype: Datatype, elements: u64, size: u64) -> Result
     }
     let name = datatype.name();
     Err(format!("{size} bytes of raw contents are not what {elements} elements of {name} have"))
+}
+
+/// The shape in what [`encode_head`] has made; `None` if it has none, as a scalar.
+fn packed_shape(mut head: &[u8]) -> Option<Vec<u64>> {
+    // The fields are in order, and the name, the datatype and the shape all have their length in front.
+    while let Some((tag, rest)) = head.split_first() {
+        let (length, rest) = varint(rest)?;
+        let (field, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+        if tag >> 3 == 3 {
+            let mut dimensions = Vec::new();
+            let mut field = field;
+            while !field.is_empty() {
+                let (dimension, rest) = varint(field)?;
+                dimensions.push(dimension);
+                field = rest;
+            }
+            return Some(dimensions);
+        }
+        head = if tag >> 3 < 3 { after } else { return None };
+    }
+    None
+}
+
+/// A number of seven bits in each byte, and what follows it.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let end = bytes.iter().position(|byte| byte & 0x80 == 0)?;
+    let (number, rest) = bytes.split_at(end + 1);
+    let value = number
+        .iter()
+        .rev()
+        .try_fold(0_u64, |sum, byte| sum.checked_mul(1 << 7).map(|sum| sum | u64::from(byte & 0x7f)));
+    Some((value?, rest))
 }
 
 fn encode_head(
