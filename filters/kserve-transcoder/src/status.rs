@@ -8,6 +8,9 @@ pub(crate) const OK: u16 = 0;
 /// The one of an answer that is not valid.
 pub(crate) const INTERNAL: u16 = 13;
 
+/// The `grpc-status` of a call of which nothing better is known.
+const UNKNOWN: u16 = 2;
+
 /// gRPC statuses by number, and the HTTP status that each becomes: the mapping that `google.rpc.Code`
 /// documents for its codes.
 const TABLE: [(&str, u16); 17] = [
@@ -73,7 +76,7 @@ impl Status {
         // `str::parse` takes a sign as well.
         let digits = code.iter().all(u8::is_ascii_digit);
         let code = std::str::from_utf8(code).ok().filter(|_| digits);
-        let code = code.and_then(|text| text.parse().ok()).unwrap_or(2);
+        let code = code.and_then(|text| text.parse().ok()).unwrap_or(UNKNOWN);
         Self { code, message: percent_decoded(message) }
     }
 
@@ -85,6 +88,14 @@ impl Status {
     /// Whether the call succeeded.
     pub(crate) fn is_ok(&self) -> bool {
         self.code == OK
+    }
+
+    /// What the client is told about a call that ended without a status, which counts as UNKNOWN (gRPC's "HTTP to gRPC Status
+    /// Code Mapping", for the HTTP status 200): whether the answer is good cannot be known.
+    pub(crate) fn missing() -> Problem {
+        let message = "the model server ended its answer without a grpc-status (it should send one in trailers): the call \
+                       counts as failed, with UNKNOWN (gRPC status 2)";
+        Self { code: UNKNOWN, message: message.to_owned() }.problem()
     }
 
     /// What the client is told about a call that failed: the server's own words, or the status's name where

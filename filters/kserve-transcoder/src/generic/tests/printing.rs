@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::generic::{Options, Print};
+#[cfg(target_family = "wasm")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 fn options(print_options: &str, ignore_unknown_fields: bool) -> Options {
     let options = serde_json::from_str(print_options).unwrap();

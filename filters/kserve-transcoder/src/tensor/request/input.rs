@@ -35,6 +35,8 @@ enum State {
     Read {
         count: u64,
         raw: Rope,
+        /// The elements are the bytes of base64 texts already.
+        decoded: bool,
     },
 }
 
@@ -102,17 +104,19 @@ impl OpenInput {
             Source::Plain => (false, format!("inputs[{}].data", self.index)),
             Source::Proto(field) => (true, format!("inputs[{}].contents.{}", self.index, field.name())),
         };
-        Elements::new(datatype, path, quoted, quoted, &self.charge)
+        let base64 = quoted || self.parameters.say_base64();
+        Elements::new(datatype, path, quoted, base64, &self.charge)
     }
 
     /// Takes data that has been read.
     pub(super) fn set_data(&mut self, source: Source, data: Elements) -> Result<(), Problem> {
+        let decoded = data.are_base64();
         let (count, raw) = data.finish();
         if count == 0 && source != Source::Plain {
             self.contents_seen = true;
             return Ok(());
         }
-        self.set(source, State::Read { count, raw })
+        self.set(source, State::Read { count, raw, decoded })
     }
 
     /// Takes the text of data.
@@ -176,7 +180,7 @@ impl OpenInput {
         let head = encode_head(&self.charge, name.as_slice(), datatype, shape, self.parameters.encoded())?;
         let contents = match (self.data, self.parameters.binary_size) {
             (Some(_), Some(_)) => return Err(problem(self.index, "has data and binary_data_size")),
-            (Some((_, State::Read { count, raw })), None) if count == expected => Contents::Raw(raw),
+            (Some((_, State::Read { count, raw, .. })), None) if count == expected => Contents::Raw(raw),
             (Some((_, State::Read { count, .. })), None) => {
                 let what = format!("shape {shape:?} has {expected} elements, but there are {count} in data");
                 return Err(problem(self.index, &what));
@@ -192,19 +196,21 @@ impl OpenInput {
         Ok(Input { head, datatype, elements: expected, contents })
     }
 
-    /// Elements of BYTES whose `content_type` says base64 stand for the bytes in it, as in answers.
+    /// Elements of BYTES whose `content_type` says base64 stand for the bytes in it, as in answers. Where that was said
+    /// before they came, they have been decoded already.
     fn decode_base64(&mut self) -> Result<(), Problem> {
-        let (Some(Datatype::Bytes), Some((Source::Plain, State::Read { raw, .. }))) =
+        let (Some(Datatype::Bytes), Some((Source::Plain, State::Read { raw, decoded, .. }))) =
             (self.datatype, &mut self.data)
         else {
             return Ok(());
         };
-        if self.parameters.take_base64() {
+        if self.parameters.take_base64() && !*decoded {
             let text = std::mem::replace(raw, Rope::new(self.charge.sibling()));
             *raw = strings::from_base64(text, &self.charge)?.map_err(|element| {
                 Problem::bad_request(format!(
-                    "inputs[{}].data[{element}]: the string is not valid base64",
-                    self.index
+                    "inputs[{}].data[{element}]: {}",
+                    self.index,
+                    strings::NOT_BASE64
                 ))
             })?;
         }
