@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Arguments;
 use std::time::SystemTime;
 
-use filter_api::{Call, CallFailure, Level, Map, Metric, Reply, Sink, View};
+use filter_api::{Call, CallFailure, Labels, Level, Map, Metric, Reply, Sink, View};
 use host_driver::{Body, Fate, Lost, Nowhere, Proxy};
 use serde_json::Value;
 
@@ -202,6 +202,10 @@ impl Proxy for &mut Way {
         self.say(format!("property {name}: {text}"));
     }
 
+    fn describe(&mut self, name: &str, value: &str) {
+        self.say(format!("says for the access log and rate limits: {name}: {value}"));
+    }
+
     fn reselect_route(&mut self) {
         self.say("the route is selected again".to_owned());
     }
@@ -211,6 +215,9 @@ impl Proxy for &mut Way {
             self.say(format!("counts {}: {}", metric.name, metric.meaning.trim()));
         }
     }
+
+    /// What is counted by model goes beside what is counted in all.
+    fn count_by(&mut self, _metric: usize, _labels: Labels<'_>, _by: u64) {}
 
     fn record(&mut self, _metric: usize, _value: u64) {}
 
