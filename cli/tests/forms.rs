@@ -352,6 +352,13 @@ fn the_sign_ons_claim_becomes_a_filter_behind_the_gateway() {
             "portNumber: 80\n",
         ],
     );
+    let taken = "---\napiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: claim-headers, namespace: istio-system}\n\
+                 spec: {selector: {matchLabels: {istio: other}}, url: 'oci://r/claim-headers:1', phase: AUTHZ, pluginConfig: {map: []}}\n";
+    refused(
+        &format!("{article}{taken}"),
+        &SIGN_ON,
+        "/spec/selector: WasmPlugin istio-system/claim-headers is in the input already",
+    );
     let mut other = SIGN_ON.to_vec();
     other.extend(["--gateway", "apsara-demo/other"]);
     for (options, text, reason) in [
