@@ -12,7 +12,6 @@ pub mod exercise;
 pub mod front;
 pub mod hbone;
 mod https;
-pub mod image;
 pub mod names;
 pub mod pipe;
 pub mod place;

@@ -130,6 +130,20 @@ pub(super) const HELM: Tree = Tree {
     files: &[],
 };
 
+/// crane, which copies images to registries, and has a registry in it.
+pub(super) const CRANE: Tree = Tree {
+    name: "crane",
+    module: "github.com/google/go-containerregistry",
+    version: "0.22.1",
+    linked: &[("github.com/google/go-containerregistry/cmd/crane/cmd.Version", "v0.22.1")],
+    programs: &[Program {
+        package: "github.com/google/go-containerregistry/cmd/crane",
+        name: "crane",
+        variable: "CRANE",
+    }],
+    files: &[],
+};
+
 /// ModelMesh's controller, which is not needed to try an overlay, and its resource definitions, which are.
 pub(super) const MODELMESH: Tree = Tree {
     name: "modelmesh",
@@ -312,7 +326,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    const ALL: [&Tree; 7] = [&ETCD, &KUBERNETES, &ISTIO, &OAUTH2_PROXY, &HELM, &MODELMESH, &KSERVE];
+    const ALL: [&Tree; 8] = [&ETCD, &KUBERNETES, &ISTIO, &OAUTH2_PROXY, &HELM, &CRANE, &MODELMESH, &KSERVE];
 
     fn file(tree: &Tree, name: &str) -> String {
         let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TREES);
@@ -375,8 +389,10 @@ mod tests {
     }
 
     #[test]
-    fn helm_says_the_version_that_it_is() {
-        assert_eq!(HELM.linked[0].1, format!("v{}", HELM.version));
+    fn helm_and_crane_say_the_version_that_they_are() {
+        for tree in [HELM, CRANE] {
+            assert_eq!(tree.linked[0].1, format!("v{}", tree.version));
+        }
     }
 
     #[test]
