@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Arguments;
 use std::time::SystemTime;
 
-use filter_api::{Call, CallFailure, Level, Map, Metric, Reply, Sink, View};
+use filter_api::{Call, CallFailure, Labels, Level, Map, Metric, Reply, Sink, View};
 use host_driver::{Body, Fate, Lost, Nowhere, Proxy};
 use serde_json::Value;
 
@@ -202,6 +202,10 @@ impl Proxy for &mut Way {
         self.say(format!("property {name}: {text}"));
     }
 
+    fn describe(&mut self, name: &str, value: &str) {
+        self.say(format!("says {name}: {value} (for limits and the access log)"));
+    }
+
     fn reselect_route(&mut self) {
         self.say("the route is selected again".to_owned());
     }
@@ -209,6 +213,19 @@ impl Proxy for &mut Way {
     fn count(&mut self, metric: usize, _by: u64) {
         if let Some(metric) = self.metrics.get(metric) {
             self.say(format!("counts {}: {}", metric.name, metric.meaning.trim()));
+        }
+    }
+
+    fn count_by(&mut self, metric: usize, labels: Labels<'_>, by: u64) {
+        if let Some(known) = self.metrics.get(metric) {
+            let pairs = known.labels.iter().zip(labels.values());
+            let pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}={value}")).collect();
+            self.say(format!(
+                "counts {} by {by} for {}: {}",
+                known.name,
+                pairs.join(", "),
+                known.meaning.trim()
+            ));
         }
     }
 
