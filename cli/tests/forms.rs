@@ -106,8 +106,8 @@ fn a_transcoder_that_holds_headers_is_an_envoy_filter_of_the_wasm_module() {
         &[
             "kind: EnvoyFilter",
             "allow_on_headers_stop_iteration: true",
-            "{\\\"answer_form\\\":\\\"proto\\\",\\\"hold_response_headers\\\":true}",
-            "uri: \"oci://r.example/x/kserve-transcoder:0.1.0\"",
+            "\\\"hold_response_headers\\\":true",
+            concat!("uri: \"oci://r.example/x/kserve-transcoder:", env!("CARGO_PKG_VERSION"), "\""),
             "portNumber: 8008",
             "priority: 10",
         ],
