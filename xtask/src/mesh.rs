@@ -43,14 +43,33 @@ fn flags(arguments: &[&str]) -> Result<(), Stop> {
     }
 }
 
-/// What takes too long for every change: all real servers and clients, the
-/// native library for other processors, and the mesh with ModelMesh's controller.
+/// What takes too long for every change: all real servers and clients, the native library for other processors, Envoy Gateway,
+/// and the mesh with ModelMesh's controller.
 pub(crate) fn acceptance(workspace: &Workspace) -> Result<(), Stop> {
     prerequisites()?;
     test::interop(workspace)?;
     emulated::run(workspace)?;
+    try_envoy_gateway(workspace, &[])?;
     let environment = go::MODELMESH.build(workspace)?;
     start(workspace, None, &["--once"], environment)
+}
+
+/// The real Envoy Gateway without Kubernetes, with the resources of `envoy-gateway/`, or those of the named folders.
+pub(crate) fn envoy_gateway(workspace: &Workspace, folders: &[&str]) -> Result<(), Stop> {
+    prerequisites()?;
+    try_envoy_gateway(workspace, folders)
+}
+
+fn try_envoy_gateway(workspace: &Workspace, folders: &[&str]) -> Result<(), Stop> {
+    let mut environment = envoy::matrix(workspace)?;
+    environment.extend(go::ENVOY_GATEWAY.build(workspace)?);
+    image::wasm(workspace)?;
+    run::step("envoy-gateway: build", || {
+        workspace.cargo().args(["build", "-p", "mesh", "--bin", "envoy-gateway"]).checked()
+    })?;
+    run::step("envoy-gateway", || {
+        Command::new(workspace.target.join("debug/envoy-gateway")).args(folders).envs(environment).checked()
+    })
 }
 
 /// Builds all that a mesh is made of, and becomes `program`, or the one that tries this repository's resources.

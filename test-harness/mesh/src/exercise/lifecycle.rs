@@ -12,8 +12,9 @@ use images::{About, Image};
 use istio_lint::{Resource, kustomize};
 use serde_json::{Value, json};
 
-use super::inference::{Tried, infer};
+use super::inference::Tried;
 use crate::report::Report;
+use crate::requests::infer;
 use crate::setup::Mesh;
 
 /// How long a change may take to reach Envoy.
