@@ -435,8 +435,10 @@ fn is_not_loaded(installed: &Installed) {
         Groups::default().cluster(cluster("models", &policy, &[])).refused(installed)
     };
     let key = json!({"keys": [{"key": "group"}], "no_group": "some"});
-    let said = refused(&key, "runtime-group");
-    assert!(said.contains("runtime-group: configuration key no_group: unknown variant `some`"), "{said}");
+    for either_spelling in ["runtime-group", "runtime_group"] {
+        let said = refused(&key, either_spelling);
+        assert!(said.contains("runtime-group: configuration key no_group: unknown variant `some`"), "{said}");
+    }
     let said = refused(&json!({"keys": [{"header": "x-runtime"}]}), "runtime-group");
     assert!(said.contains("configuration key keys[0]: must have either key or istio_workload"), "{said}");
     let said = refused(&json!({}), "runtime-groups");

@@ -17,14 +17,6 @@ use crate::place::{Place, RESOLVER};
 use crate::registry::Registry;
 use crate::world::World;
 
-/// What the resources' `oci://` URLs name, and the module behind it in `dist/`.
-const MODULES: [(&str, &str); 3] = [
-    ("kserve-transcoder", "kserve_transcoder.wasm"),
-    ("dynamic-subset", "dynamic_subset.wasm"),
-    ("claim-headers", "claim_headers.wasm"),
-];
-/// Their tag.
-const TAG: &str = "0.1.0";
 /// The registry's name in the resources.
 pub const REGISTRY: &str = "registry.example";
 
@@ -58,11 +50,7 @@ impl Mesh {
         place.name(REGISTRY, address)?;
         let registry =
             Registry::start(&handle, SocketAddr::new(address, 443), authority.server(&[REGISTRY])?)?;
-        for (repository, file) in MODULES {
-            let path = e2e::dist(file);
-            let module = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-            registry.push(repository, TAG, &module)?;
-        }
+        fill(&registry)?;
 
         let begun = Instant::now();
         let providers = extension_providers()?;
@@ -103,4 +91,15 @@ fn extension_providers() -> Result<Value> {
     let values = istio_lint::yaml::<Value>(Path::new(&values))?;
     let providers = values.first().and_then(|values| values.pointer("/meshConfig/extensionProviders"));
     providers.cloned().context("sign-on.meshconfig.yaml has no meshConfig.extensionProviders")
+}
+
+/// Takes in what `cargo xtask image` has made, under the names that the resources give it.
+pub(crate) fn fill(registry: &Registry) -> Result<()> {
+    let images = e2e::dist("images");
+    let images = images::layout::read_all(&images).context("`cargo xtask image` makes images")?;
+    for (repository, (tag, image)) in &images {
+        let digest = registry.add(repository, tag, image);
+        println!("{REGISTRY}/{repository}:{tag}: {digest}");
+    }
+    Ok(())
 }

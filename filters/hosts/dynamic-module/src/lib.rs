@@ -66,8 +66,8 @@ pub use registry::FilterEntry;
 /// Makes the crate an Envoy dynamic module with these filters and policies.
 ///
 /// An operator chooses one of the filters by `filter_name`, which is its [`NAME`](filter_api::Plugin::NAME), and one
-/// of the policies by `lb_policy_name`, its [`NAME`](filter_api::Policy::NAME). Lines of Envoy's log that belong to
-/// none of them begin with the crate's name. Either list may be left out.
+/// of the policies by `lb_policy_name`, its [`NAME`](filter_api::Policy::NAME); in both, `-` and `_` count as the same.
+/// Lines of Envoy's log that belong to none of them begin with the crate's name. Either list may be left out.
 #[macro_export]
 macro_rules! module {
     (filters: [$($filter:ty),* $(,)?] $(, policies: [$($policy:ty),* $(,)?])? $(,)?) => {

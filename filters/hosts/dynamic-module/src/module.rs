@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 pub struct Module {
     /// What lines that belong to no filter are logged for.
     pub name: &'static str,
-    /// An operator chooses one by `filter_name`.
+    /// An operator chooses one by `filter_name`, with `-` or `_` between its words.
     pub filters: &'static [FilterEntry],
-    /// An operator chooses one by `lb_policy_name`.
+    /// An operator chooses one by `lb_policy_name`, with `-` or `_` between its words.
     pub policies: &'static [PolicyEntry],
 }
 
@@ -26,4 +26,11 @@ pub(crate) fn load(module: &'static Module) {
 pub(crate) fn loaded() -> &'static Module {
     const NONE: &Module = &Module { name: "dynamic_module", filters: &[], policies: &[] };
     LOADED.get().copied().unwrap_or(NONE)
+}
+
+/// Whether a configuration that says `given` means the filter or policy of that name. `-` and `_` count as the same:
+/// names of Kubernetes resources allow only the one, and names of metrics only the other, so operators write both.
+pub(crate) fn is_meant(name: &str, given: &[u8]) -> bool {
+    let plain = |byte: &u8| if *byte == b'-' { b'_' } else { *byte };
+    name.as_bytes().iter().map(plain).eq(given.iter().map(plain))
 }

@@ -3,6 +3,7 @@
 use crate::configured::{Configured, Instance, Open};
 use crate::envoy::{self, config::EnvoyConfig};
 use crate::events::{Events, lock};
+use crate::module::is_meant;
 use filter_api::{Caps, ConfigError, Level, Memory, Metric, Plugin};
 use host_driver::DROPPED_OPERATIONS;
 use std::collections::HashMap;
@@ -42,7 +43,7 @@ pub(crate) fn configure(
     json: &[u8],
     config: &EnvoyConfig,
 ) -> Result<Configured, String> {
-    let Some(entry) = filters.iter().find(|entry| entry.name.as_bytes() == name) else {
+    let Some(entry) = filters.iter().find(|entry| is_meant(entry.name, name)) else {
         let known: Vec<&str> = filters.iter().map(|entry| entry.name).collect();
         let name = String::from_utf8_lossy(name);
         return Err(format!("unknown filter_name {name:?}; this module has: {}", known.join(", ")));

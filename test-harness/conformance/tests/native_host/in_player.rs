@@ -14,6 +14,7 @@ type Test = fn(&Module);
 const TESTS: &[(&str, Test)] = &[
     ("the_module_announces_the_abi_of_a_host_without_newer_functions", version),
     ("an_unknown_filter_name_is_refused_and_the_known_ones_are_told", unknown_filter),
+    ("a_filter_is_found_by_its_name_with_hyphens_and_with_underscores", spellings),
     ("a_bad_configuration_is_refused_with_the_path_of_its_key", bad_configuration),
     ("a_panic_while_a_configuration_is_read_refuses_it", panic_in_configure),
     ("a_panic_while_a_stream_is_opened_is_a_500_for_that_stream", panic_in_open),
@@ -152,6 +153,16 @@ fn unknown_filter(module: &Module) {
     let expected = r#"test_module: unknown filter_name "prob"; this module has: "#;
     assert!(refused.len() == 1 && refused[0].starts_with(expected), "{refused:?}");
     assert!(refused[0].ends_with("probe"), "{refused:?}");
+}
+
+fn spellings(module: &Module) {
+    for name in ["sample_filter", "sample-filter"] {
+        let plugin = module.plugin(name, br#"{"header": "x-tenant"}"#).unwrap();
+        let stream = plugin.open(options());
+        stream.request_headers(request(""), true);
+        // What it counts and logs has one name.
+        assert_eq!(plugin.counter("sample_filter.refused"), Some(1), "{name}");
+    }
 }
 
 fn bad_configuration(module: &Module) {

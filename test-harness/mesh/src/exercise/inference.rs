@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use e2e::groups::{self, NAMES, who};
-use e2e::{Answer, Protocol, Request, send};
+use e2e::{Protocol, Request, send};
 use istio_lint::{Resource, kustomize};
 use odd_server::{OddServer, wire};
-use serde_json::json;
 
 use super::{accepted, pulled};
 use crate::control_plane::ROOT_NAMESPACE;
 use crate::hbone::Tunnel;
 use crate::proxy::Proxy;
 use crate::report::Report;
+use crate::requests::{self, infer};
 use crate::setup::Mesh;
 use crate::world::{Pod, Workload};
 
@@ -41,9 +41,9 @@ pub(crate) fn run(mesh: &Mesh, overlay: &Path, name: &str, report: &mut Report) 
     report.check("first answer", tried.first_answer());
     report.check("accepted by Envoy", accepted(&tried.proxy));
     report.check("JSON over HTTP/1.1 and HTTP/2, and gRPC", tried.inferences());
-    report.check("a 12 MB tensor", tried.large_tensor());
-    report.check("errors in KServe's shape", tried.errors());
-    report.check("repository calls denied", tried.repository_calls());
+    report.check("a 12 MB tensor", requests::large_tensor(tried.address));
+    report.check("errors in KServe's shape", requests::errors(tried.address));
+    report.check("repository calls denied", requests::repository_calls(tried.address, &tried.servers));
     if name.contains("-subset-lb") {
         report.check("plain text to the pods, past HBONE", tried.plain_text());
     } else {
@@ -144,63 +144,7 @@ impl<'m> Tried<'m> {
     }
 
     pub(super) fn inferences(&self) -> Result<()> {
-        for protocol in Protocol::BOTH {
-            let answer = self.send(protocol, &infer("any"))?;
-            ensure!(answer.status() == 200, "{protocol:?}: {} {}", answer.status(), answer.text());
-            let outputs = &answer.json()?["outputs"][0];
-            let expected = json!({"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]});
-            ensure!(*outputs == expected, "{protocol:?}: {outputs}");
-        }
-        let message = wire::Message::new().bytes(1, "any");
-        let request = Request::grpc("/inference.GRPCInferenceService/ModelInfer", message.as_bytes());
-        let answer = self.send(Protocol::Http2, &request)?;
-        let status = answer.trailer("grpc-status").map(<[u8]>::to_vec);
-        ensure!(status.as_deref() == Some(b"0"), "gRPC: {} {status:?}", answer.status());
-        Ok(())
-    }
-
-    /// 3 million numbers in text, which is over what a listener's buffers hold.
-    fn large_tensor(&self) -> Result<()> {
-        const ELEMENTS: usize = 3_000_000;
-        let data = vec!["1.5"; ELEMENTS].join(",");
-        let body = format!(
-            r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[{ELEMENTS}],"data":[{data}]}}]}}"#
-        );
-        let request = Request::post("/v2/models/any/infer", body).patience(Duration::from_secs(60));
-        let answer = self.send(Protocol::Http1, &request)?;
-        ensure!(answer.status() == 200, "{} {}", answer.status(), answer.text());
-        let numbers = answer.text().matches("1.5").count();
-        ensure!(numbers == ELEMENTS, "{numbers} of {ELEMENTS} numbers came back");
-        Ok(())
-    }
-
-    fn errors(&self) -> Result<()> {
-        let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":["a"]}]}"#;
-        let answer = self.send(Protocol::Http1, &Request::post("/v2/models/any/infer", body))?;
-        ensure!(answer.status() == 400, "a string for a number: {} {}", answer.status(), answer.text());
-        let error = answer.json()?["error"].as_str().unwrap_or_default().to_owned();
-        ensure!(error.contains("data"), "the error does not say where: {error:?}");
-        Ok(())
-    }
-
-    /// What `models-are-managed-elsewhere` denies, in both shapes.
-    fn repository_calls(&self) -> Result<()> {
-        let asked = |servers: &[OddServer]| -> usize {
-            servers
-                .iter()
-                .flat_map(OddServer::requests)
-                .filter(|seen| seen.path.contains("Repository"))
-                .count()
-        };
-        let answer = self.send(Protocol::Http1, &Request::post("/v2/repository/index", "{}"))?;
-        ensure!(answer.status() == 403, "JSON: {} {}", answer.status(), answer.text());
-        let request = Request::grpc("/inference.GRPCInferenceService/RepositoryIndex", &[]);
-        let answer = self.send(Protocol::Http2, &request)?;
-        // PERMISSION_DENIED, in the head because there is no message.
-        let status = answer.header_text("grpc-status");
-        ensure!(status.as_deref() == Some("7"), "gRPC: {} {status:?}", answer.status());
-        ensure!(asked(&self.servers) == 0, "a model server was asked for its repository");
-        Ok(())
+        requests::inferences(self.address)
     }
 
     pub(super) fn identities(&self) -> Result<()> {
@@ -273,7 +217,7 @@ impl<'m> Tried<'m> {
             let grpc = request.path.starts_with("/inference");
             let protocol = if grpc || number % 2 == 0 { Protocol::Http2 } else { Protocol::Http1 };
             let was_away = away.load(Ordering::SeqCst);
-            let answer = self.send(protocol, request)?;
+            let answer = requests::ask(protocol, self.address, request)?;
             let name = who(&answer);
             let right = NAMES.contains(&name.as_str()) && name.starts_with(expected);
             ensure!(right, "request {number}, {request:?}: {name}, not {expected:?}: {}", answer.text());
@@ -288,16 +232,6 @@ impl<'m> Tried<'m> {
             ensure!(end.elapsed() < FIRST_ANSWER, "since the endpoint is back only these answer: {served:?}");
         }
     }
-
-    fn send(&self, protocol: Protocol, request: &Request) -> Result<Answer> {
-        let answer = send(protocol, self.address, request)?;
-        answer.complete().with_context(|| format!("{} {}", request.method, request.path))
-    }
-}
-
-pub(super) fn infer(model: &str) -> Request {
-    let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1.5]}]}"#;
-    Request::post(&format!("/v2/models/{model}/infer"), body)
 }
 
 /// Requests that the routes of `base/model-routes` tell apart.

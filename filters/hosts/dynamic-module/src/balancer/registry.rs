@@ -1,5 +1,6 @@
 //! The policies of the module, by name.
 
+use crate::module::is_meant;
 use filter_api::{Balancer, ConfigError, Metric, MetricKind, Policy};
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ impl Configured {
 /// # Errors
 /// One line for the log: the name is unknown, or the configuration is refused.
 pub(super) fn configure(policies: &[PolicyEntry], name: &[u8], json: &[u8]) -> Result<Configured, String> {
-    let Some(entry) = policies.iter().find(|entry| entry.name.as_bytes() == name) else {
+    let Some(entry) = policies.iter().find(|entry| is_meant(entry.name, name)) else {
         let known: Vec<&str> = policies.iter().map(|entry| entry.name).collect();
         let name = String::from_utf8_lossy(name);
         return Err(format!("unknown lb_policy_name {name:?}; this module has: {}", known.join(", ")));

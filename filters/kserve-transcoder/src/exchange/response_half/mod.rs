@@ -23,7 +23,7 @@ use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::status::Status;
-use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers};
+use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, View};
 use headers::Head;
 use transcoding::Transcoding;
 
@@ -100,6 +100,7 @@ impl ResponseHalf {
             return self.foreign_headers(head.status, &content_type, end, terms, cx);
         }
         let status = head.has_grpc_status.then(|| Status::read(cx.view, Map::ResponseHeaders)).flatten();
+        let has_status = status.is_some();
         let failure = match status {
             Some(status) if !status.is_ok() => Some(status.problem()),
             _ if head.status != 200 => Some(without_grpc_status(head.status)),
@@ -108,7 +109,7 @@ impl ResponseHalf {
         };
         match (failure, codec) {
             (None, Some(codec)) => {
-                let message = Transcoding::begin(codec, terms, head.of_the_message, cx);
+                let message = Transcoding::begin(codec, has_status, terms, head.of_the_message, cx);
                 *self = Self::Transcoding(message);
                 if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }
@@ -264,6 +265,11 @@ fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {
         }),
         _ => Ok(()),
     }
+}
+
+/// The HTTP status of the response's headers.
+pub(super) fn http_status(view: &dyn View) -> u16 {
+    Head::read(view).status
 }
 
 /// What an answer says that is gRPC by its content type but has another HTTP status than 200, the only one that gRPC
