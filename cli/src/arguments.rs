@@ -79,6 +79,8 @@ Examples:
   inference-mesh migrate app/ -o stock/                         the account of every field is on standard error
   inference-mesh migrate app/ -o stock/ --report account.txt
   inference-mesh migrate --value stage=blue --value stage=green - < app.yaml > stock.yaml
+  inference-mesh migrate app/ -o stock/ --form hold --groups subset-lb
+  inference-mesh migrate app/ -o stock/ --sign-on https://idp.example.com --jwks https://idp.example.com/jwks --audience ai-app
 
 What is stock already comes out byte for byte. If a field is refused, nothing is written; --keep-going writes the rest.
 Exit code 1 says that something is refused.";
@@ -104,6 +106,25 @@ pub struct Migrate {
     /// The form of the filter.
     #[arg(long, value_enum, default_value_t = Shape::Wasm)]
     pub form: Shape,
+    /// The form of dynamic subsets.
+    #[arg(long, value_enum, default_value_t = Groups::Routes)]
+    pub groups: Groups,
+    /// The issuer of the sign-on's tokens, as they name it: the filter claim-headers is added that makes a header of a
+    /// claim, which in the vendor's mesh the sign-on does.
+    #[arg(long, value_name = "ISSUER", requires_all = ["jwks", "audience"])]
+    pub sign_on: Option<String>,
+    /// Where the issuer's keys are.
+    #[arg(long, value_name = "URL", requires = "sign_on")]
+    pub jwks: Option<String>,
+    /// Whom the tokens are for: without it those of other applications would count.
+    #[arg(long, value_name = "NAME", requires = "sign_on")]
+    pub audience: Option<String>,
+    /// A claim and the header that it becomes [default: user_type=user_class].
+    #[arg(long = "claim", value_name = "CLAIM=HEADER", requires = "sign_on")]
+    pub claims: Vec<String>,
+    /// The Istio Gateway at which users sign on; without it the only one beside the routes on the header.
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "sign_on")]
+    pub gateway: Option<String>,
     /// The registry, with the path, that has the modules' images.
     #[arg(long, default_value = "registry.example", value_name = "HOST/PATH")]
     pub registry: String,
@@ -129,8 +150,22 @@ pub struct Migrate {
 pub enum Shape {
     /// A `WasmPlugin`.
     Wasm,
+    /// An `EnvoyFilter` with the wasm module, which may hold headers there: answers have the right status from the start.
+    Hold,
     /// An `EnvoyFilter` with the dynamic module.
     Native,
+}
+
+/// A form of groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Groups {
+    /// A route and a subset of a DestinationRule for each group.
+    Routes,
+    /// One route, and a cluster with Envoy's own subset load balancing.
+    SubsetLb,
+    /// One route, and the load-balancing policy `runtime-group`: no group is named anywhere. For labels that make a pod's
+    /// canonical name or revision in Istio.
+    Policy,
 }
 
 /// What a request of no group gets.
@@ -146,6 +181,7 @@ const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   inference-mesh explain -c istio/dynamic-subset/overlays/gateway-routes --port 8008 \\
     -H 'x-model-format-pytorch: true' -d '{\"inputs\": []}' http://gateway:8008/v2/models/m/infer
+  inference-mesh explain -c plugin.yaml --answer 5 -d '{\"inputs\": []}' http://gateway:8008/v2/models/m/infer
   inference-mesh explain -c plugin.yaml --curl \"curl http://gateway:8008/v2/models/m/ready\"
   inference-mesh explain -c config.json --filter dynamic-subset --http request.txt
 
@@ -186,6 +222,13 @@ pub struct Explain {
     /// The request as an HTTP/1.1 message in a file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "headers", "data"])]
     pub http: Option<PathBuf>,
+    /// Go on with an answer of the server's, which is empty: its gRPC status where the request is gRPC by then, otherwise
+    /// its HTTP status.
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(0..=599))]
+    pub answer: Option<u16>,
+    /// A header of that answer.
+    #[arg(long = "answer-header", value_name = "NAME: VALUE", requires = "answer")]
+    pub answer_headers: Vec<String>,
     /// How to write the steps.
     #[arg(short, long, value_enum, default_value_t = Form::Text)]
     pub output: Form,

@@ -10,6 +10,7 @@ mod explain;
 mod input;
 mod manual;
 mod migrate;
+mod progress;
 
 use std::io::{self, Write};
 

@@ -92,6 +92,14 @@ const ROUTED: [&str; 4] = [
 ];
 const SELECTED: [&str; 2] =
     ["subsetSelectors: [{keys: [stage]}, {keys: [stage, version]}]", "fallbackPolicy: NO_FALLBACK"];
+/// What the policy can tell apart.
+const VERSIONED: [&str; 4] = [
+    "name: r",
+    "headerToDynamicSubsetKey: [{header: x-version, key: version}]",
+    "match: [{port: 8008}, {uri: {prefix: /v2}}]",
+    "route: [{destination: {host: m, port: {number: 80}}}]",
+];
+const BY_VERSION: [&str; 1] = ["subsetSelectors: [{keys: [version]}]"];
 
 /// All of these fields, in any order.
 fn all(fields: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
@@ -104,16 +112,46 @@ fn fields() -> impl Strategy<Value = (Vec<&'static str>, Vec<&'static str>, Vec<
         (some(&TRANSCODER), some(&ROUTE), some(&DYNAMIC)),
         (some(&RIGHT), all(&ROUTED), all(&SELECTED)),
         (all(&RIGHT), all(&ROUTED), all(&SELECTED)),
+        (all(&RIGHT), all(&VERSIONED), all(&BY_VERSION)),
     ]
 }
 
+/// Options for the other forms.
+fn options() -> impl Strategy<Value = Vec<&'static str>> {
+    let form = prop_oneof![Just("wasm"), Just("hold"), Just("native")];
+    let groups = prop_oneof![Just("routes"), Just("subset-lb"), Just("policy")];
+    let sign_on = prop_oneof![
+        Just(&[][..]),
+        Just(
+            &[
+                "--sign-on",
+                "https://idp.example",
+                "--jwks",
+                "https://idp.example/jwks",
+                "--audience",
+                "a",
+                "--gateway",
+                "a/g",
+            ][..]
+        ),
+    ];
+    (form, groups, sign_on)
+        .prop_map(|(form, groups, sign_on)| [&["--form", form, "--groups", groups], sign_on].concat())
+}
+
+/// What the other forms look for besides the vendor's resources.
+const STOCK: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: a}\n\
+                     spec: {selector: {istio: in}, servers: [{hosts: ['*'], port: {number: 8008, name: http, protocol: HTTP}}]}\n\
+                     ---\napiVersion: v1\nkind: Service\nmetadata: {name: m, namespace: a}\n\
+                     spec: {selector: {app: m}, ports: [{name: http, port: 80, targetPort: 8080}]}\n";
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_fields_give_clean_output_or_an_error_with_the_path(
         (transcoder, route, dynamic) in fields(), host in prop_oneof![Just("m"), Just("n")],
-        order in Just([0, 1, 2]).prop_shuffle(),
+        order in Just([0, 1, 2, 3]).prop_shuffle(), options in options(),
     ) {
         let documents = [
             document(
@@ -131,15 +169,16 @@ proptest! {
                 &dynamic,
                 "        ",
             ),
+            STOCK.to_owned(),
         ];
         let input: Vec<_> = order.iter().map(|index| documents[*index].as_str()).collect();
         let input = input.join("---\n");
-        let Ran { out, err, code } = run_with(&["migrate", "-"], &input);
+        let Ran { out, err, code } = run_with(&[&["migrate", "-"], &options[..]].concat(), &input);
         match code {
             0 => {
                 let Ran { out: found, code, .. } = run_with(&["check", "-"], &out);
                 prop_assert_eq!(code, 0, "{}\n{}", found, out);
-                let Ran { out: again, .. } = run_with(&["migrate", "-"], &out);
+                let Ran { out: again, .. } = run_with(&[&["migrate", "-"], &options[..]].concat(), &out);
                 prop_assert_eq!(again, out);
             }
             1 => {
@@ -150,7 +189,7 @@ proptest! {
                     prop_assert!(line.starts_with("standard input:") && line.contains(" /"), "{}", line);
                 }
             }
-            other => prop_assert!(false, "{}: {}\n{}", other, err, input),
+            other => prop_assert!(false, "{}: {:?} {}\n{}", other, options, err, input),
         }
     }
 }

@@ -222,3 +222,164 @@ fn a_route_is_taken_only_where_its_gateway_is_served() {
     let out = at_a_gateway("selector: {app: c}, ", "", &[url]);
     has(&out, &["VirtualService x/v", "taken for granted: Gateway x/g chooses pods with {\"app\":\"c\"}"]);
 }
+
+/// Where two HTTPRoutes of one Gateway send a request.
+fn by_http_routes(first: &str, second: &str, arguments: &[&str]) -> String {
+    let folder = scratch(&format!("http-route-{}", first.len() * 1000 + second.len()));
+    let file = folder.join("in.yaml");
+    let route = |name: &str, more: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: x}}\n\
+             spec:\n  parentRefs: [{{name: g}}]\n{more}\n"
+        )
+    };
+    fs::write(&file, format!("{}---\n{}", route("first", first), route("second", second))).unwrap();
+    let mut all = vec!["explain", "-c", file.to_str().unwrap()];
+    all.extend(arguments);
+    let Ran { out, err, code } = run(&all);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    out
+}
+
+/// HTTPRouteRule.matches of the Gateway API: exact, then the longest prefix, the method, headers, query parameters; then
+/// the older route, then the alphabet, then the order in the list.
+#[test]
+fn of_http_routes_the_most_specific_match_takes_a_request() {
+    let rule = |matches: &str, to: &str| {
+        format!("  rules: [{{matches: [{matches}], backendRefs: [{{name: {to}, port: 80}}]}}]\n")
+    };
+    let any = "{path: {type: PathPrefix, value: /}}";
+    for (general, special, why) in [
+        (
+            "{path: {type: PathPrefix, value: /v2/models/m/infer}}",
+            "{path: {type: Exact, value: /v2/models/m/infer}}",
+            "the other's path is exact",
+        ),
+        (
+            "{path: {type: RegularExpression, value: '/v2/models/m/.*'}}",
+            any,
+            "the other's path is exact, or a prefix",
+        ),
+        (any, "{path: {value: /v2}}", "the other's path is longer"),
+        ("{}", "{path: {value: /v2/models}}", "the other's path is longer"),
+        (any, "{method: POST}", "the other asks for the method"),
+        (
+            "{headers: [{name: x-a, value: b}]}",
+            "{headers: [{name: x-a, value: b}, {name: X-C, value: d}]}",
+            "the other asks for more headers",
+        ),
+        (
+            "{headers: [{name: x-a, value: b}]}",
+            "{headers: [{name: x-a, value: b}], queryParams: [{name: q, value: r}]}",
+            "the other asks for more query parameters",
+        ),
+        // Each criterion outranks those below it.
+        (
+            "{path: {value: /v2}, method: POST, headers: [{name: x-a, value: b}]}",
+            "{path: {value: /v2/models}}",
+            "the other's path is longer",
+        ),
+        (
+            "{headers: [{name: x-a, value: b}], queryParams: [{name: q, value: r}]}",
+            "{method: POST}",
+            "the other asks for the method",
+        ),
+    ] {
+        // Whatever the order.
+        for (first, second) in [
+            (rule(general, "general"), rule(special, "special")),
+            (rule(special, "special"), rule(general, "general")),
+        ] {
+            let request = ["-X", "POST", "-H", "x-a: b", "-H", "x-c: d", "http://h/v2/models/m/infer?q=r"];
+            let out = by_http_routes(&first, &second, &request);
+            has(&out, &["destination: special.x.svc.cluster.local:80", "would too, and gives way: ", why]);
+        }
+    }
+    let request = ["http://h.example/a"];
+    for (first, second, to) in [
+        (rule(any, "one"), rule(any, "two"), "one"),
+        (
+            format!("  hostnames: ['*.example']\n{}", rule(any, "one")),
+            format!("  hostnames: [h.example]\n{}", rule(any, "two")),
+            "two",
+        ),
+        (rule("{path: {value: /b}}", "one"), rule("{path: {value: /c}}, {path: {value: /a}}", "two"), "two"),
+        // Segments are whole.
+        (rule("{path: {value: /aa}}", "one"), rule(any, "two"), "two"),
+        (rule("{queryParams: [{name: q, value: r}]}", "one"), rule(any, "two"), "two"),
+    ] {
+        has(
+            &by_http_routes(&first, &second, &request),
+            &[&format!("destination: {to}.x.svc.cluster.local:80")],
+        );
+    }
+    let none = rule("{method: POST}", "one");
+    has(
+        &by_http_routes(&none, &none, &request),
+        &["no route takes it: 404", "the method is \"GET\", not exact \"POST\""],
+    );
+    // Of routes that are equal, the older one.
+    let folder = scratch("http-route-age");
+    let file = folder.join("in.yaml");
+    let aged = |name: &str, created: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: x, creationTimestamp: '{created}'}}\n\
+             spec: {{parentRefs: [{{name: g}}], rules: [{{backendRefs: [{{name: {name}, port: 80}}]}}]}}\n"
+        )
+    };
+    fs::write(
+        &file,
+        format!("{}---\n{}", aged("a", "2026-02-01T00:00:00Z"), aged("b", "2026-01-01T00:00:00Z")),
+    )
+    .unwrap();
+    let Ran { out, .. } = run(&["explain", "-c", file.to_str().unwrap(), "http://h.example/a"]);
+    has(&out, &["destination: b.x.svc.cluster.local:80", "the other is older"]);
+}
+
+#[test]
+fn an_answer_goes_back_through_the_filters() {
+    let json = ["-H", "content-type: application/json", "-d", INFER, URL];
+    for (answer, lines) in [
+        (
+            "0",
+            &[
+                "grpc-status: 0 (trailer)",
+                "sets content-type: application/json (was application/grpc)",
+                "replaces the body: ",
+            ][..],
+        ),
+        ("5", &["grpc-status: 5 (trailer)", "sets :status: 404 (was 200)", "{\"error\":"]),
+    ] {
+        let mut arguments = vec!["--answer", answer];
+        arguments.extend(json);
+        // With held headers the status is right from the start.
+        let out = explained("kserve-transcoder/overlays/gateway-native", &arguments);
+        has(&out, &["the server's answer", ":status: 200"]);
+        has(&out, lines);
+    }
+    let grpc = [
+        "--answer",
+        "0",
+        "-X",
+        "POST",
+        "-H",
+        "content-type: application/grpc",
+        "http://gateway:8008/inference.GRPCInferenceService/ModelInfer",
+    ];
+    let out = explained("kserve-transcoder/overlays/gateway-native", &grpc);
+    has(&out, &["lets the answer pass as it is"]);
+    let overlay = root().join("istio/kserve-transcoder/overlays/gateway-wasm").display().to_string();
+    for (arguments, reason) in [
+        (vec!["--answer", "0", "http://h/other"], "--answer:1: 0 is not an HTTP status"),
+        (
+            vec!["--answer", "200", "--answer-header", "a", "http://h/other"],
+            "--answer-header:1: \"a\" is not NAME: VALUE",
+        ),
+        (vec!["--answer", "1000", "http://h/other"], "1000 is not in 0..=599"),
+    ] {
+        let arguments: Vec<&str> = ["explain", "-c", &overlay].into_iter().chain(arguments).collect();
+        let Ran { err, code, .. } = run(&arguments);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains(reason), "{err}");
+    }
+}

@@ -185,19 +185,24 @@ impl Reader {
         Some(field)
     }
 
-    /// The next field, if it has this number and wire type 2, is shorter than 128 bytes and all there: it is taken off the
-    /// front of `input`, as by [`whole`](Self::whole). For fields that are repeated many times, below number 16.
-    pub fn short<'a>(&mut self, number: u8, input: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let (&[key, len @ ..0x80], rest) = input.split_first_chunk()? else { return None };
-        let is_next = matches!(self.state, State::Key) && self.have == 0 && key == number << 3 | 2;
-        let bytes = 2 + u64::from(len);
-        if !is_next || bytes > self.end_of_message() - self.offset {
-            return None;
+    /// What is here of the fields that follow in the innermost open message: the front of `input` where a field begins, else
+    /// nothing. For fields that are repeated many times: a caller who knows them reads whole ones off the front, and says
+    /// with [`took`](Self::took) how many bytes they have.
+    #[must_use]
+    pub fn here<'a>(&self, input: &'a [u8]) -> &'a [u8] {
+        if !matches!(self.state, State::Key) || self.have > 0 {
+            return &[];
         }
-        let (field, rest) = rest.split_at_checked(len.into())?;
+        let left = usize::try_from(self.end_of_message() - self.offset).unwrap_or(usize::MAX);
+        &input[..left.min(input.len())]
+    }
+
+    /// Whole fields of so many bytes have been read off the front of what is [`here`](Self::here): they are taken off the
+    /// front of `input`.
+    pub fn took(&mut self, bytes: usize, input: &mut &[u8]) {
+        let (_, rest) = input.split_at(bytes.min(self.here(input).len()));
+        self.offset += (input.len() - rest.len()) as u64;
         *input = rest;
-        self.offset += bytes;
-        Some(field)
     }
 
     /// Takes those varints off the front of `input` that are the next ones of a [packed](Self::packed) field and end

@@ -132,23 +132,27 @@ fn what_is_taken_at_once_is_what_comes_one_by_one() {
 }
 
 #[test]
-fn a_short_field_is_taken_where_it_is_the_next_and_all_there() {
+fn whole_fields_are_taken_where_one_begins_and_never_beyond_their_message() {
     let message = [0x12, 0x06, 0x0a, 0x02, b'h', b'i', 0x0a, 0x00, 0x0a, 0x01, b'x'];
     let mut wire = Reader::default();
     let mut bytes = &message[..];
-    assert_eq!(wire.short(1, &mut bytes), None);
+    assert_eq!(wire.here(bytes), message);
     assert_eq!(wire.next(&mut bytes), Ok(Some(Item::Length(2, 6))));
-    assert_eq!(wire.short(1, &mut bytes), None);
+    // Whether the field holds fields has not been said.
+    assert_eq!(wire.here(bytes), []);
     wire.enter();
-    assert_eq!(wire.short(2, &mut bytes), None);
-    assert_eq!(wire.short(1, &mut &bytes[..3]), None);
-    assert_eq!(wire.short(1, &mut bytes), Some(&b"hi"[..]));
-    assert_eq!(wire.short(1, &mut bytes), Some(&b""[..]));
-    // The next one is outside.
-    assert_eq!(wire.short(1, &mut bytes), None);
+    assert_eq!(wire.here(&bytes[..3]), &bytes[..3]);
+    assert_eq!(wire.here(bytes), &bytes[..6]);
+    wire.took(4, &mut bytes);
+    assert_eq!(wire.here(bytes), [0x0a, 0x00]);
+    // More than there is.
+    wire.took(100, &mut bytes);
+    assert_eq!(wire.here(bytes), []);
     assert_eq!(wire.next(&mut bytes), Ok(Some(Item::End)));
-    assert_eq!(wire.short(1, &mut bytes), Some(&b"x"[..]));
-    assert!(wire.is_whole() && bytes.is_empty());
+    assert_eq!(wire.here(bytes), [0x0a, 0x01, b'x']);
+    // Within a key, and within a number.
+    assert_eq!(wire.next(&mut &[0x8a][..]), Ok(None));
+    assert_eq!(wire.here(&[0x01]), []);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Stop;
 use crate::exports;
+use crate::platform::Platform;
+use crate::reproducible;
 use crate::run::{self, Checked};
 use crate::toolchain::{self, WASI};
 use crate::workspace::Workspace;
@@ -27,6 +29,12 @@ const SHIPPED: &[Artefact] = &[
     },
     Artefact::shipped(Kind::Native, "inference-filters", "libinference_filters.so"),
 ];
+
+/// What the image of the native library has beside it: it is linked statically, and runs where nothing else is.
+const COPY: Artefact = Artefact::shipped(Kind::Program, "image-copy", "cp");
+
+/// The command that goes with a release.
+const COMMAND: Artefact = Artefact::shipped(Kind::Program, "inference-mesh", "inference-mesh");
 
 /// The callbacks in which the host does nothing for any filter. A stream ends with `proxy_on_delete`.
 const AT_THE_END: &[&str] = &["proxy_on_done", "proxy_on_log"];
@@ -92,6 +100,7 @@ impl Artefact {
         Path::new(folder).join(match self.kind {
             Kind::Wasm => format!("{crate_name}.wasm"),
             Kind::Native => format!("lib{crate_name}.so"),
+            Kind::Program => self.package.to_owned(),
         })
     }
 }
@@ -100,6 +109,7 @@ impl Artefact {
 enum Kind {
     Wasm,
     Native,
+    Program,
 }
 
 /// How much cargo optimises.
@@ -113,6 +123,38 @@ enum Profile {
 pub(crate) fn dist(workspace: &Workspace) -> Result<(), Stop> {
     let dist = workspace.root.join("dist");
     SHIPPED.iter().try_for_each(|artefact| make(workspace, artefact, Profile::Release, &dist))
+}
+
+/// Fills a directory of a platform with what its native image holds, and says where it is.
+pub(crate) fn native(workspace: &Workspace, platform: Platform) -> Result<PathBuf, Stop> {
+    let directory = workspace.target.join("natives").join(platform.architecture());
+    let native = SHIPPED.iter().filter(|artefact| artefact.kind == Kind::Native);
+    for artefact in native.chain([&COPY]) {
+        make_for(workspace, artefact, Profile::Release, platform, &directory)?;
+    }
+    Ok(directory)
+}
+
+/// The command for a platform, linked statically: its package, and where it is.
+pub(crate) fn command(workspace: &Workspace, platform: Platform) -> Result<(&'static str, PathBuf), Stop> {
+    let directory = workspace.target.join("natives").join(platform.architecture());
+    make_for(workspace, &COMMAND, Profile::Release, platform, &directory)?;
+    Ok((COMMAND.package, directory.join(COMMAND.name)))
+}
+
+/// The native library's file.
+pub(crate) fn library() -> &'static str {
+    SHIPPED.iter().find(|artefact| artefact.kind == Kind::Native).map_or("", |artefact| artefact.name)
+}
+
+/// The program in the native image that copies it.
+pub(crate) fn copy() -> &'static str {
+    COPY.name
+}
+
+/// The wasm modules in `dist/`, by their package and file.
+pub(crate) fn wasm_modules() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SHIPPED.iter().filter(|a| a.kind == Kind::Wasm).map(|a| (a.package, a.name))
 }
 
 /// Fills `dist/`, and [`test_modules`] with what only tests load.
@@ -152,6 +194,16 @@ pub(crate) fn packages_for_wasm() -> impl Iterator<Item = &'static str> {
 }
 
 fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory: &Path) -> Result<(), Stop> {
+    make_for(workspace, artefact, profile, Platform::here()?, directory)
+}
+
+fn make_for(
+    workspace: &Workspace,
+    artefact: &Artefact,
+    profile: Profile,
+    platform: Platform,
+    directory: &Path,
+) -> Result<(), Stop> {
     let Artefact { package, kind, example, unused, name } = *artefact;
     let (profile_name, folder) = match profile {
         Profile::Release => ("release", "release"),
@@ -169,13 +221,21 @@ fn make(workspace: &Workspace, artefact: &Artefact, profile: Profile, directory:
             cargo.args(["--target", WASI]);
             (cargo, workspace.target.join(WASI))
         }
-        (Kind::Native, Profile::Dev) => (plain(), workspace.target.clone()),
-        (Kind::Native, Profile::Release) => zig::cargo_build(workspace)?,
+        (Kind::Native | Kind::Program, Profile::Dev) => (plain(), workspace.target.clone()),
+        (Kind::Native, Profile::Release) => zig::shared(workspace, platform)?,
+        (Kind::Program, Profile::Release) => zig::fixed(workspace, platform)?,
     };
+    if matches!(profile, Profile::Release) {
+        reproducible::flags(workspace, &mut cargo)?;
+    }
     let built = products.join(folder).join(artefact.built());
     cargo.args(["--profile", profile_name, "--locked", "-p", package]);
     cargo.args(example.map(|example| ["--example", example]).into_iter().flatten());
-    run::step(&format!("build {name}"), || cargo.checked())?;
+    let what = match kind {
+        Kind::Wasm => format!("build {name}"),
+        Kind::Native | Kind::Program => format!("build {name} for {platform}"),
+    };
+    run::step(&what, || cargo.checked())?;
 
     fs::create_dir_all(directory).map_err(|e| Stop::new(format!("make {}: {e}", directory.display())))?;
     let (to, next) = (directory.join(name), directory.join(format!("{name}.new")));

@@ -5,17 +5,24 @@
 
 mod build;
 mod check;
+mod emulated;
 mod envoy;
 mod exports;
 mod fuzz;
+mod image;
 mod mesh;
 mod node;
+mod platform;
+mod protobuf;
 mod python;
+mod release;
+mod reproducible;
 mod run;
 mod tally;
 mod test;
 mod toolchain;
 mod tools;
+mod versions;
 mod workspace;
 mod zig;
 
@@ -32,6 +39,11 @@ cargo xtask COMMAND
                    with requests shown; runs until Ctrl-C, or with --once until its checks are done
   test [--quick]   the whole test suite; --quick leaves out what needs Envoy, Python and Node
   build            fills dist/
+  image [--push REGISTRY] [--platform linux/amd64,linux/arm64]
+                   images of what dist/ has, as OCI layouts in dist/images/, with their digests, checksums and bills of
+                   materials; and pushes them to a registry (docs/install.md)
+  release          dist/release/, from a tree without changes: images, chart, modules, native libraries, the command
+                   inference-mesh, checksums and bills of materials
   bench [ARGS]     the benchmark table; also written as JSON under target/bench/
   soak [ARGS]      many mixed requests while servers fail and clients leave, in both filter hosts
   interop          all real servers and clients
@@ -44,7 +56,8 @@ cargo xtask COMMAND
   envoy-gateway [FOLDER...]
                    the real Envoy Gateway without Kubernetes, with the resources of envoy-gateway/, or of the folders
                    that are named. Needs Go; the first time it builds Envoy Gateway for some ten minutes
-  acceptance       interop, envoy-gateway, and mesh --once with ModelMesh's own controller
+  emulated         the native library for another processor than this machine's, under every golden case in qemu
+  acceptance       interop, emulated, envoy-gateway, and mesh --once with ModelMesh's own controller
   fuzz [TARGET] [--seconds N]
                    fuzzes the transcoder's readers and whole exchanges, each target for N (20) seconds
   check            formatting, clippy, documentation, generated files, licences and advisories
@@ -94,15 +107,18 @@ fn command(arguments: &[&str]) -> Result<(), Stop> {
         ("test", []) => test::all(&Workspace::find()?),
         ("test", ["--quick"]) => test::quick(&Workspace::find()?),
         ("interop", []) => test::interop(&Workspace::find()?),
+        ("image", _) => image::run(&Workspace::find()?, rest),
         ("mesh", _) => mesh::run(&Workspace::find()?, rest),
         ("envoy-gateway", _) => mesh::envoy_gateway(&Workspace::find()?, rest),
+        ("release", []) => release::run(&Workspace::find()?),
+        ("emulated", []) => emulated::run(&Workspace::find()?),
         ("acceptance", []) => mesh::acceptance(&Workspace::find()?),
         ("check", []) => check::all(&Workspace::find()?),
         ("demo", [] | ["--once"]) => demo(&Workspace::find()?, rest),
         ("bench", _) => measure(&Workspace::find()?, "bench", rest),
         ("soak", _) => measure(&Workspace::find()?, "soak", rest),
         ("fuzz", _) => fuzz::run(&Workspace::find()?, rest),
-        ("build" | "test" | "interop" | "acceptance" | "check" | "demo", _) => {
+        ("build" | "test" | "interop" | "release" | "emulated" | "acceptance" | "check" | "demo", _) => {
             Err(Stop::new(format!("{command} does not take {:?}\n\n{HELP}", rest.join(" "))))
         }
         _ => Err(Stop::new(format!("no command {command:?}\n\n{HELP}"))),

@@ -7,8 +7,9 @@ use std::process::Command;
 
 use crate::Stop;
 use crate::become_it;
-use crate::build;
+use crate::emulated;
 use crate::envoy;
+use crate::image;
 use crate::node;
 use crate::python;
 use crate::run::{self, Checked};
@@ -42,11 +43,12 @@ fn flags(arguments: &[&str]) -> Result<(), Stop> {
     }
 }
 
-/// What takes too long for every change: all real servers and clients, Envoy Gateway, and the mesh with ModelMesh's
-/// controller.
+/// What takes too long for every change: all real servers and clients, the native library for other processors, Envoy
+/// Gateway, and the mesh with ModelMesh's controller.
 pub(crate) fn acceptance(workspace: &Workspace) -> Result<(), Stop> {
     prerequisites()?;
     test::interop(workspace)?;
+    emulated::run(workspace)?;
     try_envoy_gateway(workspace, &[])?;
     let environment = go::MODELMESH.build(workspace)?;
     start(workspace, None, &["--once"], environment)
@@ -61,7 +63,7 @@ pub(crate) fn envoy_gateway(workspace: &Workspace, folders: &[&str]) -> Result<(
 fn try_envoy_gateway(workspace: &Workspace, folders: &[&str]) -> Result<(), Stop> {
     let mut environment = envoy::matrix(workspace)?;
     environment.extend(go::ENVOY_GATEWAY.build(workspace)?);
-    build::dist(workspace)?;
+    image::wasm(workspace)?;
     run::step("envoy-gateway: build", || {
         workspace.cargo().args(["build", "-p", "mesh", "--bin", "envoy-gateway"]).checked()
     })?;
@@ -107,7 +109,7 @@ fn start(
     {
         environment.push((variable, tree.files(workspace)?));
     }
-    build::dist(workspace)?;
+    image::wasm(workspace)?;
     let program = match program {
         Some(program) => program,
         None => {
@@ -124,14 +126,24 @@ fn start(
 
 /// Helm: `$HELM`, or built with Go; else why it is not here.
 pub(crate) fn helm(workspace: &Workspace) -> run::Found<PathBuf> {
-    if let Some(path) = std::env::var_os("HELM").filter(|path| !path.is_empty()) {
+    program(workspace, "Helm", "HELM", &go::HELM)
+}
+
+/// crane, a client of registries: `$CRANE`, or built with Go; else why it is not here.
+pub(crate) fn crane(workspace: &Workspace) -> run::Found<PathBuf> {
+    program(workspace, "crane", "CRANE", &go::CRANE)
+}
+
+/// The only program of a tree.
+fn program(workspace: &Workspace, name: &str, variable: &str, tree: &go::Tree) -> run::Found<PathBuf> {
+    if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }
-    if let Some(missing) = go::missing("Helm") {
+    if let Some(missing) = go::missing(name) {
         return Err(missing);
     }
-    let mut built = go::HELM.build(workspace).map_err(|Stop(why)| why)?;
-    built.pop().map(|(_, helm)| helm).ok_or_else(|| "Helm was not built".to_owned())
+    let mut built = tree.build(workspace).map_err(|Stop(why)| why)?;
+    built.pop().map(|(_, program)| program).ok_or_else(|| format!("{name} was not built"))
 }
 
 /// What is here, or nothing and a line that says why.

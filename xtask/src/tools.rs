@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Stop;
+use crate::platform::Platform;
 use crate::run::{self, Checked, Found};
 use crate::workspace::Workspace;
 
@@ -69,6 +70,50 @@ pub(crate) fn prometheus(workspace: &Workspace) -> Result<Found<PathBuf>, Stop> 
             Err(output) => {
                 let why = run::last_line(&output);
                 Err(format!("apt-get cannot download the package prometheus ({why}); {ELSE}"))
+            }
+        })
+    })
+}
+
+/// What runs programs of another processor here.
+pub(crate) struct Emulator {
+    /// `qemu-aarch64`, or another processor's.
+    pub(crate) program: PathBuf,
+    /// The folder with that processor's C library.
+    pub(crate) libraries: PathBuf,
+}
+
+/// qemu's emulator of user programs for a platform, from Debian's packages, which are unpacked and never installed; or why it is
+/// missing, and what to install.
+pub(crate) fn emulator(workspace: &Workspace, platform: Platform) -> Result<Found<Emulator>, Stop> {
+    let processor = platform.processor();
+    let folder = workspace.target.join("tools").join(format!("qemu-{processor}"));
+    let program = folder.join(format!("usr/bin/qemu-{processor}-static"));
+    let libraries = folder.join(format!("usr/{processor}-linux-gnu"));
+    if program.exists() && libraries.exists() {
+        return Ok(Ok(Emulator { program, libraries }));
+    }
+    if let Some(missing) =
+        ["apt-get", "dpkg-deb", "tar"].into_iter().find(|program| run::on_path(program).is_none())
+    {
+        return Ok(Err(format!("qemu is taken from Debian's packages, and {missing} was not found on PATH")));
+    }
+    run::step(&format!("unpack qemu for {platform} (once)"), || {
+        let cannot = |e: std::io::Error| Stop::new(format!("make {}: {e}", folder.display()));
+        std::fs::create_dir_all(&folder).map_err(cannot)?;
+        // One program of qemu's package, whose others take 400 MB. The shell finds files whose names have versions.
+        let library = format!("libc6-{}-cross", platform.architecture());
+        let script = format!(
+            "apt-get --quiet download qemu-user-static {library}; dpkg-deb --extract {library}_*.deb .; \
+             dpkg-deb --fsys-tarfile qemu-user-static_*.deb | tar -x ./usr/bin/qemu-{processor}-static; rm ./*.deb"
+        );
+        let mut command = Command::new("sh");
+        command.args(["-ec", &script]);
+        Ok(match command.current_dir(&folder).quietly("apt-get")? {
+            Ok(()) => Ok(Emulator { program, libraries }),
+            Err(output) => {
+                let why = run::last_line(&output);
+                Err(format!("apt-get cannot download qemu-user-static and {library} ({why})"))
             }
         })
     })

@@ -42,6 +42,13 @@ impl Workspace {
         command(&self.root, program)
     }
 
+    /// Members and their versions.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.packages()
+            .iter()
+            .filter_map(|package| Some((package["name"].as_str()?, package["version"].as_str()?)))
+    }
+
     /// The names of members that depend on `dependency` directly, in any way.
     pub(crate) fn members_with(&self, dependency: &str) -> Vec<&str> {
         self.packages_with(dependency).filter_map(|package| package["name"].as_str()).collect()

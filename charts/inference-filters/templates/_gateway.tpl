@@ -38,10 +38,13 @@ spec:
   {{- else }}
   gatewayClassName: {{ default "istio" .v.className | quote }}
   {{- end }}
-  {{- if .delivered }}
   infrastructure:
+    annotations:
+      sidecar.istio.io/statsInclusionPrefixes: dynamicmodulescustom,wasmcustom
+      sidecar.istio.io/extraStatTags: model,version,grpc_status,le
+    {{- if .delivered }}
     parametersRef: { group: "", kind: ConfigMap, name: {{ .name | quote }} }
-  {{- end }}
+    {{- end }}
   listeners:
   {{- if eq .kind "waypoint" }}
   - name: mesh

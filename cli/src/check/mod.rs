@@ -20,6 +20,7 @@ pub(crate) use versions::known as known_version;
 
 use crate::arguments::{Check, Colour, Format};
 use crate::input::{self, Set};
+use crate::progress::Progress;
 use crate::{Error, Outcome};
 
 /// What was found in all sets.
@@ -64,11 +65,16 @@ pub(crate) fn run(options: &Check, out: &mut dyn Write) -> Result<Outcome, Error
 pub(crate) fn check(sets: &[Set], target: Option<Version>) -> Result<Report, Error> {
     let published = Published::load().map_err(Error::Own)?;
     let mut report = Report { findings: Vec::new(), needs: Vec::new(), resources: 0 };
+    let all = sets.iter().map(|set| set.resources.len()).sum();
+    let mut progress = Progress::new();
     for set in sets {
-        report.resources += set.resources.len();
-        report.needs.extend(set.resources.iter().flat_map(versions::needs));
-        report.findings.extend(set.resources.iter().flat_map(|l| schemas::check(&published, l, target)));
-        report.findings.extend(set.resources.iter().flat_map(configurations::check));
+        for located in &set.resources {
+            report.needs.extend(versions::needs(located));
+            report.findings.extend(schemas::check(&published, located, target));
+            report.findings.extend(configurations::check(located));
+            report.resources += 1;
+            progress.at("resources checked", report.resources, all);
+        }
         report.findings.extend(by_rules(set));
         report.findings.extend(set.others.iter().flat_map(configurations::bootstrap));
     }

@@ -132,7 +132,7 @@ fn of_resources(set: Set) -> Vec<Chain> {
             None => chains.push(Chain { name, proxy, links: vec![link], resources: set.resources.clone() }),
         }
     }
-    let routes = set.resources.iter().any(|located| located.resource.kind() == "VirtualService");
+    let routes = set.resources.iter().any(|l| matches!(l.resource.kind(), "VirtualService" | "HTTPRoute"));
     if chains.is_empty() && routes {
         let name = "without filters".into();
         chains.push(Chain { name, proxy: Proxy::Unknown, links: Vec::new(), resources: set.resources });
@@ -141,7 +141,7 @@ fn of_resources(set: Set) -> Vec<Chain> {
 }
 
 /// What the resource is for, in words: resources with the same words meet in one proxy.
-fn proxy(resource: &Resource) -> (String, Proxy) {
+pub(super) fn proxy(resource: &Resource) -> (String, Proxy) {
     let namespace = resource.namespace().to_owned();
     let labels = ["/spec/selector/matchLabels", "/spec/workloadSelector/labels"];
     if let Some(Value::Object(labels)) = labels.into_iter().find_map(|pointer| resource.at(pointer)) {

@@ -4,20 +4,25 @@ use std::collections::BTreeMap;
 use std::fmt::Arguments;
 use std::time::SystemTime;
 
-use filter_api::{Call, CallFailure, Level, Map, Metric, Reply, Sink, View};
+use filter_api::{Call, CallFailure, Labels, Level, Map, Metric, Reply, Sink, View};
 use host_driver::{Body, Fate, Lost, Nowhere, Proxy};
 use serde_json::Value;
 
 use super::claims;
 use super::request::Request;
 
+/// Names and values, in their order.
+pub(super) type Headers = Vec<(String, Vec<u8>)>;
+
 /// What the request has become so far.
 #[derive(Debug)]
 pub(super) struct Way {
     /// Its headers, pseudo headers included.
-    pub(super) headers: Vec<(String, Vec<u8>)>,
+    pub(super) headers: Headers,
     /// Its body.
     pub(super) body: Vec<u8>,
+    /// The answer to it, as far as it has come back.
+    pub(super) answer: Answer,
     /// The pairs by which a load balancer picks a subset.
     pub(super) subset: BTreeMap<String, String>,
     /// A filter answered it.
@@ -32,9 +37,18 @@ pub(super) struct Way {
     claims: Option<Value>,
 }
 
+/// An answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answer {
+    pub(super) headers: Headers,
+    pub(super) body: Vec<u8>,
+    /// None of them for an answer that ends with its body.
+    pub(super) trailers: Headers,
+}
+
 impl Way {
     pub(super) fn new(request: &Request, claims: Option<Value>) -> Self {
-        let mut headers: Vec<(String, Vec<u8>)> = vec![
+        let mut headers: Headers = vec![
             (":method".into(), request.method.clone().into_bytes()),
             (":scheme".into(), request.scheme.clone().into_bytes()),
             (":authority".into(), request.authority.clone().into_bytes()),
@@ -48,6 +62,7 @@ impl Way {
         Self {
             headers,
             body: request.body.clone(),
+            answer: Answer::default(),
             subset: BTreeMap::new(),
             over: false,
             aside: false,
@@ -70,11 +85,31 @@ impl Way {
         Self {
             headers: self.headers.clone(),
             body: self.body.clone(),
+            answer: self.answer.clone(),
             subset: self.subset.clone(),
             lines: Vec::new(),
             properties: self.properties.clone(),
             claims: self.claims.clone(),
             ..*self
+        }
+    }
+
+    /// The headers of a map, and what a line about one of them ends with.
+    fn list(&mut self, map: Map) -> Option<(&mut Headers, &'static str)> {
+        match map {
+            Map::RequestHeaders => Some((&mut self.headers, "")),
+            Map::ResponseHeaders => Some((&mut self.answer.headers, "")),
+            Map::ResponseTrailers => Some((&mut self.answer.trailers, " (trailer)")),
+            Map::RequestTrailers => None,
+        }
+    }
+
+    fn seen(&self, map: Map) -> &[(String, Vec<u8>)] {
+        match map {
+            Map::RequestHeaders => &self.headers,
+            Map::ResponseHeaders => &self.answer.headers,
+            Map::ResponseTrailers => &self.answer.trailers,
+            Map::RequestTrailers => &[],
         }
     }
 
@@ -119,37 +154,31 @@ impl Proxy for &mut Way {
     }
 
     fn set_header(&mut self, map: Map, name: &str, value: &[u8]) -> bool {
-        if map != Map::RequestHeaders {
-            return true;
-        }
-        let before = self.text(name);
-        let place = self.headers.iter().position(|(known, _)| known == name);
-        self.headers.retain(|(known, _)| known != name);
-        self.headers.insert(
-            place.unwrap_or(self.headers.len()).min(self.headers.len()),
-            (name.to_owned(), value.to_vec()),
-        );
+        let Some((list, of)) = self.list(map) else { return true };
+        let place = list.iter().position(|(known, _)| known == name);
+        let before = place.map(|place| list[place].1.clone());
+        list.retain(|(known, _)| known != name);
+        list.insert(place.unwrap_or(list.len()).min(list.len()), (name.to_owned(), value.to_vec()));
         match before {
-            Some(before) if before.as_bytes() == value => {}
-            Some(before) => self.say(format!("sets {name}: {} (was {before})", shown(value))),
-            None => self.say(format!("sets {name}: {}", shown(value))),
+            Some(before) if before == value => {}
+            Some(before) => self.say(format!("sets {name}: {} (was {}){of}", shown(value), shown(&before))),
+            None => self.say(format!("sets {name}: {}{of}", shown(value))),
         }
         true
     }
 
     fn add_header(&mut self, map: Map, name: &str, value: &[u8]) {
-        if map == Map::RequestHeaders {
-            self.headers.push((name.to_owned(), value.to_vec()));
-            self.say(format!("adds {name}: {}", shown(value)));
-        }
+        let Some((list, of)) = self.list(map) else { return };
+        list.push((name.to_owned(), value.to_vec()));
+        self.say(format!("adds {name}: {}{of}", shown(value)));
     }
 
     fn remove_header(&mut self, map: Map, name: &str) -> bool {
-        if map == Map::RequestHeaders
-            && let Some(before) = self.text(name)
-        {
-            self.headers.retain(|(known, _)| known != name);
-            self.say(format!("removes {name} (was {before})"));
+        let Some((list, of)) = self.list(map) else { return true };
+        let before = list.iter().find(|(known, _)| known == name).map(|(_, value)| shown(value));
+        list.retain(|(known, _)| known != name);
+        if let Some(before) = before {
+            self.say(format!("removes {name} (was {before}){of}"));
         }
         true
     }
@@ -173,6 +202,10 @@ impl Proxy for &mut Way {
         self.say(format!("property {name}: {text}"));
     }
 
+    fn describe(&mut self, name: &str, value: &str) {
+        self.say(format!("says for the access log and rate limits: {name}: {value}"));
+    }
+
     fn reselect_route(&mut self) {
         self.say("the route is selected again".to_owned());
     }
@@ -182,6 +215,9 @@ impl Proxy for &mut Way {
             self.say(format!("counts {}: {}", metric.name, metric.meaning.trim()));
         }
     }
+
+    /// What is counted by model goes beside what is counted in all.
+    fn count_by(&mut self, _metric: usize, _labels: Labels<'_>, _by: u64) {}
 
     fn record(&mut self, _metric: usize, _value: u64) {}
 
@@ -226,14 +262,12 @@ impl Proxy for &mut Way {
 
 impl View for Way {
     fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
-        let found = self.headers.iter().find(|(known, _)| map == Map::RequestHeaders && known == name);
+        let found = self.seen(map).iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.clone())
     }
 
     fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
-        if map == Map::RequestHeaders {
-            self.headers.iter().for_each(|(name, value)| f(name.as_bytes(), value));
-        }
+        self.seen(map).iter().for_each(|(name, value)| f(name.as_bytes(), value));
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use claim_headers::ClaimHeaders;
 use dynamic_subset::DynamicSubset;
-use filter_api::{Caps, Dir, Memory, Plugin};
+use filter_api::{Caps, Dir, Memory, Plugin, Stream};
 use host_driver::{Driver, OnChunk, OnHead};
 use istio_lint::embedded::{Configuration, Host};
 use kserve_transcoder::KserveTranscoder;
@@ -18,10 +18,13 @@ use crate::Error;
 /// What all exchanges may hold, in bytes.
 const MEMORY_BYTES: usize = 256 << 20;
 
+/// What a filter that has seen a request does with the answer.
+pub(super) type Back = Box<dyn FnMut(&mut Way)>;
+
 /// Runs the filter, and says what it did and by which rule.
-pub(super) fn run(link: &Link, way: &mut Way) -> Result<Step, Error> {
+pub(super) fn run(link: &Link, way: &mut Way) -> Result<(Step, Back), Error> {
     let before = way.again();
-    core(link, way)?;
+    let back = core(link, way)?;
     let mut lines = std::mem::take(&mut way.lines);
     if link.configuration.filter == "dynamic-subset" {
         lines.splice(0..0, deciding(link, &before, way));
@@ -35,11 +38,36 @@ pub(super) fn run(link: &Link, way: &mut Way) -> Result<Step, Error> {
     if lines.is_empty() {
         lines.push("lets the request pass as it is".into());
     }
-    let host = if link.configuration.host == Host::Native { "native" } else { "wasm" };
-    Ok(Step { title: format!("{} ({host}; {})", link.configuration.filter, link.origin), lines })
+    Ok((Step { title: title(link), lines }, back))
 }
 
-fn core(link: &Link, way: &mut Way) -> Result<(), Error> {
+fn title(link: &Link) -> String {
+    let host = if link.configuration.host == Host::Native { "native" } else { "wasm" };
+    format!("{} ({host}; {})", link.configuration.filter, link.origin)
+}
+
+/// Has the filter see the answer, and says what it did.
+pub(super) fn answered(link: &Link, back: &mut Back, way: &mut Way) -> Step {
+    let before = way.answer.body.clone();
+    back(way);
+    let mut lines = std::mem::take(&mut way.lines);
+    if way.answer.body != before {
+        let text = String::from_utf8_lossy(&way.answer.body);
+        let text = text.chars().all(|letter| !letter.is_control()).then(|| format!(": {text}"));
+        lines.push(format!(
+            "replaces the body: {} bytes, of {}{}",
+            way.answer.body.len(),
+            before.len(),
+            text.unwrap_or_default()
+        ));
+    }
+    if lines.is_empty() {
+        lines.push("lets the answer pass as it is".into());
+    }
+    Step { title: title(link), lines }
+}
+
+fn core(link: &Link, way: &mut Way) -> Result<Back, Error> {
     match link.configuration.filter.as_str() {
         "kserve-transcoder" => drive::<KserveTranscoder>(link, way),
         "dynamic-subset" => drive::<DynamicSubset>(link, way),
@@ -49,7 +77,7 @@ fn core(link: &Link, way: &mut Way) -> Result<(), Error> {
 }
 
 /// The request through one core: headers, then the body in one piece.
-fn drive<P: Plugin>(link: &Link, way: &mut Way) -> Result<(), Error> {
+fn drive<P: Plugin<Stream: 'static>>(link: &Link, way: &mut Way) -> Result<Back, Error> {
     let Configuration { host, json, .. } = &link.configuration;
     let caps = if *host == Host::Native { Caps::DYNAMIC_MODULE } else { Caps::PROXY_WASM };
     let plugin = P::configure(json.as_bytes(), caps, Memory::new(MEMORY_BYTES))
@@ -57,11 +85,20 @@ fn drive<P: Plugin>(link: &Link, way: &mut Way) -> Result<(), Error> {
     (way.metrics, way.native) = (P::METRICS, *host == Host::Native);
     let plugin = Arc::new(plugin);
     let mut driver = Driver::<P::Stream, usize>::new(plugin.open());
+    let (metrics, native) = (way.metrics, way.native);
     let end = way.body.is_empty();
     let step = driver.headers(Dir::Request, end, &mut *way);
-    if matches!(step, OnHead::Wait | OnHead::Over) || end {
-        return Ok(());
+    if !(matches!(step, OnHead::Wait | OnHead::Over) || end) {
+        body(&mut driver, way);
     }
+    Ok(Box::new(move |way| {
+        (way.metrics, way.native) = (metrics, native);
+        answer(&mut driver, way);
+    }))
+}
+
+/// The request's body in one piece.
+fn body<S: Stream>(driver: &mut Driver<S, usize>, way: &mut Way) {
     let bytes = way.body.clone();
     // A core that has detached is not shown the body any more.
     let mut left = bytes.clone();
@@ -75,7 +112,30 @@ fn drive<P: Plugin>(link: &Link, way: &mut Way) -> Result<(), Error> {
             way.body = left;
         }
     }
-    Ok(())
+}
+
+/// The answer through one core: headers, the body in one piece, trailers where there are any.
+fn answer<S: Stream>(driver: &mut Driver<S, usize>, way: &mut Way) {
+    let end = way.answer.trailers.is_empty();
+    let bytes = std::mem::take(&mut way.answer.body);
+    if driver.headers(Dir::Response, end && bytes.is_empty(), &mut *way) == OnHead::Over {
+        return;
+    }
+    let mut left = bytes.clone();
+    if !bytes.is_empty() {
+        let piece = Piece { bytes: &bytes, left: &mut left };
+        if driver.data(Dir::Response, end, &mut *way, piece) == OnChunk::Over {
+            return;
+        }
+    }
+    let mut last = Vec::new();
+    if !end
+        && driver.trailers(Dir::Response, &mut *way, Piece { bytes: &[], left: &mut last }) == OnHead::Over
+    {
+        return;
+    }
+    left.append(&mut last);
+    way.answer.body = left;
 }
 
 /// The RPC that a path and method have become, and the codec.

@@ -2,10 +2,12 @@
 //!
 //! The filters are the very cores, run here; routes and subsets are read as Istio and Envoy read them.
 
+mod answer;
 mod chain;
 mod claims;
 mod exchange;
 mod filter;
+mod metadata;
 mod request;
 mod routes;
 
@@ -33,9 +35,11 @@ pub(crate) fn run(options: &Explain, out: &mut dyn Write) -> Result<Outcome, Err
     let mut outcome = Outcome::Right;
     for chain in chain::read(options)? {
         let mut way = exchange::Way::new(&request, claims.clone());
-        let mut steps = Vec::new();
+        let (mut steps, mut backs) = (Vec::new(), Vec::new());
         for link in &chain.links {
-            steps.push(filter::run(link, &mut way)?);
+            let (step, back) = filter::run(link, &mut way)?;
+            steps.push(step);
+            backs.push((link, back));
             if way.over {
                 break;
             }
@@ -43,7 +47,15 @@ pub(crate) fn run(options: &Explain, out: &mut dyn Write) -> Result<Outcome, Err
         if way.over {
             outcome = Outcome::Wrong;
         } else if !way.aside {
+            steps.extend(metadata::step(&chain, &mut way));
             steps.extend(routes::steps(&chain, &way, options.port));
+            if let Some(status) = options.answer {
+                steps.push(answer::of_the_server(status, &options.answer_headers, &mut way)?);
+                // An answer passes the filters from the last to the first.
+                steps.extend(
+                    backs.iter_mut().rev().map(|(link, back)| filter::answered(link, back, &mut way)),
+                );
+            }
         }
         places.push((chain.name, steps, way));
     }

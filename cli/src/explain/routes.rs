@@ -12,19 +12,23 @@ use super::chain::Chain;
 use super::exchange::Way;
 use crate::input::Located;
 
-/// The routes of every VirtualService and HTTPRoute that is for this proxy and for the request's host, and what follows
-/// from them.
+/// The routes of every VirtualService that is for this proxy and for the request's host, those of all HTTPRoutes
+/// together, and what follows from them.
 pub(super) fn steps(chain: &Chain, way: &Way, port: Option<u64>) -> Vec<Step> {
-    let kinds = ["VirtualService", "HTTPRoute"];
-    let routes = chain.resources.iter().filter(|located| kinds.contains(&located.resource.kind()));
     let name = name(way);
-    let steps = routes.filter(|located| is_for(&located.resource, &name)).filter_map(|located| {
-        let granted = attachment::served(chain, &located.resource, &name, port)?;
+    let of_kind = |kind: &'static str| {
+        let of_kind = chain.resources.iter().filter(move |located| located.resource.kind() == kind);
+        let here = of_kind.filter(|located| is_for(&located.resource, &name));
+        here.filter_map(|located| Some((located, attachment::served(chain, &located.resource, &name, port)?)))
+            .collect::<Vec<_>>()
+    };
+    let services = of_kind("VirtualService").into_iter().map(|(located, granted)| {
         let mut step = route(&chain.resources, located, way, port);
         step.lines.splice(0..0, granted);
-        Some(step)
+        step
     });
-    steps.collect()
+    let routes = of_kind("HTTPRoute");
+    services.chain(http_route::step(&chain.resources, &routes, way, &name, port)).collect()
 }
 
 /// The request's host without its port.
@@ -52,27 +56,23 @@ fn route(resources: &[Located], located: &Located, way: &Way, port: Option<u64>)
     let resource = &located.resource;
     let mut lines = Vec::new();
     let mut taken = None;
-    let (list, rules) = match resource.kind() {
-        "HTTPRoute" => ("rules", http_route::rules(resource)),
-        _ => ("http", resource.list("/spec/http").to_vec()),
-    };
-    for (index, rule) in rules.iter().enumerate() {
+    for (index, rule) in resource.list("/spec/http").iter().enumerate() {
         match matched(rule, way, port) {
             Ok(why) => {
                 let name = rule
                     .get("name")
                     .and_then(Value::as_str)
                     .map_or_else(String::new, |name| format!(" ({name})"));
-                lines.push(format!("route: {list}[{index}]{name} takes it: {why}"));
-                taken = Some((index, rule));
+                lines.push(format!("route: http[{index}]{name} takes it: {why}"));
+                taken = Some(rule);
                 break;
             }
-            Err(why) => lines.push(format!("route: {list}[{index}] does not: {why}")),
+            Err(why) => lines.push(format!("route: http[{index}] does not: {why}")),
         }
     }
     match taken {
         None => lines.push("no route takes it: 404".into()),
-        Some((_, rule)) => {
+        Some(rule) => {
             if let Some(to) = rule.pointer("/rewrite") {
                 lines.push(format!("rewrites: {to}"));
             }
@@ -81,7 +81,7 @@ fn route(resources: &[Located], located: &Located, way: &Way, port: Option<u64>)
             }
         }
     }
-    let title = format!("{}, {}:{}", resource.id(), located.file, located.line_of(&format!("/spec/{list}")));
+    let title = format!("{}, {}:{}", resource.id(), located.file, located.line_of("/spec/http"));
     Step { title, lines }
 }
 
@@ -104,7 +104,7 @@ fn matched(rule: &Value, way: &Way, port: Option<u64>) -> Result<String, String>
 fn conditions(one: &Value, way: &Way, port: Option<u64>) -> Result<String, String> {
     let mut met = Vec::new();
     let path = way.text(":path").unwrap_or_default();
-    let path = path.split('?').next().unwrap_or_default();
+    let (path, query) = path.split_once('?').unwrap_or((&path, ""));
     for (name, condition) in one.as_object().into_iter().flatten() {
         match name.as_str() {
             "name" => {}
@@ -116,6 +116,13 @@ fn conditions(one: &Value, way: &Way, port: Option<u64>) -> Result<String, Strin
                 for (header, condition) in condition.as_object().into_iter().flatten() {
                     let value = way.text(&header.to_ascii_lowercase());
                     met.push(text(header, value.as_deref(), condition, name == "withoutHeaders")?);
+                }
+            }
+            "queryParams" => {
+                for (parameter, condition) in condition.as_object().into_iter().flatten() {
+                    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+                    let value = pairs.into_iter().find(|(name, _)| name == parameter).map(|(_, value)| value);
+                    met.push(text(&format!("the query parameter {parameter}"), value, condition, false)?);
                 }
             }
             "port" => match (condition.as_u64(), port) {

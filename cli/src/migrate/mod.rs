@@ -4,6 +4,8 @@ mod account;
 mod files;
 mod others;
 mod render;
+mod sign_on;
+mod spot;
 mod subsets;
 mod transcoder;
 mod tree;
@@ -15,12 +17,13 @@ use std::path::Path;
 
 use istio_lint::Level;
 
-use crate::arguments::{Fallback, Form, Migrate, Shape};
+use crate::arguments::{Fallback, Form, Groups, Migrate, Shape};
 use crate::check;
 use crate::input::{self, Located, Set};
 use crate::{Error, Outcome};
 use account::{Account, Action, Place};
 use files::{Fate, File};
+use sign_on::SignOn;
 
 /// The API group of the vendor's own resources.
 const VENDOR: &str = "istio.alibabacloud.com";
@@ -28,6 +31,7 @@ const VENDOR: &str = "istio.alibabacloud.com";
 /// What the input does not say.
 pub(crate) struct Settings {
     form: Shape,
+    groups: Groups,
     registry: String,
     /// What a request of no group gets.
     fallback: Fallback,
@@ -35,6 +39,7 @@ pub(crate) struct Settings {
     values: BTreeMap<String, Vec<String>>,
     /// The labels of the pods with a value, where they are others.
     pods: BTreeMap<(String, String), (String, String)>,
+    sign_on: Option<SignOn>,
 }
 
 /// Migrates what the command line names.
@@ -69,9 +74,6 @@ pub(crate) fn run(options: &Migrate, out: &mut dyn Write) -> Result<Outcome, Err
 }
 
 fn settings(options: &Migrate) -> Result<Settings, Error> {
-    let wrong = |what: &str, reason: String| {
-        Error::Input(input::Error::Content { file: what.to_owned(), line: 1, reason })
-    };
     let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for value in &options.values {
         let (key, value) =
@@ -93,11 +95,26 @@ fn settings(options: &Migrate) -> Result<Settings, Error> {
     }
     Ok(Settings {
         form: options.form,
+        groups: options.groups,
+        sign_on: sign_on::read(options)?,
         registry: options.registry.clone(),
         fallback: options.fallback,
         values,
         pods,
     })
+}
+
+/// What is wrong with an option.
+fn wrong(option: &str, reason: String) -> Error {
+    Error::Input(input::Error::Content { file: option.to_owned(), line: 1, reason })
+}
+
+/// Where a module is, which is left to do.
+fn module(located: &Located, pointer: &str, name: &str, registry: &str, account: &mut Account) -> String {
+    let url = format!("oci://{registry}/{name}:{}", env!("CARGO_PKG_VERSION"));
+    let what = format!("put the module's image at {url}, or name your registry with --registry");
+    account.add(Action::Todo, located, pointer, what);
+    url
 }
 
 /// Decides what comes out in place of every document, and says so.
@@ -108,6 +125,8 @@ fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result
     let transcoders: Vec<&Located> =
         all.iter().filter(|located| located.resource.is(VENDOR, "ASMGrpcJsonTranscoder")).collect();
     let mut routed = subsets::changes(&all, settings, &mut account);
+    let sign_on = settings.sign_on.as_ref();
+    let gateway = sign_on.map(|sign_on| sign_on.gateway(&all, &mut account)).transpose()?;
     for part in files.iter_mut().flat_map(|file| &mut file.parts) {
         let Some(located) = part.located.clone() else {
             nested(part, &mut account);
@@ -132,9 +151,22 @@ fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result
             }
             ("networking.istio.io", "VirtualService" | "DestinationRule") => {
                 match routed.items.remove(&account::place(&located)) {
-                    Some(changed) => Fate::Changed(render::rewritten(&changed, &part.document.text)),
+                    Some(change) => {
+                        part.after = change.more.iter().map(render::document).collect();
+                        let own = change.own.map(|own| render::rewritten(&own, &part.document.text));
+                        own.map_or(Fate::Gone, Fate::Changed)
+                    }
                     None => Fate::Same,
                 }
+            }
+            ("networking.istio.io", "Gateway") => {
+                if let (Some(sign_on), Some(gateway)) = (sign_on, gateway)
+                    && account::place(gateway) == account::place(&located)
+                {
+                    let made = sign_on.resources(gateway, &all, settings, &mut account);
+                    part.after = made.iter().map(render::document).collect();
+                }
+                Fate::Same
             }
             _ => Fate::Same,
         };
@@ -151,8 +183,8 @@ fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result
     for part in files.iter().flat_map(|file| &file.parts) {
         let Some(located) = &part.located else { continue };
         match located.resource.kind() {
-            "VirtualService" => in_the_mesh(located, &waypoints, &mut account),
-            "Gateway" if located.resource.group() == "networking.istio.io" => gateway(located, &mut account),
+            "VirtualService" => in_the_mesh(located, &waypoints, sign_on, &mut account),
+            "Gateway" if located.resource.group() == "networking.istio.io" => pods_of(located, &mut account),
             _ => {}
         }
         let (action, what) = match &part.fate {
@@ -265,7 +297,12 @@ fn waypoints(all: &[Located]) -> BTreeSet<String> {
 }
 
 /// Routes of the mesh need a waypoint, and a header that says who a user is needs someone to set it.
-fn in_the_mesh(located: &Located, waypoints: &BTreeSet<String>, account: &mut Account) {
+fn in_the_mesh(
+    located: &Located,
+    waypoints: &BTreeSet<String>,
+    sign_on: Option<&SignOn>,
+    account: &mut Account,
+) {
     let gateways = located.resource.list("/spec/gateways");
     let namespace = located.resource.namespace();
     let mesh = gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh");
@@ -278,9 +315,10 @@ fn in_the_mesh(located: &Located, waypoints: &BTreeSet<String>, account: &mut Ac
     for (index, rule) in located.resource.list("/spec/http").iter().enumerate() {
         let matches = rule.get("match").and_then(serde_json::Value::as_array).into_iter().flatten();
         for (place, one) in matches.enumerate() {
-            if one.pointer("/headers/user_class").is_some() {
+            if one.pointer("/headers/user_class").is_some() && !sign_on.is_some_and(|s| s.sets("user_class"))
+            {
                 let what = "the vendor's sign-on sets user_class of the claim user_type, and takes a client's own off: on stock parts \
-                            the filter claim-headers does (istio/claim-headers), without which clients choose their class";
+                            the filter claim-headers does, which --sign-on adds, and without which clients choose their class";
                 account.add(
                     Action::Todo,
                     located,
@@ -293,7 +331,7 @@ fn in_the_mesh(located: &Located, waypoints: &BTreeSet<String>, account: &mut Ac
 }
 
 /// A gateway of Istio's is chosen by a label that its pods must have.
-fn gateway(located: &Located, account: &mut Account) {
+fn pods_of(located: &Located, account: &mut Account) {
     if let Some(name) = located.resource.at("/spec/selector/istio").and_then(serde_json::Value::as_str) {
         account.add(
             Action::Todo,
@@ -330,8 +368,13 @@ fn checked(files: &[File], options: &Migrate, account: &mut Account) -> Result<(
     }
     let report = check::check(&[set], options.istio)?;
     let certain = |finding: &check::Finding| finding.level == Level::Error && finding.rule != "vendor-kind";
+    let refused = account.refused();
     for finding in report.findings.into_iter().filter(certain) {
         let Some((located, same)) = origins.get(&finding.resource) else { continue };
+        // A field of the vendor's that stays because of another refusal has its reason already.
+        if finding.reason.contains(", a vendor's: ") && refused.contains(&account::place(located)) {
+            continue;
+        }
         let what = format!("{} [{}]", finding.reason, finding.rule);
         // A fault that a stock resource had before is reported, and does not keep the rest from being written.
         let action = if *same && finding.rule != "schema" { Action::Fault } else { Action::Refused };

@@ -59,6 +59,12 @@ impl Writer<'_> {
     }
 
     fn after_key(&mut self, below: &Item, line: usize, indent: usize) {
+        if let Some(lines) = lines(below) {
+            self.out.push_str(" |\n");
+            let spaces = " ".repeat(indent + 2);
+            lines.for_each(|line| self.out.push_str(&format!("{spaces}{line}\n")));
+            return;
+        }
         let own = match &below.node {
             Node::Scalar(value) => format!(" {}", scalar(value)),
             Node::Map(fields) if fields.is_empty() => " {}".into(),
@@ -100,6 +106,19 @@ impl Writer<'_> {
     }
 }
 
+/// The lines of a text that YAML's literal style keeps as they are.
+fn lines(item: &Item) -> Option<std::str::Lines<'_>> {
+    let Node::Scalar(Value::String(text)) = &item.node else { return None };
+    let plain = |line: &str| {
+        !line.is_empty()
+            && line.trim_end() == line
+            && line.chars().all(|letter| (' '..='~').contains(&letter))
+    };
+    let literal =
+        text.ends_with('\n') && !text.starts_with(' ') && text.lines().count() > 1 && text.lines().all(plain);
+    literal.then(|| text.lines())
+}
+
 fn scalar(value: &Value) -> String {
     match value {
         Value::String(value) => text(value),
@@ -134,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_as_it_was() {
-        let text = r#"{"a": "true", "b": [], "c": {}, "d": [1, [2, "x y"], {"e": null, "f": ["on"]}], "g.h/i": "1.0", "@j": "ü: #"}"#;
+        let text = r#"{"0": "a\n  b\n", "1": {"2": "a\nb"}, "3": " a\nb\n", "a": "true", "b": [], "c": {}, "d": [1, [2, "x y"], {"e": null, "f": ["on"]}], "g.h/i": "1.0", "@j": "ü: #"}"#;
         let read = |text: &str| split("f", text).unwrap().remove(0).root.unwrap();
         let item = read(text);
         let written = document(&item);

@@ -3,9 +3,13 @@
 //! The vendor's gateway takes a header's value for a pair of the key, and then the endpoints whose labels are all pairs
 //! of the request, if a selector has exactly these keys; otherwise the fallback. Stock Istio tells Envoy no labels, but
 //! its DestinationRules have subsets by labels: so each group that there is becomes a subset, with a route for the
-//! headers that lead to it.
+//! headers that lead to it. Two other forms are there for those who ask for them: a cluster with Envoy's subset load
+//! balancing, and the policy `runtime-group`.
 
+mod cluster;
 mod groups;
+mod policy;
+pub(super) mod route;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -14,10 +18,11 @@ use serde_json::Value;
 
 use super::Settings;
 use super::account::{Account, Action, Place, place};
-use super::tree::{at, fields, get_mut, items, prune, set, text};
-use crate::arguments::Fallback;
+use super::tree::{at, fields, get_mut, items, list, prune, remove, set, text};
+use crate::arguments::{Fallback, Groups};
 use crate::input::{Item, Located, Node};
 use groups::Group;
+use route::Route;
 
 const NETWORKING: &str = "networking.istio.io";
 const DYNAMIC: [&str; 4] = ["spec", "trafficPolicy", "loadBalancer", "dynamicSubset"];
@@ -42,10 +47,18 @@ struct Dynamic<'a> {
 #[derive(Default)]
 pub(super) struct Changes {
     /// What each document becomes.
-    pub(super) items: BTreeMap<Place, Item>,
+    pub(super) items: BTreeMap<Place, Change>,
     /// Documents that only work together once they are migrated, each pair in both directions: routes and the
     /// DestinationRule of their groups.
     pub(super) pairs: Vec<(Place, Place)>,
+}
+
+/// What a document becomes.
+pub(super) struct Change {
+    /// What it is now; `None` if nothing of it is left.
+    pub(super) own: Option<Item>,
+    /// Documents that come after it.
+    pub(super) more: Vec<Item>,
 }
 
 impl Changes {
@@ -71,8 +84,7 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
         .collect();
     let mut named = vec![false; dynamic.len()];
     let pods = groups::Pods::of(all);
-    let mut users: Vec<Vec<Mapping>> = vec![Vec::new(); dynamic.len()];
-    let mut hosts: BTreeMap<usize, String> = BTreeMap::new();
+    let mut users: Vec<Vec<Route<'_>>> = dynamic.iter().map(|_| Vec::new()).collect();
     for located in all.iter().filter(|located| located.resource.is(NETWORKING, "VirtualService")) {
         let Some(http) = at(&located.item, &["spec", "http"]) else { continue };
         let mut rules = Vec::new();
@@ -98,59 +110,160 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
                 continue;
             };
             changes.belong_together(located, dynamic[which].located);
-            hosts.insert(which, destination(located, rule));
-            for mapping in &mappings {
-                if !users[which].contains(mapping) {
-                    users[which].push(mapping.clone());
-                }
-            }
-            let groups = groups::of(&dynamic[which], &mappings, &pods, settings, account);
-            let before = rules.len();
-            rules.extend(rules::routes(
-                located,
-                rule,
-                &pointer,
-                &mappings,
-                &groups,
-                dynamic[which].fallback,
-                account,
-            ));
-            // The last one is for requests of no group.
-            let routes = (rules.len() - before).saturating_sub(1);
-            account.add(
-                Action::Mapped,
-                located,
-                &format!("{pointer}/{HEADERS}"),
-                format!(
-                    "becomes {} for the subsets of {}; a new group needs another one",
-                    count(routes, "route"),
-                    dynamic[which].located.resource.id()
-                ),
-            );
+            let route = Route { located, rule, pointer, mappings, host: destination(located, rule) };
+            rules.extend(rewritten(&route, &dynamic[which], &pods, settings, account));
+            users[which].push(route);
         }
         if own {
             let mut item = located.item.clone();
             if let Some(http) = get_mut(&mut item, "spec").and_then(|spec| get_mut(spec, "http")) {
                 http.node = Node::List(rules);
             }
-            changes.items.insert(place(located), item);
+            changes.items.insert(place(located), Change { own: Some(item), more: Vec::new() });
         }
     }
     for (index, rule) in dynamic.iter().enumerate() {
-        if users[index].is_empty() && named[index] {
+        let routes = &users[index];
+        if routes.is_empty() && named[index] {
             // The routes that choose its groups are refused, and it is kept with them.
             continue;
         }
-        if users[index].is_empty() {
+        if routes.is_empty() {
             let why = "no route has headerToDynamicSubsetKey for this host, so nothing chooses a group: take dynamicSubset out, or name the route's host";
             account.refuse(rule.located, "/spec/trafficPolicy/loadBalancer/dynamicSubset", why);
             continue;
         }
-        let groups = groups::of(rule, &users[index], &pods, settings, account);
-        let item = with_subsets(rule, hosts.get(&index), &groups, account);
-        changes.items.insert(place(rule.located), item);
+        if let Some(change) = chosen_from(rule, routes, &pods, all, settings, account) {
+            changes.items.insert(place(rule.located), change);
+        }
     }
     changes
+}
+
+/// What takes the place of a route.
+fn rewritten(
+    route: &Route<'_>,
+    rule: &Dynamic<'_>,
+    pods: &groups::Pods,
+    settings: &Settings,
+    account: &mut Account,
+) -> Vec<Item> {
+    let mapped = |account: &mut Account, what: String| {
+        account.add(Action::Mapped, route.located, &route.headers(), what);
+    };
+    let id = rule.located.resource.id();
+    let mut alone = route.rule.clone();
+    remove(&mut alone, HEADERS);
+    match settings.groups {
+        Groups::Routes => {
+            let groups = groups::of(rule, &route.mappings, pods, settings, account);
+            let rules = rules::routes(route, &groups, rule.fallback, account);
+            // The last one is for requests of no group.
+            let routes = count(rules.len().saturating_sub(1), "route");
+            mapped(
+                account,
+                format!("becomes {routes} for the subsets of {id}; a new group needs another one"),
+            );
+            return rules;
+        }
+        Groups::SubsetLb => {
+            let host = cluster::host(&route.host);
+            for_each_destination(&mut alone, |to| set(to, "host", text(host.clone())));
+            mapped(
+                account,
+                format!(
+                    "becomes header_to_metadata in the EnvoyFilter that stands where {id} was, which adds the cluster of {host}"
+                ),
+            );
+        }
+        Groups::Policy => {
+            mapped(
+                account,
+                format!(
+                    "becomes keys of the policy runtime-group, in the EnvoyFilter behind {id}; a new group needs nothing"
+                ),
+            );
+        }
+    }
+    vec![alone]
+}
+
+/// What becomes of a DestinationRule whose groups these routes choose from.
+fn chosen_from(
+    rule: &Dynamic<'_>,
+    routes: &[Route<'_>],
+    pods: &groups::Pods,
+    all: &[Located],
+    settings: &Settings,
+    account: &mut Account,
+) -> Option<Change> {
+    let host = routes.last().map(|route| route.host.clone());
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for mapping in routes.iter().flat_map(|route| &route.mappings) {
+        if !mappings.contains(mapping) {
+            mappings.push(mapping.clone());
+        }
+    }
+    if settings.groups == Groups::Policy {
+        let more = vec![policy::resource(rule, routes, all, account)?];
+        let own = left(rule, host.as_ref());
+        if own.is_none() {
+            account.add(
+                Action::Mapped,
+                rule.located,
+                "/kind",
+                format!("becomes the EnvoyFilter {}", filter(rule)),
+            );
+        }
+        return Some(Change { own, more });
+    }
+    let groups = groups::of(rule, &mappings, pods, settings, account);
+    if settings.groups == Groups::Routes {
+        return Some(Change {
+            own: Some(with_subsets(rule, host.as_ref(), &groups, account)),
+            more: Vec::new(),
+        });
+    }
+    if let Some(left) = left(rule, host.as_ref()) {
+        for (key, _) in left.get("spec").map_or(&[][..], fields).iter().filter(|(key, _)| key.name != "host")
+        {
+            let why = "is not for the cluster that an EnvoyFilter adds: take --groups routes";
+            account.refuse(rule.located, &format!("/spec/{}", key.name), why);
+        }
+        return None;
+    }
+    let more = cluster::resources(rule, routes, &groups, all, settings, account)?;
+    let what = format!("becomes the EnvoyFilter {} and a Service for each group", filter(rule));
+    account.add(Action::Mapped, rule.located, "/kind", what);
+    Some(Change { own: None, more })
+}
+
+/// The name of the `EnvoyFilter` that a DestinationRule becomes.
+fn filter(rule: &Dynamic<'_>) -> String {
+    format!("{}-groups", rule.located.resource.name())
+}
+
+/// What is left of a DestinationRule without its dynamic subsets; `None` if it says nothing any more.
+fn left(rule: &Dynamic<'_>, host: Option<&String>) -> Option<Item> {
+    let item = without_groups(rule, host);
+    let says = item.get("spec").is_some_and(|spec| fields(spec).iter().any(|(key, _)| key.name != "host"));
+    says.then_some(item)
+}
+
+/// The DestinationRule without its dynamic subsets, for the host that routes name.
+fn without_groups(rule: &Dynamic<'_>, host: Option<&String>) -> Item {
+    let mut item = rule.located.item.clone();
+    prune(&mut item, &DYNAMIC);
+    if let (Some(spec), Some(host)) = (get_mut(&mut item, "spec"), host.filter(|host| **host != rule.host)) {
+        set(spec, "host", text(host.clone()));
+    }
+    item
+}
+
+/// Does something with every destination of a route.
+fn for_each_destination(rule: &mut Item, mut change: impl FnMut(&mut Item)) {
+    let Some(Node::List(targets)) = get_mut(rule, "route").map(|targets| &mut targets.node) else { return };
+    targets.iter_mut().filter_map(|target| get_mut(target, "destination")).for_each(&mut change);
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -196,7 +309,11 @@ fn read<'a>(located: &'a Located, settings: &Settings, account: &mut Account) ->
         return None;
     }
     match fallback {
-        Some(_) => account.add(Action::Mapped, located, &format!("{pointer}/fallbackPolicy"), "becomes the last route"),
+        Some(_) => account.add(Action::Mapped, located, &format!("{pointer}/fallbackPolicy"), match settings.groups {
+            Groups::Routes => "becomes the last route",
+            Groups::SubsetLb => "becomes fallback_policy",
+            Groups::Policy => "becomes no_group, unknown_group and unhealthy_group",
+        }),
         None => account.add(
             Action::Assumed,
             located,
@@ -207,7 +324,12 @@ fn read<'a>(located: &'a Located, settings: &Settings, account: &mut Account) ->
             },
         ),
     }
-    account.add(Action::Mapped, located, &format!("{pointer}/subsetSelectors"), "become subsets by labels");
+    let what = match settings.groups {
+        Groups::Routes => "become subsets by labels",
+        Groups::SubsetLb => "become subset_selectors",
+        Groups::Policy => "are every combination of the policy's keys",
+    };
+    account.add(Action::Mapped, located, &format!("{pointer}/subsetSelectors"), what);
     let host = full_name(located.resource.text("/spec/host"), located.resource.namespace());
     Some(Dynamic { located, host, selectors, fallback: fallback.unwrap_or(settings.fallback) })
 }
@@ -360,12 +482,8 @@ fn rule_for(
 
 /// The DestinationRule with a subset for each group.
 fn with_subsets(rule: &Dynamic<'_>, host: Option<&String>, groups: &[Group], account: &mut Account) -> Item {
-    let mut item = rule.located.item.clone();
-    prune(&mut item, &DYNAMIC);
+    let mut item = without_groups(rule, host);
     let Some(spec) = get_mut(&mut item, "spec") else { return item };
-    if let Some(host) = host.filter(|host| **host != rule.host) {
-        set(spec, "host", text(host.clone()));
-    }
     let mut subsets: Vec<Item> = spec.get("subsets").map_or(&[][..], items).to_vec();
     for group in groups {
         let taken = subsets.iter().any(|subset| subset.text("name") == group.name);
@@ -378,7 +496,7 @@ fn with_subsets(rule: &Dynamic<'_>, host: Option<&String>, groups: &[Group], acc
         }
         subsets.push(group.subset());
     }
-    set(spec, "subsets", super::tree::list(subsets));
+    set(spec, "subsets", list(subsets));
     item
 }
 

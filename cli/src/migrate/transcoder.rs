@@ -1,6 +1,6 @@
 //! `ASMGrpcJsonTranscoder`: a filter at the gateway, or at the waypoint of the Service whose pods it selects.
 
-mod native;
+mod patches;
 
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use crate::input::{Item, Located};
 
 /// What the filter may be told instead of the vendor's fields.
 struct Plan {
+    form: Shape,
     gateway: bool,
     labels: Option<Item>,
     port: Option<u64>,
@@ -55,13 +56,13 @@ pub(super) fn plugin(
             other => account.refuse(located, &format!("/{other}"), "unknown field"),
         }
     }
-    let native = settings.form == Shape::Native;
-    let becomes = if native { "EnvoyFilter" } else { "WasmPlugin" };
+    let patches = settings.form != Shape::Wasm;
+    let becomes = if patches { "EnvoyFilter" } else { "WasmPlugin" };
     let what = format!("becomes the {becomes} {name} with the filter kserve-transcoder");
     account.add(Action::Mapped, located, "/kind", what);
     let target = target?;
     if plan.port.is_some() {
-        let what = match (&target, native) {
+        let what = match (&target, patches) {
             (Target::Gateway(_), false) => "becomes match.ports".to_owned(),
             (Target::Gateway(_), true) => "becomes the port of the listener that the patch is for".to_owned(),
             (Target::Waypoint { service, .. }, _) => {
@@ -70,8 +71,9 @@ pub(super) fn plugin(
         };
         account.add(Action::Mapped, located, "/spec/portNumber", what);
     }
-    let (api, spec) = if native {
-        ("networking.istio.io/v1alpha3", native::spec(located, &plan, &target, all, account)?)
+    let (api, spec) = if patches {
+        let spec = patches::spec(located, &plan, &target, all, &settings.registry, account)?;
+        ("networking.istio.io/v1alpha3", spec)
     } else {
         ("extensions.istio.io/v1alpha1", wasm(located, plan, target, settings, account))
     };
@@ -97,9 +99,7 @@ fn wasm(
     settings: &Settings,
     account: &mut Account,
 ) -> Item {
-    let url = format!("oci://{}/kserve-transcoder:{}", settings.registry, env!("CARGO_PKG_VERSION"));
-    let what = format!("put the module's image at {url}, or name your registry with --registry");
-    account.add(Action::Todo, located, "/kind", what);
+    let url = module(located, &settings.registry, account);
     let mut spec = match target {
         Target::Gateway(labels) => vec![("selector", map(vec![("matchLabels", labels.clone())]))],
         Target::Waypoint { service, .. } => {
@@ -118,8 +118,14 @@ fn wasm(
     map(spec)
 }
 
+/// Where the module is.
+fn module(located: &Located, registry: &str, account: &mut Account) -> String {
+    super::module(located, "/kind", "kserve-transcoder", registry, account)
+}
+
 fn plan(located: &Located, form: Shape, account: &mut Account) -> Plan {
     let mut plan = Plan {
+        form,
         gateway: false,
         labels: None,
         port: None,
@@ -135,13 +141,13 @@ fn plan(located: &Located, form: Shape, account: &mut Account) -> Plan {
     let empty = map(Vec::new());
     let spec = located.item.get("spec").unwrap_or(&empty);
     for (key, value) in fields(spec) {
-        field(located, &key.name, value, form, &mut plan, account);
+        field(located, &key.name, value, &mut plan, account);
     }
     plan
 }
 
 /// One field of the specification.
-fn field(located: &Located, name: &str, item: &Item, form: Shape, plan: &mut Plan, account: &mut Account) {
+fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &mut Account) {
     let pointer = format!("/spec/{name}");
     let value = item.value();
     let mapped = |account: &mut Account, what: &str| account.add(Action::Mapped, located, &pointer, what);
@@ -209,7 +215,7 @@ fn field(located: &Located, name: &str, item: &Item, form: Shape, plan: &mut Pla
             &pointer,
             "the filter has one form for errors, {\"error\": TEXT} with the HTTP status of the gRPC status: take the field out, and have clients read that",
         ),
-        ("matchIncomingRequestRoute", Value::Bool(true)) if form == Shape::Native => {
+        ("matchIncomingRequestRoute", Value::Bool(true)) if plan.form == Shape::Native => {
             plan.config.push(("reselect_route", super::tree::item(&json!(false))));
             mapped(account, "becomes reselect_route: false");
         }
@@ -287,6 +293,33 @@ fn print_options(located: &Located, options: &Item, account: &mut Account) {
     }
 }
 
+/// Whether a transcoder of the vendor's is at a gateway's pods with these labels, on one of these ports.
+pub(super) fn at_gateway(all: &[Located], labels: &Item, ports: &[u64]) -> bool {
+    all.iter().any(|l| {
+        let port = l.resource.at("/spec/portNumber").and_then(Value::as_u64);
+        l.resource.is(super::VENDOR, "ASMGrpcJsonTranscoder")
+            && l.resource.at("/spec/isGateway") == Some(&Value::Bool(true))
+            && l.resource.at("/spec/workloadSelector/labels") == Some(&labels.value())
+            && port.is_none_or(|port| ports.contains(&port))
+    })
+}
+
+/// Whether a transcoder of the vendor's is at the pods of a Service.
+pub(super) fn at_service(all: &[Located], service: &Located) -> bool {
+    all.iter().any(|l| {
+        l.resource.is(super::VENDOR, "ASMGrpcJsonTranscoder")
+            && l.resource.at("/spec/isGateway") != Some(&Value::Bool(true))
+            && l.resource.namespace() == service.resource.namespace()
+            && l.resource.at("/spec/workloadSelector/labels").is_some_and(|labels| selects(service, labels))
+    })
+}
+
+/// Whether a Service selects pods with these labels.
+fn selects(service: &Located, labels: &Value) -> bool {
+    let selector = service.resource.at("/spec/selector").and_then(Value::as_object);
+    selector.is_some_and(|s| !s.is_empty() && s.iter().all(|(name, value)| labels.get(name) == Some(value)))
+}
+
 /// What a filter is attached to.
 enum Target<'a> {
     /// The pods of a gateway, by their labels.
@@ -317,15 +350,12 @@ fn target<'a>(
         return Some(Target::Gateway(labels));
     }
     let wanted = labels.value();
-    let selects = |service: &&Located| {
-        let selector = service.resource.at("/spec/selector").and_then(Value::as_object);
+    let selected = |service: &&Located| {
         service.resource.is("", "Service")
             && service.resource.namespace() == located.resource.namespace()
-            && selector.is_some_and(|s| {
-                !s.is_empty() && s.iter().all(|(name, value)| wanted.get(name) == Some(value))
-            })
+            && selects(service, &wanted)
     };
-    let services: Vec<_> = all.iter().filter(selects).collect();
+    let services: Vec<_> = all.iter().filter(selected).collect();
     let [service] = services[..] else {
         account.refuse(
             located,

@@ -63,7 +63,7 @@ pub use buffer::Buffer;
 pub use config::{Bounds, ConfigError, parse_config};
 pub use event::{Event, EventCx, Leases};
 pub use header_name::{folded, has_header_prefix, is_same_header};
-pub use metric::{DROPPED_OPERATIONS, Metric, MetricKind};
+pub use metric::{DROPPED_OPERATIONS, Labels, Metric, MetricKind};
 pub use ops::{Call, CallEnd, CallFailure, CallId, CallResponse, Level, Op, Ops, Route};
 pub use path_prefix::PathPrefixes;
 pub use percent::{BadSegment, EscapedSlash, Octet, decode_segment, octets};

@@ -1,6 +1,7 @@
 //! What a core asks its host to do besides the verdict.
 
-use crate::Map;
+use crate::metric::BETWEEN_LABELS;
+use crate::{Labels, Map};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -25,10 +26,14 @@ pub enum Op<'a> {
     SetLbMetadata(&'a str, &'a str),
     /// Set a property of the exchange, for filters that follow and for the access log.
     SetProperty(&'a str, &'a [u8]),
+    /// Say something about the exchange to whatever comes after.
+    Describe(&'a str, &'a str),
     /// How the route is treated after this call's header operations.
     Route(Route),
     /// Add to the counter at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
     Count(usize, u64),
+    /// Add to the counter at this index, for these values of its labels.
+    CountBy(usize, Labels<'a>, u64),
     /// Record a value in the histogram or gauge at this index of [`Plugin::METRICS`](crate::Plugin::METRICS).
     Record(usize, u64),
     /// Write a line to the host's log.
@@ -141,6 +146,14 @@ impl Ops {
         self.list.push(Stored::SetProperty(name, value));
     }
 
+    /// Says something about the exchange, at most once under each name, to whatever comes after: limits, and the access
+    /// log. In Envoy it is dynamic metadata in the namespace of the filter's name where a dynamic module says it, and
+    /// filter state `wasm.<filter>.<name>` where a proxy-wasm module does, which cannot set metadata.
+    pub fn describe(&mut self, name: &str, value: &str) {
+        let (name, value) = (self.store(name.as_bytes()), self.store(value.as_bytes()));
+        self.list.push(Stored::Describe(name, value));
+    }
+
     /// Says how the route is treated.
     pub fn route(&mut self, route: Route) {
         self.list.push(Stored::Route(route));
@@ -149,6 +162,30 @@ impl Ops {
     /// Adds to a counter.
     pub fn count(&mut self, metric: usize, by: u64) {
         self.list.push(Stored::Count(metric, by));
+    }
+
+    /// Adds to a counter for these values of its [labels](crate::Metric::labels), in their order. A host looks each of
+    /// them up, so this is nothing for every request: a filter adds up and asks now and then. How many different values
+    /// there are must not be a client's choice, because a host forgets none of them.
+    pub fn count_by(&mut self, metric: usize, labels: &[&str], by: u64) {
+        let start = self.arena.len();
+        for (index, value) in labels.iter().enumerate() {
+            if index > 0 {
+                self.store(BETWEEN_LABELS.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            self.store(value.as_bytes());
+        }
+        self.list.push(Stored::CountBy(metric, start..self.arena.len(), by));
+    }
+
+    /// How much has been added to a counter without labels.
+    #[must_use]
+    pub fn counted(&self, metric: usize) -> u64 {
+        let added = |stored: &Stored| match stored {
+            Stored::Count(counter, by) if *counter == metric => *by,
+            _ => 0,
+        };
+        self.list.iter().map(added).sum()
     }
 
     /// Records a value in a histogram or gauge.
@@ -179,8 +216,10 @@ impl Ops {
             Stored::RemoveHeader(map, name) => Op::RemoveHeader(*map, self.text(name)),
             Stored::SetLbMetadata(key, value) => Op::SetLbMetadata(self.text(key), self.text(value)),
             Stored::SetProperty(name, value) => Op::SetProperty(self.text(name), &self.arena[value.clone()]),
+            Stored::Describe(name, value) => Op::Describe(self.text(name), self.text(value)),
             Stored::Route(route) => Op::Route(*route),
             Stored::Count(metric, by) => Op::Count(*metric, *by),
+            Stored::CountBy(metric, labels, by) => Op::CountBy(*metric, Labels(self.text(labels)), *by),
             Stored::Record(metric, value) => Op::Record(*metric, *value),
             Stored::Log(level, text) => Op::Log(*level, self.text(text)),
         })
@@ -221,8 +260,10 @@ enum Stored {
     RemoveHeader(Map, Range<usize>),
     SetLbMetadata(Range<usize>, Range<usize>),
     SetProperty(Range<usize>, Range<usize>),
+    Describe(Range<usize>, Range<usize>),
     Route(Route),
     Count(usize, u64),
+    CountBy(usize, Range<usize>, u64),
     Record(usize, u64),
     Log(Level, Range<usize>),
 }
@@ -241,6 +282,7 @@ mod tests {
         ops.set_lb_metadata("stage", "blue");
         ops.set_property("stages", b"blue");
         ops.count(3, 1);
+        ops.count_by(4, &["m", "", "0"], 2);
         ops.log(Level::Warn, "odd");
         let expected = [
             Op::SetHeader(Map::RequestHeaders, "te", b"trailers"),
@@ -248,9 +290,13 @@ mod tests {
             Op::SetLbMetadata("stage", "blue"),
             Op::SetProperty("stages", b"blue"),
             Op::Count(3, 1),
+            Op::CountBy(4, Labels("m\0\x000"), 2),
             Op::Log(Level::Warn, "odd"),
         ];
         assert_eq!(ops.iter().collect::<Vec<_>>(), expected);
+        let Some(Op::CountBy(_, labels, _)) = ops.iter().nth(5) else { panic!("not the labels' place") };
+        assert_eq!(labels.values().collect::<Vec<_>>(), ["m", "", "0"]);
+        assert_eq!((ops.counted(3), ops.counted(4)), (1, 0));
         ops.clear();
         assert_eq!(ops.iter().count(), 0);
     }

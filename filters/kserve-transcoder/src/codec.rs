@@ -20,6 +20,34 @@ pub(crate) trait RequestCodec: Debug + Send {
 
     /// Ends the body and gives the message, without its gRPC frame, and the codec for the answer.
     fn finish(self: Box<Self>) -> Result<(Rope, Box<dyn ResponseCodec>), Problem>;
+
+    /// As [`finish`](Self::finish), and says of what kind the inputs of an inference are.
+    fn finish_described(
+        self: Box<Self>,
+        _inputs: &mut Inputs,
+    ) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
+        self.finish()
+    }
+}
+
+/// Of what kind the inputs of an inference are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inputs {
+    /// How many elements they have together.
+    pub(crate) elements: u64,
+    /// What the first of them is; only if it was asked for.
+    pub(crate) first: Option<Tensor>,
+    /// Whether it is asked for.
+    pub(crate) describe: bool,
+}
+
+/// What is known of a tensor beside its elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tensor {
+    /// By the protocol's name.
+    pub(crate) datatype: &'static str,
+    /// The sizes of its dimensions, with commas between them.
+    pub(crate) shape: String,
 }
 
 /// Reads a gRPC message and makes the answer's body of it.

@@ -1,6 +1,6 @@
 //! A compressed request's body, decompressed on its way to its codec.
 
-use crate::codec::{Progress, RequestCodec, ResponseCodec, Rest};
+use crate::codec::{Inputs, Progress, RequestCodec, ResponseCodec, Rest};
 use crate::problem::Problem;
 use filter_api::{Charge, Rope};
 use flate2::write::{GzDecoder, ZlibDecoder};
@@ -106,16 +106,23 @@ impl RequestCodec for Compressed {
         Rest::Nothing
     }
 
-    fn finish(mut self: Box<Self>) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
+    fn finish(self: Box<Self>) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
+        self.finish_described(&mut Inputs::default())
+    }
+
+    fn finish_described(
+        mut self: Box<Self>,
+        inputs: &mut Inputs,
+    ) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
         // No body at all, which a request that says that it is compressed may have, too.
         if self.room == self.max_bytes
             && let Some(codec) = self.decoder.feed().codec.take()
         {
-            return codec.finish();
+            return codec.finish_described(inputs);
         }
         self.decoder.try_finish().map_err(|error| self.problem(&error))?;
         match self.decoder.feed().codec.take() {
-            Some(codec) => codec.finish(),
+            Some(codec) => codec.finish_described(inputs),
             None => Err(self.problem(&Error::other("it is damaged"))),
         }
     }

@@ -1,5 +1,6 @@
 //! The filter's configuration.
 
+use crate::generic::PrintOptions;
 use crate::tensor::{AnswerForm, BodyModelName, NonFinite, TensorEncoding};
 use filter_api::{Bounds, Caps, ConfigError};
 use serde::Deserialize;
@@ -13,6 +14,8 @@ const BODY_BYTES: Bounds = Bounds::at_least(1);
 const BUDGET_BYTES: Bounds = Bounds::at_least(64 * 1024);
 /// The values of `binary_header_bytes`.
 const HEADER_BYTES: Bounds = Bounds::at_least(256);
+/// The values of `max_models`.
+pub(crate) const MAX_MODELS: Bounds = Bounds { least: 0, most: 1000 };
 
 /// The configuration of `kserve-transcoder`. Every key is optional; an unknown key is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -49,6 +52,10 @@ pub struct Config {
     /// How answers look: `kserve` as the protocol's REST interface has them, or `proto` as protobuf's JSON has
     /// them, for applications that were written for Envoy's own transcoder.
     pub answer_form: AnswerForm,
+    /// With `answer_form: proto`: how answers but those to inferences are printed, as the key of this name in Envoy's own
+    /// transcoder says. Where it is there, what it leaves out has Envoy's default: `{}` is lowerCamelCase without white
+    /// space. Without the key, names are those of the `.proto` file.
+    pub print_options: Option<PrintOptions>,
     /// How NaN and the infinities, which JSON cannot express, are written in the tensors and parameters of an answer:
     /// `bare` as the words `NaN`, `Infinity` and `-Infinity`, as Triton does (`JSON.parse` refuses them); `null` for
     /// all three, as MLServer does; or `string` as protobuf's JSON does. Requests may use any of these.
@@ -71,6 +78,9 @@ pub struct Config {
     pub ignored_query_parameters: Vec<String>,
     /// Leave out every query parameter that names no field of the request message.
     pub ignore_unknown_query_parameters: bool,
+    /// Leave out every member of a body that names no field of the request message; otherwise it is a 400. In the body of an
+    /// inference unknown members are always left out.
+    pub ignore_unknown_fields: bool,
     /// What may stand in front of every path that the filter serves, such as `/serving/{namespace}/{service}`: whole
     /// segments, of which a name in braces stands for any one. It is taken off before the path is read; with `path:
     /// route` it stays in `:path`, for the route to see.
@@ -78,6 +88,21 @@ pub struct Config {
     /// Serve `GET /v2/models`: the names of the models that the server's repository index calls ready, as
     /// `{"models": [...]}`. Policies for the repository must cover this path, too.
     pub list_models: bool,
+    /// How many models, each version counting as one, have metrics of their own. The others count as `other`, and so does
+    /// every inference of a model before a model server has answered one with success, so that clients cannot make up
+    /// names. `0` leaves out the metrics by model.
+    #[cfg_attr(test, schemars(range(min = MAX_MODELS.least, max = MAX_MODELS.most)))]
+    pub max_models: usize,
+    /// Say what each inference is, for access logs and limits: its `model`, `version`, `datatype`, `shape` and `elements`,
+    /// and at the end its `grpc_status`. Natively as dynamic metadata in the namespace `kserve_transcoder`, and the model
+    /// also as filter state `envoy.ai.model.request` if that is not set; in proxy-wasm as filter state
+    /// `wasm.kserve_transcoder.model` and so on.
+    pub describe_requests: bool,
+    /// Hold an inference's headers back until its message is complete, so that filters behind this one know its shape
+    /// (`describe_requests`) when they see its headers: a limit by elements, for example. In proxy-wasm it needs
+    /// `allow_on_headers_stop_iteration: true` beside it, without which every inference would hang, and a message then
+    /// has to fit Envoy's buffer limit.
+    pub hold_request_headers: bool,
 }
 
 /// How `:path` of a request that is transcoded is changed.
@@ -104,6 +129,7 @@ impl Default for Config {
             memory_budget_bytes: 512 * MIB,
             tensor_encoding: TensorEncoding::Raw,
             answer_form: AnswerForm::Kserve,
+            print_options: None,
             non_finite: NonFinite::Bare,
             body_model_name: BodyModelName::Refuse,
             binary_header_bytes: 4096,
@@ -111,8 +137,12 @@ impl Default for Config {
             services: Vec::new(),
             ignored_query_parameters: Vec::new(),
             ignore_unknown_query_parameters: false,
+            ignore_unknown_fields: false,
             path_prefixes: Vec::new(),
             list_models: false,
+            max_models: 100,
+            describe_requests: false,
+            hold_request_headers: false,
         }
     }
 }
@@ -128,6 +158,7 @@ impl Config {
         BODY_BYTES.check("max_response_bytes", config.max_response_bytes as u64)?;
         BUDGET_BYTES.check("memory_budget_bytes", config.memory_budget_bytes as u64)?;
         HEADER_BYTES.check("binary_header_bytes", config.binary_header_bytes as u64)?;
+        MAX_MODELS.check("max_models", config.max_models as u64)?;
         if config.unary_cluster.as_deref() == Some("") {
             return Err(ConfigError::at("unary_cluster", "a cluster's name cannot be empty"));
         }
@@ -135,6 +166,9 @@ impl Config {
             let reason =
                 "a proxy-wasm filter cannot keep the route: Envoy selects it again after every change";
             return Err(ConfigError::at("reselect_route", reason));
+        }
+        if config.print_options.is_some() && config.answer_form != AnswerForm::Proto {
+            return Err(ConfigError::at("print_options", "needs answer_form: proto"));
         }
         if config.descriptor_sets.is_empty() && !config.services.is_empty() {
             return Err(ConfigError::at("services", "chooses from descriptor_sets, which is empty"));
@@ -176,11 +210,19 @@ mod tests {
             error(r#"{"max_request_bytes":0}"#),
             "configuration key max_request_bytes: 0 is too small: it must be at least 1"
         );
+        assert_eq!(
+            error(r#"{"max_models":1001}"#),
+            "configuration key max_models: 1001 is out of range: it must be from 0 to 1000"
+        );
         assert!(error(r#"{"descriptor_sets":["a",3]}"#).contains("descriptor_sets[1]: invalid type"));
         assert!(error(r#"{"unary_cluster":""}"#).contains("unary_cluster: a cluster's name cannot be empty"));
         assert_eq!(
             error(r#"{"services":["user.S"]}"#),
             "configuration key services: chooses from descriptor_sets, which is empty"
+        );
+        assert_eq!(
+            error(r#"{"print_options":{}}"#),
+            "configuration key print_options: needs answer_form: proto"
         );
         assert!(error("[]").contains("configuration key .: "));
     }

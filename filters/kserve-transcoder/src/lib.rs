@@ -51,6 +51,7 @@ mod exchange;
 mod frame;
 mod generic;
 pub mod metrics;
+mod models;
 mod problem;
 mod rows;
 mod settings;

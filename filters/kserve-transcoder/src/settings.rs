@@ -1,6 +1,7 @@
 //! The form of a configuration that the filter works with.
 
 use crate::config::{Config, PathMode};
+use crate::generic;
 use crate::rows::{self, Rows};
 use crate::tensor;
 use base64::Engine as _;
@@ -17,8 +18,14 @@ pub(crate) struct Settings {
     pub(crate) holds_response_headers: bool,
     pub(crate) memory_budget_bytes: usize,
     pub(crate) binary_header_bytes: usize,
-    /// What concerns the codecs, and the sizes of bodies and messages.
+    pub(crate) max_models: usize,
+    pub(crate) describes: bool,
+    /// Inferences' headers are held back until their message is complete.
+    pub(crate) holds_request_headers: bool,
+    /// What concerns inferences, and the sizes of bodies and messages.
     pub(crate) codec: tensor::Options,
+    /// What concerns all other calls.
+    pub(crate) generic: generic::Options,
     pub(crate) rows: Rows,
 }
 
@@ -36,7 +43,15 @@ impl Settings {
             holds_response_headers: holds,
             memory_budget_bytes: config.memory_budget_bytes,
             binary_header_bytes: config.binary_header_bytes,
+            max_models: config.max_models,
+            describes: config.describe_requests,
+            holds_request_headers: config.hold_request_headers,
             codec: codec(&config),
+            generic: generic::Options {
+                print: generic::Print::new(config.answer_form, config.print_options),
+                ignore_unknown_fields: config.ignore_unknown_fields,
+                max_request_bytes: config.max_request_bytes,
+            },
             rows: Rows::load(rows::Options {
                 sets: descriptor_sets(&config.descriptor_sets)?,
                 services: config.services,
@@ -52,7 +67,7 @@ impl Settings {
     }
 }
 
-/// What of a configuration concerns the codecs.
+/// What of a configuration concerns inferences.
 pub(crate) fn codec(config: &Config) -> tensor::Options {
     tensor::Options {
         encoding: config.tensor_encoding,

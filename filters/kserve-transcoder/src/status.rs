@@ -5,6 +5,11 @@ use filter_api::{Map, Octet, View, octets};
 
 /// The `grpc-status` of a call that succeeded.
 pub(crate) const OK: u16 = 0;
+/// The one of an answer that is not valid.
+pub(crate) const INTERNAL: u16 = 13;
+
+/// The `grpc-status` of a call of which nothing better is known.
+const UNKNOWN: u16 = 2;
 
 /// gRPC statuses by number, and the HTTP status that each becomes: the mapping that `google.rpc.Code`
 /// documents for its codes.
@@ -27,6 +32,19 @@ const TABLE: [(&str, u16); 17] = [
     ("DATA_LOSS", 500),
     ("UNAUTHENTICATED", 401),
 ];
+
+/// What an answer that is not gRPC's stands for (gRPC's "HTTP to gRPC Status Code Mapping").
+pub(crate) fn of_http(status: u16) -> u16 {
+    match status {
+        200 => OK,
+        400 => INTERNAL,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
 
 /// How a gRPC call ended: `grpc-status` and `grpc-message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,13 +76,26 @@ impl Status {
         // `str::parse` takes a sign as well.
         let digits = code.iter().all(u8::is_ascii_digit);
         let code = std::str::from_utf8(code).ok().filter(|_| digits);
-        let code = code.and_then(|text| text.parse().ok()).unwrap_or(2);
+        let code = code.and_then(|text| text.parse().ok()).unwrap_or(UNKNOWN);
         Self { code, message: percent_decoded(message) }
+    }
+
+    /// The status as a number; of those that gRPC does not know, whatever the server sent.
+    pub(crate) fn code(&self) -> u16 {
+        self.code
     }
 
     /// Whether the call succeeded.
     pub(crate) fn is_ok(&self) -> bool {
         self.code == OK
+    }
+
+    /// What the client is told about a call that ended without a status, which counts as UNKNOWN (gRPC's "HTTP to gRPC Status
+    /// Code Mapping", for the HTTP status 200): whether the answer is good cannot be known.
+    pub(crate) fn missing() -> Problem {
+        let message = "the model server ended its answer without a grpc-status (it should send one in trailers): the call \
+                       counts as failed, with UNKNOWN (gRPC status 2)";
+        Self { code: UNKNOWN, message: message.to_owned() }.problem()
     }
 
     /// What the client is told about a call that failed: the server's own words, or the status's name where

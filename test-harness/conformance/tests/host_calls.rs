@@ -79,24 +79,21 @@ fn head(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn inference(vm: &Vm) {
-    let stream = open(vm, "{}");
-    let body = br#"{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#;
-    stream.request_headers(post("/v2/models/m/infer", &[("content-length", "74")]), false);
-    stream.request_data(body, true);
-    let values = Values::Raw([1f32, 2.0, 3.0, 4.0].map(f32::to_le_bytes).concat());
-    let message =
-        Response::new("m").output(Tensor::new("y", "FP32", &[1, 4], values)).encode(Style::default());
-    let frame = [&[0], (message.len() as u32).to_be_bytes().as_slice(), &message].concat();
-    stream.response_headers(head(&[(":status", "200"), ("content-type", "application/grpc")]), false);
-    stream.response_data(frame, false);
-    stream.response_trailers(head(&[("grpc-status", "0")]));
-    assert_eq!(stream.downstream().status(), Some(200));
-    assert!(String::from_utf8(stream.downstream().body()).unwrap().contains("[1.0,2.0,3.0,4.0]"));
+    let plugin = vm.plugin(PluginOptions::default()).unwrap();
+    // With the first one the host is told of the model's metrics, which happens a few times a second.
+    let exchange = || {
+        let stream = plugin.open(StreamOptions::default().property("xds.cluster_name", CLUSTER));
+        let _before = vm.take_crossings();
+        infer(&stream);
+        stream
+    };
+    let _both = [exchange(), exchange()];
     assert_crossings(
         vm,
         "
-  15 host calls
+  18 host calls
        2 proxy_get_buffer_bytes
+       3 proxy_get_current_time_nanoseconds
        3 proxy_get_header_map_pairs
        1 proxy_increment_metric
        2 proxy_remove_header_map_value
@@ -113,6 +110,22 @@ fn inference(vm: &Vm) {
        1 proxy_on_response_trailers
         ",
     );
+}
+
+/// A tiny inference and its answer.
+fn infer(stream: &Stream) {
+    let body = br#"{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#;
+    stream.request_headers(post("/v2/models/m/infer", &[("content-length", "74")]), false);
+    stream.request_data(body, true);
+    let values = Values::Raw([1f32, 2.0, 3.0, 4.0].map(f32::to_le_bytes).concat());
+    let message =
+        Response::new("m").output(Tensor::new("y", "FP32", &[1, 4], values)).encode(Style::default());
+    let frame = [&[0], (message.len() as u32).to_be_bytes().as_slice(), &message].concat();
+    stream.response_headers(head(&[(":status", "200"), ("content-type", "application/grpc")]), false);
+    stream.response_data(frame, false);
+    stream.response_trailers(head(&[("grpc-status", "0")]));
+    assert_eq!(stream.downstream().status(), Some(200));
+    assert!(String::from_utf8(stream.downstream().body()).unwrap().contains("[1.0,2.0,3.0,4.0]"));
 }
 
 fn readiness(vm: &Vm) {

@@ -35,9 +35,9 @@ pub fn start_on(name: &'static str, address: SocketAddr) -> Result<OddServer, Er
     Ok(server)
 }
 
-/// Server and models are ready, and an inference gives its inputs back.
+/// The server is live, it and models are ready, and an inference gives its inputs back.
 fn answer(request: &Recorded) -> Option<Vec<u8>> {
-    if request.path.ends_with("Ready") {
+    if ["Live", "Ready"].iter().any(|end| request.path.ends_with(end)) {
         return Some(wire::Message::new().varint(1, 1).into_bytes());
     }
     infer::echo(&request.messages().ok()?.first()?.bytes).ok()

@@ -94,7 +94,19 @@ impl Workload {
         address: SocketAddr,
         answer: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        Self::at(address, move |seen| {
+        let listener = TcpListener::bind(address).map_err(Error::io(format!("listen on {address}")))?;
+        Self::answering_on(listener, answer)
+    }
+
+    /// [`answering`](Self::answering) on a listener of the caller's own making.
+    ///
+    /// # Errors
+    /// If the listener has no address.
+    pub fn answering_on(
+        listener: TcpListener,
+        answer: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        Self::on(listener, move |seen| {
             let (status, text) = answer(seen);
             (status, "text/plain".to_owned(), text)
         })
@@ -104,7 +116,13 @@ impl Workload {
         address: SocketAddr,
         answer: impl Fn(&Seen) -> (u16, String, String) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let listener = TcpListener::bind(address).map_err(Error::io(format!("listen on {address}")))?;
+        Self::on(TcpListener::bind(address).map_err(Error::io(format!("listen on {address}")))?, answer)
+    }
+
+    fn on(
+        listener: TcpListener,
+        answer: impl Fn(&Seen) -> (u16, String, String) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
         let address = listener.local_addr().map_err(Error::io("read a listener's address"))?;
         let answer: Arc<Answers> = Arc::new(answer);
         let (seen, closing) = (Arc::default(), Arc::new(AtomicBool::new(false)));

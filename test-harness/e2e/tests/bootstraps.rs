@@ -9,6 +9,8 @@ mod by_claims;
 #[path = "bootstraps/by_policy.rs"]
 mod by_policy;
 mod identity;
+#[path = "bootstraps/rate_limit.rs"]
+mod rate_limit;
 #[path = "bootstraps/two_groups.rs"]
 mod two_groups;
 
@@ -125,6 +127,19 @@ fn main() -> ExitCode {
                 needed,
                 format!("{name}_answers::{version}"),
                 answers.map(|envoy| Box::new(move || by_claims::answers_as_it_says(&envoy, name)) as _),
+            );
+        }
+        for name in rate_limit::FILES {
+            let (valid, answers) = (envoy.cloned(), envoy.cloned());
+            add(
+                needed,
+                format!("{name}_is_valid::{version}"),
+                valid.map(|envoy| Box::new(move || is_valid(&envoy, name, &identity::text(name))) as _),
+            );
+            add(
+                needed,
+                format!("{name}_answers::{version}"),
+                answers.map(|envoy| Box::new(move || rate_limit::answers_as_it_says(&envoy, name)) as _),
             );
         }
         let (valid, answers) = (envoy.cloned(), envoy.cloned());
@@ -247,6 +262,7 @@ fn every_bootstrap_is_tested() {
     let tested = tested
         .chain(two_groups::FILES.map(|(name, _)| name))
         .chain(by_claims::FILES)
+        .chain(rate_limit::FILES)
         .chain([by_claims::SIGN_ON])
         .chain(application::FILES);
     assert_eq!(there, tested.map(str::to_owned).collect());

@@ -130,7 +130,7 @@ fn as_the_agent_hands_it_on(mut part: Value) -> Value {
     part
 }
 
-/// The file under `dist/` that `oci://registry.example/kserve-transcoder:0.1.0` is made of.
+/// The file under `dist/` that `oci://registry.example/kserve-transcoder:0.2.0` is made of.
 fn module(url: &str) -> String {
     let name = url.rsplit('/').next().and_then(|name| name.split(':').next()).unwrap();
     dist(&format!("{}.wasm", name.replace('-', "_"))).display().to_string()

@@ -131,7 +131,72 @@ pub(crate) fn answers() -> Vec<Vec<u8>> {
         });
         add(&message.encode_to_vec());
     }
+    for (datatype, contents) in many_elements() {
+        let shape = vec![MANY as i64];
+        let output = Tensor { name: "y".into(), datatype: datatype.into(), shape, ..Tensor::default() };
+        let output = [output.encode_to_vec(), field(5, &contents)].concat();
+        add(&[field(1, b"m"), field(5, &output)].concat());
+    }
     seeds
+}
+
+/// How many elements a seed has of which runs are read.
+const MANY: usize = 200;
+
+/// Typed contents with numbers of all lengths one after the other and long runs of short ones, packed and not, and strings.
+fn many_elements() -> Vec<(&'static str, Vec<u8>)> {
+    let varint = |value: u64| {
+        let mut bytes = Vec::new();
+        prost::encoding::encode_varint(value, &mut bytes);
+        bytes
+    };
+    // Runs of small numbers, now and then one of up to so many bits, negative if that is possible.
+    let numbers = |bits: u32, negative: bool| -> Vec<u64> {
+        let number = |at: usize| match at % 9 {
+            2 => (1_u64 << (at as u32 % bits)).wrapping_sub(at as u64 % 2),
+            5 if negative => (at as u64).wrapping_neg(),
+            _ => at as u64 % 100,
+        };
+        (0..MANY).map(number).collect()
+    };
+    let mut all = Vec::new();
+    for (datatype, number, values) in [
+        ("BOOL", 1, numbers(1, false).iter().map(|value| value % 2).collect()),
+        ("INT32", 2, numbers(31, true)),
+        ("INT64", 3, numbers(63, true)),
+        ("UINT32", 4, numbers(32, false)),
+        ("UINT64", 5, numbers(64, false)),
+    ] {
+        let texts: Vec<Vec<u8>> = values.into_iter().map(varint).collect();
+        all.push((datatype, field(number, &texts.concat())));
+        all.push((datatype, texts.iter().flat_map(|text| [&[number << 3], &text[..]].concat()).collect()));
+    }
+    for (datatype, number, wire_type, size) in [("FP32", 6, 5, 4), ("FP64", 7, 1, 8)] {
+        let value = |at: usize| {
+            let value = at as f64 / 7.0;
+            if size == 4 { (value as f32).to_le_bytes().to_vec() } else { value.to_le_bytes().to_vec() }
+        };
+        let values: Vec<Vec<u8>> = (0..MANY).map(value).collect();
+        all.push((datatype, field(number, &values.concat())));
+        let key = number << 3 | wire_type;
+        all.push((datatype, values.iter().flat_map(|value| [&[key], &value[..]].concat()).collect()));
+    }
+    // A few longer than a byte counts, a few with escapes.
+    let text = |at: usize| match at % 50 {
+        49 => vec![b'x'; 130],
+        40 => b"a\n\"\x01".to_vec(),
+        _ => vec![b'a'; at % 40 / 3],
+    };
+    all.push(("BYTES", (0..MANY).flat_map(|at| field(8, &text(at))).collect()));
+    all
+}
+
+/// A field of bytes.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encoding::encode_varint(content.len() as u64, &mut field);
+    field.extend_from_slice(content);
+    field
 }
 
 pub(crate) fn exchanges() -> Vec<Vec<u8>> {

@@ -190,7 +190,7 @@ pub fn fragments(resource: &Resource) -> Vec<Fragment<'_>> {
     resource.list("/spec/configPatches").iter().filter_map(fragment).collect()
 }
 
-/// `kserve-transcoder` of `oci://registry.example/kserve-transcoder:0.1.0`.
+/// `kserve-transcoder` of `oci://registry.example/kserve-transcoder:0.2.0`.
 fn module_name(url: &str) -> Result<String, String> {
     let last = url.rsplit('/').next().unwrap_or_default();
     let name = last.split([':', '@']).next().unwrap_or_default();
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_module_is_known_by_the_last_part_of_its_url() {
         for url in [
-            "oci://registry.example/team/kserve-transcoder:0.1.0",
+            "oci://registry.example/team/kserve-transcoder:0.2.0",
             "oci://registry.example/kserve-transcoder@sha256:00",
             "file:///modules/kserve_transcoder.wasm",
         ] {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use e2e::{Protocol, Request, Workload, send};
+use images::{About, Image};
 use mesh::place;
 use mesh::setup::Mesh;
 use mesh::world::Workload as Pods;
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
         let mesh = Mesh::raise(place)?;
         let world = &mesh.world;
         let module = std::env::args().nth(1).context("which module? the path of a .wasm file")?;
-        let digest = mesh.registry.push("my-plugin", "1", &std::fs::read(&module)?)?;
+        let image = Image::of_module(&std::fs::read(&module)?, &About::default())?;
+        let digest = mesh.registry.add("my-plugin", "1", &image);
 
         // A Service with one pod, which is a thread of this program.
         world.ambient_namespace("shop")?;

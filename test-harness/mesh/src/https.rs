@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Method, Response, StatusCode};
-use http_body_util::Full;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
@@ -34,12 +35,10 @@ pub(crate) struct Https {
     _task: Task,
 }
 
-/// What a server answers to a method and a path.
+/// What a server answers to a request.
 pub(crate) trait Answers: Send + Sync + 'static {
-    /// The answer to a GET or HEAD; no other method gets here. A HEAD's body is not sent, its length is.
-    fn answer(&self, path: &str) -> Response<Full<Bytes>>;
-    /// The answer to any other method.
-    fn not_allowed(&self) -> Response<Full<Bytes>>;
+    /// The answer. That to a HEAD may have a body, of which only the length is sent.
+    fn answer(&self, request: &http::Request<Bytes>) -> Response<Full<Bytes>>;
 }
 
 struct State {
@@ -118,6 +117,13 @@ pub(crate) fn answer(
     response
 }
 
+/// A listener at a pod's address, whose port a gateway may have on all addresses.
+pub(crate) fn of_pod(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = listen(address)?;
+    socket.set_nonblocking(false)?;
+    Ok(socket.into())
+}
+
 pub(crate) fn listen(address: SocketAddr) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -163,33 +169,36 @@ impl Server {
     /// A client that goes away or speaks no TLS is its own concern: the next one is served.
     async fn serve(&self, stream: TcpStream, began: Outage) {
         let Ok(Ok(stream)) = timeout(PATIENCE, self.tls.accept(stream)).await else { return };
-        let service = service_fn(|request| async move { self.answer(&request, began) });
+        let service = service_fn(|request| self.answer(request, began));
         let _ =
             hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     }
 
-    fn answer<B>(&self, request: &http::Request<B>, began: Outage) -> Result<Response<Full<Bytes>>, Closed> {
+    async fn answer<B: Body>(
+        &self,
+        request: http::Request<B>,
+        began: Outage,
+    ) -> Result<Response<Full<Bytes>>, Closed> {
         // The connection may be served once more before its task sees that it is to end.
         if *self.state.outage.borrow() != began {
             return Err(Closed);
         }
-        let (method, path) = (request.method(), request.uri().path());
-        self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{method} {path}"));
-        Ok(if [Method::GET, Method::HEAD].contains(method) {
-            self.answers.answer(path)
-        } else {
-            self.answers.not_allowed()
-        })
+        let seen = format!("{} {}", request.method(), request.uri().path());
+        self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+        let (head, body) = request.into_parts();
+        // A client that breaks off expects no answer.
+        let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
+        Ok(self.answers.answer(&http::Request::from_parts(head, body)))
     }
 }
 
-/// Why hyper is to close a connection without an answer.
+/// Why a connection is to be closed without an answer.
 #[derive(Debug)]
 struct Closed;
 
 impl std::fmt::Display for Closed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the server is down")
+        f.write_str("the server is down, or the client has gone")
     }
 }
 
@@ -285,12 +294,8 @@ mod tests {
     struct Path;
 
     impl Answers for Path {
-        fn answer(&self, path: &str) -> Response<Full<Bytes>> {
-            answer(StatusCode::OK, "text/plain", path.to_owned())
-        }
-
-        fn not_allowed(&self) -> Response<Full<Bytes>> {
-            answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "")
+        fn answer(&self, request: &http::Request<Bytes>) -> Response<Full<Bytes>> {
+            answer(StatusCode::OK, "text/plain", request.uri().path().to_owned())
         }
     }
 
@@ -327,7 +332,7 @@ mod tests {
         plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let mut next = client::connect(server.address(), "server.example", authority.pem()).unwrap();
         let answer = client::send(&mut next, "server.example", "POST /p?q").unwrap();
-        assert_eq!((answer.status, answer.header("content-length")), (405, Some("0")));
+        assert_eq!((answer.status, answer.header("content-length")), (200, Some("2")));
         assert_eq!(server.requests(), ["POST /p"]);
     }
 

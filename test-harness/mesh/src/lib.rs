@@ -14,7 +14,6 @@ pub mod exercise;
 pub mod front;
 pub mod hbone;
 mod https;
-pub mod image;
 pub mod names;
 pub mod pipe;
 pub mod place;

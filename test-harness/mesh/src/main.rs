@@ -17,7 +17,8 @@ const USAGE: &str = "\
 usage: mesh [--once [OVERLAY...]]
 
   --once    applies and tries each overlay, and ends; without it, the AI application runs until Ctrl-C
-  OVERLAY   the end of an overlay's path, such as kserve-transcoder/gateway-wasm, or `lifecycle`; without one, all";
+  OVERLAY   the end of an overlay's path, such as kserve-transcoder/gateway-wasm, or `migrate`, `chart`,
+            `lifecycle`; without one, all";
 
 /// Raises the mesh, tries what was asked for, and says what came of it.
 fn inside(place: Place) -> Result<ExitCode> {

@@ -17,14 +17,6 @@ use crate::place::{Place, RESOLVER};
 use crate::registry::Registry;
 use crate::world::World;
 
-/// What the resources' `oci://` URLs name, and the module behind it in `dist/`.
-pub(crate) const MODULES: [(&str, &str); 3] = [
-    ("kserve-transcoder", "kserve_transcoder.wasm"),
-    ("dynamic-subset", "dynamic_subset.wasm"),
-    ("claim-headers", "claim_headers.wasm"),
-];
-/// Their tag.
-pub(crate) const TAG: &str = "0.1.0";
 /// The registry's name in the resources.
 pub const REGISTRY: &str = "registry.example";
 
@@ -58,10 +50,11 @@ impl Mesh {
         place.name(REGISTRY, address)?;
         let registry =
             Registry::start(&handle, SocketAddr::new(address, 443), authority.server(&[REGISTRY])?)?;
-        for (repository, file) in MODULES {
-            let path = e2e::dist(file);
-            let module = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-            registry.push(repository, TAG, &module)?;
+        let images = e2e::dist("images");
+        let images = images::layout::read_all(&images).context("`cargo xtask image` makes images")?;
+        for (repository, (tag, image)) in &images {
+            let digest = registry.add(repository, tag, image);
+            println!("{REGISTRY}/{repository}:{tag}: {digest}");
         }
 
         let begun = Instant::now();

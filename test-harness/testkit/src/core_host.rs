@@ -6,7 +6,7 @@ use crate::headers::{Headers, Pairs, to_headers};
 use crate::local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
 use crate::outcome::{Got, Outcome, Seen};
 use filter_api::{
-    Call, CallEnd, CallFailure, CallResponse, Caps, Charge, Dir, Event, Leases, Level, Map, Memory,
+    Call, CallEnd, CallFailure, CallResponse, Caps, Charge, Dir, Event, Labels, Leases, Level, Map, Memory,
     PARK_LIMIT_BYTES, Plugin, Reply, Sink, View,
 };
 use host_driver::{Body, Driver, EventProxy, Fate, Lost, OnChunk, OnHead, Proxy};
@@ -461,9 +461,13 @@ impl Proxy for &mut Exchange {
         }
     }
 
+    fn describe(&mut self, _name: &str, _value: &str) {}
+
     fn reselect_route(&mut self) {}
 
     fn count(&mut self, _metric: usize, _by: u64) {}
+
+    fn count_by(&mut self, _metric: usize, _labels: Labels<'_>, _by: u64) {}
 
     fn record(&mut self, _metric: usize, _value: u64) {}
 

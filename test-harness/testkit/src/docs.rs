@@ -65,14 +65,18 @@ impl Package {
 
     fn assert_table_of<'a>(&self, metrics: impl Iterator<Item = &'a Metric>) {
         let mut table = "| name | counts |\n|---|---|\n".to_owned();
-        for Metric { name, kind, meaning } in metrics {
+        for Metric { name, kind, meaning, labels } in metrics {
             let kind = match kind {
                 MetricKind::Counter => "",
                 MetricKind::Histogram => "(histogram) ",
                 MetricKind::Gauge => "(gauge) ",
             };
             let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ");
-            table += &format!("| `{name}` | {kind}{meaning} |\n");
+            let by = match labels {
+                [] => String::new(),
+                labels => format!(", by `{}`", labels.join("`, `")),
+            };
+            table += &format!("| `{name}` | {kind}{meaning}{by} |\n");
         }
         self.assert_between("src/metrics.rs", &table);
     }

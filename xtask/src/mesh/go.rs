@@ -144,6 +144,20 @@ pub(super) const ENVOY_GATEWAY: Tree = Tree {
     files: &[],
 };
 
+/// crane, which copies images to registries, and has a registry in it.
+pub(super) const CRANE: Tree = Tree {
+    name: "crane",
+    module: "github.com/google/go-containerregistry",
+    version: "0.22.1",
+    linked: &[("github.com/google/go-containerregistry/cmd/crane/cmd.Version", "v0.22.1")],
+    programs: &[Program {
+        package: "github.com/google/go-containerregistry/cmd/crane",
+        name: "crane",
+        variable: "CRANE",
+    }],
+    files: &[],
+};
+
 /// ModelMesh's controller, which is not needed to try an overlay, and its resource definitions, which are.
 pub(super) const MODELMESH: Tree = Tree {
     name: "modelmesh",
@@ -330,8 +344,8 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    const ALL: [&Tree; 8] =
-        [&ETCD, &KUBERNETES, &ISTIO, &OAUTH2_PROXY, &HELM, &ENVOY_GATEWAY, &MODELMESH, &KSERVE];
+    const ALL: [&Tree; 9] =
+        [&ETCD, &KUBERNETES, &ISTIO, &OAUTH2_PROXY, &HELM, &ENVOY_GATEWAY, &CRANE, &MODELMESH, &KSERVE];
 
     fn file(tree: &Tree, name: &str) -> String {
         let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TREES);
@@ -388,8 +402,10 @@ mod tests {
     }
 
     #[test]
-    fn helm_says_the_version_that_it_is() {
-        assert_eq!(HELM.linked[0].1, format!("v{}", HELM.version));
+    fn helm_and_crane_say_the_version_that_they_are() {
+        for tree in [HELM, CRANE] {
+            assert_eq!(tree.linked[0].1, format!("v{}", tree.version));
+        }
     }
 
     #[test]

@@ -1,25 +1,166 @@
-//! A route of the Gateway API, in the words of a VirtualService.
+//! Routes of the Gateway API, in the words of a VirtualService, and which of them takes a request: the most specific one
+//! of all (HTTPRouteRule.matches).
+
+use std::cmp::Reverse;
 
 use istio_lint::Resource;
 use serde_json::{Value, json};
 
-/// The rules of an HTTPRoute as those of a VirtualService.
-pub(super) fn rules(route: &Resource) -> Vec<Value> {
-    route.list("/spec/rules").iter().map(|rule| of(rule, route.namespace())).collect()
+use super::{attachment, conditions, destination};
+use crate::explain::Step;
+use crate::explain::exchange::Way;
+use crate::input::Located;
+
+/// The step of all HTTPRoutes of a proxy: those of a listener are one list.
+pub(super) fn step(
+    resources: &[Located],
+    routes: &[(&Located, Vec<String>)],
+    way: &Way,
+    name: &str,
+    port: Option<u64>,
+) -> Option<Step> {
+    let (mut found, mut lines): (Vec<Candidate<'_>>, Vec<String>) = (Vec::new(), Vec::new());
+    let several = routes.len() > 1;
+    for (located, granted) in routes {
+        lines.extend(granted.iter().cloned());
+        for (index, rule) in located.resource.list("/spec/rules").iter().enumerate() {
+            let of = if several { format!("{} ", located.resource.id()) } else { String::new() };
+            let said = format!("{of}rules[{index}]");
+            match candidate(located, rule, name, way, port) {
+                Ok((rank, why)) => found.push(Candidate { located, rule, said, why, rank }),
+                Err(why) => lines.push(format!("route: {said} does not: {why}")),
+            }
+        }
+    }
+    // Of equals the first in the list: the sort is stable.
+    found.sort_by_key(|candidate| Reverse(candidate.rank.clone()));
+    let (first, _) = routes.first()?;
+    let place = |l: &Located| format!("{}, {}:{}", l.resource.id(), l.file, l.line_of("/spec/rules"));
+    let Some((taken, others)) = found.split_first() else {
+        lines.push("no route takes it: 404".into());
+        return Some(Step { title: place(first), lines });
+    };
+    for other in others {
+        let why = taken.rank.over(&other.rank);
+        lines.push(format!("route: {} would too, and gives way: {why}", other.said));
+    }
+    lines.push(format!("route: {} takes it: {}", taken.said, taken.why));
+    let resource = &taken.located.resource;
+    let filters = taken.rule.get("filters").and_then(Value::as_array).into_iter().flatten();
+    lines.extend(
+        filters.filter_map(|filter| Some(format!("filter of the route: {}", filter.get("type")?.as_str()?))),
+    );
+    for backend in taken.rule.get("backendRefs").and_then(Value::as_array).into_iter().flatten() {
+        let target = target(backend, resource.namespace());
+        lines.extend(destination(resources, resource, &target, way));
+    }
+    Some(Step { title: place(taken.located), lines })
 }
 
-fn of(rule: &Value, namespace: &str) -> Value {
-    let list = |name: &str| rule.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let matches: Vec<Value> = list("matches").iter().map(conditions).collect();
-    let routes: Vec<Value> =
-        list("backendRefs").iter().map(|backend| destination(backend, namespace)).collect();
-    json!({"match": matches, "route": routes})
+/// A rule that takes the request.
+struct Candidate<'a> {
+    located: &'a Located,
+    rule: &'a Value,
+    said: String,
+    why: String,
+    rank: Rank,
 }
 
-fn conditions(one: &Value) -> Value {
+/// How specific a match is; a greater one comes first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// Whether the host is written out, and how long it is.
+    host: (u8, usize),
+    /// Exact, prefix or expression.
+    path: u8,
+    path_length: usize,
+    method: bool,
+    headers: usize,
+    query: usize,
+    /// The older one comes first; then the alphabet counts.
+    created: Reverse<String>,
+    name: Reverse<String>,
+}
+
+impl Rank {
+    /// Why it comes before another one.
+    fn over(&self, other: &Self) -> &'static str {
+        let reasons = [
+            (self.host != other.host, "the other's host is more specific"),
+            (self.path != other.path, "the other's path is exact, or a prefix where this is an expression"),
+            (self.path_length != other.path_length, "the other's path is longer"),
+            (self.method != other.method, "the other asks for the method"),
+            (self.headers != other.headers, "the other asks for more headers"),
+            (self.query != other.query, "the other asks for more query parameters"),
+            (self.created != other.created, "the other is older"),
+            (self.name != other.name, "the other's name comes first"),
+        ];
+        let found = reasons.into_iter().find(|(differ, _)| *differ);
+        found.map_or("the other comes first in the list", |(_, why)| why)
+    }
+}
+
+/// The most specific match of a rule, or why none is met.
+fn candidate(
+    located: &Located,
+    rule: &Value,
+    name: &str,
+    way: &Way,
+    port: Option<u64>,
+) -> Result<(Rank, String), String> {
+    let all = rule.get("matches").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let anything = [json!({})];
+    let all = if all.is_empty() { &anything[..] } else { all };
+    let (mut best, mut why_not) = (None, Vec::new());
+    for one in all {
+        match conditions(&translated(one), way, port) {
+            Ok(why) => {
+                let rank = rank(&located.resource, one, name);
+                if best.as_ref().is_none_or(|(known, _)| *known < rank) {
+                    best = Some((rank, why));
+                }
+            }
+            Err(why) => why_not.push(why),
+        }
+    }
+    best.ok_or_else(|| why_not.join("; "))
+}
+
+fn rank(route: &Resource, one: &Value, name: &str) -> Rank {
+    let hosts = route.list("/spec/hostnames").iter().filter_map(Value::as_str);
+    let hosts = hosts.filter(|host| attachment::is_host(host, name));
+    let text = |pointer: &str| one.pointer(pointer).and_then(Value::as_str);
+    let number = |name: &str| one.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+    Rank {
+        host: hosts.map(|host| (u8::from(!host.starts_with('*')), host.len())).max().unwrap_or_default(),
+        path: match text("/path/type") {
+            Some("Exact") => 2,
+            Some("RegularExpression") => 0,
+            _ => 1,
+        },
+        path_length: text("/path/value").unwrap_or("/").len(),
+        method: one.get("method").is_some(),
+        headers: number("headers"),
+        query: number("queryParams"),
+        created: Reverse(route.text("/metadata/creationTimestamp").to_owned()),
+        name: Reverse(format!("{}/{}", route.namespace(), route.name())),
+    }
+}
+
+fn translated(one: &Value) -> Value {
     let mut found = json!({});
     for (name, condition) in one.as_object().into_iter().flatten() {
         let text = |field: &str| condition.get(field).and_then(Value::as_str).unwrap_or_default();
+        let by_name = |lower: bool| {
+            let mut all = json!({});
+            for one in condition.as_array().into_iter().flatten() {
+                let kind = if one["type"] == "RegularExpression" { "regex" } else { "exact" };
+                let name = one["name"].as_str().unwrap_or_default();
+                let name = if lower { name.to_ascii_lowercase() } else { name.to_owned() };
+                all[name] = json!({kind: one["value"]});
+            }
+            all
+        };
         match name.as_str() {
             "path" => {
                 found["uri"] = match text("type") {
@@ -29,13 +170,8 @@ fn conditions(one: &Value) -> Value {
                 }
             }
             "method" => found["method"] = json!({"exact": condition}),
-            "headers" => {
-                for header in condition.as_array().into_iter().flatten() {
-                    let kind = if header["type"] == "RegularExpression" { "regex" } else { "exact" };
-                    let name = header["name"].as_str().unwrap_or_default().to_ascii_lowercase();
-                    found["headers"][name] = json!({kind: header["value"]});
-                }
-            }
+            "headers" => found["headers"] = by_name(true),
+            "queryParams" => found["queryParams"] = by_name(false),
             other => found[other] = condition.clone(),
         }
     }
@@ -48,7 +184,7 @@ fn prefix(path: &str) -> Value {
     json!({"regex": format!("{}(/.*)?", regex::escape(path))})
 }
 
-fn destination(backend: &Value, namespace: &str) -> Value {
+fn target(backend: &Value, namespace: &str) -> Value {
     let name = backend["name"].as_str().unwrap_or_default();
     let namespace = backend["namespace"].as_str().unwrap_or(namespace);
     let mut route = json!({"destination": {

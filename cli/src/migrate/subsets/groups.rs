@@ -25,6 +25,11 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// The labels of its pods.
+    pub(super) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
     /// The subset of a DestinationRule.
     pub(super) fn subset(&self) -> Item {
         let labels = self.labels.iter().map(|(name, value)| (name.as_str(), text(value.clone()))).collect();

@@ -5,38 +5,31 @@ use serde_json::json;
 use super::super::account::Account;
 use super::super::tree::{fields, get_mut, item, items, list, map, remove, set, text};
 use super::groups::Group;
-use super::{HEADERS, Mapping};
+use super::route::Route;
+use super::{HEADERS, for_each_destination};
 use crate::arguments::Fallback;
-use crate::input::{Item, Located, Node};
+use crate::input::Item;
 
 /// The routes that take the place of one: one for each group, and one for requests of no group.
 pub(super) fn routes(
-    located: &Located,
-    rule: &Item,
-    pointer: &str,
-    mappings: &[Mapping],
+    of: &Route<'_>,
     groups: &[Group],
     fallback: Fallback,
     account: &mut Account,
 ) -> Vec<Item> {
+    let rule = of.rule;
     let mut rest = rule.clone();
     remove(&mut rest, HEADERS);
     let name = rule.text("name").to_owned();
     let mut routes = Vec::new();
     for group in groups {
         let mut route = rest.clone();
-        let Some(matches) = matches(located, rule, pointer, mappings, group, account) else { continue };
+        let Some(matches) = matches(of, group, account) else { continue };
         if !name.is_empty() {
             set(&mut route, "name", text(format!("{name}-{}", group.name)));
         }
         set(&mut route, "match", matches);
-        if let Some(Node::List(targets)) = get_mut(&mut route, "route").map(|targets| &mut targets.node) {
-            for target in targets {
-                if let Some(to) = get_mut(target, "destination") {
-                    set(to, "subset", text(group.name.clone()));
-                }
-            }
-        }
+        for_each_destination(&mut route, |to| set(to, "subset", text(group.name.clone())));
         routes.push(route);
     }
     routes.push(match fallback {
@@ -60,14 +53,8 @@ fn refusing(rest: &Item, name: &str) -> Item {
 }
 
 /// The route's own conditions, each with the headers of the group, and without those of other keys.
-fn matches(
-    located: &Located,
-    rule: &Item,
-    pointer: &str,
-    mappings: &[Mapping],
-    group: &Group,
-    account: &mut Account,
-) -> Option<Item> {
+fn matches(of: &Route<'_>, group: &Group, account: &mut Account) -> Option<Item> {
+    let Route { located, rule, pointer, mappings, .. } = of;
     let own = match rule.get("match").map(items) {
         Some(own) if !own.is_empty() => own.to_vec(),
         _ => vec![map(Vec::new())],

@@ -238,7 +238,7 @@ impl Remote {
         }
         let mut state = self.state();
         let step = std::mem::replace(&mut state.step, Step::Idle);
-        let outcome = body(end).map_err(Cow::from).and_then(|body| match step {
+        let outcome = body(end).and_then(|body| match step {
             Step::Idle => Err("nothing was asked".into()),
             Step::Discovery => keys_url(body, &self.issuer).map(Some).map_err(Cow::from),
             Step::Keys => self.take(&mut state, body, cx).map(|()| None),
@@ -300,9 +300,9 @@ impl Remote {
         state.ended += 1;
         self.give_back(state, cx);
         let old = match (self.number(cx.now), &state.text) {
-            (Some(_), _) => "the old ones stay in use",
-            (None, Some(_)) => "the old ones are too old",
-            (None, None) => "there are none",
+            (Some(_), _) => "the keys fetched before stay in use",
+            (None, Some(_)) => "the keys fetched before are too old to be used",
+            (None, None) => "no keys have been fetched so far, so its tokens cannot be verified",
         };
         cx.ops.log(
             Level::Warn,
@@ -331,15 +331,22 @@ fn milliseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The body of an answer that is one.
-fn body(end: &CallEnd) -> Result<&[u8], &'static str> {
-    let CallEnd::Answered(answer) = end else { return Err("no answer came") };
+/// The body of an answer with status 200.
+fn body(end: &CallEnd) -> Result<&[u8], Cow<'static, str>> {
+    let CallEnd::Answered(answer) = end else { return Err("no answer came".into()) };
     let status =
         answer.headers.iter().find(|(name, _)| name == b":status").map(|(_, value)| value.as_slice());
     match status {
         Some(b"200") if answer.body.len() <= MAX_ANSWER_BYTES => Ok(&answer.body),
-        Some(b"200") => Err("the answer is too large"),
-        _ => Err("the answer's status is not 200"),
+        Some(b"200") => Err(format!("the answer is larger than {MAX_ANSWER_BYTES} bytes").into()),
+        // The router answers for a server that it cannot reach.
+        Some(b"503") => {
+            Err("the answer's status is 503, as when its cluster has no endpoint that can be reached".into())
+        }
+        status => {
+            let status = String::from_utf8_lossy(status.unwrap_or_default());
+            Err(format!("the answer's status is {status}, not 200").into())
+        }
     }
 }
 

@@ -114,8 +114,10 @@
 //!         false
 //!     }
 //!     fn set_property(&mut self, _name: &str, _value: &[u8]) {}
+//!     fn describe(&mut self, _name: &str, _value: &str) {}
 //!     fn reselect_route(&mut self) {}
 //!     fn count(&mut self, _metric: usize, _by: u64) {}
+//!     fn count_by(&mut self, _metric: usize, _labels: Labels<'_>, _by: u64) {}
 //!     fn record(&mut self, _metric: usize, _value: u64) {}
 //!     fn count_dropped(&mut self) {}
 //!     fn log(&mut self, level: Level, text: Arguments<'_>) {

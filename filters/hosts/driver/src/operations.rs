@@ -61,8 +61,10 @@ pub(crate) fn apply<P: Proxy>(ops: &Ops, dir: Dir, maps: Maps, proxy: &mut P) {
             }
             Op::SetProperty("", _) => drop_operation(proxy, format_args!("a property without a name")),
             Op::SetProperty(name, value) => proxy.set_property(name, value),
+            Op::Describe(name, value) => proxy.describe(name, value),
             Op::Route(wanted) => route = Some(wanted),
             Op::Count(metric, by) => proxy.count(metric, by),
+            Op::CountBy(metric, labels, by) => proxy.count_by(metric, labels, by),
             Op::Record(metric, value) => proxy.record(metric, value),
             Op::Log(level, text) => proxy.log(level, format_args!("{text}")),
         }

@@ -1,6 +1,6 @@
 //! What a driver needs of a proxy: one primitive each, and no decisions.
 
-use filter_api::{Call, CallFailure, Dir, Level, Map, Reply, Sink, View};
+use filter_api::{Call, CallFailure, Dir, Labels, Level, Map, Reply, Sink, View};
 use std::fmt::Arguments;
 
 /// The proxy within one of its callbacks, as the [driver](crate::Driver) uses it.
@@ -38,11 +38,17 @@ pub trait Proxy: Sized {
     /// Sets a property, whose name is not empty.
     fn set_property(&mut self, name: &str, value: &[u8]);
 
+    /// Says something about the exchange, under the filter's name, to whatever comes after.
+    fn describe(&mut self, name: &str, value: &str);
+
     /// Has the route selected again. A proxy that does so by itself whenever request headers change does nothing then.
     fn reselect_route(&mut self);
 
     /// Adds to the counter at an index of [`Plugin::METRICS`](filter_api::Plugin::METRICS).
     fn count(&mut self, metric: usize, by: u64);
+
+    /// Adds to the counter at an index, for these values of its labels.
+    fn count_by(&mut self, metric: usize, labels: Labels<'_>, by: u64);
 
     /// Records a value in the histogram or gauge at an index of [`Plugin::METRICS`](filter_api::Plugin::METRICS).
     fn record(&mut self, metric: usize, value: u64);

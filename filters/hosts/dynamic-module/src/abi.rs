@@ -170,7 +170,7 @@ functions! {
     #[link_name = "envoy_dynamic_module_callback_log_enabled"]
     fn would_log(level: LogLevel) -> bool;
 
-    /// Defines a counter without labels and stores its id. Only inside `config_new`, with its configuration.
+    /// Defines a counter, with labels or without, and stores its id. Only inside `config_new`, with its configuration.
     #[link_name = "envoy_dynamic_module_callback_http_filter_config_define_counter"]
     fn define_counter(
         config: *mut EnvoyConfig,
@@ -200,7 +200,8 @@ functions! {
         id: *mut usize,
     ) -> u32;
 
-    /// Adds to a counter that the stream's configuration defined; an unknown id changes nothing.
+    /// Adds to a counter that the stream's configuration defined; an unknown id, or another number of values than the
+    /// counter has labels, changes nothing.
     #[link_name = "envoy_dynamic_module_callback_http_filter_increment_counter"]
     fn increment_counter(
         stream: *mut EnvoyStream,

@@ -7,7 +7,7 @@ pub(crate) mod config;
 
 use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
 use crate::lookup;
-use filter_api::{Call, CallResponse, Dir, Level, Map, Reply, View};
+use filter_api::{Call, CallResponse, Dir, Labels, Level, Map, Reply, View};
 use std::fmt::Display;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -22,6 +22,9 @@ pub(crate) struct Envoy<'hook> {
     stream: *mut abi::EnvoyStream,
     hook: PhantomData<&'hook ()>,
 }
+
+/// So many labels a metric can have.
+const MOST_LABELS: usize = 8;
 
 /// So many headers are read without an allocation.
 const USUAL_HEADERS: usize = 48;
@@ -71,11 +74,12 @@ impl<'hook> Envoy<'hook> {
         unsafe { abi::set_header(self.stream, map_type(map), name.as_bytes().into(), ModuleBuffer::NULL) };
     }
 
-    /// Sets a pair of the metadata that subsets of endpoints are matched with.
-    pub(crate) fn set_lb_metadata(self, key: &str, value: &str) {
+    /// Sets a text in a namespace of the dynamic metadata.
+    pub(crate) fn set_metadata(self, namespace: &str, key: &str, value: &str) {
+        let namespace = namespace.as_bytes().into();
         let (key, value) = (key.as_bytes().into(), value.as_bytes().into());
         // SAFETY: the stream is valid during the hook; Envoy copies all buffers.
-        unsafe { abi::set_dynamic_metadata_string(self.stream, b"envoy.lb"[..].into(), key, value) };
+        unsafe { abi::set_dynamic_metadata_string(self.stream, namespace, key, value) };
     }
 
     /// Sets filter state that cannot be changed any more.
@@ -94,6 +98,18 @@ impl<'hook> Envoy<'hook> {
     pub(crate) fn count(self, id: usize, by: u64) {
         // SAFETY: the stream is valid during the hook; no labels, so no label values are read.
         unsafe { abi::increment_counter(self.stream, id, std::ptr::null(), 0, by) };
+    }
+
+    /// Adds to a counter with labels. Envoy refuses another number of values than it has labels.
+    pub(crate) fn count_by(self, id: usize, labels: Labels<'_>, by: u64) {
+        let mut values = [ModuleBuffer::NULL; MOST_LABELS];
+        let mut count = 0;
+        for (place, value) in values.iter_mut().zip(labels.values()) {
+            *place = value.as_bytes().into();
+            count += 1;
+        }
+        // SAFETY: the stream is valid during the hook; the array has `count` values, and Envoy copies them.
+        unsafe { abi::increment_counter(self.stream, id, values.as_ptr(), count, by) };
     }
 
     /// Sets a gauge.

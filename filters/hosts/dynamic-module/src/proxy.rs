@@ -3,7 +3,7 @@
 use crate::configured::Configured;
 use crate::envoy::body::Appender;
 use crate::envoy::{self, Envoy};
-use filter_api::{Call, CallFailure, Dir, Level, Map, MetricKind, Reply, View};
+use filter_api::{Call, CallFailure, Dir, Labels, Level, Map, MetricKind, Reply, View};
 use host_driver::Proxy;
 use std::cell::Cell;
 use std::fmt::Arguments;
@@ -76,12 +76,16 @@ impl<'a> Proxy for FilterInEnvoy<'a> {
     }
 
     fn set_lb_metadata(&mut self, key: &str, value: &str) -> bool {
-        self.envoy.set_lb_metadata(key, value);
+        self.envoy.set_metadata("envoy.lb", key, value);
         true
     }
 
     fn set_property(&mut self, name: &str, value: &[u8]) {
         self.envoy.set_filter_state(name, value);
+    }
+
+    fn describe(&mut self, name: &str, value: &str) {
+        self.envoy.set_metadata(self.filter.name, name, value);
     }
 
     fn reselect_route(&mut self) {
@@ -91,6 +95,12 @@ impl<'a> Proxy for FilterInEnvoy<'a> {
     fn count(&mut self, metric: usize, by: u64) {
         if let Some((id, _)) = self.filter.metric(metric) {
             self.envoy.count(id, by);
+        }
+    }
+
+    fn count_by(&mut self, metric: usize, labels: Labels<'_>, by: u64) {
+        if let Some((id, _)) = self.filter.metric(metric) {
+            self.envoy.count_by(id, labels, by);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::foreign;
 use crate::view::{HostView, map_type};
 use crate::voice::Voice;
 use crate::waiting::{Waiting, Wake};
-use filter_api::{Call, CallFailure, Dir, Level, Map, Reply, View};
+use filter_api::{Call, CallFailure, Dir, Labels, Level, Map, Reply, View};
 use host_driver::{Maps, Nowhere, Proxy};
 use proxy_wasm::hostcalls;
 use std::fmt::Arguments;
@@ -94,6 +94,10 @@ impl Proxy for Envoy<'_> {
         let _ok = hostcalls::set_property(vec![name], Some(value));
     }
 
+    fn describe(&mut self, name: &str, value: &str) {
+        self.set_property(&format!("{}.{name}", self.around.voice.name()), value.as_bytes());
+    }
+
     fn reselect_route(&mut self) {
         // Any change of a request header has Envoy do so.
         if !self.view.has_changes(Map::RequestHeaders) {
@@ -103,6 +107,10 @@ impl Proxy for Envoy<'_> {
 
     fn count(&mut self, metric: usize, by: u64) {
         self.around.voice.count(metric, by);
+    }
+
+    fn count_by(&mut self, metric: usize, labels: Labels<'_>, by: u64) {
+        self.around.voice.count_by(metric, labels, by);
     }
 
     fn record(&mut self, metric: usize, value: u64) {

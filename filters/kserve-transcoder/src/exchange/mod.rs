@@ -9,9 +9,11 @@ mod request_headers;
 mod response_half;
 
 use crate::metrics;
+use crate::models::{Ending, Inference, Models};
 use crate::settings::Settings;
+use crate::status::{self, Status};
 use filter_api::{
-    Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Memory, Metric, OnData, OnHeaders,
+    Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Map, Memory, Metric, OnData, OnHeaders,
     OnTrailers, Plugin, Stream,
 };
 use request_half::Reading;
@@ -24,6 +26,7 @@ pub struct KserveTranscoder {
     settings: Settings,
     caps: Caps,
     account: Account,
+    models: Models,
 }
 
 impl Plugin for KserveTranscoder {
@@ -35,7 +38,8 @@ impl Plugin for KserveTranscoder {
 
     fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let settings = Settings::read(json, caps)?;
-        Ok(Self { account: memory.account(settings.memory_budget_bytes), settings, caps })
+        let account = memory.account(settings.memory_budget_bytes);
+        Ok(Self { account, models: Models::new(settings.max_models), settings, caps })
     }
 
     fn open(self: &Arc<Self>) -> Exchange {
@@ -45,10 +49,28 @@ impl Plugin for KserveTranscoder {
             taken: 0,
             sent: false,
             head: false,
+            inference: None,
             response: ResponseHalf::Done,
         }
     }
 }
+
+impl KserveTranscoder {
+    /// Says which model an inference is for.
+    fn describe(&self, name: &str, version: Option<&str>, cx: &mut Cx<'_>) {
+        cx.ops.describe("model", name);
+        if let Some(version) = version {
+            cx.ops.describe("version", version);
+        }
+        // In proxy-wasm it would not have this name, which Envoy's own filters for AI give it.
+        if self.caps.lb_metadata && cx.view.property(&[MODEL_REQUEST]).is_none() {
+            cx.ops.set_property(MODEL_REQUEST, name.as_bytes());
+        }
+    }
+}
+
+/// The filter state in which Envoy's own `ai_protocol_manager` has a request's model.
+const MODEL_REQUEST: &str = "envoy.ai.model.request";
 
 /// The state of one exchange.
 #[derive(Debug)]
@@ -61,6 +83,8 @@ pub struct Exchange {
     sent: bool,
     /// The request is a HEAD, which is answered without a body.
     head: bool,
+    /// What is measured of an inference; taken once it has ended.
+    inference: Option<Inference>,
     response: ResponseHalf,
 }
 
@@ -68,21 +92,33 @@ impl Stream for Exchange {
     fn headers(&mut self, dir: Dir, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
         match dir {
             Dir::Request => self.request_headers(end, cx),
-            Dir::Response => self.response_headers(end, cx),
+            Dir::Response => {
+                let verdict = self.response_headers(end, cx);
+                self.measure_headers(cx);
+                verdict
+            }
         }
     }
 
     fn data(&mut self, dir: Dir, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
         match dir {
             Dir::Request => self.request_data(chunk, cx),
-            Dir::Response => self.response.data(chunk, cx),
+            Dir::Response => {
+                let verdict = self.response.data(chunk, cx);
+                self.measure_data(chunk.end, cx);
+                verdict
+            }
         }
     }
 
     fn trailers(&mut self, dir: Dir, cx: &mut Cx<'_>) -> OnTrailers {
         match dir {
             Dir::Request => self.request_trailers(cx),
-            Dir::Response => self.response.trailers(cx),
+            Dir::Response => {
+                let verdict = self.response.trailers(cx);
+                self.measure_trailers(cx);
+                verdict
+            }
         }
     }
 
@@ -122,10 +158,77 @@ impl Exchange {
         self.response.headers(end, terms, cx)
     }
 
+    /// The answer's headers have been dealt with: it has begun, or ended as an error.
+    fn measure_headers(&mut self, cx: &mut Cx<'_>) {
+        let Some(inference) = &mut self.inference else { return };
+        inference.first_byte(cx.view.now());
+        if matches!(self.response, ResponseHalf::Transcoding(_)) {
+            return;
+        }
+        let http = || response_half::http_status(cx.view.header(Map::ResponseHeaders, ":status").as_deref());
+        let code = match Status::read(cx.view, Map::ResponseHeaders) {
+            Some(status) if !status.is_ok() => status.code(),
+            _ => match status::of_http(http()) {
+                // Headers that are right, of an answer that is not.
+                status::OK => status::INTERNAL,
+                code => code,
+            },
+        };
+        self.measured(Ending::Status(code), cx);
+    }
+
+    fn measure_data(&mut self, end: bool, cx: &mut Cx<'_>) {
+        let Some(inference) = &mut self.inference else { return };
+        if let ResponseHalf::Transcoding(message) = &self.response {
+            inference.answer_bytes = message.length().unwrap_or_default() as u64;
+        }
+        if has_failed(cx) {
+            self.measured(Ending::Status(status::INTERNAL), cx);
+        } else if end {
+            self.measured(Ending::Status(status::OK), cx);
+        }
+    }
+
+    fn measure_trailers(&mut self, cx: &mut Cx<'_>) {
+        if self.inference.is_none() {
+            return;
+        }
+        let code = match Status::read(cx.view, Map::ResponseTrailers) {
+            Some(status) if !status.is_ok() => status.code(),
+            _ if has_failed(cx) => status::INTERNAL,
+            _ => status::OK,
+        };
+        self.measured(Ending::Status(code), cx);
+    }
+
+    fn measured(&mut self, ending: Ending, cx: &mut Cx<'_>) {
+        let Some(inference) = self.inference.take() else { return };
+        if let (Ending::Status(code), true) = (ending, self.plugin.settings.describes) {
+            cx.ops.describe("grpc_status", &code.to_string());
+        }
+        let now = cx.view.now();
+        self.plugin.models.add(inference, ending, now);
+        self.plugin.models.tell(now, cx.ops);
+    }
+
     /// A request whose message had gone out before its end turned out to be bad has been counted.
     fn count_refused(&self, cx: &mut Cx<'_>) {
         if !self.sent {
             cx.ops.count(metrics::REFUSED, 1);
         }
     }
+}
+
+/// A host ends an exchange without a word when the client leaves or the stream is reset.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(inference) = self.inference.take_if(|_| self.sent) {
+            self.plugin.models.add_unfinished(inference);
+        }
+    }
+}
+
+/// Whether the answer turned out in this call to be none: whatever says so counts it.
+fn has_failed(cx: &Cx<'_>) -> bool {
+    cx.ops.counted(metrics::FAILED_ANSWERS) + cx.ops.counted(metrics::RESETS) > 0
 }

@@ -3,7 +3,7 @@
 use super::Exchange;
 use super::request_headers::{RequestHeaders, is_about_the_http_message};
 use super::response_half::ResponseHalf;
-use crate::codec::{Progress, RequestCodec, Rest, is_blank};
+use crate::codec::{Inputs, Progress, RequestCodec, Rest, Tensor, is_blank};
 use crate::compressed::decoded;
 use crate::config::PathMode;
 use crate::frame;
@@ -18,6 +18,10 @@ use std::time::Duration;
 /// How long a host waits for the answer to a GET that it sends beside the route: Envoy's own default timeout of
 /// a route.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The fields in which an inference's path has the model's name and its version.
+const MODEL: &str = "model_name";
+const VERSION: &str = "model_version";
 
 /// Request headers that a call beside the route sets itself or has no use for.
 const NOT_FORWARDED: [&str; 6] =
@@ -54,6 +58,13 @@ impl Exchange {
             Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(&method, allow, cx),
             Err(problem) => return self.refuse(problem, cx),
         };
+        if row.kind() == RowKind::Infer {
+            let (name, version) = (variables.get(MODEL).unwrap_or_default(), variables.get(VERSION));
+            self.inference = plugin.models.begin(name, version, plugin.settings.describes, || cx.view.now());
+            if plugin.settings.describes {
+                plugin.describe(name, version, cx);
+            }
+        }
         let body = match self.body(row, variables, end, cx) {
             Ok(body) => body,
             Err(problem) => return self.refuse(problem, cx),
@@ -62,7 +73,8 @@ impl Exchange {
             self.rewrite_headers(row, &path, cx);
             self.reading = Reading::Body(body);
             self.response = ResponseHalf::Expected(None);
-            return OnHeaders::Continue;
+            let hold = plugin.settings.holds_request_headers && row.kind() == RowKind::Infer;
+            return if hold { OnHeaders::Hold } else { OnHeaders::Continue };
         }
         let message = match self.finish(body) {
             Ok(message) => message,
@@ -177,14 +189,26 @@ impl Exchange {
 
     /// Turns a complete body into a framed message, and expects its answer.
     fn finish(&mut self, body: Box<dyn RequestCodec>) -> Result<Framed, Problem> {
-        let (message, answer) = body.finish()?;
+        let describe = self.plugin.settings.describes && self.inference.is_some();
+        let mut inputs = Inputs { describe, ..Inputs::default() };
+        let (message, answer) = body.finish_described(&mut inputs)?;
         let prefix = frame::prefix(message.len())?;
+        if let Some(inference) = &mut self.inference {
+            (inference.request_bytes, inference.elements) = (message.len() as u64, inputs.elements);
+        }
         self.response = ResponseHalf::Expected(Some(answer));
-        Ok(Framed { prefix, message })
+        Ok(Framed { prefix, message, inputs })
     }
 
     /// Sends the message in place of what was read.
     fn send(&mut self, message: Framed, cx: &mut Cx<'_>) -> Emission {
+        if let Some(Tensor { datatype, shape }) = &message.inputs.first {
+            cx.ops.describe("datatype", datatype);
+            cx.ops.describe("shape", shape);
+        }
+        if message.inputs.describe {
+            cx.ops.describe("elements", &message.inputs.elements.to_string());
+        }
         self.count_sent(cx);
         cx.emit(|out| message.write(out))
     }
@@ -223,17 +247,12 @@ impl Exchange {
         let codec: Box<dyn RequestCodec> = match row.kind() {
             RowKind::Infer => {
                 let text = |field: &str| variables.get(field).map(str::to_owned);
-                let target = tensor::Target {
-                    model: text("model_name").unwrap_or_default(),
-                    version: text("model_version"),
-                };
+                let target =
+                    tensor::Target { model: text(MODEL).unwrap_or_default(), version: text(VERSION) };
                 let json_length = headers.json_length()?;
                 tensor::Request::new(target, options, json_length, charge)
             }
-            RowKind::Generic => {
-                let (form, max_bytes) = (options.answer_form, options.max_request_bytes);
-                generic::Request::new(row, variables, form, max_bytes, charge)
-            }
+            RowKind::Generic => generic::Request::new(row, variables, self.plugin.settings.generic, charge),
         };
         let encoding = headers.encoding.as_deref().filter(|_| !end);
         decoded(codec, encoding, options.max_request_bytes, held)
@@ -332,6 +351,7 @@ impl Exchange {
 struct Framed {
     prefix: [u8; frame::PREFIX_BYTES],
     message: Rope,
+    inputs: Inputs,
 }
 
 impl Framed {

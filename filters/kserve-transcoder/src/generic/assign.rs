@@ -155,7 +155,7 @@ fn read_bytes(text: &str) -> Option<Vec<u8>> {
 fn read(kind: &Kind, text: &str) -> Option<Value> {
     match kind {
         Kind::String => Some(Value::String(text.to_owned())),
-        Kind::Bool => text.parse().ok().map(Value::Bool),
+        Kind::Bool => read_bool(text).map(Value::Bool),
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => read_integer(text).map(Value::I32),
         Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => read_integer(text).map(Value::I64),
         Kind::Uint32 | Kind::Fixed32 => read_integer(text).map(Value::U32),
@@ -168,6 +168,16 @@ fn read(kind: &Kind, text: &str) -> Option<Value> {
         }
         Kind::Bytes => read_bytes(text).map(|bytes| Value::Bytes(bytes.into())),
         Kind::Message(_) => None,
+    }
+}
+
+/// Reads a truth value in the words that Envoy's own transcoder takes in a URL.
+fn read_bool(text: &str) -> Option<bool> {
+    let is = |words: [&str; 5]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match (is(["true", "t", "yes", "y", "1"]), is(["false", "f", "no", "n", "0"])) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
     }
 }
 

@@ -1,13 +1,15 @@
 //! Every call but inference: JSON to a message and back by descriptors.
 //!
 //! Messages of these calls are small, so a body is collected whole and read at once, in the JSON form of
-//! protobuf (field names in either spelling, bytes as base64, enums by name), with unknown fields refused. An
+//! protobuf (field names in either spelling, bytes as base64, enums by name), with unknown fields refused if they are not to
+//! be ignored. An
 //! answer is printed with the names of the `.proto` file, 64-bit integers as numbers, and every field without
 //! presence, as the REST interface of the Open Inference Protocol has it. Where a definition says that its JSON looks
 //! different ([`shape`]), it does. With [`AnswerForm::Proto`] an answer is protobuf's own JSON instead: 64-bit integers
-//! as text, and no field that has its default.
+//! as text, and no field that has its default, or as [`PrintOptions`] say.
 
 mod assign;
+mod print;
 mod scan;
 mod shape;
 #[cfg(test)]
@@ -21,6 +23,7 @@ use crate::problem::Problem;
 use crate::rows::{self, Body, Form, Parameter, Row, Variables};
 use crate::tensor::AnswerForm;
 use filter_api::{Buffer, Charge, Rope, Sink};
+pub(crate) use print::{Print, PrintOptions};
 use prost_reflect::prost::Message as _;
 use prost_reflect::{
     DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions, Value,
@@ -33,21 +36,19 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use writer::RopeWriter;
 
-/// How answers are printed where they look as the protocol's REST interface has them.
-const REST: SerializeOptions = SerializeOptions::new()
-    .stringify_64_bit_integers(false)
-    .use_proto_field_name(true)
-    .skip_default_fields(false);
-
-/// How answers are printed where they are protobuf's JSON, as Envoy's own transcoder writes it with the names of the
-/// `.proto` file.
-const PROTO: SerializeOptions = SerializeOptions::new()
-    .stringify_64_bit_integers(true)
-    .use_proto_field_name(true)
-    .skip_default_fields(true);
-
 /// How many bytes of a client's text come back in an error at most.
 const QUOTED_BYTES: usize = 300;
+
+/// What an operator configures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// How answers are printed.
+    pub(crate) print: Print,
+    /// Members of a body that name no field are left out, and not refused.
+    pub(crate) ignore_unknown_fields: bool,
+    /// The longest body of a request, in bytes.
+    pub(crate) max_request_bytes: usize,
+}
 
 /// A request that is being read.
 #[derive(Debug)]
@@ -58,8 +59,7 @@ pub(crate) struct Request {
     scanner: Scanner,
     /// How many bytes have come.
     taken: usize,
-    max_bytes: usize,
-    answer_form: AnswerForm,
+    options: Options,
     charge: Charge,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Request {
 struct Response {
     row: Arc<Row>,
     variables: Variables,
-    form: AnswerForm,
+    print: Print,
     message: Buffer,
     charge: Charge,
 }
@@ -81,38 +81,23 @@ struct PrintedAnswer {
 }
 
 impl Request {
-    /// A request for a row, with what its path and its query say. The body may have at most `max_bytes`; whatever is
-    /// held is charged as `charge` is.
-    pub(crate) fn new(
-        row: &Arc<Row>,
-        variables: Variables,
-        answer_form: AnswerForm,
-        max_bytes: usize,
-        charge: Charge,
-    ) -> Box<Self> {
+    /// A request for a row, with what its path and its query say. Whatever is held is charged as `charge` is.
+    pub(crate) fn new(row: &Arc<Row>, variables: Variables, options: Options, charge: Charge) -> Box<Self> {
         let body = Buffer::new(charge.sibling());
         let scanner = Scanner::default();
-        Box::new(Self {
-            row: row.clone(),
-            variables,
-            body,
-            scanner,
-            taken: 0,
-            max_bytes,
-            answer_form,
-            charge,
-        })
+        Box::new(Self { row: row.clone(), variables, body, scanner, taken: 0, options, charge })
     }
 
     fn read_body(&mut self) -> Result<DynamicMessage, Problem> {
         let body = self.body.as_slice();
-        let (input, forms) = (&self.row.input, &self.row.forms);
+        let read =
+            |json: &[u8]| parse(&self.row.input, &self.row.forms, self.options.ignore_unknown_fields, json);
         if body.iter().all(is_blank) {
-            return Ok(DynamicMessage::new(input.clone()));
+            return Ok(DynamicMessage::new(self.row.input.clone()));
         }
         match &self.row.body {
-            Body::None => Ok(DynamicMessage::new(input.clone())),
-            Body::Whole => parse(input, forms, body),
+            Body::None => Ok(DynamicMessage::new(self.row.input.clone())),
+            Body::Whole => read(body),
             Body::Field(field) => {
                 // A member of an object made around the body, which therefore must be one whole document first.
                 serde_json::from_slice::<IgnoredAny>(body).map_err(|error| bad_body("", &error))?;
@@ -120,7 +105,7 @@ impl Request {
                 for part in [b"{\"", field.name().as_bytes(), b"\":", body, b"}"] {
                     object.push(part)?;
                 }
-                parse(input, forms, object.as_slice())
+                read(object.as_slice())
             }
         }
     }
@@ -130,8 +115,8 @@ impl RequestCodec for Request {
     /// The body is complete if the row takes none, or once its JSON document has been closed.
     fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
         self.taken = self.taken.saturating_add(bytes.len());
-        if self.taken > self.max_bytes {
-            let limit = self.max_bytes;
+        let limit = self.options.max_request_bytes;
+        if self.taken > limit {
             return Err(Problem::too_large(format!("the body is larger than max_request_bytes ({limit})")));
         }
         if self.row.body == Body::None {
@@ -171,8 +156,8 @@ impl RequestCodec for Request {
         let mut rope = Rope::new(self.charge.sibling());
         rope.push(&message.encode_to_vec())?;
         let answer = Buffer::new(self.charge.sibling());
-        let Self { row, variables, answer_form, charge, .. } = *self;
-        Ok((rope, Box::new(Response { row, variables, form: answer_form, message: answer, charge })))
+        let Self { row, variables, options: Options { print, .. }, charge, .. } = *self;
+        Ok((rope, Box::new(Response { row, variables, print, message: answer, charge })))
     }
 }
 
@@ -202,28 +187,26 @@ impl ResponseCodec for Response {
         {
             status = 503;
         }
-        let options = match self.form {
-            AnswerForm::Kserve => &REST,
-            AnswerForm::Proto => &PROTO,
-        };
+        let (print, form) = (self.print, self.print.form());
+        let options = &print.serialize_options();
         let whole = Printed(&message, options);
-        let printed = match (&self.row.answer, readiness, self.form) {
+        let printed = match (&self.row.answer, readiness, form) {
             (rows::ResponseBody::Names { list, name }, ..) => {
-                serde_json::to_writer(&mut body, &PrintedNames { message: &message, list, name })
+                print.write(&mut body, &PrintedNames { message: &message, list, name })
             }
-            (rows::ResponseBody::Field(field, form), ..) => {
-                let form = form.as_ref().filter(|_| self.form == AnswerForm::Kserve);
+            (rows::ResponseBody::Field(field, shape), ..) => {
+                let form = shape.as_ref().filter(|_| form == AnswerForm::Kserve);
                 let value = &*message.get_field(field);
-                serde_json::to_writer(&mut body, &PrintedField { value, form, options })
+                print.write(&mut body, &PrintedField { value, form, options })
             }
-            (_, _, AnswerForm::Proto) => serde_json::to_writer(&mut body, &whole),
+            (_, _, AnswerForm::Proto) => print.write(&mut body, &whole),
             (_, Some(Readiness { of_model, .. }), AnswerForm::Kserve) => {
                 let says = |field| self.variables.get(field).filter(|_| of_model);
                 let named = Named { name: says("name"), version: says("version"), message: whole };
-                serde_json::to_writer(&mut body, &named)
+                print.write(&mut body, &named)
             }
             (rows::ResponseBody::Empty, None, AnswerForm::Kserve) => Ok(()),
-            (rows::ResponseBody::Whole, None, AnswerForm::Kserve) => serde_json::to_writer(&mut body, &whole),
+            (rows::ResponseBody::Whole, None, AnswerForm::Kserve) => print.write(&mut body, &whole),
         };
         let body = body.finish()?;
         printed.map_err(|why| bad(&why))?;
@@ -343,13 +326,14 @@ impl Serialize for PrintedNames<'_> {
 fn parse(
     input: &MessageDescriptor,
     forms: &[(FieldDescriptor, Form)],
+    ignore_unknown_fields: bool,
     json: &[u8],
 ) -> Result<DynamicMessage, Problem> {
     twice::check(input, json)?;
     let mut reader = serde_json::Deserializer::from_slice(json);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
-    let options = DeserializeOptions::new().deny_unknown_fields(true);
+    let options = DeserializeOptions::new().deny_unknown_fields(!ignore_unknown_fields);
     let message = match forms {
         [] => DynamicMessage::deserialize_with_options(input.clone(), tracked, &options),
         forms => {

@@ -1,6 +1,7 @@
 //! The JSON of a message whose definition says that it differs from protobuf's own ([`Form`]).
 
-use super::{Printed, REST};
+use super::Printed;
+use super::print::REST;
 use crate::rows::{Form, Plain};
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, Value};
 use serde::Serialize;

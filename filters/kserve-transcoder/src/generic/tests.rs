@@ -1,6 +1,7 @@
 //! Calls as a REST client and a gRPC server see them.
 
 mod forms;
+mod printing;
 mod queries;
 
 use super::*;
@@ -19,7 +20,9 @@ fn open_in(form: AnswerForm, memory: &Arc<Memory>, rows: &Rows, method: &str, pa
     let Ok(Found::Row { row, variables }) = rows.find(method.as_bytes(), path.as_bytes()) else {
         panic!("no row for {method} {path}");
     };
-    Request::new(row, variables, form, 10_000, memory.account(usize::MAX).charge())
+    let print = Print::new(form, None);
+    let options = super::Options { print, ignore_unknown_fields: false, max_request_bytes: 10_000 };
+    Request::new(row, variables, options, memory.account(usize::MAX).charge())
 }
 
 fn open_on(memory: &Arc<Memory>, rows: &Rows, method: &str, path: &str) -> Box<Request> {
@@ -73,7 +76,7 @@ fn answered_in(form: AnswerForm, rows: &Rows, path: &str, message: &[u8]) -> Res
 fn message(name: &str, json: &str) -> Vec<u8> {
     let pool = prost_reflect::DescriptorPool::decode(kserve_proto::DESCRIPTOR_SET).unwrap();
     let message = pool.get_message_by_name(&format!("inference.{name}")).unwrap();
-    parse(&message, &[], json.as_bytes()).unwrap().encode_to_vec()
+    parse(&message, &[], false, json.as_bytes()).unwrap().encode_to_vec()
 }
 
 fn user_rows(rule: &str) -> Rows {

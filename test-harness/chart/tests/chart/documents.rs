@@ -33,12 +33,6 @@ fn yaml(file: &str) -> Value {
     istio_lint::yaml(&chart::folder().join(file)).unwrap().remove(0)
 }
 
-pub(crate) fn version() {
-    let chart = yaml("Chart.yaml");
-    let version = env!("CARGO_PKG_VERSION");
-    assert_eq!((&chart["version"], &chart["appVersion"]), (&version.into(), &version.into()));
-}
-
 pub(crate) fn tables() {
     let schema = schema();
     let mut text = table(&schema);

@@ -15,7 +15,6 @@ use e2e::Suite;
 fn main() -> ExitCode {
     let helm = || Helm::from_environment().ok_or(chart::HELM);
     Suite::new()
-        .test("the_charts_version_is_the_workspaces", documents::version)
         .test("the_readmes_tables_list_every_value", documents::tables)
         .test("the_schemas_defaults_are_those_of_values_yaml", documents::defaults)
         .test("there_is_an_example_for_every_overlay_but_those_with_a_login", overlays::complete)

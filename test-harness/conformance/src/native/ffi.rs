@@ -126,6 +126,12 @@ impl Plugin {
         self.envoy.metrics.borrow().iter().find(|m| m.name == name).map(|m| m.values.iter().sum())
     }
 
+    /// What was added to a counter with labels, by their values.
+    #[must_use]
+    pub fn labelled(&self, name: &str) -> Option<BTreeMap<Vec<String>, u64>> {
+        self.envoy.metrics.borrow().iter().find(|m| m.name == name).map(|m| m.labelled.clone())
+    }
+
     /// What was recorded in a histogram.
     #[must_use]
     pub fn histogram(&self, name: &str) -> Option<Vec<u64>> {
@@ -331,5 +337,8 @@ struct EnvoyConfig {
 
 struct Metric {
     name: String,
+    labels: Vec<String>,
     values: Vec<u64>,
+    /// What was added for each list of labels' values.
+    labelled: BTreeMap<Vec<String>, u64>,
 }

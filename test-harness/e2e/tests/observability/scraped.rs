@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::{Envoy, Process, Protocol, Request, free_ports, groups, send, start_shipped};
+use e2e::{Envoy, Options, Process, Protocol, Request, free_ports, send, shipped_on, start_shipped};
+use odd_server::{OddServer, Script, Step, infer, wire};
 use serde_json::Value;
 
 use crate::documents::{names, queries, rules};
@@ -26,23 +27,28 @@ const BOOTSTRAPS: [&str; 5] = [
 const BOUND: Duration = Duration::from_secs(60);
 
 pub(crate) fn queried(envoy: &Path, programs: &Path) {
-    let server = groups::start_on(groups::NAMES[0], (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let envoys: Vec<Envoy> =
+    let server = model_server();
+    let mut envoys: Vec<Envoy> =
         BOOTSTRAPS.iter().map(|name| start_shipped(envoy, name, &[server.address()]).unwrap()).collect();
+    envoys.push(without_tags(envoy, server.address().port()));
     let mut prometheus = Prometheus::start(programs, &envoys);
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
-        for envoy in &envoys[..2] {
+        for envoy in [&envoys[0], &envoys[1], &envoys[BOOTSTRAPS.len()]] {
             scope.spawn(|| load(envoy, &ended));
         }
         // Also after a panic, or the scope would wait for ever.
         let _end = Ends(&ended);
-        // Both hosts, under one name.
+        // Both hosts, and the one whose labels Prometheus takes out of the name, under one name.
         for hosts in [
             "count(rate(kserve_transcoder_transcoded[10s]) > 0)",
             "count(rate(kserve_transcoder_refused[10s]) > 0)",
+            r#"count(rate(kserve_transcoder_model_requests{model="m",version="any",grpc_status="0"}[10s]) > 0)"#,
+            r#"count(rate(kserve_transcoder_model_requests{model="other",grpc_status="5"}[10s]) > 0)"#,
+            r#"count(rate(kserve_transcoder_model_elements{model="m",version="any",le=""}[10s]) > 0)"#,
+            r#"count(rate(kserve_transcoder_model_last_byte_ms_bucket{model="m",version="any",le="+Inf"}[10s]) > 0)"#,
         ] {
-            prometheus.wait(hosts, |answer| value_of(answer) == Some("2"));
+            prometheus.wait(hosts, |answer| value_of(answer) == Some("3"));
         }
         for query in queries() {
             // A rate needs two scrapes.
@@ -57,6 +63,38 @@ pub(crate) fn queried(envoy: &Path, programs: &Path) {
     });
 }
 
+/// A model that the server does not have.
+const MISSING: &str = "missing";
+
+/// Gives inputs back, but for one model.
+fn model_server() -> OddServer {
+    let server = OddServer::start_on((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    server.compute_default(|request| {
+        let message = request.messages().unwrap()[0].bytes.clone();
+        let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+        let mut headers = vec![header("content-type", "application/grpc")];
+        let script = Script::after_request();
+        if message.windows(MISSING.len()).any(|window| window == MISSING.as_bytes()) {
+            headers.extend([header("grpc-status", "5"), header("grpc-message", "unknown model")]);
+            return script.then(Step::Headers { status: 200, headers, end: true });
+        }
+        let message = infer::echo(&message).unwrap();
+        script
+            .then(Step::Headers { status: 200, headers, end: false })
+            .data(wire::frame(&message))
+            .grpc_trailers(0, "")
+    });
+    server
+}
+
+/// The wasm form whose bootstrap does not say how to take labels out of names.
+fn without_tags(envoy: &Path, model_server: u16) -> Envoy {
+    let text = shipped_on("kserve-transcoder.yaml", &[(8080, 0), (8081, model_server)]).unwrap();
+    let (before, rest) = text.split_once("stats_config:").unwrap();
+    let (_, after) = rest.split_once("\nstatic_resources:").unwrap();
+    Envoy::start(envoy, &format!("{before}\nstatic_resources:{after}"), &Options::default()).unwrap()
+}
+
 /// Sets a flag when it is dropped.
 struct Ends<'a>(&'a AtomicBool);
 
@@ -66,13 +104,15 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Requests that a model server answers, and requests that the filter refuses, until the flag is set.
+/// Requests that a model server answers, with success and otherwise, and requests that the filter refuses, until the flag
+/// is set.
 fn load(envoy: &Envoy, ended: &AtomicBool) {
     let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1.5]}]}"#;
     let address = *envoy.listeners().values().next().unwrap();
     while !ended.load(Ordering::Relaxed) {
-        for (body, status) in [(body, 200), ("{}", 400)] {
-            let answer = send(Protocol::Http1, address, &Request::post("/v2/models/m/infer", body)).unwrap();
+        for (model, body, status) in [("m", body, 200), ("m", "{}", 400), (MISSING, body, 404)] {
+            let request = Request::post(&format!("/v2/models/{model}/infer"), body);
+            let answer = send(Protocol::Http1, address, &request).unwrap();
             assert_eq!(answer.status(), status, "{}", answer.text());
         }
     }

@@ -19,14 +19,14 @@ use tokio::runtime::Runtime;
 use crate::authority::Authority;
 use crate::place::Place;
 use crate::registry::Registry;
-use crate::setup::{MODULES, REGISTRY, TAG};
+use crate::setup::REGISTRY;
 
 /// The name of the server of modules.
 pub(super) const CODE_SERVER: &str = "envoy-gateway.envoy-gateway-system.svc.cluster.local";
 /// The authorities that Envoy Gateway trusts, among the place's files.
 pub(super) const AUTHORITIES: &str = "authorities.pem";
 
-/// A registry with every module under the name that the resources give it.
+/// A registry with every image of `dist/images`.
 pub(super) fn registry(place: &Place, runtime: &Runtime) -> Result<Registry> {
     let authority = Authority::new()?;
     place.write(AUTHORITIES, authority.pem())?;
@@ -35,10 +35,10 @@ pub(super) fn registry(place: &Place, runtime: &Runtime) -> Result<Registry> {
     place.name(REGISTRY, address)?;
     let registry =
         Registry::start(runtime.handle(), SocketAddr::new(address, 443), authority.server(&[REGISTRY])?)?;
-    for (repository, file) in MODULES {
-        let path = e2e::dist(file);
-        let module = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        registry.push(repository, TAG, &module)?;
+    let images = e2e::dist("images");
+    let images = images::layout::read_all(&images).context("`cargo xtask image` makes images")?;
+    for (repository, (tag, image)) in &images {
+        registry.add(repository, tag, image);
     }
     Ok(registry)
 }

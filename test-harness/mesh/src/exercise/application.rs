@@ -35,6 +35,7 @@ use serde_json::json;
 
 use self::pods::Pods;
 use self::serving::Controller;
+pub(super) use self::serving::forget;
 use super::claims::{self, HOST, Issuer};
 use crate::api::Kind;
 use crate::control_plane::ROOT_NAMESPACE;
@@ -95,6 +96,11 @@ pub(crate) fn serve(mesh: &Mesh) -> Result<Infallible> {
     loop {
         thread::park();
     }
+}
+
+/// Teaches the API server the kinds of ModelMesh's resources.
+pub(super) fn define_modelmesh(world: &World) -> Result<()> {
+    Controller::ModelMesh.define(world).context("define the kinds of serving.kserve.io")
 }
 
 /// A running application. What is declared first ends first.

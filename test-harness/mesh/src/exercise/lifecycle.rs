@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use e2e::h1::Connection;
 use e2e::{Protocol, dist, repository, send};
+use images::{About, Image};
 use istio_lint::{Resource, kustomize};
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ const NOT_PULLED: u16 = 403;
 /// What Envoy answers for a filter that never had a configuration.
 const NOT_CONFIGURED: u16 = 500;
 /// The module in the resources.
-const IMAGE: &str = "cannot fetch Wasm module oci://registry.example/kserve-transcoder:0.1.0";
+const IMAGE: &str = "cannot fetch Wasm module oci://registry.example/kserve-transcoder:0.2.0";
 /// What the log says of [`wrong_type`].
 const NAMED: &str = "configuration key max_request_bytes: invalid type: string";
 /// For how long they go on after a change.
@@ -85,7 +86,8 @@ impl Changed<'_> {
         module.push(0);
         module.push(u8::try_from(content.len()).context("a short section")?);
         module.extend(content);
-        let digest = self.mesh.registry.push("kserve-transcoder", "next", &module)?;
+        let image = Image::of_module(&module, &About::default())?;
+        let digest = self.mesh.registry.add("kserve-transcoder", "next", &image);
         self.apply("/spec/sha256", json!(digest), "oci://registry.example/kserve-transcoder:next")?;
         // Envoy names its VM by the digest.
         wait_for("Envoy has the new module", SOON, || {

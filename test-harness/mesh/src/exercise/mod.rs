@@ -5,6 +5,7 @@ mod chart;
 mod claims;
 mod inference;
 mod lifecycle;
+mod migration;
 mod modelmesh;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,8 @@ const NAMESPACES: &[&str] = &["apsara-demo", ROOT_NAMESPACE, "modelmesh-serving"
 const CHART: &str = "chart";
 /// The name under which the life cycle is asked for.
 const LIFECYCLE: &str = "lifecycle";
+/// The name under which the vendor's resources, migrated, are asked for.
+const MIGRATE: &str = "migrate";
 /// The name under which ModelMesh's controller is asked for.
 const MODELMESH: &str = "modelmesh-controller";
 /// The versions that the READMEs' tables name: what the pins are.
@@ -42,7 +45,8 @@ pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
         .chain(istio_lint::applications()?)
         .map(|path| (name_of(&path), path))
         .collect();
-    let names = || overlays.iter().map(|(name, _)| name.as_str()).chain([CHART, LIFECYCLE, MODELMESH]);
+    let names =
+        || overlays.iter().map(|(name, _)| name.as_str()).chain([MIGRATE, CHART, LIFECYCLE, MODELMESH]);
     if let Some(unknown) = wanted.iter().find(|want| !names().any(|name| is_meant(name, want))) {
         let known: Vec<&str> = names().collect();
         bail!("unknown overlay {unknown}; there are {}", known.join(", "));
@@ -59,6 +63,13 @@ pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
             Some("examples") => application::run(mesh, &mut issuer, path, report),
             _ => Err(anyhow!("nothing here tries this overlay")),
         };
+        report.end(ran);
+        mesh.world.clear(NAMESPACES)?;
+    }
+    if asked(MIGRATE) {
+        report.begin(MIGRATE);
+        mesh.registry.forget();
+        let ran = migration::run(mesh, &mut issuer, report);
         report.end(ran);
         mesh.world.clear(NAMESPACES)?;
     }

@@ -1,7 +1,7 @@
 //! A proxy in memory, which holds the driver to what it promises.
 #![allow(dead_code)] // Each test target uses a part of it.
 
-use filter_api::{Call, CallFailure, CallId, Dir, Level, Map, Reply, Sink, View};
+use filter_api::{Call, CallFailure, CallId, Dir, Labels, Level, Map, Reply, Sink, View};
 use host_driver::{Body, Fate, Lost, Maps, Nowhere, Proxy};
 use std::collections::HashMap;
 use std::fmt::Arguments;
@@ -117,12 +117,16 @@ impl Proxy for Told<'_> {
         assert!(!name.is_empty());
     }
 
+    fn describe(&mut self, _name: &str, _value: &str) {}
+
     fn reselect_route(&mut self) {
         assert!(self.0.here.has(Map::RequestHeaders));
         self.0.selections += 1;
     }
 
     fn count(&mut self, _metric: usize, _by: u64) {}
+
+    fn count_by(&mut self, _metric: usize, _labels: Labels<'_>, _by: u64) {}
 
     fn record(&mut self, _metric: usize, _value: u64) {}
 

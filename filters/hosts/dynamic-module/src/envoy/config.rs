@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::start;
-use crate::abi;
+use crate::abi::{self, ModuleBuffer};
 use filter_api::{Call, Metric, MetricKind};
 
 /// Envoy's object of one filter configuration, inside `config_new` and the hooks of its events.
@@ -52,10 +52,11 @@ impl EnvoyConfig {
             MetricKind::Histogram => abi::define_histogram,
             MetricKind::Gauge => abi::define_gauge,
         };
+        let labels: Vec<ModuleBuffer> = metric.labels.iter().map(|label| label.as_bytes().into()).collect();
         let mut id = 0;
-        // SAFETY: the configuration is valid during `config_new`; Envoy copies the name and writes the id
-        // before it returns; without labels no label names are read.
-        let code = unsafe { define(self.0, name.as_bytes().into(), std::ptr::null(), 0, &mut id) };
+        // SAFETY: the configuration is valid during `config_new`; Envoy copies the name and those of the labels, and
+        // writes the id before it returns.
+        let code = unsafe { define(self.0, name.as_bytes().into(), labels.as_ptr(), labels.len(), &mut id) };
         (code == abi::SUCCESS).then_some(id)
     }
 }

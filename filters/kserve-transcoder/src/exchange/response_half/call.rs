@@ -82,6 +82,7 @@ fn answer(
         });
     }
     let status = Status::find(&response.trailers).or_else(|| Status::find(&response.headers));
+    let has_status = status.is_some();
     if let Some(status) = status.filter(|status| !status.is_ok()) {
         return Err(status.problem());
     }
@@ -95,7 +96,8 @@ fn answer(
         return Err(problem);
     }
     codec.write(bytes)?;
-    codec.finish()
+    let answer = codec.finish()?;
+    if has_status { Ok(answer) } else { Err(Status::missing()) }
 }
 
 /// The cluster may well have healthy endpoints: a call has none of the route's metadata, so a cluster that picks a

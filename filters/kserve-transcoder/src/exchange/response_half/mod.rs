@@ -98,7 +98,9 @@ impl ResponseHalf {
         if !is_grpc(&content_type) {
             return self.foreign_headers(http_status, &content_type, end, terms, cx);
         }
-        let failure = match Status::read(cx.view, Map::ResponseHeaders) {
+        let status = Status::read(cx.view, Map::ResponseHeaders);
+        let has_status = status.is_some();
+        let failure = match status {
             Some(status) if !status.is_ok() => Some(status.problem()),
             _ if http_status != 200 => Some(without_grpc_status(http_status)),
             _ if end => Some(Problem::bad_answer("the model server ended the call without a message")),
@@ -106,7 +108,7 @@ impl ResponseHalf {
         };
         match (failure, codec) {
             (None, Some(codec)) => {
-                let message = Transcoding::begin(codec, terms, cx);
+                let message = Transcoding::begin(codec, has_status, terms, cx);
                 *self = Self::Transcoding(message);
                 if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }
@@ -269,7 +271,7 @@ fn is_grpc(content_type: &[u8]) -> bool {
 }
 
 /// A status that cannot be read stands for a broken server.
-fn http_status(value: Option<&[u8]>) -> u16 {
+pub(crate) fn http_status(value: Option<&[u8]>) -> u16 {
     value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok()).unwrap_or(502)
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Transcoding {
     parked: Option<Parked>,
     /// An error has gone out in the answer's place; what still comes is dropped.
     refused: bool,
+    /// The headers said that the call has succeeded, so that no trailers need to.
+    has_status: bool,
     /// The length of the JSON part of a binary answer, where it has been promised in headers that have gone out.
     promised_json_bytes: Option<usize>,
     streaming: Streaming,
@@ -69,7 +71,12 @@ struct Parked {
 
 impl Transcoding {
     /// A message whose headers are here; they are let go unless they are held.
-    pub(super) fn begin(codec: Box<dyn ResponseCodec>, terms: Terms, cx: &mut Cx<'_>) -> Self {
+    pub(super) fn begin(
+        codec: Box<dyn ResponseCodec>,
+        has_status: bool,
+        terms: Terms,
+        cx: &mut Cx<'_>,
+    ) -> Self {
         let reader = Reader::default();
         let codec = Some(codec);
         let mut message = Self {
@@ -77,14 +84,25 @@ impl Transcoding {
             codec,
             parked: None,
             refused: false,
+            has_status,
             promised_json_bytes: None,
             streaming: Streaming::No,
             terms,
         };
+        if has_status {
+            for name in ["grpc-status", "grpc-message"] {
+                cx.ops.remove_header(Map::ResponseHeaders, name);
+            }
+        }
         if terms.holding == Holding::No {
             message.release_headers(cx);
         }
         message
+    }
+
+    /// The message's length, once it is known.
+    pub(in crate::exchange) fn length(&self) -> Option<usize> {
+        self.reader.length()
     }
 
     /// Takes the next bytes of the message.
@@ -98,6 +116,13 @@ impl Transcoding {
             Err(Stop::Problem(problem)) => return self.abandon(&problem, cx),
             Err(Stop::TooLong) => return misfit(cx),
         }
+        let failure = if chunk.end { self.failure_at_end(None) } else { None };
+        if let Some(problem) = failure {
+            return match self.late_error(&problem, cx) {
+                Some(emission) => OnData::Emit(emission),
+                None => self.abandon(&problem, cx),
+            };
+        }
         if self.parked.is_some() {
             return if chunk.end { self.emit_parked(cx) } else { OnData::Park };
         }
@@ -106,10 +131,7 @@ impl Transcoding {
         }
         let is_empty = self.reader.length() == Some(0);
         match self.terms.holding {
-            _ if chunk.end => match self.reader.problem_at_end() {
-                Some(problem) => self.abandon(&problem, cx),
-                None => self.emit(cx),
-            },
+            _ if chunk.end => self.emit(cx),
             _ if self.streaming == Streaming::Begun => match self.reader.is_complete() {
                 true => self.emit(cx),
                 false => dropped(cx),
@@ -149,11 +171,7 @@ impl Transcoding {
         if self.refused {
             return OnTrailers::Continue;
         }
-        let failure = match status {
-            Some(status) if !status.is_ok() => Some(status.problem()),
-            _ => self.reader.problem_at_end(),
-        };
-        let Some(problem) = failure else {
+        let Some(problem) = self.failure_at_end(status) else {
             if self.codec.is_none() && self.parked.is_none() {
                 return OnTrailers::Continue;
             }
@@ -162,15 +180,8 @@ impl Transcoding {
                 _ => OnTrailers::Reset,
             };
         };
-        let parked = self.codec.is_some() && self.reader.length() == Some(0);
-        if !held && parked {
-            cx.ops.count(metrics::FAILED_ANSWERS, 1);
-            cx.ops.count(metrics::ERRORS_UNDER_200, 1);
-            let body = match self.terms.head {
-                true => Vec::new(),
-                false => short_error_body(problem.message.as_bytes()),
-            };
-            return OnTrailers::Emit(cx.emit(|out| out.write(&body)));
+        if let Some(emission) = self.late_error(&problem, cx) {
+            return OnTrailers::Emit(emission);
         }
         // Without a single chunk nothing is parked, and there is no place for a body.
         if held && !self.terms.gives_bodies && !self.reader.has_begun() {
@@ -181,6 +192,43 @@ impl Transcoding {
             OnData::Emit(emission) => OnTrailers::Emit(emission),
             _ => OnTrailers::Reset,
         }
+    }
+
+    /// What is wrong with an answer that has ended, with this status in its trailers.
+    fn failure_at_end(&mut self, status: Option<Status>) -> Option<Problem> {
+        let has_status = self.has_status || status.is_some();
+        match status {
+            Some(status) if !status.is_ok() => Some(status.problem()),
+            _ => match self.reader.problem_at_end() {
+                None if !has_status => Some(self.bad_message().unwrap_or_else(Status::missing)),
+                problem => problem,
+            },
+        }
+    }
+
+    /// What is wrong with the message of an answer that has failed anyway. What is wrong is found when it comes or at its end,
+    /// as it is cut; so that it is always told, it is looked for before the answer is refused for another reason. An empty
+    /// message is never wrong.
+    fn bad_message(&mut self) -> Option<Problem> {
+        match self.reader.length() {
+            Some(0) => None,
+            _ => self.codec.take()?.finish().err(),
+        }
+    }
+
+    /// An error under a status of 200 that has gone out, where no answer has: an empty message is parked.
+    fn late_error(&self, problem: &Problem, cx: &mut Cx<'_>) -> Option<Emission> {
+        let parked = self.codec.is_some() && self.reader.length() == Some(0);
+        if self.terms.holding != Holding::No || !parked {
+            return None;
+        }
+        cx.ops.count(metrics::FAILED_ANSWERS, 1);
+        cx.ops.count(metrics::ERRORS_UNDER_200, 1);
+        let body = match self.terms.head {
+            true => Vec::new(),
+            false => short_error_body(problem.message.as_bytes()),
+        };
+        Some(cx.emit(|out| out.write(&body)))
     }
 
     fn read(&mut self, chunk: &Chunk<'_>, cx: &mut Cx<'_>) -> Result<(), Stop> {

@@ -97,13 +97,25 @@ type Slot = [u8; SLOT - 1];
 /// exponent: `1.0`, `0.00123`, `1.5e-7`.
 #[inline(always)]
 pub(crate) fn print(value: f32, slot: &mut [u8; SLOT]) -> usize {
+    print_of::<false>(value, slot)
+}
+
+/// As [`print`], for the values of the 16-bit formats. They have so few digits that many lie in the very middle of two
+/// decimals, and none lies near it but not in it.
+#[inline(always)]
+pub(crate) fn print_of_16_bits(value: f32, slot: &mut [u8; SLOT]) -> usize {
+    print_of::<true>(value, slot)
+}
+
+#[inline(always)]
+fn print_of<const OF_16_BITS: bool>(value: f32, slot: &mut [u8; SLOT]) -> usize {
     let sign = (value.to_bits() >> 31) as usize;
     slot[0] = b'-';
     let Some(rest) = slot.get_mut(sign..).and_then(|rest| rest.first_chunk_mut()) else { return 0 };
     let value = value.abs();
     sign + match print_short(value, rest) {
         Some(len) => len,
-        None => match shortest(value) {
+        None => match shortest::<OF_16_BITS>(value) {
             Some((digits, exponent)) => lay_out(digits, exponent, rest),
             None => print_any(value, rest),
         },
@@ -144,7 +156,7 @@ fn print_short(value: f32, slot: &mut Slot) -> Option<usize> {
 /// The shortest digits and the power of ten that read back as `value`; of several, the nearest. There may be
 /// zeros at the end.
 #[inline(always)]
-fn shortest(value: f32) -> Option<(u32, i32)> {
+fn shortest<const OF_16_BITS: bool>(value: f32) -> Option<(u32, i32)> {
     let bits = value.to_bits();
     let biased = bits >> 23;
     if !EXPONENTS.contains(&biased) || bits & 0x7f_ffff == 0 {
@@ -159,13 +171,16 @@ fn shortest(value: f32) -> Option<(u32, i32)> {
     let middle = (f64::from(value) * factor + TO_INTEGER).to_bits() as i64 & ((1 << 52) - 1);
     let (low, high) = (middle - half, middle + half);
     let upper = middle + (1 << (FRACTION_BITS - 1));
-    if near(low) | near(high) | near(upper) {
+    let in_middle = near(upper);
+    if near(low) | near(high) | (in_middle && !OF_16_BITS) {
         return None;
     }
     // None of the ends is an integer, so the first integer inside is the one after the lower end. The interval
     // is at least one wide, so the nearest integer lies inside.
     let inside = |place: i64| (place >> FRACTION_BITS) as u32;
-    let (first, last, nearest) = (inside(low) + 1, inside(high), inside(upper));
+    let (first, last) = (inside(low) + 1, inside(high));
+    // Of two that are as near, the even one.
+    let nearest = if in_middle { inside(upper + SLACK) & !1 } else { inside(upper) };
     // This is as good as random, so it is selected from and not branched on.
     let tens = last / 10;
     let is_shorter = tens * 10 >= first;
@@ -325,8 +340,28 @@ mod tests {
     }
 
     #[test]
+    fn all_values_of_the_16_bit_formats_are_printed_as_a_general_printer_does() {
+        for bits in 0..=u16::MAX {
+            for value in [half::f16::from_bits(bits).to_f32(), half::bf16::from_bits(bits).to_f32()] {
+                if value.is_finite() {
+                    let mut slot = [0; SLOT];
+                    let len = print_of_16_bits(value, &mut slot);
+                    let text = String::from_utf8(slot[..len].to_vec()).unwrap();
+                    assert_eq!(text, zmij::Buffer::new().format_finite(value));
+                }
+            }
+        }
+        let fast = (0x3800..0x3c00).filter(|bits| {
+            shortest::<true>(half::f16::from_bits(*bits).to_f32()).is_some()
+                && shortest::<true>(half::bf16::from_bits(*bits).to_f32()).is_some()
+        });
+        assert!(fast.count() > 1000);
+    }
+
+    #[test]
     fn almost_all_values_of_a_usual_tensor_go_the_fast_way() {
-        let fast = (1..100_000).filter(|value| shortest(*value as f32 / 100_003.0).is_some()).count();
+        let fast =
+            (1..100_000).filter(|value| shortest::<false>(*value as f32 / 100_003.0).is_some()).count();
         assert!(fast > 99_900, "{fast}");
     }
 }

@@ -101,20 +101,28 @@ impl Element for Bf16 {
     }
 }
 
+/// The first four letters of `true` and `false`, and how many there are.
+const WORDS: [([u8; 4], usize); 2] = [(*b"true", 4), (*b"fals", 5)];
+
 impl Element for Bool {
     const SIZE: usize = 1;
 
     #[inline(always)]
     fn fast(text: &[u8]) -> Option<(u64, usize, u8)> {
         let window: &[u8; WINDOW] = text.first_chunk()?;
-        let (value, length) = match window {
-            [b't', b'r', b'u', b'e', ..] => (1_u8, 4),
-            [b'f', b'a', b'l', b's', b'e', ..] => (0, 5),
-            [digit @ (b'0' | b'1'), ..] => (digit - b'0', 1),
-            _ => return None,
+        let [first, second, third, fourth, ..] = *window;
+        // Which of the words it is cannot be guessed, so a bit of the first letter is made use of, and not branched on.
+        let is_false = first >> 1 & 1;
+        let (word, word_length) = WORDS[usize::from(is_false)];
+        let (value, length) = if [first, second, third, fourth] == word && window[word_length - 1] == b'e' {
+            (low(is_false ^ 1), word_length)
+        } else if matches!(first, b'0' | b'1') {
+            (low(first - b'0'), 1)
+        } else {
+            return None;
         };
         let end = window[length];
-        ends_number(end).then_some((low(value), length, end))
+        ends_number(end).then_some((value, length, end))
     }
 
     fn slow(token: &[u8]) -> Result<u64, NumberError> {
@@ -218,6 +226,17 @@ mod tests {
     fn a_boolean_is_a_word_or_a_bit() {
         for (token, value) in [(&b"true"[..], 1_u8), (b"false", 0), (b"1", 1), (b"0", 0), (b"1.0", 1)] {
             assert_eq!(Bool::slow(token), Ok(low(value)));
+        }
+        let fast = |token: &[u8]| {
+            let mut window = [b' '; WINDOW];
+            window[..token.len()].copy_from_slice(token);
+            Bool::fast(&window)
+        };
+        for (token, value) in [(&b"true"[..], 1), (b"false", 0), (b"1", 1), (b"0", 0)] {
+            assert_eq!(fast(token), Some((value, token.len(), b' ')));
+        }
+        for token in ["tru", "truf", "truee", "fals", "falst", "frue", "talse", "2", "10", "True", "\"", ""] {
+            assert_eq!(fast(token.as_bytes()), None, "{token}");
         }
         assert_eq!(Bool::slow(b"2"), Err(NumberError::OutOfRange));
         assert_eq!(Bool::slow(b"True"), Err(NumberError::NotANumber));

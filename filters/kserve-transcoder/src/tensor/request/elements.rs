@@ -6,7 +6,7 @@
 use super::element::{Bf16, Bool, Element, Fp16, Fp32, Fp64, InQuotes, Integer};
 use super::gap::Gap;
 use super::lexer::MAX_DEPTH;
-use super::strings::Strings;
+use super::strings::{self, Strings};
 use crate::problem::Problem;
 use crate::tensor::charged::ChargedList;
 use crate::tensor::datatype::Datatype;
@@ -113,6 +113,11 @@ impl Elements {
     /// Whether the array has been closed.
     pub(super) fn is_closed(&self) -> bool {
         self.expect == Expect::Nothing
+    }
+
+    /// Whether the elements are the bytes of base64 texts.
+    pub(super) fn are_base64(&self) -> bool {
+        self.strings.are_base64()
     }
 
     /// How many elements there were, and their raw contents.
@@ -359,6 +364,7 @@ impl Elements {
 
     fn read_strings(&mut self, input: &[u8]) -> Result<usize, Problem> {
         let mut rest = input;
+        let mut batch = strings::Batch::new();
         while self.expect != Expect::Nothing {
             if self.expect == Expect::String {
                 self.continue_string(&mut rest)?;
@@ -368,15 +374,20 @@ impl Elements {
             match *byte {
                 b' ' | b'\n' | b'\r' | b'\t' => rest = &rest[blanks(rest)..],
                 b'"' if self.expect != Expect::CommaOrEnd => {
-                    let whole =
-                        if self.parts.is_none() { self.strings.whole(rest, &mut self.out)? } else { None };
+                    let whole = match self.parts {
+                        None => self.strings.whole(rest, &mut self.out, &mut batch)?,
+                        Some(_) => None,
+                    };
                     match whole {
                         Some(len) => {
                             rest = &rest[len..];
                             self.count += 1;
                             self.expect = Expect::CommaOrEnd;
                         }
-                        None => self.expect = Expect::String,
+                        None => {
+                            batch.flush(&mut self.out)?;
+                            self.expect = Expect::String;
+                        }
                     }
                 }
                 byte if self.punctuation(byte)? => {}
@@ -389,6 +400,7 @@ impl Elements {
                 }
             }
         }
+        batch.flush(&mut self.out)?;
         Ok(input.len() - rest.len())
     }
 

@@ -6,9 +6,11 @@ use super::encode::{Varint, head, string};
 use super::parameters::{Level, Parameters};
 use super::source::Source;
 use super::strings;
+use crate::codec::Tensor;
 use crate::problem::Problem;
 use crate::tensor::datatype::{Datatype, elements};
 use filter_api::{Buffer, Charge, OverBudget, Rope};
+use std::fmt::Write as _;
 
 /// An input whose object is still open.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ enum State {
     Read {
         count: u64,
         raw: Rope,
+        /// The elements are the bytes of base64 texts already.
+        decoded: bool,
     },
 }
 
@@ -56,6 +60,19 @@ pub(super) enum Contents {
     Shared,
     /// Not in its object: `raw_input_contents` should have them.
     Missing,
+}
+
+impl Input {
+    /// What it is, for those who may not see it.
+    pub(super) fn description(&self) -> Tensor {
+        let mut shape = String::new();
+        for dimension in packed_shape(self.head.as_slice()).unwrap_or_default() {
+            let between = if shape.is_empty() { "" } else { "," };
+            // Writing to a string cannot fail.
+            let _ok = write!(shape, "{between}{dimension}");
+        }
+        Tensor { datatype: self.datatype.name(), shape }
+    }
 }
 
 impl OpenInput {
@@ -87,17 +104,19 @@ impl OpenInput {
             Source::Plain => (false, format!("inputs[{}].data", self.index)),
             Source::Proto(field) => (true, format!("inputs[{}].contents.{}", self.index, field.name())),
         };
-        Elements::new(datatype, path, quoted, quoted, &self.charge)
+        let base64 = quoted || self.parameters.say_base64();
+        Elements::new(datatype, path, quoted, base64, &self.charge)
     }
 
     /// Takes data that has been read.
     pub(super) fn set_data(&mut self, source: Source, data: Elements) -> Result<(), Problem> {
+        let decoded = data.are_base64();
         let (count, raw) = data.finish();
         if count == 0 && source != Source::Plain {
             self.contents_seen = true;
             return Ok(());
         }
-        self.set(source, State::Read { count, raw })
+        self.set(source, State::Read { count, raw, decoded })
     }
 
     /// Takes the text of data.
@@ -161,7 +180,7 @@ impl OpenInput {
         let head = encode_head(&self.charge, name.as_slice(), datatype, shape, self.parameters.encoded())?;
         let contents = match (self.data, self.parameters.binary_size) {
             (Some(_), Some(_)) => return Err(problem(self.index, "has data and binary_data_size")),
-            (Some((_, State::Read { count, raw })), None) if count == expected => Contents::Raw(raw),
+            (Some((_, State::Read { count, raw, .. })), None) if count == expected => Contents::Raw(raw),
             (Some((_, State::Read { count, .. })), None) => {
                 let what = format!("shape {shape:?} has {expected} elements, but there are {count} in data");
                 return Err(problem(self.index, &what));
@@ -177,19 +196,21 @@ impl OpenInput {
         Ok(Input { head, datatype, elements: expected, contents })
     }
 
-    /// Elements of BYTES whose `content_type` says base64 stand for the bytes in it, as in answers.
+    /// Elements of BYTES whose `content_type` says base64 stand for the bytes in it, as in answers. Where that was said
+    /// before they came, they have been decoded already.
     fn decode_base64(&mut self) -> Result<(), Problem> {
-        let (Some(Datatype::Bytes), Some((Source::Plain, State::Read { raw, .. }))) =
+        let (Some(Datatype::Bytes), Some((Source::Plain, State::Read { raw, decoded, .. }))) =
             (self.datatype, &mut self.data)
         else {
             return Ok(());
         };
-        if self.parameters.take_base64() {
+        if self.parameters.take_base64() && !*decoded {
             let text = std::mem::replace(raw, Rope::new(self.charge.sibling()));
             *raw = strings::from_base64(text, &self.charge)?.map_err(|element| {
                 Problem::bad_request(format!(
-                    "inputs[{}].data[{element}]: the string is not valid base64",
-                    self.index
+                    "inputs[{}].data[{element}]: {}",
+                    self.index,
+                    strings::NOT_BASE64
                 ))
             })?;
         }
@@ -218,6 +239,38 @@ pub(super) fn check_size(datatype: Datatype, elements: u64, size: u64) -> Result
     }
     let name = datatype.name();
     Err(format!("{size} bytes of raw contents are not what {elements} elements of {name} have"))
+}
+
+/// The shape in what [`encode_head`] has made; `None` if it has none, as a scalar.
+fn packed_shape(mut head: &[u8]) -> Option<Vec<u64>> {
+    // The fields are in order, and the name, the datatype and the shape all have their length in front.
+    while let Some((tag, rest)) = head.split_first() {
+        let (length, rest) = varint(rest)?;
+        let (field, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+        if tag >> 3 == 3 {
+            let mut dimensions = Vec::new();
+            let mut field = field;
+            while !field.is_empty() {
+                let (dimension, rest) = varint(field)?;
+                dimensions.push(dimension);
+                field = rest;
+            }
+            return Some(dimensions);
+        }
+        head = if tag >> 3 < 3 { after } else { return None };
+    }
+    None
+}
+
+/// A number of seven bits in each byte, and what follows it.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let end = bytes.iter().position(|byte| byte & 0x80 == 0)?;
+    let (number, rest) = bytes.split_at(end + 1);
+    let value = number
+        .iter()
+        .rev()
+        .try_fold(0_u64, |sum, byte| sum.checked_mul(1 << 7).map(|sum| sum | u64::from(byte & 0x7f)));
+    Some((value?, rest))
 }
 
 fn encode_head(

@@ -17,7 +17,7 @@ mod strings;
 mod tests;
 mod typed_contents;
 
-use crate::codec::{Progress, RequestCodec, ResponseCodec, Rest};
+use crate::codec::{Inputs, Progress, RequestCodec, ResponseCodec, Rest};
 use crate::problem::Problem;
 use crate::tensor::charged::ChargedList;
 use crate::tensor::response::{Response, Wanted};
@@ -138,7 +138,14 @@ impl RequestCodec for Request {
         if self.json_left.is_some() { Rest::Nothing } else { Rest::Blanks }
     }
 
-    fn finish(mut self: Box<Self>) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
+    fn finish(self: Box<Self>) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
+        self.finish_described(&mut Inputs::default())
+    }
+
+    fn finish_described(
+        mut self: Box<Self>,
+        inputs: &mut Inputs,
+    ) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
         match self.json_left {
             None => self.document.end()?,
             Some(0) => {
@@ -163,6 +170,11 @@ impl RequestCodec for Request {
             }
         }
         let outputs = std::mem::replace(&mut self.document.wanted, ChargedList::new(self.charge.sibling()));
+        inputs.elements =
+            self.document.inputs.iter().fold(0, |sum, input| sum.saturating_add(input.elements));
+        if inputs.describe {
+            inputs.first = self.document.inputs.iter().next().map(Input::description);
+        }
         let wanted = match self.options.answer_form {
             AnswerForm::Kserve => {
                 Wanted::new(self.document.parameters.binary == Some(true), outputs, &self.charge)?

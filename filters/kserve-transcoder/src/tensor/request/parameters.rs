@@ -161,6 +161,11 @@ impl Parameters {
         Ok(())
     }
 
+    /// Whether an input's `content_type` says base64, as far as it has come.
+    pub(super) fn say_base64(&self) -> bool {
+        self.base64.is_some()
+    }
+
     /// Takes off an input's `content_type` that says base64, if there is one: what it says is true no more once its
     /// elements have been decoded.
     pub(super) fn take_base64(&mut self) -> bool {

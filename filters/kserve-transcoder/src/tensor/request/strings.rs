@@ -21,8 +21,51 @@ pub(super) struct Strings {
 /// An element that grows longer than this goes into a rope of its own, in bytes.
 const LONG_BYTES: usize = 64 * 1024;
 
+/// What is wrong with a string that should be base64.
+pub(super) const NOT_BASE64: &str = "the string is not valid base64";
+
 /// An element that is there as a whole is written at once, if its text is no longer than this, in bytes.
 const SHORT_BYTES: usize = 1024;
+
+/// Decoded elements are collected here before they go to the rope.
+pub(super) struct Batch {
+    bytes: [u8; BATCH_BYTES + ELEMENT_BYTES],
+    len: usize,
+}
+
+/// At so many bytes they go to the rope.
+const BATCH_BYTES: usize = 1024;
+
+/// What one element takes: its length, and room for a short text.
+const ELEMENT_BYTES: usize = 4 + SHORT_BYTES + base64::ROOM;
+
+impl Batch {
+    pub(super) const fn new() -> Self {
+        Self { bytes: [0; BATCH_BYTES + ELEMENT_BYTES], len: 0 }
+    }
+
+    /// Lets `decode` write the next element; it gives the element's length, with something of its own, or nothing.
+    #[inline(always)]
+    fn add<T>(
+        &mut self,
+        out: &mut Rope,
+        decode: impl FnOnce(&mut [u8]) -> Option<(T, usize)>,
+    ) -> Result<Option<T>, OverBudget> {
+        if self.len > BATCH_BYTES {
+            self.flush(out)?;
+        }
+        let Some((length, room)) = self.bytes[self.len..].split_first_chunk_mut() else { return Ok(None) };
+        let Some((own, len)) = decode(room) else { return Ok(None) };
+        *length = (len as u32).to_le_bytes();
+        self.len += 4 + len;
+        Ok(Some(own))
+    }
+
+    /// Writes what has been collected to `out`; so before anything else is written there.
+    pub(super) fn flush(&mut self, out: &mut Rope) -> Result<(), OverBudget> {
+        out.push(&self.bytes[..std::mem::take(&mut self.len)])
+    }
+}
 
 /// Lets `write` write one element of at most `most` bytes, and its length in front; not if it says that there is
 /// something wrong.
@@ -56,19 +99,26 @@ impl Strings {
         }
     }
 
-    /// Writes the string at the front of `text`, behind its opening quote, to `out` if it is a simple one that is there as
-    /// a whole; says how long it is with its closing quote.
-    pub(super) fn whole(&mut self, text: &[u8], out: &mut Rope) -> Result<Option<usize>, OverBudget> {
-        let Some((len, plain)) = string::whole(text, SHORT_BYTES) else { return Ok(None) };
-        let base64 = self.base64.is_some();
-        if base64 && plain < len {
-            return Ok(None);
+    /// Writes the string at the front of `text`, behind its opening quote, to `out` or `batch` if it is a simple one that is
+    /// there as a whole; says how long it is with its closing quote.
+    pub(super) fn whole(
+        &mut self,
+        text: &[u8],
+        out: &mut Rope,
+        batch: &mut Batch,
+    ) -> Result<Option<usize>, OverBudget> {
+        if self.are_base64() {
+            let len = batch.add(out, |room| base64::decode_to_quote(text, room))?;
+            return Ok(len.map(|len| len + 1));
         }
-        let good = write_short(out, len, |out| match base64 {
-            true => base64::decode(&text[..len], out),
-            false => string::append(&text[..len], plain, out),
-        })?;
+        let Some((len, plain)) = string::whole(text, SHORT_BYTES) else { return Ok(None) };
+        let good = write_short(out, len, |out| string::append(&text[..len], plain, out))?;
         Ok(good.then_some(len + 1))
+    }
+
+    /// Whether the text is base64, and its bytes are the element.
+    pub(super) fn are_base64(&self) -> bool {
+        self.base64.is_some()
     }
 
     /// Adds a piece of the current string.
@@ -125,7 +175,7 @@ impl Strings {
                 keep(&mut self.start, &mut self.long, &self.charge, &rest[..len])?;
                 Ok(Ok(()))
             }
-            None => Ok(Err("a string is not valid base64")),
+            None => Ok(Err(NOT_BASE64)),
         }
     }
 }
@@ -155,6 +205,7 @@ pub(super) fn from_base64(mut text: Rope, charge: &Charge) -> Result<Result<Rope
     let mut decode = Decode {
         walk: Walk::default(),
         strings: Strings::new(true, charge),
+        batch: Batch::new(),
         out: Rope::new(charge.sibling()),
         count: 0,
         result: Ok(Ok(())),
@@ -167,6 +218,7 @@ pub(super) fn from_base64(mut text: Rope, charge: &Charge) -> Result<Result<Rope
 struct Decode {
     walk: Walk,
     strings: Strings,
+    batch: Batch,
     out: Rope,
     /// How many elements have been decoded.
     count: u64,
@@ -177,7 +229,9 @@ impl Decode {
     fn take(&mut self, mut bytes: &[u8]) -> Result<Result<(), u64>, OverBudget> {
         loop {
             while let Some(text) = self.walk.whole(&mut bytes, SHORT_BYTES) {
-                if !write_short(&mut self.out, text.len(), |out| base64::decode(text, out))? {
+                let decoded =
+                    self.batch.add(&mut self.out, |room| Some(((), base64::decode(text, room)?)))?;
+                if decoded.is_none() {
                     return Ok(Err(self.count));
                 }
                 self.count += 1;
@@ -191,12 +245,14 @@ impl Decode {
                 }
             };
             if ends {
+                self.batch.flush(&mut self.out)?;
                 if self.strings.end(&mut self.out)?.is_err() {
                     return Ok(Err(self.count));
                 }
                 self.count += 1;
             }
         }
+        self.batch.flush(&mut self.out)?;
         Ok(Ok(()))
     }
 }

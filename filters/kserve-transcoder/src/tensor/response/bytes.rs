@@ -51,6 +51,9 @@ impl BytesCheck {
     }
 }
 
+/// An element that is there as a whole is printed at once, if it is no longer than this, in bytes.
+const SHORT_BYTES: usize = 128;
+
 /// Prints BYTES as JSON strings.
 pub(super) struct BytesPrinter<'a, 'b> {
     printer: &'a mut Printer<'b>,
@@ -64,9 +67,23 @@ impl<'a, 'b> BytesPrinter<'a, 'b> {
     }
 }
 
+impl BytesPrinter<'_, '_> {
+    /// Prints elements that are there as a whole, as long as they are short.
+    fn short(&mut self, bytes: &mut &[u8]) {
+        while let Some(element) = self.walk.whole(bytes, SHORT_BYTES) {
+            match self.base64 {
+                None => self.printer.string(element),
+                Some(_) => self.printer.base64(element),
+            }
+        }
+    }
+}
+
 impl Sink for BytesPrinter<'_, '_> {
     fn write(&mut self, mut bytes: &[u8]) {
-        while let Some(step) = self.walk.next(&mut bytes) {
+        loop {
+            self.short(&mut bytes);
+            let Some(step) = self.walk.next(&mut bytes) else { break };
             let ends = match step {
                 Step::Start => {
                     self.printer.text(b"\"");

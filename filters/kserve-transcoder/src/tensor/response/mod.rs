@@ -10,6 +10,7 @@ mod narrow;
 mod packed;
 mod print;
 mod render;
+mod repeated;
 mod wanted;
 
 pub(crate) use wanted::Wanted;
@@ -305,6 +306,22 @@ impl Response {
         Ok(())
     }
 
+    /// An element that is a field of its own has been taken: takes those that follow it, as far as they are simple and here.
+    fn repeated(&mut self, field: u32, bytes: &mut &[u8]) -> Result<(), Problem> {
+        if self.place() != Some(Place::Contents) {
+            return Ok(());
+        }
+        let output = self.message.outputs.last_mut();
+        if let Some((found, rope, count)) = output.and_then(|output| output.typed.as_mut())
+            && *found as u32 == field
+        {
+            let run = repeated::take(*found, self.wire.here(bytes), rope)?;
+            *count += run.elements;
+            self.wire.took(run.bytes, bytes);
+        }
+        Ok(())
+    }
+
     /// The elements of the current output's typed contents, after counting `more` of them.
     fn typed(&mut self, field: Typed, more: u64) -> Result<Option<&mut Rope>, Problem> {
         let Some(output) = self.message.outputs.last_mut() else { return Ok(None) };
@@ -450,20 +467,27 @@ impl ResponseCodec for Response {
                     match self.wire.whole(&mut bytes) {
                         Some(element) => {
                             self.element(element)?;
-                            while let Some(element) = self.wire.short(8, &mut bytes) {
-                                self.element(element)?;
-                            }
+                            self.repeated(field, &mut bytes)?;
                         }
                         None => self.length(field, length)?,
                     }
                 }
                 Item::Length(field, length) => self.length(field, length)?,
-                Item::Varint(field, value) => self.varint(field, value)?,
-                Item::Fixed32(field, value) => self.fixed(field, Typed::Fp32, &value)?,
+                Item::Varint(field, value) => {
+                    self.varint(field, value)?;
+                    self.repeated(field, &mut bytes)?;
+                }
+                Item::Fixed32(field, value) => {
+                    self.fixed(field, Typed::Fp32, &value)?;
+                    self.repeated(field, &mut bytes)?;
+                }
                 Item::Fixed64(4, value) if self.place() == Some(Place::Value) => {
                     self.parameter.value = Value::Double(f64::from_le_bytes(value));
                 }
-                Item::Fixed64(field, value) => self.fixed(field, Typed::Fp64, &value)?,
+                Item::Fixed64(field, value) => {
+                    self.fixed(field, Typed::Fp64, &value)?;
+                    self.repeated(field, &mut bytes)?;
+                }
                 // Groups are refused.
                 Item::GroupStart(_) | Item::GroupEnd(_) => {}
             }

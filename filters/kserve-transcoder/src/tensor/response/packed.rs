@@ -73,21 +73,22 @@ fn elements<const SIZE: usize>(
 
 /// The varint at the front of ten bytes, and its length; `None` if it has more than 64 bits.
 ///
-/// Of one byte or of ten, as negative numbers are, it is told by a branch. How long the others are cannot be guessed, so it
-/// is not branched on.
+/// Small numbers are of one byte, or of ten if they are negative, and which of the two comes next cannot be guessed. Nor how
+/// long a number is that is neither. So neither is branched on, but only whether it is one of the former.
 #[inline(always)]
-fn number(word: u64, ninth: u8, tenth: u8) -> Option<(u64, usize)> {
+pub(super) fn number(word: u64, ninth: u8, tenth: u8) -> Option<(u64, usize)> {
     let last = !word & TOPS;
-    if word & 0x80 == 0 {
-        return Some((word & 0x7f, 1));
+    let is_longer = word >> 7 & 1;
+    let is_ten = is_longer & u64::from(last == 0) & u64::from(ninth >> 7);
+    if is_longer == is_ten {
+        if is_ten & u64::from(tenth > 1) != 0 {
+            return None;
+        }
+        let ten = seven_bits(word) | u64::from(ninth & 0x7f) << 56 | u64::from(tenth) << 63;
+        return Some(((word & 0x7f) | (ten & is_ten.wrapping_neg()), 1 + 9 * is_longer as usize));
     }
     if last == 0 {
-        let value = seven_bits(word) | u64::from(ninth & 0x7f) << 56;
-        return match (ninth, tenth) {
-            (..0x80, _) => Some((value, 9)),
-            (_, ..=1) => Some((value | u64::from(tenth) << 63, 10)),
-            _ => None,
-        };
+        return Some((seven_bits(word) | u64::from(ninth) << 56, 9));
     }
     // All bits up to the top one of the last byte.
     let own = last ^ last.wrapping_sub(1);

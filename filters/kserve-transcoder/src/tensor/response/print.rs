@@ -4,7 +4,9 @@ use crate::tensor::NonFinite;
 use crate::tensor::number::float16::Float16;
 use crate::tensor::number::float32;
 use crate::tensor::number::slot::{SLOT, put};
+use crate::tensor::text::base64::{Encoder, encode, encoded_len};
 use crate::tensor::text::string::plain_prefix;
+use crate::tensor::text::words::{ROOM, put_short};
 use filter_api::{SEGMENT_BYTES, Sink};
 
 /// Collects text and hands it on in pieces of at most [`SEGMENT_BYTES`].
@@ -44,6 +46,58 @@ impl<'a> Printer<'a> {
             let len = write(slot).min(SLOT - 1);
             slot[len] = b',';
             self.len += len + 1;
+        }
+    }
+
+    /// Room for so many bytes, if the buffer is as large; what is written there does not count yet.
+    fn room(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        if self.buffer.len() - self.len < bytes {
+            self.flush();
+        }
+        self.buffer[self.len..].get_mut(..bytes)
+    }
+
+    /// Writes a short text in quotes, with what JSON wants escaped, and a comma behind it.
+    pub(super) fn string(&mut self, text: &[u8]) {
+        // An escape is six bytes at most.
+        let Some(room) = self.room(6 * text.len() + 3 + ROOM) else {
+            self.text(b"\"");
+            self.escaped(text);
+            return self.text(b"\",");
+        };
+        room[0] = b'"';
+        let (mut at, mut text) = (1, text);
+        loop {
+            let plain = plain_prefix(text);
+            put_short(text, plain, &mut room[at..]);
+            at += plain;
+            let Some((special, rest)) = text[plain..].split_first() else { break };
+            let (escape, len) = escape_of(*special);
+            room[at..at + 6].copy_from_slice(&escape);
+            at += len;
+            text = rest;
+        }
+        room[at..at + 2].copy_from_slice(b"\",");
+        self.len += at + 2;
+    }
+
+    /// Writes the base64 of a few bytes in quotes, and a comma behind it.
+    pub(super) fn base64(&mut self, bytes: &[u8]) {
+        let len = encoded_len(bytes.len());
+        match self.room(len + 3) {
+            Some(room) => {
+                room[0] = b'"';
+                encode(bytes, &mut room[1..]);
+                room[len + 1..].copy_from_slice(b"\",");
+                self.len += len + 3;
+            }
+            None => {
+                let mut encoder = Encoder::default();
+                self.text(b"\"");
+                encoder.push(bytes, |text| self.text(text));
+                encoder.end(|text| self.text(text));
+                self.text(b"\",");
+            }
         }
     }
 
@@ -89,18 +143,26 @@ pub(super) fn escape(mut text: &[u8], mut write: impl FnMut(&[u8])) {
         write(plain);
         let Some((special, rest)) = rest.split_first() else { return };
         text = rest;
-        let hex = |digit: u8| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
-        match special {
-            b'"' => write(b"\\\""),
-            b'\\' => write(b"\\\\"),
-            b'\n' => write(b"\\n"),
-            b'\r' => write(b"\\r"),
-            b'\t' => write(b"\\t"),
-            8 => write(b"\\b"),
-            12 => write(b"\\f"),
-            control => write(&[b'\\', b'u', b'0', b'0', hex(control >> 4), hex(control & 15)]),
-        }
+        let (escape, len) = escape_of(*special);
+        write(&escape[..len]);
     }
+}
+
+/// How a quote, a backslash or a control character is escaped: at the front of six bytes, and how many of them.
+fn escape_of(special: u8) -> ([u8; 6], usize) {
+    let letter = match special {
+        b'"' | b'\\' => special,
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        8 => b'b',
+        12 => b'f',
+        control => {
+            let hex = |digit: u8| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+            return ([b'\\', b'u', b'0', b'0', hex(control >> 4), hex(control & 15)], 6);
+        }
+    };
+    ([b'\\', letter, 0, 0, 0, 0], 2)
 }
 
 /// How one element is printed from its raw bytes.
@@ -144,8 +206,13 @@ macro_rules! integers {
 integers! { i8, u8; i16, u16; i32, u32; i64, u64; }
 
 impl Print<2> for Float16 {
+    #[inline(always)]
     fn print(self, raw: [u8; 2], slot: &mut [u8; SLOT]) -> usize {
-        float(self.value(u16::from_le_bytes(raw)), slot)
+        let value = self.value(u16::from_le_bytes(raw));
+        if !value.is_finite() {
+            return special(value.into(), slot);
+        }
+        float32::print_of_16_bits(value, slot)
     }
 }
 

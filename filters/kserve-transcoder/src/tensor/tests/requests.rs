@@ -348,7 +348,10 @@ fn the_json_of_protobuf_is_understood_too() {
     assert_eq!(request(body).unwrap().raw_input_contents, [&[0, 1, 2, 3][..], &[0xff]]);
     let message = refusal(&body.replace("[1]", "[2]"));
     assert_eq!(message, "inputs[0]: 4 bytes of raw contents are not what 2 elements of INT32 have");
-    assert_eq!(refusal(&body.replace("/w==", "/w=")), "raw_input_contents[1]: a string is not valid base64");
+    assert_eq!(
+        refusal(&body.replace("/w==", "/w=")),
+        "raw_input_contents[1]: the string is not valid base64"
+    );
     assert_eq!(refusal(&body.replace(",\"/w==\"", "")), "raw_input_contents has no entry for inputs[1]");
 }
 

@@ -15,14 +15,15 @@ const VALUES: [u8; 256] = {
 
 const NONE: u8 = 0xff;
 
-/// The bits of a character at each of four places in 24, or [`NOT_BITS`].
+/// What a character at each of four places adds to three bytes, the first of them lowest, or [`NOT_BITS`].
 static PLACES: [[u32; 256]; 4] = {
     let mut places = [[NOT_BITS; 256]; 4];
     let mut at = 0;
     while at < 4 * 256 {
         let value = VALUES[at % 256];
         if value != NONE {
-            places[at / 256][at % 256] = (value as u32) << (18 - 6 * (at / 256));
+            let [_, first, second, third] = ((value as u32) << (18 - 6 * (at / 256))).to_be_bytes();
+            places[at / 256][at % 256] = u32::from_le_bytes([first, second, third, 0]);
         }
         at += 1;
     }
@@ -31,52 +32,113 @@ static PLACES: [[u32; 256]; 4] = {
 
 const NOT_BITS: u32 = 1 << 31;
 
+/// The two characters of twelve bits.
+static PAIRS: [[u8; 2]; 4096] = {
+    let mut pairs = [[0; 2]; 4096];
+    let mut bits = 0;
+    while bits < 4096 {
+        pairs[bits] = [ALPHABET[bits >> 6], ALPHABET[bits & 63]];
+        bits += 1;
+    }
+    pairs
+};
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// The bytes of one text, appended to `out`, which has room for as many bytes as the text has; `false`, and nothing
-/// appended, if it is not base64.
-pub(crate) fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
-    let before = out.len();
+/// How much longer than the text the place must be to which its bytes are decoded, in bytes.
+pub(crate) const ROOM: usize = 8;
+
+/// Writes the bytes of one text to the front of `out`, which is at least [`ROOM`] longer than the text, and may write something
+/// behind them; says how many there are, or `None` if the text is not base64.
+pub(crate) fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
+    let (taken, len) = decode_eights(text, out)?;
+    Some(len + decode_tail(&text[taken..], out.get_mut(len..)?)?)
+}
+
+/// As [`decode`], with a text that a quote ends; says as well how long it is without the quote. `None` also says that the
+/// text is longer than `out` has room for.
+pub(crate) fn decode_to_quote(text: &[u8], out: &mut [u8]) -> Option<(usize, usize)> {
+    let (taken, len) = decode_eights(text, out)?;
+    let tail = &text[taken..];
+    let quote = tail.iter().take(9).position(|byte| *byte == b'"')?;
+    if quote == 0 {
+        return Some((taken, len));
+    }
+    Some((taken + quote, len + decode_tail(&tail[..quote], out.get_mut(len..)?)?))
+}
+
+/// Decodes groups of eight characters as long as all of them are base64; says how many characters, and how many bytes.
+#[inline(always)]
+fn decode_eights(text: &[u8], out: &mut [u8]) -> Option<(usize, usize)> {
+    let (mut taken, mut len) = (0, 0);
+    let (eights, _) = text.as_chunks::<8>();
+    for [a, b, c, d, e, f, g, h] in eights {
+        let (first, second) = (bits([*a, *b, *c, *d]), bits([*e, *f, *g, *h]));
+        if (first | second) & NOT_BITS != 0 {
+            break;
+        }
+        let six = u64::from(first) | u64::from(second) << 24;
+        *out.get_mut(len..)?.first_chunk_mut()? = six.to_le_bytes();
+        taken += 8;
+        len += 6;
+    }
+    Some((taken, len))
+}
+
+/// Decodes the end of a text, at most eight characters.
+fn decode_tail(text: &[u8], out: &mut [u8]) -> Option<usize> {
     let bare = match text {
         [bare @ .., b'=', b'='] | [bare @ .., b'='] if text.len().is_multiple_of(4) => bare,
         _ => text,
     };
-    let (eights, rest) = bare.as_chunks::<8>();
-    let mut all = 0;
-    for [a, b, c, d, e, f, g, h] in eights {
-        let (first, second) = (bits([*a, *b, *c, *d]), bits([*e, *f, *g, *h]));
-        all |= first | second;
-        // Six bytes, and two that are written over.
-        let six = u64::from(first) << 40 | u64::from(second) << 16;
-        out.extend_from_slice(&six.to_be_bytes());
-        out.truncate(out.len() - 2);
-    }
-    let (fours, rest) = rest.as_chunks::<4>();
-    for four in fours {
-        let bits = bits(*four);
-        all |= bits;
-        out.extend_from_slice(&bits.to_be_bytes()[1..]);
-    }
-    let mut good = rest.len() != 1;
-    if rest.len() > 1 {
-        let mut four = [b'A'; 4];
-        four[..rest.len()].copy_from_slice(rest);
-        let bits = bits(four);
-        all |= bits;
-        let bytes = bits.to_be_bytes();
-        let (own, spare) = bytes[1..].split_at(rest.len() - 1);
-        // Bits beyond the last byte must be zero, so that bytes have one spelling only.
-        good = spare.iter().all(|byte| *byte == 0);
-        out.extend_from_slice(own);
-    }
-    good &= all & NOT_BITS == 0;
-    if !good {
-        out.truncate(before);
-    }
-    good
+    // Zeros where there are no characters.
+    let mut eight = [b'A'; 8];
+    eight.get_mut(..bare.len())?.copy_from_slice(bare);
+    let [a, b, c, d, e, f, g, h] = eight;
+    let (first, second) = (bits([a, b, c, d]), bits([e, f, g, h]));
+    let six = u64::from(first) | u64::from(second) << 24;
+    *out.first_chunk_mut()? = six.to_le_bytes();
+    let len = match bare.len() % 4 {
+        1 => return None,
+        _ => bare.len() * 3 / 4,
+    };
+    // Bits beyond the last byte must be zero, so that bytes have one spelling only.
+    let spare = (six & ((1 << 48) - 1)) >> (8 * len);
+    (spare == 0 && (first | second) & NOT_BITS == 0).then_some(len)
 }
 
-/// The 24 bits of four characters, or [`NOT_BITS`] among them.
+/// Writes the base64 of some bytes, padded, to the front of `out`; says how long it is. Of more bytes than there is room for it
+/// writes only a part: [`encoded_len`] says how much it takes.
+pub(crate) fn encode(bytes: &[u8], out: &mut [u8]) -> usize {
+    let (threes, rest) = bytes.as_chunks::<3>();
+    let (fours, _) = out.as_chunks_mut::<4>();
+    for (three, four) in threes.iter().zip(fours.iter_mut()) {
+        *four = four_of(*three);
+    }
+    if let (false, Some(four)) = (rest.is_empty(), fours.get_mut(threes.len())) {
+        let mut three = [0; 3];
+        three[..rest.len()].copy_from_slice(rest);
+        *four = four_of(three);
+        four[rest.len() + 1..].fill(b'=');
+    }
+    encoded_len(bytes.len())
+}
+
+/// How long the base64 of so many bytes is, padded.
+pub(crate) fn encoded_len(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
+}
+
+/// The characters of three bytes.
+#[inline(always)]
+fn four_of(three: [u8; 3]) -> [u8; 4] {
+    let [a, b, c] = three.map(usize::from);
+    let [first, second] = PAIRS[a << 4 | b >> 4];
+    let [third, fourth] = PAIRS[(b & 15) << 8 | c];
+    [first, second, third, fourth]
+}
+
+/// The three bytes of four characters, the first of them lowest, or [`NOT_BITS`] among them.
 #[inline(always)]
 fn bits([a, b, c, d]: [u8; 4]) -> u32 {
     let [first, second, third, fourth] = &PLACES;
@@ -109,7 +171,7 @@ impl Decoder {
                 if bits & NOT_BITS != 0 {
                     break;
                 }
-                three.copy_from_slice(&bits.to_be_bytes()[1..]);
+                three.copy_from_slice(&bits.to_le_bytes()[..3]);
                 taken += 1;
             }
             len = 3 * taken;
@@ -170,8 +232,8 @@ impl Encoder {
             let (threes, rest) = bytes.as_chunks::<3>();
             for piece in threes.chunks(PIECE / 4) {
                 let mut text = [0; PIECE];
-                for ([a, b, c], four) in piece.iter().zip(text.as_chunks_mut::<4>().0) {
-                    *four = characters(u32::from_be_bytes([0, *a, *b, *c]));
+                for (three, four) in piece.iter().zip(text.as_chunks_mut::<4>().0) {
+                    *four = four_of(*three);
                 }
                 write(&text[..4 * piece.len()]);
             }
@@ -200,7 +262,8 @@ impl Encoder {
 
 /// The four characters of 24 bits.
 fn characters(bits: u32) -> [u8; 4] {
-    [18, 12, 6, 0].map(|shift| ALPHABET[(bits >> shift) as usize & 63])
+    let [_, three @ ..] = bits.to_be_bytes();
+    four_of(three)
 }
 
 #[cfg(test)]
@@ -223,6 +286,16 @@ mod tests {
         Some(all)
     }
 
+    fn at_once(text: &[u8]) -> Option<Vec<u8>> {
+        let mut out = vec![0; text.len() + ROOM];
+        let len = super::decode(text, &mut out);
+        let quoted = [text, b"\",\"AAAAAAAA"].concat();
+        let to_quote = super::decode_to_quote(&quoted, &mut vec![0; quoted.len() + ROOM]);
+        assert_eq!(to_quote, len.map(|len| (text.len(), len)));
+        out.truncate(len?);
+        Some(out)
+    }
+
     #[test]
     fn a_text_at_once_gives_the_bytes_that_it_gives_in_pieces() {
         let bytes: Vec<u8> = (0..100_u8).map(|at| at.wrapping_mul(37)).collect();
@@ -231,18 +304,19 @@ mod tests {
             let mut encoder = Encoder::default();
             encoder.push(&bytes[..len], |piece| text.extend_from_slice(piece));
             encoder.end(|piece| text.extend_from_slice(piece));
+            let mut whole = [b'-'; 200];
+            let whole_len = encode(&bytes[..len], &mut whole);
+            assert_eq!((whole_len, &whole[..whole_len]), (text.len(), &text[..]));
             let bare = text.strip_suffix(b"==").or(text.strip_suffix(b"=")).unwrap_or(&text);
             for text in [&text[..], bare] {
-                let mut out = Vec::with_capacity(text.len());
-                assert!(super::decode(text, &mut out));
-                assert_eq!(out, bytes[..len]);
+                assert_eq!(at_once(text).as_deref(), Some(&bytes[..len]));
                 assert_eq!(decode(text, 5).as_deref(), Some(&bytes[..len]));
             }
             // A wrong character in every place.
             for place in 0..text.len() {
                 let mut wrong = text.clone();
                 wrong[place] = b'*';
-                assert!(!super::decode(&wrong, &mut Vec::new()));
+                assert_eq!(at_once(&wrong), None);
                 assert_eq!(decode(&wrong, 7), None);
             }
         }
@@ -274,9 +348,7 @@ mod tests {
             ["Z", "Zg=", "Zh==", "Zg==Zg==", "Zm9v=", "Zm 9v", "====", "Zm9vZ", "Z===", "=", "Zm9v===="]
         {
             assert_eq!(decode(text.as_bytes(), 3), None, "{text}");
-            let mut out = b"before".to_vec();
-            assert!(!super::decode(text.as_bytes(), &mut out), "{text}");
-            assert_eq!(out, b"before");
+            assert_eq!(at_once(text.as_bytes()), None, "{text}");
         }
     }
 }

@@ -26,6 +26,40 @@ pub(crate) fn blanks(text: &[u8]) -> usize {
     at + text[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count()
 }
 
+/// How much longer than its text the place must be to which [`put_short`] copies, in bytes.
+pub(crate) const ROOM: usize = 32;
+
+/// Copies `len` bytes from the front of `from` to the front of `to`, which is at least [`ROOM`] longer than that, and may
+/// write something behind them. Most texts are so short that copies of a fixed length, which are a few instructions each, cost
+/// less than one that asks how long they are.
+#[inline(always)]
+pub(crate) fn put_short(from: &[u8], len: usize, to: &mut [u8]) {
+    match (from.first_chunk::<ROOM>(), to.first_chunk_mut::<ROOM>()) {
+        (Some(from), Some(to)) if len <= ROOM => *to = *from,
+        _ => put_exactly(&from[..len], &mut to[..len]),
+    }
+}
+
+/// Copies one text to another of the same length: of a short one the ends, which overlap.
+#[inline(always)]
+fn put_exactly(from: &[u8], to: &mut [u8]) {
+    match from.len() {
+        16..=32 => put_ends::<16>(from, to),
+        8..16 => put_ends::<8>(from, to),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+#[inline(always)]
+fn put_ends<const SIZE: usize>(from: &[u8], to: &mut [u8]) {
+    if let (Some(first), Some(place)) = (from.first_chunk::<SIZE>(), to.first_chunk_mut()) {
+        *place = *first;
+    }
+    if let (Some(last), Some(place)) = (from.last_chunk::<SIZE>(), to.last_chunk_mut()) {
+        *place = *last;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +88,17 @@ mod tests {
             }
         }
         assert_eq!(blanks(&[b' '; 21]), 21);
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_copied_whatever_follows_it() {
+        let text: Vec<u8> = (0..100).collect();
+        for len in 0..=text.len() {
+            for follows in 0..=text.len() - len {
+                let mut to = [0xff; 100 + ROOM];
+                put_short(&text[..len + follows], len, &mut to);
+                assert_eq!(to[..len], text[..len]);
+            }
+        }
     }
 }

@@ -60,14 +60,28 @@ unsafe fn header_map(headers: *const (Buf, Buf), len: usize) -> HeaderMap {
     map
 }
 
-fn define(metrics: &RefCell<Vec<Metric>>, name: String) -> usize {
+/// # Safety
+/// The array has that many buffers, and all they point to is valid.
+unsafe fn texts(buffers: *const Buf, len: usize) -> Vec<String> {
+    // SAFETY: within the array; the caller vouches for the rest.
+    (0..len).map(|index| unsafe { (*buffers.add(index)).text() }).collect()
+}
+
+fn define(metrics: &RefCell<Vec<Metric>>, name: String, labels: Vec<String>) -> usize {
     let mut metrics = metrics.borrow_mut();
-    metrics.push(Metric { name, values: Vec::new() });
+    metrics.push(Metric { name, labels, values: Vec::new(), labelled: Default::default() });
     metrics.len() - 1
 }
 
-fn measure(metrics: &RefCell<Vec<Metric>>, id: usize, value: u64) -> u32 {
+/// Envoy's results: 0 for success, 1 for an unknown metric, 2 for another number of values than there are labels.
+fn measure(metrics: &RefCell<Vec<Metric>>, id: usize, labels: Vec<String>, value: u64) -> u32 {
     metrics.borrow_mut().get_mut(id).map_or(1, |metric| {
+        if metric.labels.len() != labels.len() {
+            return 2;
+        }
+        if !labels.is_empty() {
+            *metric.labelled.entry(labels).or_default() += value;
+        }
         metric.values.push(value);
         0
     })
@@ -110,37 +124,37 @@ callbacks! {
         level >= 2
     }
     fn envoy_dynamic_module_callback_http_filter_config_define_counter(
-        config: *const EnvoyConfig, name: Buf, _labels: *const Buf, _len: usize, id: *mut usize
+        config: *const EnvoyConfig, name: Buf, labels: *const Buf, len: usize, id: *mut usize
     ) -> u32 {
-        unsafe { *id = define(&(*config).metrics, name.text()) };
+        unsafe { *id = define(&(*config).metrics, name.text(), texts(labels, len)) };
         0
     }
     fn envoy_dynamic_module_callback_http_filter_config_define_histogram(
-        config: *const EnvoyConfig, name: Buf, _labels: *const Buf, _len: usize, id: *mut usize
+        config: *const EnvoyConfig, name: Buf, labels: *const Buf, len: usize, id: *mut usize
     ) -> u32 {
-        unsafe { *id = define(&(*config).metrics, name.text()) };
+        unsafe { *id = define(&(*config).metrics, name.text(), texts(labels, len)) };
         0
     }
     fn envoy_dynamic_module_callback_http_filter_config_define_gauge(
-        config: *const EnvoyConfig, name: Buf, _labels: *const Buf, _len: usize, id: *mut usize
+        config: *const EnvoyConfig, name: Buf, labels: *const Buf, len: usize, id: *mut usize
     ) -> u32 {
-        unsafe { *id = define(&(*config).metrics, name.text()) };
+        unsafe { *id = define(&(*config).metrics, name.text(), texts(labels, len)) };
         0
     }
     fn envoy_dynamic_module_callback_http_filter_increment_counter(
-        stream: *const c_void, id: usize, _labels: *const Buf, _len: usize, by: u64
+        stream: *const c_void, id: usize, labels: *const Buf, len: usize, by: u64
     ) -> u32 {
-        measure(unsafe { metrics(stream) }, id, by)
+        measure(unsafe { metrics(stream) }, id, unsafe { texts(labels, len) }, by)
     }
     fn envoy_dynamic_module_callback_http_filter_record_histogram_value(
-        stream: *const c_void, id: usize, _labels: *const Buf, _len: usize, value: u64
+        stream: *const c_void, id: usize, labels: *const Buf, len: usize, value: u64
     ) -> u32 {
-        measure(unsafe { metrics(stream) }, id, value)
+        measure(unsafe { metrics(stream) }, id, unsafe { texts(labels, len) }, value)
     }
     fn envoy_dynamic_module_callback_http_filter_set_gauge(
-        stream: *const c_void, id: usize, _labels: *const Buf, _len: usize, value: u64
+        stream: *const c_void, id: usize, labels: *const Buf, len: usize, value: u64
     ) -> u32 {
-        measure(unsafe { metrics(stream) }, id, value)
+        measure(unsafe { metrics(stream) }, id, unsafe { texts(labels, len) }, value)
     }
     fn envoy_dynamic_module_callback_http_get_header(
         stream: *const c_void, map: u32, name: Buf, value: *mut Buf, index: usize, count: *mut usize

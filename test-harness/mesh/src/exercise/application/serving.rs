@@ -117,7 +117,7 @@ impl Controller {
 
 /// Removes the kinds, and with them all resources of theirs. They are gone when this returns: what is applied to one that
 /// is being removed goes with it.
-pub(super) fn forget(world: &World) -> Result<()> {
+pub(in crate::exercise) fn forget(world: &World) -> Result<()> {
     let cluster = &world.plane.cluster;
     let names = ["inferenceservices.serving.kserve.io", "servingruntimes.serving.kserve.io"];
     names.iter().try_for_each(|name| cluster.delete(CRD, "", name))?;

@@ -21,8 +21,8 @@ use crate::world::has_condition;
 const SOON: Duration = Duration::from_secs(20);
 
 /// The waypoint in front of style-transfer, and who calls it.
-pub(super) struct Waypoint {
-    pub(super) proxy: Proxy,
+pub(in crate::exercise) struct Waypoint {
+    pub(in crate::exercise) proxy: Proxy,
     backend: Tunnel,
     stranger: Tunnel,
     /// The VIP and port of style-transfer.
@@ -33,7 +33,7 @@ pub(super) struct Waypoint {
 }
 
 impl Waypoint {
-    pub(super) fn raise(mesh: &Mesh, style_transfer: SocketAddr) -> Result<Self> {
+    pub(in crate::exercise) fn raise(mesh: &Mesh, style_transfer: SocketAddr) -> Result<Self> {
         let world = &mesh.world;
         let proxy = world.waypoint(NAMESPACE, "waypoint")?;
         let (authority, source) = (style_transfer.to_string(), world.place.address()?);
@@ -48,7 +48,7 @@ impl Waypoint {
     }
 
     /// Where the backend calls style-transfer.
-    pub(super) fn for_the_backend(&self) -> SocketAddr {
+    pub(in crate::exercise) fn for_the_backend(&self) -> SocketAddr {
         self.backend.address()
     }
 

@@ -19,12 +19,13 @@ use e2e::classes::SUBSETS;
 use e2e::{Answer, Protocol, Request, Seen, Workload, send};
 use istio_lint::{Resource, kustomize};
 
-use self::at_waypoint::Waypoint;
+pub(super) use self::at_waypoint::Waypoint;
 pub(super) use self::issuer::{ISSUER, Issuer, Tokens};
 use self::sign_on::SignOn;
 pub(super) use self::sign_on::{HOST, pods as sign_on_pods, secrets as sign_on_secrets};
 use super::{accepted, pulled};
 use crate::control_plane::ROOT_NAMESPACE;
+use crate::https;
 use crate::proxy::Proxy;
 use crate::report::Report;
 use crate::setup::Mesh;
@@ -286,7 +287,7 @@ fn said(headers: &[(&str, &str)]) -> String {
     all.join(", ")
 }
 
-fn chart_gateway(mesh: &Mesh, ports: &[(&str, u16)]) -> Result<Proxy> {
+pub(super) fn chart_gateway(mesh: &Mesh, ports: &[(&str, u16)]) -> Result<Proxy> {
     mesh.world.chart_gateway(CHART_GATEWAY, &[("istio", CHART_GATEWAY)], ports)
 }
 
@@ -301,9 +302,13 @@ fn workload(mesh: &Mesh, deployment: &str, subset: &str) -> Result<Workload> {
 }
 
 /// The backend, which asks style-transfer, if there is a way to it, and passes one header on: the application's part.
-fn backend(mesh: &Mesh, passes_on: &'static str, style_transfer: Option<SocketAddr>) -> Result<Workload> {
+pub(super) fn backend(
+    mesh: &Mesh,
+    passes_on: &'static str,
+    style_transfer: Option<SocketAddr>,
+) -> Result<Workload> {
     let address = mesh.world.place.address()?;
-    let server = Workload::answering(SocketAddr::new(address, PORT), move |seen| {
+    let server = Workload::answering_on(https::of_pod(SocketAddr::new(address, PORT))?, move |seen| {
         let Some(style_transfer) = style_transfer else { return (200, "the backend\n".to_owned()) };
         let values = seen.all(passes_on);
         let request = values.iter().fold(home(), |request, value| request.header(passes_on, value));

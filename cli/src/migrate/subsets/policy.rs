@@ -1,0 +1,123 @@
+//! Groups as the load-balancing policy `runtime-group` has them: an endpoint says of itself which group it is in, by what
+//! istiod tells of every endpoint. That is no label but those two which make a pod's canonical name and revision.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::super::account::{Account, Action};
+use super::super::spot::{self, Spot};
+use super::super::tree::{map, text};
+use super::route::Route;
+use super::{Dynamic, filter};
+use crate::arguments::Fallback;
+use crate::input::{Item, Located};
+
+/// Among `EnvoyFilter`s that change a cluster the order does not matter.
+const PRIORITY: i64 = 5;
+
+/// The resource that stands beside a DestinationRule.
+pub(super) fn resource(
+    rule: &Dynamic<'_>,
+    routes: &[Route<'_>],
+    all: &[Located],
+    account: &mut Account,
+) -> Option<Item> {
+    let first = routes.first()?;
+    let mut keys = Vec::new();
+    for route in routes {
+        if route.mappings != first.mappings {
+            let why = "another route for this host has other mappings, and a policy is for the whole cluster: take --groups routes";
+            account.refuse(route.located, &route.headers(), why);
+            return None;
+        }
+    }
+    for (index, mapping) in first.mappings.iter().enumerate() {
+        let Some(part) = part(&mapping.key) else {
+            let here = format!("{}/{index}/key", first.headers());
+            let why = format!(
+                "istiod tells the policy nothing of the label {}, only what app and version are: take --groups routes or subset-lb, or give \
+                 the pods service.istio.io/canonical-revision and name that here",
+                mapping.key
+            );
+            account.refuse(first.located, &here, why);
+            return None;
+        };
+        let what = format!("the {part} of pods is taken to be their label {}", mapping.key);
+        account.add(Action::Assumed, first.located, &format!("{}/{index}/key", first.headers()), what);
+        keys.push(json!({"header": mapping.header, "istio_workload": part}));
+    }
+    every_combination(rule, first, account)?;
+    let (mut ports, mut spots) = (BTreeSet::new(), Vec::new());
+    for route in routes {
+        ports.extend(route.ports(account)?);
+        for spot in route.spots(all, account)? {
+            if matches!(spot, Spot::Waypoint { .. }) {
+                let why = "is for the mesh, and at a waypoint no EnvoyFilter changes a Service's cluster: take --groups routes";
+                account.refuse(route.located, "/spec", why);
+                return None;
+            }
+            if !spots.contains(&spot) {
+                spots.push(spot);
+            }
+        }
+    }
+    let [spot] = &spots[..] else {
+        let why = "is at several gateways: take --groups routes, or a DestinationRule and a route for each";
+        account.refuse(first.located, "/spec/gateways", why);
+        return None;
+    };
+    let otherwise = if rule.fallback == Fallback::Any { "any" } else { "none" };
+    let config = json!({"keys": keys, "no_group": otherwise, "unknown_group": otherwise, "unhealthy_group": otherwise});
+    let value = balancer(&config);
+    let patches = ports.iter().map(|port| spot.merged(spot.cluster(*port, &first.host), &value)).collect();
+    account.add(Action::Todo, rule.located, "", spot::MODULE);
+    let what = "the EnvoyFilter is in istio-system, from where it is for the gateway's pods in any namespace";
+    account.add(Action::Assumed, rule.located, "", what);
+    Some(map(vec![
+        ("apiVersion", text("networking.istio.io/v1alpha3")),
+        ("kind", text("EnvoyFilter")),
+        ("metadata", map(vec![("name", text(filter(rule))), ("namespace", text(spot.namespace()))])),
+        ("spec", spot.spec(PRIORITY, patches)),
+    ]))
+}
+
+/// The part of an endpoint's `istio.workload` that is made of a label.
+fn part(key: &str) -> Option<&'static str> {
+    match key {
+        "service.istio.io/canonical-revision" | "app.kubernetes.io/version" | "version" => {
+            Some("canonical_revision")
+        }
+        "service.istio.io/canonical-name" | "app.kubernetes.io/name" | "app" => Some("canonical_name"),
+        _ => None,
+    }
+}
+
+/// The policy goes by all headers that a request has, so there must be a selector for each combination of them.
+fn every_combination(rule: &Dynamic<'_>, route: &Route<'_>, account: &mut Account) -> Option<()> {
+    let keys: Vec<&String> = route.mappings.iter().map(|mapping| &mapping.key).collect();
+    let has = |bits: usize| {
+        let wanted: BTreeSet<&String> =
+            keys.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, key)| *key).collect();
+        rule.selectors.iter().any(|selector| selector.iter().collect::<BTreeSet<_>>() == wanted)
+    };
+    if keys.len() <= 4 && (1..1_usize << keys.len()).all(has) {
+        return Some(());
+    }
+    let why = "the policy goes by every header that a request has, and there is not a selector for each combination of the keys: take --groups routes or subset-lb";
+    account.refuse(rule.located, "/spec/trafficPolicy/loadBalancer/dynamicSubset/subsetSelectors", why);
+    None
+}
+
+fn balancer(config: &Value) -> Value {
+    let policy = json!({
+        "name": "envoy.load_balancing_policies.dynamic_modules",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.load_balancing_policies.dynamic_modules.v3.DynamicModulesLoadBalancerConfig",
+            "dynamic_module_config": {"name": "inference_filters", "do_not_close": true},
+            "lb_policy_name": "runtime-group",
+            "lb_policy_config": spot::string(&config.to_string()),
+        },
+    });
+    json!({"load_balancing_policy": {"policies": [{"typed_extension_config": policy}]}})
+}

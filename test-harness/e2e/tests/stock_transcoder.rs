@@ -1,0 +1,308 @@
+//! Envoy's own `grpc_json_transcoder` and ours side by side, for a service of a user's: the same requests, the same server. Where
+//! ours differs, the table says how, and the filter's README why.
+#![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, send};
+use odd_server::{OddServer, Recorded, Script};
+use prost_reflect::prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver, GoogleFileResolver};
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use testkit::Column;
+
+const BOUND: Duration = Duration::from_secs(20);
+
+fn main() -> ExitCode {
+    Suite::new().each_envoy("ours_answers_as_stock_does_or_the_table_says_how_not", compare).run()
+}
+
+const SERVICE: &str = r#"
+syntax = "proto3";
+package user;
+import "google/api/annotations.proto";
+import "google/protobuf/any.proto";
+import "google/protobuf/duration.proto";
+import "google/protobuf/empty.proto";
+import "google/protobuf/field_mask.proto";
+import "google/protobuf/struct.proto";
+import "google/protobuf/timestamp.proto";
+import "google/protobuf/wrappers.proto";
+enum Colour { RED = 0; BLUE = 1; }
+message M {
+  string name = 1;
+  int32 number = 2;
+  M inner = 3;
+  repeated string list = 4;
+  bytes data = 5;
+  Colour main_colour = 6;
+  map<string, int64> counts = 7;
+  bool flag = 8;
+  double ratio = 9;
+  repeated M many = 10;
+  uint64 big = 11;
+  optional string note = 12;
+  google.protobuf.Timestamp at = 13;
+  google.protobuf.Duration takes = 14;
+  google.protobuf.FieldMask mask = 15;
+  google.protobuf.Int32Value maybe = 16;
+  google.protobuf.Struct any_json = 17;
+  float single = 18;
+  oneof choice { string one = 19; int32 other = 20; }
+}
+service S {
+  rpc Whole(M) returns (M) { option (google.api.http) = { post: "/v1/whole" body: "*" additional_bindings { put: "/v1/whole/{name}" body: "*" } additional_bindings { get: "/v1/also/{name}" } }; }
+  rpc Inner(M) returns (M) { option (google.api.http) = { post: "/v1/inner/{name}" body: "inner" }; }
+  rpc Query(M) returns (M) { option (google.api.http) = { get: "/v1/query" }; }
+  rpc Deep(M) returns (M) { option (google.api.http) = { get: "/v1/{inner.name=shelves/*/books/*}" }; }
+  rpc Rest(M) returns (M) { option (google.api.http) = { get: "/v1/files/{name=**}" }; }
+  rpc Verb(M) returns (M) { option (google.api.http) = { post: "/v1/things/{name}:archive" body: "*" }; }
+  rpc Full(M) returns (M) { option (google.api.http) = { get: "/v1/full" }; }
+  rpc Fails(M) returns (M) { option (google.api.http) = { get: "/v1/fails" }; }
+  rpc Remove(M) returns (google.protobuf.Empty) { option (google.api.http) = { delete: "/v1/things/{name}" }; }
+  rpc Change(M) returns (M) { option (google.api.http) = { patch: "/v1/things/{name}" body: "inner" }; }
+  rpc Odd(M) returns (M) { option (google.api.http) = { custom: { kind: "OPTIONS" path: "/v1/odd" } }; }
+}
+"#;
+
+struct Source;
+
+impl FileResolver for Source {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        match name {
+            "user.proto" => File::from_source(name, SERVICE),
+            _ => Err(protox::Error::file_not_found(name)),
+        }
+    }
+}
+
+fn descriptor_set() -> Vec<u8> {
+    let mut files = ChainFileResolver::new();
+    files.add(Source);
+    files.add(GoogleFileResolver::new());
+    files.add(DescriptorSetFileResolver::decode(kserve_proto::DESCRIPTOR_SET).unwrap());
+    let mut compiler = protox::Compiler::with_file_resolver(files);
+    compiler.include_imports(true).open_file("user.proto").unwrap();
+    compiler.encode_file_descriptor_set()
+}
+
+/// What ours does where stock does something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ours {
+    /// The same: status, body as JSON, the call and its message.
+    Same,
+    /// It refuses what stock sends to the server.
+    Refuses(u16),
+    /// It sends another message.
+    Sends,
+    /// It takes what stock refuses.
+    Takes,
+    /// It passes on as it came what stock takes.
+    Passes,
+}
+
+const CASES: &[(&str, &str, &str, Ours)] = &[
+    ("POST", "/v1/whole", r#"{"name":"a","number":3,"list":["x"],"mainColour":"BLUE"}"#, Ours::Same),
+    ("POST", "/v1/whole", r#"{"main_colour":1,"big":"18446744073709551615","ratio":1e300}"#, Ours::Same),
+    (
+        "POST",
+        "/v1/whole",
+        r#"{"data":"_-8=","counts":{"a":"5","b":6},"at":"2026-01-02T03:04:05.5Z","takes":"1.5s"}"#,
+        Ours::Same,
+    ),
+    ("POST", "/v1/whole", r#"{"mask":"a,bC","maybe":0,"anyJson":{"a":[1,null,"x"]},"note":""}"#, Ours::Same),
+    ("POST", "/v1/whole", "", Ours::Same),
+    ("POST", "/v1/whole", "{}", Ours::Same),
+    ("POST", "/v1/whole", "{", Ours::Same),
+    ("POST", "/v1/whole", "[]", Ours::Same),
+    ("POST", "/v1/whole", r#"{"nmae":1}"#, Ours::Same),
+    ("POST", "/v1/whole", r#"{"number":"x"}"#, Ours::Same),
+    ("POST", "/v1/whole", r#"{"number":3000000000}"#, Ours::Same),
+    ("POST", "/v1/whole", r#"{"number":1.5}"#, Ours::Same),
+    ("POST", "/v1/whole", r#"{"mainColour":"GREEN"}"#, Ours::Takes),
+    ("POST", "/v1/whole", r#"{"name":"a","name":"b"}"#, Ours::Refuses(400)),
+    ("POST", "/v1/whole", r#"{"name":null}"#, Ours::Same),
+    ("POST", "/v1/whole", r#"{"one":"a","other":1}"#, Ours::Same),
+    ("POST", "/v1/whole", r#"{"name":"a"} x"#, Ours::Same),
+    ("PUT", "/v1/whole/b", r#"{"number":3}"#, Ours::Same),
+    ("PUT", "/v1/whole/b", r#"{"name":"c"}"#, Ours::Refuses(400)),
+    ("GET", "/v1/also/b%20c", "", Ours::Same),
+    ("GET", "/v1/also/b%2Fc", "", Ours::Same),
+    ("GET", "/v1/also/b?number=3", "", Ours::Same),
+    ("POST", "/v1/inner/b", r#"{"name":"i"}"#, Ours::Same),
+    ("POST", "/v1/inner/b?number=4", r#"{"name":"i"}"#, Ours::Same),
+    ("POST", "/v1/inner/b?inner.number=4", r#"{"name":"i"}"#, Ours::Refuses(400)),
+    ("GET", "/v1/query?number=4&list=a&list=b&inner.inner.name=c", "", Ours::Same),
+    ("GET", "/v1/query?mainColour=BLUE&main_colour=BLUE", "", Ours::Refuses(400)),
+    ("GET", "/v1/query?main_colour=1&flag=true&ratio=-1.5&data=AP8%3D", "", Ours::Same),
+    ("GET", "/v1/query?flag=1", "", Ours::Same),
+    ("GET", "/v1/query?number=x", "", Ours::Same),
+    ("GET", "/v1/query?unknown=1", "", Ours::Refuses(400)),
+    ("GET", "/v1/query?inner=1", "", Ours::Same),
+    ("GET", "/v1/query?number=1&number=2", "", Ours::Refuses(400)),
+    ("GET", "/v1/query?at=2026-01-02T03:04:05Z&takes=3s&mask=a.b,c&maybe=7", "", Ours::Same),
+    ("GET", "/v1/query?counts=1", "", Ours::Same),
+    ("GET", "/v1/query?name=a+b%2B", "", Ours::Sends),
+    ("GET", "/v1/query?name", "", Ours::Same),
+    ("GET", "/v1/query?name=", "", Ours::Same),
+    ("GET", "/v1/query?", "", Ours::Same),
+    ("GET", "/v1/query?&number=1&&", "", Ours::Same),
+    ("GET", "/v1/query", "{}", Ours::Refuses(400)),
+    ("GET", "/v1/shelves/1/books/2", "", Ours::Same),
+    ("GET", "/v1/shelves/1/books", "", Ours::Same),
+    ("GET", "/v1/files/a/b/c", "", Ours::Same),
+    ("GET", "/v1/files/", "", Ours::Passes),
+    ("GET", "/v1/files", "", Ours::Same),
+    ("GET", "/v1/files/a%2Fb", "", Ours::Same),
+    ("POST", "/v1/things/t:archive", "{}", Ours::Same),
+    ("POST", "/v1/things/t:unknown", "{}", Ours::Refuses(405)),
+    ("GET", "/v1/full", "", Ours::Same),
+    ("GET", "/v1/fails", "", Ours::Same),
+    ("DELETE", "/v1/things/t", "", Ours::Same),
+    ("PATCH", "/v1/things/t", r#"{"number":1}"#, Ours::Same),
+    ("OPTIONS", "/v1/odd", "", Ours::Same),
+    ("GET", "/v1/whole", "", Ours::Refuses(405)),
+    ("GET", "/v1/nothing", "", Ours::Same),
+];
+
+/// What a request led to.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    status: u16,
+    body: Value,
+    /// The call, and its message if it has one.
+    call: Option<(String, Option<DynamicMessage>)>,
+}
+
+fn compare(installed: &Installed) {
+    let set = descriptor_set();
+    let pool = DescriptorPool::decode(&*set).unwrap();
+    let kind = pool.get_message_by_name("user.M").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("user.binpb");
+    std::fs::write(&file, &set).unwrap();
+    let server = OddServer::start().unwrap();
+    server.default_script(Script::message(FULL));
+    server.script_for_path("/user.S/Fails", Script::trailers_only(5, "no such thing"));
+    server.script_for_path("/user.S/Remove", Script::message(b""));
+
+    let prints = [
+        json!({}),
+        json!({"add_whitespace": true, "preserve_proto_field_names": true}),
+        json!({"always_print_primitive_fields": true, "always_print_enums_as_ints": true}),
+    ];
+    let mut listeners = Vec::new();
+    for (index, print) in prints.iter().enumerate() {
+        let ours = json!({"descriptor_sets": [STANDARD.encode(&set)], "services": ["user.S"], "answer_form": "proto", "print_options": print, "ignore_unknown_fields": true});
+        let [stock, native] = ["stock", "native"].map(|name| Listener::new(&format!("{name}{index}")));
+        listeners.push(stock.filter(&stock_filter(&file, print)));
+        listeners.push(native.transcoder(Column::Native, &ours.to_string()));
+        if index == 0 {
+            listeners.push(Listener::new("wasm0").transcoder(Column::Wasm, &ours.to_string()));
+        }
+    }
+    let envoy =
+        Envoy::start(&installed.path, &gateway(&listeners, server.address()), &Options::default()).unwrap();
+    let asked = Cell::new(0);
+    let ask = |listener: &str, method: &str, path: &str, body: &str| {
+        let number = asked.get().to_string();
+        asked.set(asked.get() + 1);
+        let mut request = Request::new(method, path);
+        if !body.is_empty() {
+            request = Request { method: method.to_owned(), ..Request::post(path, body) }
+                .header("content-type", "application/json");
+        }
+        let request = request.header("x-number", &number);
+        let answer =
+            send(Protocol::Http1, envoy.address(listener).unwrap(), &request).unwrap().complete().unwrap();
+        // What an error's call came to depends on how far it had got.
+        let call = (answer.status() == 200).then(|| {
+            let is_it = |seen: &Recorded| {
+                seen.header("x-number") == Some(number.as_bytes()) && (seen.ended || seen.reset.is_some())
+            };
+            let all = server.wait_until(BOUND, |all| all.iter().any(is_it));
+            let all = all
+                .unwrap_or_else(|_| panic!("the server has not seen {method} {path} {body} on {listener}"));
+            let seen = all.into_iter().find(is_it).unwrap();
+            let message = seen.messages().ok().and_then(|all| all.into_iter().next());
+            let message = message.map(|message| canonical(&kind, &message.bytes));
+            (seen.path, message)
+        });
+        let body = match answer.status() {
+            200 => numbers(serde_json::from_slice(&answer.body).unwrap_or_default()),
+            _ => Value::Null,
+        };
+        (Seen { status: answer.status(), body, call }, answer)
+    };
+    let mut wrong = String::new();
+    for (method, path, body, ours) in CASES {
+        let (stock, _) = ask("stock0", method, path, body);
+        for host in ["native0", "wasm0"] {
+            let (got, _) = ask(host, method, path, body);
+            let right = match ours {
+                Ours::Same => got == stock,
+                Ours::Refuses(status) => got.status == *status && stock.status == 200,
+                Ours::Sends => got.status == 200 && stock.status == 200 && got.call != stock.call,
+                Ours::Takes => got.status == 200 && stock.status == 400,
+                Ours::Passes => matches!(&got.call, Some((passed, None)) if passed == path) && got != stock,
+            };
+            if !right {
+                let (stock, got) = (shown(&stock), shown(&got));
+                wrong += &format!("{method} {path} {body}\n  stock {stock}\n  {host} {got}\n");
+            }
+        }
+    }
+    for (index, print) in prints.iter().enumerate() {
+        let told = |name: &str| ask(&format!("{name}{index}"), "GET", "/v1/full", "").1.text();
+        // Whole floating-point numbers have `.0` in ours.
+        let (stock, ours) = (told("stock"), told("native").replace(".0,", ",").replace(".0}", "}"));
+        if ours != stock {
+            wrong += &format!("{print}\n  stock {stock}\n  native {ours}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Whatever the order of its fields, and whether those that have their default are there.
+fn canonical(kind: &MessageDescriptor, bytes: &[u8]) -> DynamicMessage {
+    let decode = |bytes: &[u8]| DynamicMessage::decode(kind.clone(), bytes).unwrap();
+    decode(&decode(bytes).encode_to_vec())
+}
+
+fn shown(seen: &Seen) -> String {
+    let Some((path, message)) = &seen.call else { return seen.status.to_string() };
+    let message = message.as_ref().map(|message| message.encode_to_vec().escape_ascii().to_string());
+    format!("{} {path} {}", seen.status, message.unwrap_or_else(|| "as it came".to_owned()))
+}
+
+/// JSON whose numbers are compared as numbers: `0` is `0.0`.
+fn numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Array(items) => items.into_iter().map(numbers).collect(),
+        Value::Object(members) => members.into_iter().map(|(name, value)| (name, numbers(value))).collect(),
+        other => other,
+    }
+}
+
+/// A message with a value in most fields: what the server answers.
+const FULL: &[u8] = b"\x0a\x01n\x10\x03\x1a\x05\x0a\x01i\x10\x04\x22\x01a\x22\x01b\x2a\x02\x00\xff\x30\x01\x3a\x05\x0a\x01k\x10\x07\x40\x01\x49\x00\x00\x00\x00\x00\x00\xf8\x3f\x52\x02\x10\x05\x52\x00\x58\x07\x62\x00\x6a\x04\x08\x80\x94\x23\x72\x05\x08\x01\x10\x80\x65\x7a\x03\x0a\x01a\x82\x01\x00\x95\x01\xcd\xcc\xcc\x3d\xa0\x01\x09";
+
+fn stock_filter(file: &Path, print: &Value) -> String {
+    json!({
+        "name": "stock",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+            "proto_descriptor": file,
+            "services": ["user.S"],
+            "convert_grpc_status": true,
+            "print_options": print,
+        },
+    })
+    .to_string()
+}
