@@ -53,10 +53,10 @@ cargo xtask COMMAND
                    done. Needs Go; the first time it takes half an hour
   mesh --with PROGRAM [ARGUMENTS...]
                    another program of the crate `mesh`, with what it needs (docs/mesh.md)
+  emulated         the native library for another processor than this machine's, under every golden case in qemu
   envoy-gateway [FOLDER...]
                    the real Envoy Gateway without Kubernetes, with the resources of envoy-gateway/, or of the folders
                    that are named. Needs Go; the first time it builds Envoy Gateway for some ten minutes
-  emulated         the native library for another processor than this machine's, under every golden case in qemu
   acceptance       interop, emulated, envoy-gateway, and mesh --once with ModelMesh's own controller
   fuzz [TARGET] [--seconds N]
                    fuzzes the transcoder's readers and whole exchanges, each target for N (20) seconds
@@ -109,9 +109,9 @@ fn command(arguments: &[&str]) -> Result<(), Stop> {
         ("interop", []) => test::interop(&Workspace::find()?),
         ("image", _) => image::run(&Workspace::find()?, rest),
         ("mesh", _) => mesh::run(&Workspace::find()?, rest),
-        ("envoy-gateway", _) => mesh::envoy_gateway(&Workspace::find()?, rest),
         ("release", []) => release::run(&Workspace::find()?),
         ("emulated", []) => emulated::run(&Workspace::find()?),
+        ("envoy-gateway", _) => mesh::envoy_gateway(&Workspace::find()?, rest),
         ("acceptance", []) => mesh::acceptance(&Workspace::find()?),
         ("check", []) => check::all(&Workspace::find()?),
         ("demo", [] | ["--once"]) => demo(&Workspace::find()?, rest),

@@ -43,8 +43,8 @@ fn flags(arguments: &[&str]) -> Result<(), Stop> {
     }
 }
 
-/// What takes too long for every change: all real servers and clients, the native library for other processors, Envoy
-/// Gateway, and the mesh with ModelMesh's controller.
+/// What takes too long for every change: all real servers and clients, the native library for other processors, Envoy Gateway,
+/// and the mesh with ModelMesh's controller.
 pub(crate) fn acceptance(workspace: &Workspace) -> Result<(), Stop> {
     prerequisites()?;
     test::interop(workspace)?;

@@ -50,12 +50,7 @@ impl Mesh {
         place.name(REGISTRY, address)?;
         let registry =
             Registry::start(&handle, SocketAddr::new(address, 443), authority.server(&[REGISTRY])?)?;
-        let images = e2e::dist("images");
-        let images = images::layout::read_all(&images).context("`cargo xtask image` makes images")?;
-        for (repository, (tag, image)) in &images {
-            let digest = registry.add(repository, tag, image);
-            println!("{REGISTRY}/{repository}:{tag}: {digest}");
-        }
+        fill(&registry)?;
 
         let begun = Instant::now();
         let providers = extension_providers()?;
@@ -96,4 +91,15 @@ fn extension_providers() -> Result<Value> {
     let values = istio_lint::yaml::<Value>(Path::new(&values))?;
     let providers = values.first().and_then(|values| values.pointer("/meshConfig/extensionProviders"));
     providers.cloned().context("sign-on.meshconfig.yaml has no meshConfig.extensionProviders")
+}
+
+/// Takes in what `cargo xtask image` has made, under the names that the resources give it.
+pub(crate) fn fill(registry: &Registry) -> Result<()> {
+    let images = e2e::dist("images");
+    let images = images::layout::read_all(&images).context("`cargo xtask image` makes images")?;
+    for (repository, (tag, image)) in &images {
+        let digest = registry.add(repository, tag, image);
+        println!("{REGISTRY}/{repository}:{tag}: {digest}");
+    }
+    Ok(())
 }

@@ -130,20 +130,6 @@ pub(super) const HELM: Tree = Tree {
     files: &[],
 };
 
-/// Envoy Gateway, which runs without a cluster and has nothing to do with the mesh.
-pub(super) const ENVOY_GATEWAY: Tree = Tree {
-    name: "envoy-gateway",
-    module: "github.com/envoyproxy/gateway",
-    version: "1.9.1",
-    linked: &[],
-    programs: &[Program {
-        package: "github.com/envoyproxy/gateway/cmd/envoy-gateway",
-        name: "envoy-gateway",
-        variable: "ENVOY_GATEWAY",
-    }],
-    files: &[],
-};
-
 /// crane, which copies images to registries, and has a registry in it.
 pub(super) const CRANE: Tree = Tree {
     name: "crane",
@@ -154,6 +140,20 @@ pub(super) const CRANE: Tree = Tree {
         package: "github.com/google/go-containerregistry/cmd/crane",
         name: "crane",
         variable: "CRANE",
+    }],
+    files: &[],
+};
+
+/// Envoy Gateway, which runs without a cluster and has nothing to do with the mesh.
+pub(super) const ENVOY_GATEWAY: Tree = Tree {
+    name: "envoy-gateway",
+    module: "github.com/envoyproxy/gateway",
+    version: "1.9.1",
+    linked: &[],
+    programs: &[Program {
+        package: "github.com/envoyproxy/gateway/cmd/envoy-gateway",
+        name: "envoy-gateway",
+        variable: "ENVOY_GATEWAY",
     }],
     files: &[],
 };
@@ -345,7 +345,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     const ALL: [&Tree; 9] =
-        [&ETCD, &KUBERNETES, &ISTIO, &OAUTH2_PROXY, &HELM, &ENVOY_GATEWAY, &CRANE, &MODELMESH, &KSERVE];
+        [&ETCD, &KUBERNETES, &ISTIO, &OAUTH2_PROXY, &HELM, &CRANE, &ENVOY_GATEWAY, &MODELMESH, &KSERVE];
 
     fn file(tree: &Tree, name: &str) -> String {
         let trees = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(TREES);

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use crate::authority::Authority;
 use crate::place::Place;
 use crate::registry::Registry;
-use crate::setup::REGISTRY;
+use crate::setup::{REGISTRY, fill};
 
 /// The name of the server of modules.
 pub(super) const CODE_SERVER: &str = "envoy-gateway.envoy-gateway-system.svc.cluster.local";
@@ -35,11 +35,7 @@ pub(super) fn registry(place: &Place, runtime: &Runtime) -> Result<Registry> {
     place.name(REGISTRY, address)?;
     let registry =
         Registry::start(runtime.handle(), SocketAddr::new(address, 443), authority.server(&[REGISTRY])?)?;
-    let images = e2e::dist("images");
-    let images = images::layout::read_all(&images).context("`cargo xtask image` makes images")?;
-    for (repository, (tag, image)) in &images {
-        registry.add(repository, tag, image);
-    }
+    fill(&registry)?;
     Ok(registry)
 }
 
