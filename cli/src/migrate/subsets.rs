@@ -188,7 +188,7 @@ fn rewritten(
     vec![alone]
 }
 
-/// What becomes of a DestinationRule whose groups these routes choose from.
+/// What a DestinationRule becomes whose groups these routes choose from.
 fn chosen_from(
     rule: &Dynamic<'_>,
     routes: &[Route<'_>],

@@ -19,7 +19,7 @@ const BODY_FOR_GET: &str = include_str!("body_for_get.lua");
 /// In front of a transcoder by `EnvoyFilter`, which has 10.
 const PRIORITY: i64 = 5;
 
-/// The host that stands for the added cluster. There is no such Service.
+/// The host that stands for the added cluster, and which only routes know.
 pub(super) fn host(of: &str) -> String {
     format!("{}.groups.internal", of.trim_end_matches(".svc.cluster.local"))
 }

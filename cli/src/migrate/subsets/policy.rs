@@ -1,5 +1,5 @@
 //! Groups as the load-balancing policy `runtime-group` has them: an endpoint says of itself which group it is in, by what
-//! istiod tells of every endpoint. That is no label but those two which make a pod's canonical name and revision.
+//! istiod tells of every endpoint: of its labels only those that make a pod's canonical name and revision.
 
 use std::collections::BTreeSet;
 
