@@ -8,18 +8,21 @@ use std::time::SystemTime;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+const HEADERS: [(&str, &str); 2] = [(":method", "POST"), (":path", "/v2/models/m/infer")];
+
 struct Infer;
 
 impl View for Infer {
     fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
-        match (map, name) {
-            (Map::RequestHeaders, ":method") => Some(b"POST".to_vec()),
-            (Map::RequestHeaders, ":path") => Some(b"/v2/models/m/infer".to_vec()),
-            _ => None,
-        }
+        let known = HEADERS.iter().find(|(known, _)| map == Map::RequestHeaders && *known == name);
+        known.map(|(_, value)| value.as_bytes().to_vec())
     }
 
-    fn each_header(&self, _map: Map, _f: &mut dyn FnMut(&[u8], &[u8])) {}
+    fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
+        for (name, value) in HEADERS.into_iter().filter(|_| map == Map::RequestHeaders) {
+            f(name.as_bytes(), value.as_bytes());
+        }
+    }
 
     fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {
         None
