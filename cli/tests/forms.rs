@@ -106,8 +106,8 @@ fn a_transcoder_that_holds_headers_is_an_envoy_filter_of_the_wasm_module() {
         &[
             "kind: EnvoyFilter",
             "allow_on_headers_stop_iteration: true",
-            "{\\\"answer_form\\\":\\\"proto\\\",\\\"hold_response_headers\\\":true}",
-            "uri: \"oci://r.example/x/kserve-transcoder:0.1.0\"",
+            "\\\"hold_response_headers\\\":true",
+            concat!("uri: \"oci://r.example/x/kserve-transcoder:", env!("CARGO_PKG_VERSION"), "\""),
             "portNumber: 8008",
             "priority: 10",
         ],
@@ -351,6 +351,13 @@ fn the_sign_ons_claim_becomes_a_filter_behind_the_gateway() {
             "portNumber: 8000",
             "portNumber: 80\n",
         ],
+    );
+    let taken = "---\napiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {name: claim-headers, namespace: istio-system}\n\
+                 spec: {selector: {matchLabels: {istio: other}}, url: 'oci://r/claim-headers:1', phase: AUTHZ, pluginConfig: {map: []}}\n";
+    refused(
+        &format!("{article}{taken}"),
+        &SIGN_ON,
+        "/spec/selector: WasmPlugin istio-system/claim-headers is in the input already",
     );
     let mut other = SIGN_ON.to_vec();
     other.extend(["--gateway", "apsara-demo/other"]);

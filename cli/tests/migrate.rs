@@ -157,7 +157,12 @@ fn every_field_of_a_transcoder_is_mapped_or_refused_with_its_line() {
         ("ignoredQueryParameters: [key]", "ignored_query_parameters:\n      - key"),
         ("ignoreUnknownQueryParameters: true", "ignore_unknown_query_parameters: true"),
         ("builtinProtoDescriptor: KServe_Predict_V2", "answer_form: proto"),
-        ("printOptions: {preserveProtoFieldNames: true, addWhitespace: true}", "answer_form: proto"),
+        (
+            "printOptions: {preserveProtoFieldNames: true, addWhitespace: false}",
+            "print_options:\n      preserve_proto_field_names: true\n      add_whitespace: false",
+        ),
+        ("printOptions: {alwaysPrintEnumsAsInts: true}", "always_print_enums_as_ints: true"),
+        ("priority: 0", "ignore_unknown_fields: true\n    print_options: {}"),
         ("convertGrpcStatus: false", "answer_form: proto"),
     ];
     for (field, expected) in mapped {
@@ -176,7 +181,10 @@ fn every_field_of_a_transcoder_is_mapped_or_refused_with_its_line() {
         ("convertGrpcStatus: true", "/spec/convertGrpcStatus: the filter has one form for errors"),
         ("matchIncomingRequestRoute: true", "/spec/matchIncomingRequestRoute: "),
         ("autoMapping: true", "/spec/autoMapping: "),
-        ("printOptions: {alwaysPrintEnumsAsInts: true}", "/spec/printOptions/alwaysPrintEnumsAsInts: "),
+        (
+            "printOptions: {alwaysPrintEnumsAsInts: 1}",
+            "/spec/printOptions/alwaysPrintEnumsAsInts: 1 is not a value",
+        ),
         ("printOptions: {other: true}", "/spec/printOptions/other: unknown field"),
         ("priority: 5", "/spec/priority: "),
         ("portNumber: 0", "/spec/portNumber: 0 is not a value"),

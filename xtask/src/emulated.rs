@@ -12,6 +12,10 @@ use crate::tools;
 use crate::workspace::Workspace;
 use crate::zig;
 
+/// What the workspace's manifest has optimised for tests that run wasm.
+const WASM_COMPILER: [&str; 4] =
+    ["cranelift-codegen", "regalloc2", "cranelift-frontend", "wasmtime-internal-cranelift"];
+
 /// Tries what the native images of other platforms hold: the library under every golden case, in the player that stands
 /// in for Envoy, and the program that copies it. Skipped, by name, without an emulator.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Stop> {
@@ -32,6 +36,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Stop> {
                     emulator.program.display().to_string()
                 );
                 tests.args(["--config", &runner]);
+                // No wasm is compiled there, so its compiler need not be fast.
+                for package in WASM_COMPILER {
+                    tests.args(["--config", &format!("profile.dev.package.{package}.opt-level = 0")]);
+                }
                 tests.env("QEMU_LD_PREFIX", &emulator.libraries).env("INFERENCE_FILTERS_SO", &library);
                 tally.tests(&name, &mut tests);
             }

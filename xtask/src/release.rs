@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 /// How many files that were changed are named.
 const NAMED: usize = 20;
 /// Folders and files of the repository that go with a release as they are.
-const FOLDERS: [&str; 2] = ["envoy", "observability"];
+const FOLDERS: [&str; 4] = ["envoy", "envoy-gateway", "istio", "observability"];
 const FILES: [&str; 5] = ["CHANGELOG.md", "LICENSE", "SECURITY.md", "docs/install.md", "docs/upgrade.md"];
 const CHART: &str = "charts/inference-filters";
 

@@ -203,7 +203,7 @@ impl Proxy for &mut Way {
     }
 
     fn describe(&mut self, name: &str, value: &str) {
-        self.say(format!("says for the access log and rate limits: {name}: {value}"));
+        self.say(format!("says for the access log and for limits: {name}={value}"));
     }
 
     fn reselect_route(&mut self) {
@@ -216,7 +216,6 @@ impl Proxy for &mut Way {
         }
     }
 
-    /// What is counted by model goes beside what is counted in all.
     fn count_by(&mut self, _metric: usize, _labels: Labels<'_>, _by: u64) {}
 
     fn record(&mut self, _metric: usize, _value: u64) {}

@@ -118,16 +118,8 @@ impl SignOn {
             self.plugin(gateway, labels, settings, account)
         };
         let made = vec![self.authentication(labels, native), filter];
-        let id =
-            |made: &Item| (made.text("kind").to_owned(), at(made, &["metadata", "name"]).map(Item::value));
-        let there = |made: &Item| {
-            all.iter().any(|l| {
-                let name = Value::from(l.resource.name());
-                l.resource.namespace() == ROOT_NAMESPACE
-                    && id(made) == (l.resource.kind().to_owned(), Some(name))
-            })
-        };
-        let made: Vec<Item> = made.into_iter().filter(|made| !there(made)).collect();
+        let made: Vec<Item> =
+            made.into_iter().filter(|made| !is_there(made, gateway, all, account)).collect();
         if !made.is_empty() {
             let headers: Vec<&str> = self.claims.iter().map(|(_, header)| header.as_str()).collect();
             let what = format!(
@@ -192,6 +184,24 @@ const FILTER: &str = "claim-headers";
 const PAYLOAD: &str = "x-jwt-payload";
 /// Before what goes by headers: what chooses groups has 5.
 const PRIORITY: i64 = 1;
+
+/// Whether the input has a resource already, as a second run's has; another one of its name is not to be lost.
+fn is_there(made: &Item, gateway: &Located, all: &[Located], account: &mut Account) -> bool {
+    let (kind, name) =
+        (made.text("kind"), at(made, &["metadata"]).map_or("", |metadata| metadata.text("name")));
+    let same = |l: &&Located| {
+        l.resource.kind() == kind && l.resource.name() == name && l.resource.namespace() == ROOT_NAMESPACE
+    };
+    let Some(found) = all.iter().find(same) else { return false };
+    if found.resource.at("/spec") != made.get("spec").map(Item::value).as_ref() {
+        let why = format!(
+            "{} is in the input already, and says something else: rename it, or leave --sign-on out",
+            found.resource.id()
+        );
+        account.refuse(gateway, "/spec/selector", why);
+    }
+    true
+}
 
 fn resource(api: &str, kind: &str, name: &str, spec: Item) -> Item {
     let metadata = map(vec![("name", text(name)), ("namespace", text(ROOT_NAMESPACE))]);

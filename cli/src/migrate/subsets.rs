@@ -11,10 +11,9 @@ mod groups;
 mod policy;
 pub(super) mod route;
 mod rules;
+mod selectors;
 
 use std::collections::BTreeMap;
-
-use serde_json::Value;
 
 use super::Settings;
 use super::account::{Account, Action, Place, place};
@@ -71,7 +70,8 @@ impl Changes {
 /// The resources that change.
 pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Account) -> Changes {
     let mut changes = Changes::default();
-    let dynamic: Vec<_> = all.iter().filter_map(|located| read(located, settings, account)).collect();
+    let dynamic: Vec<_> =
+        all.iter().filter_map(|located| selectors::read(located, settings, account)).collect();
     let broken: BTreeMap<String, &Located> = all
         .iter()
         .filter(|located| {
@@ -268,90 +268,6 @@ fn for_each_destination(rule: &mut Item, mut change: impl FnMut(&mut Item)) {
 
 fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-/// The dynamic subsets of a DestinationRule; `None` if it has none, or if they are refused.
-fn read<'a>(located: &'a Located, settings: &Settings, account: &mut Account) -> Option<Dynamic<'a>> {
-    if !located.resource.is(NETWORKING, "DestinationRule") {
-        return None;
-    }
-    let dynamic = at(&located.item, &DYNAMIC)?;
-    let pointer = "/spec/trafficPolicy/loadBalancer/dynamicSubset";
-    let mut selectors = Vec::new();
-    let mut fallback = None;
-    let before = account.entries.len();
-    for (key, value) in fields(dynamic) {
-        let here = format!("{pointer}/{}", key.name);
-        match (key.name.as_str(), value.value()) {
-            ("subsetSelectors", Value::Array(_)) => {
-                for (index, selector) in items(value).iter().enumerate() {
-                    selectors.extend(keys(located, selector, &format!("{here}/{index}"), account));
-                }
-            }
-            ("fallbackPolicy", Value::String(policy)) if policy == "ANY_ENDPOINT" => {
-                fallback = Some(Fallback::Any);
-            }
-            ("fallbackPolicy", Value::String(policy)) if policy == "NO_FALLBACK" => {
-                fallback = Some(Fallback::None);
-            }
-            ("fallbackPolicy", policy) => account.refuse(
-                located,
-                &here,
-                format!("{policy} has no equal in routes: use ANY_ENDPOINT or NO_FALLBACK"),
-            ),
-            (_, _) => account.refuse(located, &here, "unknown field of dynamicSubset"),
-        }
-    }
-    if selectors.is_empty() && account.entries.len() == before {
-        account.refuse(located, pointer, "has no subsetSelectors");
-    }
-    if account.entries[before..].iter().any(|entry| entry.action == Action::Refused) {
-        return None;
-    }
-    match fallback {
-        Some(_) => account.add(Action::Mapped, located, &format!("{pointer}/fallbackPolicy"), match settings.groups {
-            Groups::Routes => "becomes the last route",
-            Groups::SubsetLb => "becomes fallback_policy",
-            Groups::Policy => "becomes no_group, unknown_group and unhealthy_group",
-        }),
-        None => account.add(
-            Action::Assumed,
-            located,
-            pointer,
-            match settings.fallback {
-                Fallback::Any => "it has no fallbackPolicy: a request of no group goes to any endpoint; --fallback none answers 503",
-                Fallback::None => "it has no fallbackPolicy: a request of no group is answered 503, as --fallback says",
-            },
-        ),
-    }
-    let what = match settings.groups {
-        Groups::Routes => "become subsets by labels",
-        Groups::SubsetLb => "become subset_selectors",
-        Groups::Policy => "are every combination of the policy's keys",
-    };
-    account.add(Action::Mapped, located, &format!("{pointer}/subsetSelectors"), what);
-    let host = full_name(located.resource.text("/spec/host"), located.resource.namespace());
-    Some(Dynamic { located, host, selectors, fallback: fallback.unwrap_or(settings.fallback) })
-}
-
-fn keys(located: &Located, selector: &Item, pointer: &str, account: &mut Account) -> Option<Vec<String>> {
-    for (key, _) in fields(selector).iter().filter(|(key, _)| key.name != "keys") {
-        account.refuse(
-            located,
-            &format!("{pointer}/{}", key.name),
-            "unknown field of a selector, or one that routes have no equal of",
-        );
-    }
-    let list = selector.get("keys").map_or(&[][..], items);
-    let mut keys: Vec<String> =
-        list.iter().filter_map(|key| key.value().as_str().map(str::to_owned)).collect();
-    if keys.is_empty() || keys.len() != list.len() || keys.iter().any(String::is_empty) {
-        account.refuse(located, pointer, "keys must be a list of names of labels, with at least one");
-        return None;
-    }
-    keys.sort();
-    keys.dedup();
-    Some(keys)
 }
 
 /// The pairs of header and key of a route.

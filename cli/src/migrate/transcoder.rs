@@ -18,6 +18,8 @@ struct Plan {
     port: Option<u64>,
     phase: &'static str,
     config: Vec<(&'static str, Item)>,
+    /// How answers are printed.
+    print: Vec<(&'static str, Item)>,
 }
 
 /// The plugin's text; `None` if a field is refused.
@@ -130,19 +132,23 @@ fn plan(located: &Located, form: Shape, account: &mut Account) -> Plan {
         labels: None,
         port: None,
         phase: "UNSPECIFIED_PHASE",
-        config: vec![("answer_form", text("proto"))],
+        config: vec![("answer_form", text("proto")), ("ignore_unknown_fields", item(&json!(true)))],
+        print: Vec::new(),
     };
     account.add(
         Action::Assumed,
         located,
         "/spec",
-        "answers stay protobuf's JSON (answer_form: proto), with the names of the .proto files; errors are {\"error\": TEXT}",
+        "answers stay protobuf's JSON (answer_form: proto), those to inferences with the names of the .proto file; errors are {\"error\": TEXT}; \
+         unknown members of a body are left out, as the vendor's mesh does",
     );
     let empty = map(Vec::new());
     let spec = located.item.get("spec").unwrap_or(&empty);
     for (key, value) in fields(spec) {
         field(located, &key.name, value, &mut plan, account);
     }
+    // Also without options: they have Envoy's defaults then, which are the vendor's.
+    plan.config.push(("print_options", map(std::mem::take(&mut plan.print))));
     plan
 }
 
@@ -229,7 +235,7 @@ fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &
             &pointer,
             "the filter serves the paths of google.api.http rules, never POST /package.Service/Method with JSON: add rules to the descriptor set",
         ),
-        ("printOptions", Value::Object(_)) => print_options(located, item, account),
+        ("printOptions", Value::Object(_)) => print_options(located, item, plan, account),
         ("priority", Value::Number(number)) if number.as_i64() == Some(0) => {
             account.add(Action::Dropped, located, &pointer, "0 is what the plugin has");
         }
@@ -264,31 +270,25 @@ const KNOWN: [&str; 13] = [
     "transcodeFirst",
 ];
 
-fn print_options(located: &Located, options: &Item, account: &mut Account) {
+/// Those of Envoy's own transcoder, which the vendor's is.
+fn print_options(located: &Located, options: &Item, plan: &mut Plan, account: &mut Account) {
     for (key, value) in fields(options) {
         let pointer = format!("/spec/printOptions/{}", key.name);
-        match (key.name.as_str(), value.value()) {
-            ("preserveProtoFieldNames", Value::Bool(true)) => {
-                account.add(Action::Mapped, located, &pointer, "is what the filter does");
+        let name = match key.name.as_str() {
+            "addWhitespace" => "add_whitespace",
+            "alwaysPrintEnumsAsInts" => "always_print_enums_as_ints",
+            "alwaysPrintPrimitiveFields" => "always_print_primitive_fields",
+            "preserveProtoFieldNames" => "preserve_proto_field_names",
+            _ => {
+                account.refuse(located, &pointer, "unknown field of printOptions");
+                continue;
             }
-            ("preserveProtoFieldNames", Value::Bool(false)) => account.refuse(
-                located,
-                &pointer,
-                "the filter writes the names of the .proto files, never lowerCamelCase: have clients read those, and set it to true",
-            ),
-            ("addWhitespace", Value::Bool(_)) => {
-                account.add(Action::Dropped, located, &pointer, "the filter writes no white space, which changes nothing for a reader of JSON");
-            }
-            ("alwaysPrintPrimitiveFields" | "alwaysPrintEnumsAsInts", Value::Bool(false)) => {
-                account.add(Action::Dropped, located, &pointer, "false is what the filter does anyway");
-            }
-            ("alwaysPrintPrimitiveFields", Value::Bool(true)) => {
-                account.refuse(located, &pointer, "the filter leaves a field out that has its default: take this out, and have clients take an absent field for the default");
-            }
-            ("alwaysPrintEnumsAsInts", Value::Bool(true)) => {
-                account.refuse(located, &pointer, "the filter writes the names of enums: take this out, and have clients read names");
-            }
-            (_, value) => account.refuse(located, &pointer, format!("unknown field, or {value} is not a value of it")),
+        };
+        if value.value().is_boolean() {
+            plan.print.push((name, value.clone()));
+            account.add(Action::Mapped, located, &pointer, format!("becomes the key print_options.{name}"));
+        } else {
+            account.refuse(located, &pointer, format!("{} is not a value of this field", value.value()));
         }
     }
 }

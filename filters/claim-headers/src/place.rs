@@ -23,7 +23,7 @@ pub(crate) fn token(places: &TokenPlaces, view: &dyn View) -> Result<Vec<u8>, Re
         }
     };
     if places.authorization {
-        note(bearer(&values(view, "authorization"))?)?;
+        note(bearer(values(view, "authorization"))?)?;
     }
     if let Some(name) = &places.header {
         note(only(in_every_spelling(view, name))?)?;
@@ -61,11 +61,25 @@ fn in_every_spelling(view: &dyn View, name: &str) -> Vec<Vec<u8>> {
 }
 
 /// The token of `authorization: Bearer TOKEN` (RFC 6750, section 2.1). Other schemes are left alone.
-fn bearer(values: &[Vec<u8>]) -> Result<Option<Vec<u8>>, Refusal> {
-    let mut values = values.iter().map(Vec::as_slice).filter(|value| !is_blank_bearer(value));
-    let (value, None) = (values.next(), values.next()) else { return Err(Refusal::Ambiguous) };
-    let Some(value) = value else { return Ok(None) };
+fn bearer(mut values: Vec<Vec<u8>>) -> Result<Option<Vec<u8>>, Refusal> {
+    values.retain(|value| !is_blank_bearer(value));
+    let (value, None) = (values.pop(), values.pop()) else { return Err(Refusal::Ambiguous) };
+    let Some(mut value) = value else { return Ok(None) };
     // Envoy joins two headers of this name by a comma, which no token has.
+    if value.contains(&b',') {
+        return one_of_several(&value);
+    }
+    let Some(token) = bearer_token(value.trim_ascii()) else { return Ok(None) };
+    // Most requests have one: it is not copied again.
+    let end = value.trim_ascii_end().len();
+    let start = end - token.len();
+    value.truncate(end);
+    value.drain(..start);
+    Ok(Some(value))
+}
+
+/// The token of several schemes that are joined.
+fn one_of_several(value: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     let mut parts =
         value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|part| !is_blank_bearer(part));
     let token = parts.next().and_then(bearer_token);
@@ -141,7 +155,7 @@ mod tests {
 
     fn of(values: &[&str]) -> Result<Option<String>, Refusal> {
         let values: Vec<Vec<u8>> = values.iter().map(|value| value.as_bytes().to_vec()).collect();
-        Ok(bearer(&values)?.map(|token| String::from_utf8(token).unwrap()))
+        Ok(bearer(values)?.map(|token| String::from_utf8(token).unwrap()))
     }
 
     #[test]

@@ -15,9 +15,9 @@ pub(crate) fn all<'n>(
         if names.clone().any(|wanted| is_same_header(wanted.as_bytes(), name)) {
             count += 1;
             // A name that equals an ASCII one but for its case and its dashes is ASCII.
-            let name = String::from_utf8_lossy(name).into_owned();
-            if !found.contains(&name) {
-                found.push(name);
+            let name = std::str::from_utf8(name).unwrap_or_default();
+            if !found.iter().any(|other| other == name) {
+                found.push(name.to_owned());
             }
         }
     });

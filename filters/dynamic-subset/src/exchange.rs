@@ -11,7 +11,6 @@ use filter_api::{
     Account, Caps, Charge, Chunk, ConfigError, Cx, Dir, Level, LimitReached, Map, Memory, Metric, OnData,
     OnHeaders, OnTrailers, OverBudget, PARK_LIMIT_BYTES, Plugin, Reply, Stream, has_header_prefix,
 };
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The filter: what a request says chooses the endpoints that may serve it.
@@ -215,12 +214,16 @@ impl DynamicSubset {
         let Settings { rules, emit_prefix, .. } = &self.settings;
         let model_matters = rules.ask_for_the_model();
         let (mut found, mut head) = (Found::default(), Head::default());
-        let mut spoofed = BTreeSet::new();
+        let mut spoofed: Vec<String> = Vec::new();
         let mut removed = 0;
         cx.view.each_header(Map::RequestHeaders, &mut |name, value| {
             if has_header_prefix(name, emit_prefix.as_bytes()) {
                 // A name that is not text cannot come through Envoy.
-                spoofed.extend(std::str::from_utf8(name).ok().map(str::to_owned));
+                if let Ok(name) = std::str::from_utf8(name)
+                    && !spoofed.iter().any(|other| other == name)
+                {
+                    spoofed.push(name.to_owned());
+                }
                 removed += 1;
                 return;
             }

@@ -10,6 +10,9 @@ use std::collections::HashMap;
 /// How many pairs are made of a request at most: each is a step of the load balancer's search.
 pub(crate) const MAX_PAIRS: usize = 16;
 
+/// So many rules about headers are looked at one by one.
+const FEW: usize = 8;
+
 /// All rules.
 ///
 /// What a request costs does not grow with the rules that name a header: of these, each header of the request finds its
@@ -121,9 +124,14 @@ impl Rules {
         let mut note = |rule, rest: &[u8]| {
             found.0.push(Entry { rule, rest: rest.to_vec(), value: value.trim_ascii().to_vec() });
         };
-        let first = self.by_header.partition_point(|(wanted, _)| **wanted < *name);
-        for (_, rule) in self.by_header[first..].iter().take_while(|(wanted, _)| **wanted == *name) {
-            note(*rule, b"");
+        if self.by_header.len() <= FEW {
+            // Most differ in their length already, which a search by order cannot use.
+            let named = self.by_header.iter().filter(|(wanted, _)| **wanted == *name);
+            named.for_each(|(_, rule)| note(*rule, b""));
+        } else {
+            let first = self.by_header.partition_point(|(wanted, _)| **wanted < *name);
+            let named = self.by_header[first..].iter().take_while(|(wanted, _)| **wanted == *name);
+            named.for_each(|(_, rule)| note(*rule, b""));
         }
         for rule in &self.by_prefix {
             let Source::Prefix(prefix) = &self.all[*rule].source else { continue };

@@ -48,51 +48,56 @@ impl Memory {
     /// (a plugin's own `memory_budget_bytes`), or the memory's capacity if that is less.
     #[must_use]
     pub fn account(self: &Arc<Self>, limit_of_all: usize) -> Account {
-        Account { memory: self.clone(), limit_of_all: limit_of_all.min(self.capacity) }
+        let limit_of_all = limit_of_all.min(self.capacity);
+        Account(Arc::new(Source { memory: self.clone(), limit_of_all, own: None }))
     }
 }
 
 /// Access to [`Memory`] up to a limit on what everything together holds.
 #[derive(Clone, Debug)]
-pub struct Account {
-    memory: Arc<Memory>,
-    limit_of_all: usize,
-}
+pub struct Account(Arc<Source>);
 
 impl Account {
     /// An empty charge whose owner has no limit of its own.
     #[must_use]
     pub fn charge(&self) -> Charge {
-        Charge { account: self.clone(), own: None, bytes: 0 }
+        Charge { source: self.0.clone(), bytes: 0 }
+    }
+
+    /// The same account for one owner that makes many charges, such as a stream: workers do not wait for one another
+    /// where it counts them.
+    #[must_use]
+    pub fn of_one_owner(&self) -> Self {
+        Self(Arc::new(self.0.with(None)))
     }
 
     /// A purse from which at most `own_limit` bytes can be drawn, whatever others hold; and, as ever, no more than the
     /// account has left.
     #[must_use]
     pub fn purse(&self, own_limit: usize) -> Purse {
-        Purse { account: self.clone(), own: Arc::new(Own { limit: own_limit, used: AtomicUsize::new(0) }) }
-    }
-
-    fn draw(&self, bytes: usize) -> Result<(), OverBudget> {
-        let fits = |used: usize| used.checked_add(bytes).filter(|total| *total <= self.limit_of_all);
-        let drawn = self.memory.used.fetch_update(Relaxed, Relaxed, fits);
-        drawn.map(drop).map_err(|_| OverBudget { limit: self.limit_of_all, reached: LimitReached::OfAll })
+        let own = Own { limit: own_limit, used: AtomicUsize::new(0) };
+        Purse(Arc::new(self.0.with(Some(own))))
     }
 }
 
 /// What one owner, such as a stream, may hold: it has a limit of its own, and draws on an [`Account`].
 #[derive(Clone, Debug)]
-pub struct Purse {
-    account: Account,
-    own: Arc<Own>,
-}
+pub struct Purse(Arc<Source>);
 
 impl Purse {
     /// An empty charge. All charges of a purse share its limit.
     #[must_use]
     pub fn charge(&self) -> Charge {
-        Charge { account: self.account.clone(), own: Some(self.own.clone()), bytes: 0 }
+        Charge { source: self.0.clone(), bytes: 0 }
     }
+}
+
+/// What charges are drawn from: an account's, or a purse's.
+#[derive(Debug)]
+struct Source {
+    memory: Arc<Memory>,
+    limit_of_all: usize,
+    own: Option<Own>,
 }
 
 /// A purse's own limit.
@@ -102,19 +107,43 @@ struct Own {
     used: AtomicUsize,
 }
 
-impl Own {
-    fn draw(&self, bytes: usize) -> Result<(), OverBudget> {
-        let fits = |used: usize| used.checked_add(bytes).filter(|total| *total <= self.limit);
-        let drawn = self.used.fetch_update(Relaxed, Relaxed, fits);
-        drawn.map(drop).map_err(|_| OverBudget { limit: self.limit, reached: LimitReached::Own })
+impl Source {
+    fn with(&self, own: Option<Own>) -> Self {
+        Self { memory: self.memory.clone(), limit_of_all: self.limit_of_all, own }
     }
+
+    fn draw(&self, bytes: usize) -> Result<(), OverBudget> {
+        if let Some(own) = &self.own {
+            draw(&own.used, bytes, own.limit, LimitReached::Own)?;
+        }
+        let drawn = draw(&self.memory.used, bytes, self.limit_of_all, LimitReached::OfAll);
+        if drawn.is_err() {
+            self.give_back_to_the_purse(bytes);
+        }
+        drawn
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.memory.used.fetch_sub(bytes, Relaxed);
+        self.give_back_to_the_purse(bytes);
+    }
+
+    fn give_back_to_the_purse(&self, bytes: usize) {
+        if let Some(own) = &self.own {
+            own.used.fetch_sub(bytes, Relaxed);
+        }
+    }
+}
+
+fn draw(used: &AtomicUsize, bytes: usize, limit: usize, reached: LimitReached) -> Result<(), OverBudget> {
+    let fits = |used: usize| used.checked_add(bytes).filter(|total| *total <= limit);
+    used.fetch_update(Relaxed, Relaxed, fits).map(drop).map_err(|_| OverBudget { limit, reached })
 }
 
 /// Bytes that are held. Dropping it gives everything back.
 #[derive(Debug)]
 pub struct Charge {
-    account: Account,
-    own: Option<Arc<Own>>,
+    source: Arc<Source>,
     bytes: usize,
 }
 
@@ -149,7 +178,7 @@ impl Charge {
     /// An empty charge with the same account and purse.
     #[must_use]
     pub fn sibling(&self) -> Self {
-        Self { account: self.account.clone(), own: self.own.clone(), bytes: 0 }
+        Self { source: self.source.clone(), bytes: 0 }
     }
 
     /// How many bytes it holds.
@@ -163,13 +192,7 @@ impl Charge {
     /// # Errors
     /// The purse or the account has no room for them; nothing is taken then.
     pub fn grow(&mut self, bytes: usize) -> Result<(), OverBudget> {
-        if let Some(own) = &self.own {
-            own.draw(bytes)?;
-        }
-        if let Err(error) = self.account.draw(bytes) {
-            self.give_back_to_the_purse(bytes);
-            return Err(error);
-        }
+        self.source.draw(bytes)?;
         self.bytes += bytes;
         Ok(())
     }
@@ -177,28 +200,26 @@ impl Charge {
     /// Gives `bytes` back, at most what is held.
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
+        // Most charges of a small exchange are never used, and all workers share what is written below.
+        if bytes == 0 {
+            return;
+        }
         self.bytes -= bytes;
-        self.account.memory.used.fetch_sub(bytes, Relaxed);
-        self.give_back_to_the_purse(bytes);
+        self.source.give_back(bytes);
     }
 
     /// Takes over what `other` holds of the same memory, and of the same purse if there is one.
     pub fn absorb(&mut self, mut other: Self) {
         debug_assert!(
-            Arc::ptr_eq(&self.account.memory, &other.account.memory),
+            Arc::ptr_eq(&self.source.memory, &other.source.memory),
             "a charge moves only within its memory"
         );
         debug_assert!(
-            self.own.as_ref().map(Arc::as_ptr) == other.own.as_ref().map(Arc::as_ptr),
+            Arc::ptr_eq(&self.source, &other.source)
+                || self.source.own.is_none() && other.source.own.is_none(),
             "a charge moves only within its purse"
         );
         self.bytes += std::mem::take(&mut other.bytes);
-    }
-
-    fn give_back_to_the_purse(&self, bytes: usize) {
-        if let Some(own) = &self.own {
-            own.used.fetch_sub(bytes, Relaxed);
-        }
     }
 }
 
@@ -244,6 +265,21 @@ mod tests {
         drop(one);
         assert_eq!(memory.used(), 20_000);
         purse.charge().grow(1000).unwrap();
+    }
+
+    #[test]
+    fn an_account_of_one_owner_draws_on_the_same_memory_up_to_the_same_limit() {
+        let memory = Memory::new(100);
+        let account = memory.account(50);
+        let mut others = account.charge();
+        others.grow(20).unwrap();
+        let mut mine = account.of_one_owner().charge();
+        assert_eq!(mine.grow(31), Err(OverBudget { limit: 50, reached: LimitReached::OfAll }));
+        mine.grow(30).unwrap();
+        mine.absorb(others);
+        assert_eq!((mine.held(), memory.used()), (50, 50));
+        drop(mine);
+        assert_eq!(memory.used(), 0);
     }
 
     #[test]

@@ -5,13 +5,18 @@ use crate::{Labels, Map};
 use std::ops::Range;
 use std::time::Duration;
 
-/// A list of operations over one arena: no allocation per operation once a host reuses the list.
+/// A list of operations over two arenas: no allocation per operation once a host reuses the list.
 #[derive(Debug, Default)]
 pub struct Ops {
-    arena: Vec<u8>,
+    /// Names and texts, apart from values: so they need not be checked to be UTF-8 again.
+    texts: String,
+    values: Vec<u8>,
     list: Vec<Stored>,
     calls: Vec<Call>,
 }
+
+/// Most exchanges' names, and most exchanges' values, fit into so many bytes: each is one allocation.
+const USUAL_BYTES: usize = 256;
 
 /// One operation, as a host reads it.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,19 +120,19 @@ pub enum CallFailure {
 impl Ops {
     /// Replaces all values of a header by one. `name` is in lower case.
     pub fn set_header(&mut self, map: Map, name: &str, value: &[u8]) {
-        let (name, value) = (self.store(name.as_bytes()), self.store(value));
+        let (name, value) = (self.store_text(name), self.store(value));
         self.list.push(Stored::SetHeader(map, name, value));
     }
 
     /// Adds one more value of a header. `name` is in lower case.
     pub fn add_header(&mut self, map: Map, name: &str, value: &[u8]) {
-        let (name, value) = (self.store(name.as_bytes()), self.store(value));
+        let (name, value) = (self.store_text(name), self.store(value));
         self.list.push(Stored::AddHeader(map, name, value));
     }
 
     /// Removes all values of a header. `name` is in lower case.
     pub fn remove_header(&mut self, map: Map, name: &str) {
-        let name = self.store(name.as_bytes());
+        let name = self.store_text(name);
         self.list.push(Stored::RemoveHeader(map, name));
     }
 
@@ -135,14 +140,14 @@ impl Ops {
     /// namespace `envoy.lb` of the dynamic metadata, `envoy.config.cluster.v3.Cluster.LbSubsetConfig`). Only before
     /// the request's headers have gone on, and only where [`Caps::lb_metadata`](crate::Caps::lb_metadata) is set.
     pub fn set_lb_metadata(&mut self, key: &str, value: &str) {
-        let (key, value) = (self.store(key.as_bytes()), self.store(value.as_bytes()));
+        let (key, value) = (self.store_text(key), self.store_text(value));
         self.list.push(Stored::SetLbMetadata(key, value));
     }
 
     /// Sets a property of the exchange, at most once for each name. In Envoy it is filter state: `wasm.<name>` where a
     /// proxy-wasm module sets it, `<name>` where a dynamic module does.
     pub fn set_property(&mut self, name: &str, value: &[u8]) {
-        let (name, value) = (self.store(name.as_bytes()), self.store(value));
+        let (name, value) = (self.store_text(name), self.store(value));
         self.list.push(Stored::SetProperty(name, value));
     }
 
@@ -150,7 +155,7 @@ impl Ops {
     /// log. In Envoy it is dynamic metadata in the namespace of the filter's name where a dynamic module says it, and
     /// filter state `wasm.<filter>.<name>` where a proxy-wasm module does, which cannot set metadata.
     pub fn describe(&mut self, name: &str, value: &str) {
-        let (name, value) = (self.store(name.as_bytes()), self.store(value.as_bytes()));
+        let (name, value) = (self.store_text(name), self.store_text(value));
         self.list.push(Stored::Describe(name, value));
     }
 
@@ -168,14 +173,14 @@ impl Ops {
     /// them up, so this is nothing for every request: a filter adds up and asks now and then. How many different values
     /// there are must not be a client's choice, because a host forgets none of them.
     pub fn count_by(&mut self, metric: usize, labels: &[&str], by: u64) {
-        let start = self.arena.len();
+        let start = self.texts.len();
         for (index, value) in labels.iter().enumerate() {
             if index > 0 {
-                self.store(BETWEEN_LABELS.encode_utf8(&mut [0; 4]).as_bytes());
+                self.texts.push(BETWEEN_LABELS);
             }
-            self.store(value.as_bytes());
+            self.store_text(value);
         }
-        self.list.push(Stored::CountBy(metric, start..self.arena.len(), by));
+        self.list.push(Stored::CountBy(metric, start..self.texts.len(), by));
     }
 
     /// How much has been added to a counter without labels.
@@ -195,7 +200,7 @@ impl Ops {
 
     /// Writes a line to the host's log.
     pub fn log(&mut self, level: Level, text: &str) {
-        let text = self.store(text.as_bytes());
+        let text = self.store_text(text);
         self.list.push(Stored::Log(level, text));
     }
 
@@ -207,15 +212,11 @@ impl Ops {
     /// The operations but calls, in the order in which they were made.
     pub fn iter(&self) -> impl Iterator<Item = Op<'_>> {
         self.list.iter().map(|stored| match stored {
-            Stored::SetHeader(map, name, value) => {
-                Op::SetHeader(*map, self.text(name), &self.arena[value.clone()])
-            }
-            Stored::AddHeader(map, name, value) => {
-                Op::AddHeader(*map, self.text(name), &self.arena[value.clone()])
-            }
+            Stored::SetHeader(map, name, value) => Op::SetHeader(*map, self.text(name), self.value(value)),
+            Stored::AddHeader(map, name, value) => Op::AddHeader(*map, self.text(name), self.value(value)),
             Stored::RemoveHeader(map, name) => Op::RemoveHeader(*map, self.text(name)),
             Stored::SetLbMetadata(key, value) => Op::SetLbMetadata(self.text(key), self.text(value)),
-            Stored::SetProperty(name, value) => Op::SetProperty(self.text(name), &self.arena[value.clone()]),
+            Stored::SetProperty(name, value) => Op::SetProperty(self.text(name), self.value(value)),
             Stored::Describe(name, value) => Op::Describe(self.text(name), self.text(value)),
             Stored::Route(route) => Op::Route(*route),
             Stored::Count(metric, by) => Op::Count(*metric, *by),
@@ -232,24 +233,36 @@ impl Ops {
 
     /// Empties the list and keeps its memory.
     pub fn clear(&mut self) {
-        self.arena.clear();
+        self.texts.clear();
+        self.values.clear();
         self.list.clear();
         self.calls.clear();
     }
 
-    fn store(&mut self, bytes: &[u8]) -> Range<usize> {
-        if self.arena.capacity() == 0 {
-            // For most exchanges' names and values, in one allocation.
-            self.arena.reserve(256);
+    fn store_text(&mut self, text: &str) -> Range<usize> {
+        if self.texts.capacity() == 0 {
+            self.texts.reserve(USUAL_BYTES);
         }
-        let start = self.arena.len();
-        self.arena.extend_from_slice(bytes);
-        start..self.arena.len()
+        let start = self.texts.len();
+        self.texts.push_str(text);
+        start..self.texts.len()
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> Range<usize> {
+        if self.values.capacity() == 0 {
+            self.values.reserve(USUAL_BYTES);
+        }
+        let start = self.values.len();
+        self.values.extend_from_slice(bytes);
+        start..self.values.len()
     }
 
     fn text(&self, range: &Range<usize>) -> &str {
-        // Names and texts come in as `&str`, so this never falls back.
-        std::str::from_utf8(&self.arena[range.clone()]).unwrap_or_default()
+        &self.texts[range.clone()]
+    }
+
+    fn value(&self, range: &Range<usize>) -> &[u8] {
+        &self.values[range.clone()]
     }
 }
 

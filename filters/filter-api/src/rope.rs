@@ -9,6 +9,9 @@ pub const SEGMENT_BYTES: usize = 64 * 1024;
 /// The first segments are smaller, so that a tiny request does not pay for a large one, nor each of many tiny tensors.
 const FIRST_SEGMENTS_BYTES: [usize; 3] = [128, 1024, 8 * 1024];
 
+/// A rope that is no longer than this is copied into the end of another one, if there is room, and not moved behind it.
+const SHORT_BYTES: usize = 128;
+
 /// What a segment takes besides its bytes: its place in the list, which begins with four, and the allocator's own.
 const PLACE_BYTES: usize = 4 * size_of::<Vec<u8>>() + 16;
 
@@ -30,7 +33,9 @@ impl Sink for Vec<u8> {
 /// shrinks; segments are freed one by one as they are sent.
 #[derive(Debug)]
 pub struct Rope {
-    segments: VecDeque<Vec<u8>>,
+    /// The first segment, beside the others: a short rope needs no list.
+    first: Option<Vec<u8>>,
+    rest: VecDeque<Vec<u8>>,
     len: usize,
     charge: Charge,
 }
@@ -39,7 +44,7 @@ impl Rope {
     /// An empty rope whose segments are charged to `charge`.
     #[must_use]
     pub fn new(charge: Charge) -> Self {
-        Self { segments: VecDeque::new(), len: 0, charge }
+        Self { first: None, rest: VecDeque::new(), len: 0, charge }
     }
 
     /// How many bytes it has.
@@ -87,21 +92,32 @@ impl Rope {
         Ok(result)
     }
 
-    /// Appends another rope of the same memory without copying it.
+    /// Appends another rope of the same memory, without copying it unless it is short.
     pub fn append(&mut self, mut other: Self) {
         self.len += other.len;
-        self.segments.append(&mut other.segments);
+        if other.len <= SHORT_BYTES
+            && let Some(tail) = self.tail()
+            && tail.capacity() - tail.len() >= other.len
+        {
+            other.segments().for_each(|segment| tail.extend_from_slice(segment));
+            return;
+        }
+        match (&self.first, other.first.take()) {
+            (None, first) => self.first = first,
+            (Some(_), first) => self.rest.extend(first),
+        }
+        self.rest.append(&mut other.rest);
         self.charge.absorb(other.charge);
     }
 
     /// The segments, in order.
     pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
-        self.segments.iter().map(Vec::as_slice)
+        self.first.iter().chain(&self.rest).map(Vec::as_slice)
     }
 
     /// Writes everything to `sink`, and frees each segment once it is written.
     pub fn drain_to(&mut self, sink: &mut dyn Sink) {
-        while let Some(segment) = self.segments.pop_front() {
+        while let Some(segment) = self.first.take().or_else(|| self.rest.pop_front()) {
             sink.write(&segment);
             self.charge.shrink(segment.capacity() + PLACE_BYTES);
         }
@@ -109,9 +125,10 @@ impl Rope {
     }
 
     fn tail_with_room(&mut self, room: usize) -> Result<&mut Vec<u8>, OverBudget> {
-        let fits = self.segments.back().is_some_and(|tail| tail.capacity() - tail.len() >= room);
+        let fits = self.tail().is_some_and(|tail| tail.capacity() - tail.len() >= room);
         if !fits {
-            let usual = FIRST_SEGMENTS_BYTES.get(self.segments.len()).copied().unwrap_or(SEGMENT_BYTES);
+            let before = usize::from(self.first.is_some()) + self.rest.len();
+            let usual = FIRST_SEGMENTS_BYTES.get(before).copied().unwrap_or(SEGMENT_BYTES);
             let capacity = usual.max(room);
             self.charge.grow(capacity + PLACE_BYTES)?;
             let mut segment = Vec::new();
@@ -120,10 +137,21 @@ impl Rope {
                 return Err(OverBudget::allocation_failed(self.len));
             }
             // What the allocator rounded up was not charged, and is not used.
-            self.segments.push_back(segment);
+            match self.first {
+                None => self.first = Some(segment),
+                Some(_) => self.rest.push_back(segment),
+            }
         }
         // A segment was pushed above if there was none.
-        self.segments.back_mut().ok_or(OverBudget::allocation_failed(0))
+        self.tail().ok_or(OverBudget::allocation_failed(0))
+    }
+
+    #[inline]
+    fn tail(&mut self) -> Option<&mut Vec<u8>> {
+        match self.rest.back_mut() {
+            None => self.first.as_mut(),
+            tail => tail,
+        }
     }
 }
 
@@ -167,17 +195,25 @@ mod tests {
     }
 
     #[test]
-    fn appending_a_rope_moves_its_bytes_and_its_charge() {
+    fn appending_a_rope_moves_its_bytes_and_its_charge_or_copies_it_if_it_is_short() {
         let (memory, mut first) = rope(1 << 20);
         let mut second = Rope::new(memory.account(usize::MAX).charge());
         first.push(b"one ").unwrap();
-        second.extend_with(10, |tail| tail.extend_from_slice(b"two")).unwrap();
+        second.extend_with(10, |tail| tail.extend_from_slice(&[b'2'; 2 * SHORT_BYTES])).unwrap();
         let held = memory.used();
         first.append(second);
-        assert_eq!(memory.used(), held);
+        assert_eq!((memory.used(), first.segments().count()), (held, 2));
+
+        let mut third = Rope::new(memory.account(usize::MAX).charge());
+        third.push(b" three").unwrap();
         let mut out = Vec::new();
+        let mut fourth = Rope::new(memory.account(usize::MAX).charge());
+        fourth.push(b"four").unwrap();
+        third.append(fourth);
+        assert_eq!((third.len(), third.segments().count()), (10, 1));
+        first.append(third);
         first.drain_to(&mut out);
-        assert_eq!(out, b"one two");
+        assert_eq!(out, [b"one ", &[b'2'; 2 * SHORT_BYTES][..], b" threefour"].concat());
         assert_eq!(memory.used(), 0);
     }
 }

@@ -56,13 +56,19 @@ pub(crate) struct Status {
 impl Status {
     /// Reads the status from a header or trailer map; `None` where it is missing.
     pub(crate) fn read(view: &dyn View, map: Map) -> Option<Self> {
-        let status = Self::parse(&view.header(map, "grpc-status")?, b"");
-        // Of a call that succeeded the message is not asked for: that would cost each of them a call of the host.
-        if status.is_ok() {
-            return Some(status);
+        let mut code = None;
+        view.each_header(map, &mut |name, value| {
+            if name == b"grpc-status" && code.is_none() {
+                code = Some(code_of(value));
+            }
+        });
+        match code? {
+            OK => Some(Self { code: OK, message: String::new() }),
+            code => {
+                let message = view.header(map, "grpc-message").unwrap_or_default();
+                Some(Self { code, message: percent_decoded(&message) })
+            }
         }
-        let message = view.header(map, "grpc-message").unwrap_or_default();
-        Some(Self { message: percent_decoded(&message), ..status })
     }
 
     /// Reads the status from a list of headers; `None` where it is missing.
@@ -71,13 +77,8 @@ impl Status {
         Some(Self::parse(value(b"grpc-status")?, value(b"grpc-message").map_or(b"", Vec::as_slice)))
     }
 
-    /// A status that is not a number is UNKNOWN, as the gRPC protocol says.
     fn parse(code: &[u8], message: &[u8]) -> Self {
-        // `str::parse` takes a sign as well.
-        let digits = code.iter().all(u8::is_ascii_digit);
-        let code = std::str::from_utf8(code).ok().filter(|_| digits);
-        let code = code.and_then(|text| text.parse().ok()).unwrap_or(UNKNOWN);
-        Self { code, message: percent_decoded(message) }
+        Self { code: code_of(code), message: percent_decoded(message) }
     }
 
     /// The status as a number; of those that gRPC does not know, whatever the server sent.
@@ -109,6 +110,14 @@ impl Status {
         };
         Problem { status, message: message.into(), details: "kserve_grpc_error" }
     }
+}
+
+/// A status that is not a number is UNKNOWN, as the gRPC protocol says.
+fn code_of(text: &[u8]) -> u16 {
+    // `str::parse` takes a sign as well.
+    let digits = text.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(text).ok().filter(|_| digits);
+    text.and_then(|text| text.parse().ok()).unwrap_or(UNKNOWN)
 }
 
 /// Decodes the percent-encoding of `grpc-message` (gRPC over HTTP/2, "Responses"). A `%` that starts no escape

@@ -200,7 +200,7 @@ impl Exchange {
     }
 
     fn filter_in<'a>(&'a self, envoy: Envoy<'a>) -> FilterInEnvoy<'a> {
-        FilterInEnvoy { envoy, filter: &self.filter, state: &self.state }
+        FilterInEnvoy::new(envoy, &self.filter, &self.state)
     }
 
     fn stopped(&self, dir: Dir) -> &Cell<bool> {

@@ -4,15 +4,14 @@
 
 pub(crate) mod body;
 pub(crate) mod config;
+pub(crate) mod view;
 
 use crate::abi::{self, EnvoyBuffer, ModuleBuffer, ModuleHeader};
 use crate::lookup;
-use filter_api::{Call, CallResponse, Dir, Labels, Level, Map, Reply, View};
+use filter_api::{Call, CallResponse, Dir, Labels, Level, Map, Reply};
 use std::fmt::Display;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::sync::OnceLock;
-use std::time::SystemTime;
 
 /// The filter object of one stream, inside one hook.
 ///
@@ -25,9 +24,6 @@ pub(crate) struct Envoy<'hook> {
 
 /// So many labels a metric can have.
 const MOST_LABELS: usize = 8;
-
-/// So many headers are read without an allocation.
-const USUAL_HEADERS: usize = 48;
 
 impl<'hook> Envoy<'hook> {
     /// Wraps the pointer that Envoy gave to a hook.
@@ -124,21 +120,14 @@ impl<'hook> Envoy<'hook> {
         unsafe { abi::record_histogram_value(self.stream, id, std::ptr::null(), 0, value) };
     }
 
-    /// Whether the request that came is a gRPC request (Envoy's `Grpc::Common::isGrpcRequestHeaders`).
+    /// Whether the request's `content-type` is that of a gRPC request.
     pub(crate) fn is_grpc_request(self) -> bool {
-        let value = self.first_value(Map::RequestHeaders, "content-type");
-        // SAFETY: the value stays valid while the header map is not changed, and is not kept.
-        let value = value.map_or(&b""[..], |value| unsafe { value.bytes() });
-        matches!(value.strip_prefix(b"application/grpc"), Some([] | [b'+', ..]))
-    }
-
-    /// Where the first value of a header is, for as long as the map is not changed.
-    fn first_value(self, map: Map, name: &str) -> Option<EnvoyBuffer> {
         let (mut value, mut count) = (EnvoyBuffer::EMPTY, 0);
-        let (map, name) = (map_type(map), name.as_bytes().into());
+        let (map, name) = (abi::REQUEST_HEADERS, b"content-type"[..].into());
         // SAFETY: the stream is valid during the hook; Envoy writes both results before it returns.
         let found = unsafe { abi::get_header(self.stream, map, name, &mut value, 0, &mut count) };
-        (found && count > 0).then_some(value)
+        // SAFETY: the value stays valid while the header map is not changed, and is not kept.
+        found && count > 0 && is_grpc(unsafe { value.bytes() })
     }
 
     /// Answers the client. Nothing may be done with the stream after it but to stop.
@@ -186,6 +175,11 @@ impl<'hook> Envoy<'hook> {
     }
 }
 
+/// Whether this is the `content-type` of a gRPC request (Envoy's `Grpc::Common::isGrpcRequestHeaders`).
+pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
+    matches!(content_type.strip_prefix(b"application/grpc"), Some([] | [b'+', ..]))
+}
+
 /// The gRPC status of an HTTP one, as Envoy and all of gRPC have it
 /// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
 fn grpc_status_of(status: u16) -> &'static str {
@@ -197,72 +191,6 @@ fn grpc_status_of(status: u16) -> &'static str {
         404 => "12",
         429 | 502 | 503 | 504 => "14",
         _ => "2",
-    }
-}
-
-impl View for Envoy<'_> {
-    fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
-        // SAFETY: the value stays valid while the header map is not changed, and it is copied here.
-        self.first_value(map, name).map(|value| unsafe { value.bytes() }.to_vec())
-    }
-
-    fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
-        // SAFETY: the stream is valid during the hook.
-        let count = unsafe { abi::get_headers_size(self.stream, map_type(map)) };
-        let (mut few, mut many) =
-            ([const { MaybeUninit::<abi::EnvoyHeader>::uninit() }; USUAL_HEADERS], Vec::new());
-        let room = if count <= few.len() {
-            &mut few[..count]
-        } else {
-            many.resize_with(count, MaybeUninit::uninit);
-            &mut many[..]
-        };
-        // SAFETY: as above, and there is room for all headers; none can be added in between.
-        if count == 0 || !unsafe { abi::get_headers(self.stream, map_type(map), room.as_mut_ptr().cast()) } {
-            return;
-        }
-        // SAFETY: Envoy has written all of them.
-        let headers = room.iter().map(|header| unsafe { header.assume_init_ref() });
-        for header in headers {
-            // SAFETY: names and values stay valid while the map is not changed. `f` belongs to a core, which
-            // changes headers only through `Ops`, applied after it has returned.
-            unsafe { f(header.name.bytes(), header.value.bytes()) };
-        }
-    }
-
-    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
-        let mut value = EnvoyBuffer::EMPTY;
-        let found = if let [name] = path {
-            // SAFETY: the stream is valid during the hook; Envoy writes the result before it returns.
-            unsafe { abi::get_filter_state_bytes(self.stream, name.as_bytes().into(), &mut value) }
-        } else if path == ["xds", "cluster_name"] {
-            // SAFETY: the stream is valid during the hook; Envoy writes the result before it returns.
-            unsafe { abi::get_cluster_name(self.stream, &mut value) }
-        } else {
-            let attribute = ATTRIBUTES.iter().find(|(known, _)| *known == path)?.1;
-            // SAFETY: as above.
-            unsafe { abi::get_attribute_string(self.stream, attribute, &mut value) }
-        };
-        // SAFETY: the value stays valid during the hook while the stream is not changed; it is copied here.
-        found.then(|| unsafe { value.bytes() }.to_vec())
-    }
-
-    fn now(&self) -> SystemTime {
-        SystemTime::now()
-    }
-
-    fn has_metadata(&self, namespace: &str, key: &str) -> bool {
-        let namespace = || ModuleBuffer::from(namespace.as_bytes());
-        // SAFETY: the stream is valid during the hook.
-        let count = unsafe { abi::get_metadata_keys_count(self.stream, abi::DYNAMIC_METADATA, namespace()) };
-        let mut keys = vec![EnvoyBuffer::EMPTY; count];
-        // SAFETY: as above, and the array has room for all keys; none can be added in between.
-        let found = count > 0
-            && unsafe {
-                abi::get_metadata_keys(self.stream, abi::DYNAMIC_METADATA, namespace(), keys.as_mut_ptr())
-            };
-        // SAFETY: the keys stay valid while the metadata is not changed.
-        found && keys.iter().any(|found| unsafe { found.bytes() } == key.as_bytes())
     }
 }
 
@@ -289,25 +217,6 @@ impl Drop for Waker {
         unsafe { abi::scheduler_delete(self.scheduler) };
     }
 }
-
-/// The string attributes that Envoy gives to a dynamic module, with their numbers in `abi.h`. It does not give
-/// `xds.cluster_name` in this way.
-const ATTRIBUTES: &[(&[&str], u32)] = &[
-    (&["request", "path"], 0),
-    (&["request", "url_path"], 1),
-    (&["request", "host"], 2),
-    (&["request", "scheme"], 3),
-    (&["request", "method"], 4),
-    (&["request", "id"], 9),
-    (&["request", "protocol"], 10),
-    (&["request", "query"], 11),
-    (&["source", "address"], 24),
-    (&["destination", "address"], 26),
-    (&["connection", "requested_server_name"], 30),
-    (&["connection", "uri_san_local_certificate"], 36),
-    (&["connection", "uri_san_peer_certificate"], 37),
-    (&["xds", "route_name"], 61),
-];
 
 /// Writes a line to Envoy's log, if the level is wanted there.
 pub(crate) fn log(level: Level, filter: &str, text: impl Display) {

@@ -2,25 +2,36 @@
 
 use crate::configured::Configured;
 use crate::envoy::body::Appender;
+use crate::envoy::view::HookView;
 use crate::envoy::{self, Envoy};
 use filter_api::{Call, CallFailure, Dir, Labels, Level, Map, MetricKind, Reply, View};
-use host_driver::Proxy;
+use host_driver::{Maps, Proxy};
 use std::cell::Cell;
 use std::fmt::Arguments;
 
 /// Envoy within one hook, for one filter.
 pub(crate) struct FilterInEnvoy<'a> {
-    pub(crate) envoy: Envoy<'a>,
-    pub(crate) filter: &'a Configured,
-    pub(crate) state: &'a ProxyState,
+    envoy: Envoy<'a>,
+    filter: &'a Configured,
+    state: &'a ProxyState,
+    view: HookView<'a>,
 }
 
-impl FilterInEnvoy<'_> {
+impl<'a> FilterInEnvoy<'a> {
+    pub(crate) fn new(envoy: Envoy<'a>, filter: &'a Configured, state: &'a ProxyState) -> Self {
+        Self { envoy, filter, state, view: HookView::new(envoy) }
+    }
+
     /// A header is about to be changed.
-    fn changes(&self, map: Map, name: &str) {
-        if map == Map::RequestHeaders && name.eq_ignore_ascii_case("content-type") {
-            self.state.note_grpc(self.envoy);
+    fn changes(&mut self, map: Map, name: &str) {
+        if map == Map::RequestHeaders && self.state.from_grpc.get().is_none() {
+            match self.view.known(map, "content-type") {
+                Some(value) => self.state.from_grpc.set(Some(value.is_some_and(envoy::is_grpc))),
+                None if name.eq_ignore_ascii_case("content-type") => self.state.note_grpc(self.envoy),
+                None => {}
+            }
         }
+        self.view.forget(map);
     }
 }
 
@@ -50,8 +61,13 @@ impl<'a> Proxy for FilterInEnvoy<'a> {
     type Call = u64;
     type Beside = Appender<'a>;
 
+    fn prepare(&mut self, _maps: &mut Maps) {
+        // Other filters may have changed what this one has seen before a wait.
+        self.view.forget_all();
+    }
+
     fn view(&self) -> &dyn View {
-        &self.envoy
+        &self.view
     }
 
     fn beside(&self, dir: Dir) -> Option<Appender<'a>> {

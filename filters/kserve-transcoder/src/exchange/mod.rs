@@ -165,7 +165,7 @@ impl Exchange {
         if matches!(self.response, ResponseHalf::Transcoding(_)) {
             return;
         }
-        let http = || response_half::http_status(cx.view.header(Map::ResponseHeaders, ":status").as_deref());
+        let http = || response_half::http_status(cx.view);
         let code = match Status::read(cx.view, Map::ResponseHeaders) {
             Some(status) if !status.is_ok() => status.code(),
             _ => match status::of_http(http()) {

@@ -1,7 +1,7 @@
 //! The request half of an exchange: headers and a JSON body become one gRPC message.
 
 use super::Exchange;
-use super::request_headers::{RequestHeaders, is_about_the_http_message};
+use super::request_headers::{RequestHeaders, RequestLine, is_about_the_http_message};
 use super::response_half::ResponseHalf;
 use crate::codec::{Inputs, Progress, RequestCodec, Rest, Tensor, is_blank};
 use crate::compressed::decoded;
@@ -46,16 +46,16 @@ pub(super) enum Reading {
 impl Exchange {
     pub(super) fn request_headers(&mut self, end: bool, cx: &mut Cx<'_>) -> OnHeaders {
         let plugin = self.plugin.clone();
-        let method = cx.view.header(Map::RequestHeaders, ":method").unwrap_or_default();
-        let path = cx.view.header(Map::RequestHeaders, ":path").unwrap_or_default();
+        let line = RequestLine::read(cx.view);
+        let (method, path) = line.parts();
         self.head = method == b"HEAD";
-        let (row, variables) = match plugin.settings.rows.find(&method, &path) {
+        let (row, variables) = match plugin.settings.rows.find(method, path) {
             Ok(Found::Row { row, variables }) => (row, variables),
             Ok(Found::NotOurs) => return OnHeaders::Detach,
             // A browser's question to a CORS filter, which may come after this one.
-            Ok(_) if is_preflight(&method, cx) => return OnHeaders::Detach,
-            Ok(Found::Unknown) => return self.refuse_unknown(&path, cx),
-            Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(&method, allow, cx),
+            Ok(_) if is_preflight(method, cx) => return OnHeaders::Detach,
+            Ok(Found::Unknown) => return self.refuse_unknown(path, cx),
+            Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(method, allow, cx),
             Err(problem) => return self.refuse(problem, cx),
         };
         if row.kind() == RowKind::Infer {
@@ -70,7 +70,7 @@ impl Exchange {
             Err(problem) => return self.refuse(problem, cx),
         };
         if !end {
-            self.rewrite_headers(row, &path, cx);
+            self.rewrite_headers(row, method, path, cx);
             self.reading = Reading::Body(body);
             self.response = ResponseHalf::Expected(None);
             let hold = plugin.settings.holds_request_headers && row.kind() == RowKind::Infer;
@@ -81,10 +81,10 @@ impl Exchange {
             Err(problem) => return self.refuse(problem, cx),
         };
         if plugin.caps.body_on_header_only {
-            self.rewrite_headers(row, &path, cx);
+            self.rewrite_headers(row, method, path, cx);
             OnHeaders::Emit(self.send(message, cx))
         } else {
-            self.call(row, &path, message, cx)
+            self.call(row, path, message, cx)
         }
     }
 
@@ -242,7 +242,7 @@ impl Exchange {
     ) -> Result<Box<dyn RequestCodec>, Problem> {
         let options = self.plugin.settings.codec;
         let headers = RequestHeaders::take(cx)?;
-        let charge = self.plugin.account.charge();
+        let charge = self.plugin.account.of_one_owner().charge();
         let held = charge.sibling();
         let codec: Box<dyn RequestCodec> = match row.kind() {
             RowKind::Infer => {
@@ -259,10 +259,13 @@ impl Exchange {
     }
 
     /// Makes the headers those of the gRPC request; the others have been taken off.
-    fn rewrite_headers(&self, row: &Row, path: &[u8], cx: &mut Cx<'_>) {
+    fn rewrite_headers(&self, row: &Row, method: &[u8], path: &[u8], cx: &mut Cx<'_>) {
         let ops = &mut *cx.ops;
         let map = Map::RequestHeaders;
-        ops.set_header(map, ":method", b"POST");
+        // Most are that already, and a header costs the host more than this look.
+        if method != b"POST" {
+            ops.set_header(map, ":method", b"POST");
+        }
         ops.set_header(map, "content-type", b"application/grpc");
         ops.set_header(map, "te", b"trailers");
         ops.set_header(map, "x-envoy-original-path", path);

@@ -1,7 +1,39 @@
 //! The headers of a request that is transcoded: what they say of its body, and which of them do not go on.
 
 use crate::problem::Problem;
-use filter_api::{Cx, Map};
+use filter_api::{Cx, Map, View};
+use std::ops::Range;
+
+/// A request's `:method` and `:path`, one behind the other.
+#[derive(Debug, Default)]
+pub(super) struct RequestLine {
+    text: Vec<u8>,
+    method: Range<usize>,
+    path: Range<usize>,
+}
+
+impl RequestLine {
+    pub(super) fn read(view: &dyn View) -> Self {
+        let mut line = Self::default();
+        view.each_header(Map::RequestHeaders, &mut |name, value| {
+            let part = match name {
+                b":method" => &mut line.method,
+                b":path" => &mut line.path,
+                _ => return,
+            };
+            // The room of most, in one allocation.
+            line.text.reserve(if line.text.is_empty() { 64 + value.len() } else { 0 });
+            *part = line.text.len()..line.text.len() + value.len();
+            line.text.extend_from_slice(value);
+        });
+        line
+    }
+
+    /// The method and the path.
+    pub(super) fn parts(&self) -> (&[u8], &[u8]) {
+        (&self.text[self.method.clone()], &self.text[self.path.clone()])
+    }
+}
 
 /// What a request's headers say of its body.
 #[derive(Debug, Default)]

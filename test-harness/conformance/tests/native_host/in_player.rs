@@ -22,6 +22,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_changed_path_selects_the_route_again_unless_the_filter_says_keep", routes),
     ("an_upstream_reset_is_answered_past_held_headers_and_cuts_what_has_begun", upstream_reset),
     ("a_call_may_end_before_or_after_the_rest_of_the_message_has_come", calls),
+    ("a_body_in_many_pieces_is_seen_whole_and_goes_on_in_its_order", pieces),
     ("a_header_value_with_a_line_break_is_left_out_and_logged", line_break),
     ("header_bytes_that_are_no_text_pass", header_bytes),
 ];
@@ -233,6 +234,32 @@ fn calls(module: &Module) {
     assert_same(&traces_with(module, Calls::AtOnce), &late);
     let waited = late.iter().filter(|trace| trace.log.iter().any(|line| line.contains("call=0"))).count();
     assert!(waited > 10, "only {waited} exchanges made a call");
+}
+
+fn pieces(module: &Module) {
+    let plugin = module.plugin("probe", b"{}").unwrap();
+    let letters = |count: usize| (0..count).map(|at| b'a' + (at % 26) as u8).collect::<Vec<u8>>();
+    let one_by_one = [1; 20];
+    for lengths in [&one_by_one[..], &[100, 5000, 3000, 2000, 4096, 10]] {
+        let body = letters(lengths.iter().sum());
+        for steps in ["rqh=wait;rqd=keep;rqe=dump", "rqh=wait;rqd=echo;rqe=echo"] {
+            let stream = plugin.open(options());
+            stream.request_headers(request(steps), false);
+            let mut at = 0;
+            for length in lengths {
+                stream.request_data(&body[at..at + length], at + length == body.len());
+                at += length;
+            }
+            answer_calls(&stream);
+            let sent = stream.upstream();
+            assert!(
+                sent.ended && sent.body() == body,
+                "{steps}: {} of {} bytes",
+                sent.body().len(),
+                body.len()
+            );
+        }
+    }
 }
 
 fn line_break(module: &Module) {

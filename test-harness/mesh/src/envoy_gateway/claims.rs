@@ -130,14 +130,14 @@ impl Gateway<'_> {
     }
 
     /// Sends a request with a token and further headers; the answer, and what a server got, if one was asked.
-    fn ask(
+    pub(super) fn ask(
         &self,
         request: &Request,
         token: Option<&str>,
         headers: &[(&'static str, String)],
     ) -> Result<(Answer, Option<Recorded>)> {
         static ASKED: AtomicU32 = AtomicU32::new(0);
-        let mark = format!("claims-{}", ASKED.fetch_add(1, Ordering::Relaxed));
+        let mark = format!("request-{}", ASKED.fetch_add(1, Ordering::Relaxed));
         let mut request = request.clone().header("x-mark", &mark);
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -153,7 +153,7 @@ impl Gateway<'_> {
     }
 
     /// What a server got of the request with this mark.
-    pub(super) fn seen(&self, mark: &str) -> Result<Recorded> {
+    fn seen(&self, mark: &str) -> Result<Recorded> {
         let mut seen = self
             .servers
             .requests()

@@ -110,7 +110,12 @@ fn refused(log: &str) -> Vec<String> {
         "failed to reload resources",
         "failed to run envoy",
     ];
-    log.lines().filter(|line| SIGNS.iter().any(|sign| line.contains(sign))).map(str::to_owned).collect()
+    let lines: Vec<&str> = log.lines().map(str::trim).collect();
+    let said = lines.iter().filter(|line| SIGNS.iter().any(|sign| line.contains(sign)));
+    // Conditions of resources, as a cluster has them in their status. A machine has no address to give a Gateway.
+    let conditions = lines.windows(2).filter(|two| two[1] == r#"status: "False""#).map(|two| &two[0]);
+    let conditions = conditions.filter(|reason| **reason != "reason: AddressNotAssigned");
+    said.chain(conditions).map(|&line| line.to_owned()).collect()
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

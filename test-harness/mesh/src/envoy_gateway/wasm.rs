@@ -1,9 +1,11 @@
 //! What the wasm forms need beside the resources: a registry, and without Kubernetes the trust between Envoy and the server
 //! from which Envoy Gateway hands modules to it.
 //!
-//! That server is `https://envoy-gateway.envoy-gateway-system.svc.cluster.local:18002`. Envoy has to find it, to show a
-//! certificate, which Envoy Gateway takes from a Secret of the cluster, and to trust the server's, whose authority is
-//! at `/certs/ca.crt` in the pod of a proxy. Here the Secret is one more resource, and a patch names another file.
+//! That server is `https://envoy-gateway.envoy-gateway-system.svc.cluster.local:18002`. Envoy has to find it by that name.
+//! It has to show a certificate, which Envoy Gateway takes from a Secret of the cluster: without one it makes up
+//! another, which its own server refuses. And it has to trust the server's, whose authority is at `/certs/ca.crt` in
+//! the pod of a proxy: without that file Envoy refuses the cluster, and the Gateway never listens. Here the Secret is one more
+//! resource, and a patch names another file.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,7 +26,7 @@ pub(super) const CODE_SERVER: &str = "envoy-gateway.envoy-gateway-system.svc.clu
 /// The authorities that Envoy Gateway trusts, among the place's files.
 pub(super) const AUTHORITIES: &str = "authorities.pem";
 
-/// A registry with every module under the name that the resources give it.
+/// A registry with every image of `dist/images`.
 pub(super) fn registry(place: &Place, runtime: &Runtime) -> Result<Registry> {
     let authority = Authority::new()?;
     place.write(AUTHORITIES, authority.pem())?;

@@ -6,6 +6,7 @@ use super::Envoy;
 use crate::abi::{self, EnvoyBuffer};
 use filter_api::{Dir, Sink};
 use host_driver::{Body, Fate, Lost};
+use std::cell::Cell;
 
 impl<'hook> Envoy<'hook> {
     /// The chunk of the current body hook.
@@ -19,36 +20,54 @@ impl<'hook> Envoy<'hook> {
 
     /// What Envoy has buffered while headers were held.
     pub(crate) fn held(self, dir: Dir) -> Bytes<'hook> {
-        Bytes { envoy: self, body: self.buffered(dir).body }
+        Bytes { envoy: self, body: buffered(dir) }
     }
 
-    /// A sink that appends to the body which Envoy buffers for the whole filter chain.
+    /// A sink that appends to the body which Envoy buffers for the whole filter chain, at the latest when it is dropped.
     ///
     /// With headers held, or the last chunk taken, Envoy keeps these bytes until things go on. Otherwise it
     /// passes them on at once, and whatever follows may call this filter's response hooks.
     pub(crate) fn buffered(self, dir: Dir) -> Appender<'hook> {
-        let body = match dir {
-            Dir::Request => abi::BUFFERED_REQUEST_BODY,
-            Dir::Response => abi::BUFFERED_RESPONSE_BODY,
-        };
-        Appender { envoy: self, body, appended: 0 }
+        Appender::new(self, buffered(dir))
     }
 
     /// How many bytes Envoy buffers for the whole filter chain.
     pub(crate) fn buffered_bytes(self, dir: Dir) -> usize {
         // SAFETY: the stream is valid during the hook.
-        unsafe { abi::get_body_size(self.stream, self.buffered(dir).body) }
+        unsafe { abi::get_body_size(self.stream, buffered(dir)) }
     }
 
-    fn pieces(self, body: abi::BodyType) -> Vec<EnvoyBuffer> {
+    /// Where the pieces of a body are. `few` serves where it has room for all of them.
+    fn pieces<'l>(
+        self,
+        body: abi::BodyType,
+        few: &'l mut [EnvoyBuffer; FEW_PIECES],
+        many: &'l mut Vec<EnvoyBuffer>,
+    ) -> &'l [EnvoyBuffer] {
         // SAFETY: the stream is valid during the hook.
         let count = unsafe { abi::get_body_chunks_size(self.stream, body) };
-        let mut pieces = vec![EnvoyBuffer::EMPTY; count];
+        let pieces = match few.get_mut(..count) {
+            Some(few) => few,
+            None => {
+                many.resize(count, EnvoyBuffer::EMPTY);
+                many
+            }
+        };
         if count > 0 {
             // SAFETY: as above, and the array has room for all pieces; none can be added in between.
             unsafe { abi::get_body_chunks(self.stream, body, pieces.as_mut_ptr()) };
         }
         pieces
+    }
+}
+
+/// So many pieces of a body are looked at without an allocation.
+const FEW_PIECES: usize = 8;
+
+fn buffered(dir: Dir) -> abi::BodyType {
+    match dir {
+        Dir::Request => abi::BUFFERED_REQUEST_BODY,
+        Dir::Response => abi::BUFFERED_RESPONSE_BODY,
     }
 }
 
@@ -61,13 +80,23 @@ pub(crate) struct Bytes<'hook> {
 impl Body for Bytes<'_> {
     fn show<R>(self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
         let Self { envoy, body } = self;
-        let pieces = envoy.pieces(body);
+        let (mut few, mut many) = ([EnvoyBuffer::EMPTY; FEW_PIECES], Vec::new());
+        let pieces = envoy.pieces(body, &mut few, &mut many);
         // SAFETY: the pieces belong to a body of the stream whose hook is running. Until `look` has returned, only
         // the appender below changes that body, and appending leaves the pieces where they are.
-        let slices: Vec<&[u8]> = pieces.iter().map(|piece| unsafe { piece.bytes() }).collect();
+        let slice = |piece: &EnvoyBuffer| unsafe { piece.bytes() };
+        let (mut few, mut many) = ([&[][..]; FEW_PIECES], Vec::new());
+        let slices = if pieces.len() <= FEW_PIECES {
+            few.iter_mut().zip(pieces).for_each(|(place, piece)| *place = slice(piece));
+            &few[..pieces.len()]
+        } else {
+            many.extend(pieces.iter().map(slice));
+            &many[..]
+        };
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
-        let mut appender = Appender { envoy, body, appended: 0 };
-        let (result, fate) = look(&slices, &mut appender);
+        let mut appender = Appender::new(envoy, body);
+        let (result, fate) = look(slices, &mut appender);
+        appender.flush();
         let gone = match fate {
             Fate::Left => 0,
             Fate::Replaced => bytes,
@@ -105,11 +134,45 @@ impl Body for BeforeTrailers<'_, '_> {
     }
 }
 
-/// Appends bytes to one of Envoy's bodies as they are written.
+/// Appends bytes to one of Envoy's bodies. Small writes are gathered: to append costs Envoy more than a few hundred
+/// bytes.
 pub(crate) struct Appender<'hook> {
     envoy: Envoy<'hook>,
     body: abi::BodyType,
     appended: usize,
+    gathered: Vec<u8>,
+}
+
+/// Writes of less are gathered, up to so many bytes.
+const GATHER_BYTES: usize = 4 * 1024;
+
+thread_local! {
+    // Small writes are gathered in one vector that all streams of a worker use in turn.
+    static GATHERED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl<'hook> Appender<'hook> {
+    fn new(envoy: Envoy<'hook>, body: abi::BodyType) -> Self {
+        Self { envoy, body, appended: 0, gathered: Vec::new() }
+    }
+
+    /// Passes on what has been gathered.
+    fn flush(&mut self) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        let mut gathered = std::mem::take(&mut self.gathered);
+        self.append(&gathered);
+        gathered.clear();
+        GATHERED.set(gathered);
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        // SAFETY: the stream is valid during the hook; Envoy copies the bytes.
+        if unsafe { abi::append_body(self.envoy.stream, self.body, bytes.into()) } {
+            self.appended += bytes.len();
+        }
+    }
 }
 
 impl Sink for Appender<'_> {
@@ -117,9 +180,21 @@ impl Sink for Appender<'_> {
         if bytes.is_empty() {
             return;
         }
-        // SAFETY: the stream is valid during the hook; Envoy copies the bytes.
-        if unsafe { abi::append_body(self.envoy.stream, self.body, bytes.into()) } {
-            self.appended += bytes.len();
+        if self.gathered.len() + bytes.len() > GATHER_BYTES {
+            self.flush();
         }
+        if bytes.len() >= GATHER_BYTES {
+            return self.append(bytes);
+        }
+        if self.gathered.capacity() == 0 {
+            self.gathered = GATHERED.take();
+        }
+        self.gathered.extend_from_slice(bytes);
+    }
+}
+
+impl Drop for Appender<'_> {
+    fn drop(&mut self) {
+        self.flush();
     }
 }

@@ -1,7 +1,7 @@
 //! The answer to a request without a body that was sent beside the route, where the host cannot give it one.
 
-use super::headers::{self, is_of_model};
-use super::{TEXT_BYTES, check_length, http_problem, http_status, is_grpc, not_grpc, without_grpc_status};
+use super::headers::{self, http_status, is_grpc, is_of_model};
+use super::{TEXT_BYTES, check_length, http_problem, not_grpc, without_grpc_status};
 use crate::codec::{Answer, ResponseCodec};
 use crate::frame::Reader;
 use crate::problem::Problem;
@@ -47,7 +47,7 @@ fn with_headers(mut reply: Reply, response: &CallResponse) -> Reply {
 /// A redirect, or an error that is JSON already: what goes to the client as it is, as it does on the route.
 fn passed(response: &CallResponse) -> Option<Reply> {
     let content_type = header(response, b"content-type");
-    let status = http_status(Some(header(response, b":status")));
+    let status = http_status(header(response, b":status"));
     let passes = match status {
         300..=399 => !is_grpc(content_type),
         400..=599 => content_type.starts_with(b"application/json") && !response.body.is_empty(),
@@ -70,7 +70,7 @@ fn answer(
     max_bytes: usize,
 ) -> Result<Box<dyn Answer>, Problem> {
     let content_type = header(response, b"content-type");
-    let http_status = http_status(Some(header(response, b":status")));
+    let http_status = http_status(header(response, b":status"));
     if !is_grpc(content_type) {
         let is_text = content_type.is_empty() || content_type.starts_with(b"text/plain");
         let text = &response.body[..response.body.len().min(TEXT_BYTES)];

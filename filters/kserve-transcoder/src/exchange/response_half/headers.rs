@@ -39,9 +39,56 @@ pub(super) fn is_of_model(name: &[u8]) -> bool {
     is_for_client(name) && !name.ends_with(b"-bin") && !name.starts_with(b"x-envoy-")
 }
 
-/// Makes the headers those of an answer. `json_bytes` is the length of the JSON part of a body that has binary tensor
-/// data behind it.
-pub(super) fn of_answer(status: u16, json_bytes: Option<usize>, cx: &mut Cx<'_>) {
+/// What the headers of an answer say, as they come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    /// The content type is gRPC's.
+    pub(super) is_grpc: bool,
+    /// `grpc-status` is among them.
+    pub(super) has_grpc_status: bool,
+    /// Which of [`OF_THE_MESSAGE`] are among them, as bits.
+    pub(super) of_the_message: u8,
+}
+
+/// What is true of the gRPC message only, and is taken off its answer.
+const OF_THE_MESSAGE: [&str; 3] = ["content-length", "grpc-encoding", "grpc-accept-encoding"];
+
+impl Head {
+    /// Reads the response's headers; of several copies of a header the first counts.
+    pub(super) fn read(view: &dyn View) -> Self {
+        let mut head = Self::default();
+        let (mut status, mut grpc) = (None, None);
+        view.each_header(Map::ResponseHeaders, &mut |name, value| match name {
+            b":status" => status = status.or_else(|| Some(http_status(value))),
+            b"content-type" => grpc = grpc.or_else(|| Some(is_grpc(value))),
+            b"grpc-status" => head.has_grpc_status = true,
+            _ => {
+                if let Some(at) = OF_THE_MESSAGE.iter().position(|of| of.as_bytes() == name) {
+                    head.of_the_message |= 1 << at;
+                }
+            }
+        });
+        Self { status: status.unwrap_or(BROKEN), is_grpc: grpc.unwrap_or_default(), ..head }
+    }
+}
+
+/// A status that cannot be read stands for a broken server.
+pub(super) fn http_status(value: &[u8]) -> u16 {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(BROKEN)
+}
+
+/// The status of a server that gives none.
+const BROKEN: u16 = 502;
+
+/// Whether this is the `content-type` of a gRPC message.
+pub(super) fn is_grpc(content_type: &[u8]) -> bool {
+    content_type.len() >= 16 && content_type[..16].eq_ignore_ascii_case(b"application/grpc")
+}
+
+/// Makes the headers those of an answer. `of_the_message` is what [`Head::read`] has found of what is to be taken off;
+/// `json_bytes` is the length of the JSON part of a body that has binary tensor data behind it.
+pub(super) fn of_answer(status: u16, json_bytes: Option<usize>, of_the_message: u8, cx: &mut Cx<'_>) {
     let map = Map::ResponseHeaders;
     if status != 200 {
         cx.ops.set_header(map, ":status", status.to_string().as_bytes());
@@ -53,8 +100,10 @@ pub(super) fn of_answer(status: u16, json_bytes: Option<usize>, cx: &mut Cx<'_>)
             cx.ops.set_header(map, "inference-header-content-length", bytes.to_string().as_bytes());
         }
     }
-    for name in ["content-length", "grpc-encoding", "grpc-accept-encoding"] {
-        cx.ops.remove_header(map, name);
+    for (at, name) in OF_THE_MESSAGE.into_iter().enumerate() {
+        if of_the_message & 1 << at != 0 {
+            cx.ops.remove_header(map, name);
+        }
     }
 }
 

@@ -23,7 +23,8 @@ use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::status::Status;
-use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers};
+use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, View};
+use headers::Head;
 use transcoding::Transcoding;
 
 /// How long an error object may be that is given under headers which have gone out, in bytes.
@@ -93,22 +94,22 @@ impl ResponseHalf {
                 return OnHeaders::Continue;
             }
         };
-        let content_type = cx.view.header(Map::ResponseHeaders, "content-type").unwrap_or_default();
-        let http_status = http_status(cx.view.header(Map::ResponseHeaders, ":status").as_deref());
-        if !is_grpc(&content_type) {
-            return self.foreign_headers(http_status, &content_type, end, terms, cx);
+        let head = Head::read(cx.view);
+        if !head.is_grpc {
+            let content_type = cx.view.header(Map::ResponseHeaders, "content-type").unwrap_or_default();
+            return self.foreign_headers(head.status, &content_type, end, terms, cx);
         }
-        let status = Status::read(cx.view, Map::ResponseHeaders);
+        let status = head.has_grpc_status.then(|| Status::read(cx.view, Map::ResponseHeaders)).flatten();
         let has_status = status.is_some();
         let failure = match status {
             Some(status) if !status.is_ok() => Some(status.problem()),
-            _ if http_status != 200 => Some(without_grpc_status(http_status)),
+            _ if head.status != 200 => Some(without_grpc_status(head.status)),
             _ if end => Some(Problem::bad_answer("the model server ended the call without a message")),
             _ => None,
         };
         match (failure, codec) {
             (None, Some(codec)) => {
-                let message = Transcoding::begin(codec, has_status, terms, cx);
+                let message = Transcoding::begin(codec, has_status, terms, head.of_the_message, cx);
                 *self = Self::Transcoding(message);
                 if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }
@@ -266,13 +267,9 @@ fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {
     }
 }
 
-fn is_grpc(content_type: &[u8]) -> bool {
-    content_type.len() >= 16 && content_type[..16].eq_ignore_ascii_case(b"application/grpc")
-}
-
-/// A status that cannot be read stands for a broken server.
-pub(crate) fn http_status(value: Option<&[u8]>) -> u16 {
-    value.and_then(|value| std::str::from_utf8(value).ok()).and_then(|text| text.parse().ok()).unwrap_or(502)
+/// The HTTP status of the response's headers.
+pub(super) fn http_status(view: &dyn View) -> u16 {
+    Head::read(view).status
 }
 
 /// What an answer says that is gRPC by its content type but has another HTTP status than 200, the only one that gRPC

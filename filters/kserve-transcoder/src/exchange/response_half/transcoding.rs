@@ -36,6 +36,8 @@ pub(crate) struct Transcoding {
     promised_json_bytes: Option<usize>,
     streaming: Streaming,
     terms: Terms,
+    /// As [`headers::Head`] has it.
+    of_the_message: u8,
 }
 
 /// Whether the answer goes out while the message comes.
@@ -75,6 +77,7 @@ impl Transcoding {
         codec: Box<dyn ResponseCodec>,
         has_status: bool,
         terms: Terms,
+        of_the_message: u8,
         cx: &mut Cx<'_>,
     ) -> Self {
         let reader = Reader::default();
@@ -88,6 +91,7 @@ impl Transcoding {
             promised_json_bytes: None,
             streaming: Streaming::No,
             terms,
+            of_the_message,
         };
         if has_status {
             for name in ["grpc-status", "grpc-message"] {
@@ -283,7 +287,7 @@ impl Transcoding {
                 Beginning::TooLong => return Err(Stop::TooLong),
                 Beginning::Now { json_bytes } if self.terms.holding != Holding::No => {
                     self.terms.holding = Holding::No;
-                    headers::of_answer(200, json_bytes, cx);
+                    headers::of_answer(200, json_bytes, self.of_the_message, cx);
                 }
                 Beginning::Now { .. } => {}
             }
@@ -315,7 +319,7 @@ impl Transcoding {
     fn emit_parked(&mut self, cx: &mut Cx<'_>) -> OnData {
         if let Some(Parked { status, json_bytes, body }) = self.parked.take() {
             self.terms.holding = Holding::No;
-            headers::of_answer(status, json_bytes, cx);
+            headers::of_answer(status, json_bytes, self.of_the_message, cx);
             return OnData::Emit(self.give(body.len(), |out| out.write(&body), cx));
         }
         dropped(cx)
@@ -331,7 +335,7 @@ impl Transcoding {
         let status = answer.status();
         if self.terms.holding != Holding::No {
             self.terms.holding = Holding::No;
-            headers::of_answer(status, answer.inference_header_length(), cx);
+            headers::of_answer(status, answer.inference_header_length(), self.of_the_message, cx);
             if self.terms.head {
                 let mut length = Length(0);
                 answer.render(&mut length);
@@ -366,7 +370,7 @@ impl Transcoding {
         self.terms.holding = Holding::No;
         let binary = self.codec.as_ref().is_some_and(|codec| codec.wants_binary_answer());
         self.promised_json_bytes = binary.then_some(self.terms.binary_header);
-        headers::of_answer(200, self.promised_json_bytes, cx);
+        headers::of_answer(200, self.promised_json_bytes, self.of_the_message, cx);
     }
 
     /// There will be no answer: says so in the best way that is left.

@@ -7,7 +7,7 @@ use super::input::{Input, OpenInput};
 use super::keys::{Key, Place};
 use super::lexer::{Event, Lexer};
 use super::parameters::{Level, Parameters};
-use super::source::Source;
+use super::source::{ArrayPath, Source};
 use crate::problem::Problem;
 use crate::tensor::charged::ChargedList;
 use crate::tensor::datatype::MAX_RANK;
@@ -276,8 +276,7 @@ impl Document {
             }
             (Key::Outputs, Event::ArrayStart) => self.enter(Place::Outputs),
             (Key::RawInputContents, Event::ArrayStart) => {
-                let path = "raw_input_contents".to_owned();
-                self.reading = Reading::Raw(Elements::parts(path, &self.charge));
+                self.reading = Reading::Raw(Elements::parts(ArrayPath::RawInputContents, &self.charge));
                 Ok(())
             }
             // What serialisers of optional fields write for none.

@@ -6,6 +6,7 @@
 use super::element::{Bf16, Bool, Element, Fp16, Fp32, Fp64, InQuotes, Integer};
 use super::gap::Gap;
 use super::lexer::MAX_DEPTH;
+use super::source::ArrayPath;
 use super::strings::{self, Strings};
 use crate::problem::Problem;
 use crate::tensor::charged::ChargedList;
@@ -20,8 +21,7 @@ use filter_api::{Charge, Rope};
 #[derive(Debug)]
 pub(super) struct Elements {
     datatype: Datatype,
-    /// The JSON path of the array, such as `inputs[0].data`.
-    path: String,
+    path: ArrayPath,
     /// Protobuf's JSON: numbers may be quoted.
     quoted: bool,
     /// How many arrays are open; the outermost was open before this was made.
@@ -67,7 +67,13 @@ struct Batch {
 
 impl Elements {
     /// A reader of the array at `path`, whose opening bracket has been taken.
-    pub(super) fn new(datatype: Datatype, path: String, quoted: bool, base64: bool, charge: &Charge) -> Self {
+    pub(super) fn new(
+        datatype: Datatype,
+        path: ArrayPath,
+        quoted: bool,
+        base64: bool,
+        charge: &Charge,
+    ) -> Self {
         Self {
             datatype,
             path,
@@ -85,7 +91,7 @@ impl Elements {
     }
 
     /// A reader of an array of base64 strings, each of which is kept by itself.
-    pub(super) fn parts(path: String, charge: &Charge) -> Self {
+    pub(super) fn parts(path: ArrayPath, charge: &Charge) -> Self {
         let parts = Some(ChargedList::new(charge.sibling()));
         Self { parts, ..Self::new(Datatype::Bytes, path, true, true, charge) }
     }

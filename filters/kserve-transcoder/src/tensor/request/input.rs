@@ -4,7 +4,7 @@ use super::deferred::{Deferred, replay};
 use super::elements::Elements;
 use super::encode::{Varint, head, string};
 use super::parameters::{Level, Parameters};
-use super::source::Source;
+use super::source::{ArrayPath, Source};
 use super::strings;
 use crate::codec::Tensor;
 use crate::problem::Problem;
@@ -100,10 +100,8 @@ impl OpenInput {
     }
 
     fn data(&self, source: Source, datatype: Datatype) -> Elements {
-        let (quoted, path) = match source {
-            Source::Plain => (false, format!("inputs[{}].data", self.index)),
-            Source::Proto(field) => (true, format!("inputs[{}].contents.{}", self.index, field.name())),
-        };
+        let quoted = source != Source::Plain;
+        let path = ArrayPath::Of(self.index, source);
         let base64 = quoted || self.parameters.say_base64();
         Elements::new(datatype, path, quoted, base64, &self.charge)
     }
