@@ -105,7 +105,7 @@ pub(crate) const KINDS: &[Kind] = &[
         ..case("empty-message", 8, told(&[200]), told(&[429]))
     },
     case("within-message", 8, CUT, told(&[429])),
-    case("no-trailers", 8, told(&[200]), told(&[200])),
+    case("no-trailers", 8, CUT, told(&[500])),
     case("reset-before-headers", 8, told(&[503]), told(&[503])),
     case("reset-after-headers", 8, BROKEN_OFF, BROKEN_OFF),
     case("reset-within-message", 8, BROKEN_OFF, BROKEN_OFF),
