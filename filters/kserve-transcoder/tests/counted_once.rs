@@ -10,16 +10,24 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 struct Infer;
 
-impl View for Infer {
-    fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
-        match (map, name) {
-            (Map::RequestHeaders, ":method") => Some(b"POST".to_vec()),
-            (Map::RequestHeaders, ":path") => Some(b"/v2/models/m/infer".to_vec()),
-            _ => None,
+impl Infer {
+    fn headers(map: Map) -> &'static [(&'static str, &'static str)] {
+        match map {
+            Map::RequestHeaders => &[(":method", "POST"), (":path", "/v2/models/m/infer")],
+            _ => &[],
         }
     }
+}
 
-    fn each_header(&self, _map: Map, _f: &mut dyn FnMut(&[u8], &[u8])) {}
+impl View for Infer {
+    fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
+        let headers = Self::headers(map).iter();
+        headers.copied().find(|(found, _)| *found == name).map(|(_, value)| value.as_bytes().to_vec())
+    }
+
+    fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
+        Self::headers(map).iter().for_each(|(name, value)| f(name.as_bytes(), value.as_bytes()));
+    }
 
     fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {
         None

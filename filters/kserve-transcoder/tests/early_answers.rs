@@ -11,17 +11,24 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 /// One header map for each direction.
 struct Headers([&'static [(&'static str, &'static str)]; 2]);
 
-impl View for Headers {
-    fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
-        let headers = match map {
+impl Headers {
+    fn of(&self, map: Map) -> &'static [(&'static str, &'static str)] {
+        match map {
             Map::RequestHeaders => self.0[0],
             Map::ResponseHeaders => self.0[1],
             Map::RequestTrailers | Map::ResponseTrailers => &[],
-        };
-        headers.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_bytes().to_vec())
+        }
+    }
+}
+
+impl View for Headers {
+    fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
+        self.of(map).iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_bytes().to_vec())
     }
 
-    fn each_header(&self, _map: Map, _f: &mut dyn FnMut(&[u8], &[u8])) {}
+    fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
+        self.of(map).iter().for_each(|(name, value)| f(name.as_bytes(), value.as_bytes()));
+    }
 
     fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {
         None

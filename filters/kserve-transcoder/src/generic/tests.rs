@@ -244,7 +244,7 @@ fn a_path_sets_numbers_flags_and_enums_and_says_when_it_cannot() {
     );
     assert_eq!(found.encode_to_vec(), expected.unwrap().encode_to_vec());
     assert_eq!(refused(&rows, "/v1/x/true/RED/1/1", ""), "path: number 'x' is not a valid int32");
-    assert_eq!(refused(&rows, "/v1/1/yes/RED/1/1", ""), "path: flag 'yes' is not a valid bool");
+    assert_eq!(refused(&rows, "/v1/1/perhaps/RED/1/1", ""), "path: flag 'perhaps' is not a valid bool");
     assert_eq!(refused(&rows, "/v1/1/true/GREEN/1/1", ""), "path: colour 'GREEN' is not a valid user.Colour");
     assert_eq!(refused(&rows, "/v1/1/true/RED/1/-1", ""), "path: big '-1' is not a valid uint64");
 }

@@ -77,7 +77,7 @@ fn a_value_that_its_field_cannot_have_is_named_with_its_parameter() {
         ("page_size=5&pageSize=6", "'pageSize': it is there twice"),
         ("page_size=0&page_size=0", "'page_size': it is there twice"),
         ("colour=GREEN", "'colour': 'GREEN' is not a valid user.Colour"),
-        ("flag=yes", "'flag': 'yes' is not a valid bool"),
+        ("flag=perhaps", "'flag': 'perhaps' is not a valid bool"),
         ("data=%21", "'data': '!' is not a valid bytes"),
         ("start_time=yesterday", "'start_time': 'yesterday' is not a valid google.protobuf.Timestamp"),
         ("limit=many", "'limit': 'many' is not a valid google.protobuf.Int64Value"),
