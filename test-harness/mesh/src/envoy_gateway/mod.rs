@@ -150,8 +150,9 @@ fn applied<'s>(
 ) -> Result<Gateway<'s>> {
     registry.forget();
     let issuer = TokenKey::new(7)?;
-    let mut files =
-        vec![folder().join(proxy), folder().join("base/gateway.yaml"), folder().join("base/backends.yaml")];
+    let base = ["00-namespace.yaml", "gateway.yaml", "backends.yaml"];
+    let mut files = vec![folder().join(proxy)];
+    files.extend(base.map(|file| folder().join("base").join(file)));
     let own = fs::read_dir(folder().join(name)).with_context(|| format!("read envoy-gateway/{name}"))?;
     files.extend(own.flatten().map(|entry| entry.path()));
     let module = dist("libinference_filters.so");
