@@ -139,7 +139,7 @@ fn whole_fields_are_taken_where_one_begins_and_never_beyond_their_message() {
     assert_eq!(wire.here(bytes), message);
     assert_eq!(wire.next(&mut bytes), Ok(Some(Item::Length(2, 6))));
     // Whether the field holds fields has not been said.
-    assert_eq!(wire.here(bytes), []);
+    assert_eq!(wire.here(bytes), b"");
     wire.enter();
     assert_eq!(wire.here(&bytes[..3]), &bytes[..3]);
     assert_eq!(wire.here(bytes), &bytes[..6]);
@@ -147,12 +147,12 @@ fn whole_fields_are_taken_where_one_begins_and_never_beyond_their_message() {
     assert_eq!(wire.here(bytes), [0x0a, 0x00]);
     // More than there is.
     wire.took(100, &mut bytes);
-    assert_eq!(wire.here(bytes), []);
+    assert_eq!(wire.here(bytes), b"");
     assert_eq!(wire.next(&mut bytes), Ok(Some(Item::End)));
     assert_eq!(wire.here(bytes), [0x0a, 0x01, b'x']);
     // Within a key, and within a number.
     assert_eq!(wire.next(&mut &[0x8a][..]), Ok(None));
-    assert_eq!(wire.here(&[0x01]), []);
+    assert_eq!(wire.here(&[0x01]), b"");
 }
 
 #[test]
