@@ -7,7 +7,7 @@ use e2e::{Envoy, Installed, Options, Protocol, Request};
 use serde_json::{Value, json};
 
 use crate::identity::{HEADER, ISSUER, Issuer};
-use crate::{ask, model_server};
+use crate::{ask, management, model_server};
 
 pub(crate) const FILES: [&str; 2] = ["rate-limit.yaml", "rate-limit.native.yaml"];
 
@@ -32,6 +32,9 @@ pub(crate) fn answers_as_it_says(installed: &Installed, name: &str) {
         );
         Client { address, token: Some(issuer.sign(HEADER, &payload)) }
     };
+
+    management::refused(address);
+    assert!(server.requests().is_empty(), "{name}");
 
     let (flooding, neighbour) = (client("flooding"), client("neighbour"));
     assert_eq!(flooding.infer("other", 6), 200);
