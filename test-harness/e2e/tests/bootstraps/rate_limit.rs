@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use e2e::{Envoy, Installed, Options, Protocol, Request};
+use e2e::{Answer, Envoy, Installed, Options, Protocol, Request};
 use odd_server::wire;
 use serde_json::{Value, json};
 
@@ -47,6 +47,12 @@ pub(crate) fn answers_as_it_says(installed: &Installed, name: &str) {
     assert_eq!(flooding.infer("other", 6), 200);
     let served = flooding.flood(|client| client.infer("other", 6));
     assert!(served >= 58, "{name}: only {served} of the tenant's 60 requests were served");
+    let answer = flooding.inference("other", 6);
+    assert_eq!(
+        (answer.header("content-type"), answer.text().as_str()),
+        (Some(&b"text/plain"[..]), "local_rate_limited"),
+        "{name}"
+    );
     assert_eq!(neighbour.infer("other", 6), 200, "{name}");
     assert_eq!(neighbour.ready_as("another"), 200, "{name}");
 
@@ -68,6 +74,12 @@ pub(crate) fn answers_as_it_says(installed: &Installed, name: &str) {
     let served = large.flood(|client| client.infer("other", 40_000));
     assert!((2..58).contains(&served), "{name}: {served} inferences of 40,000 elements were served");
     assert_eq!(server.requests().len() - seen, served, "{name}: what was refused reached the server");
+    // The transcoder has this one in KServe's shape on its way back.
+    let answer = large.inference("other", 40_000);
+    assert_eq!(answer.json().unwrap(), json!({"error": "local_rate_limited"}), "{name}");
+    // More than the bucket ever has, of a tenant that has not taken anything from it.
+    assert_eq!(client("larger").infer("other", 1_000_001), 429, "{name}");
+    assert_eq!(client("pictures").infer("other", 3 * 512 * 512), 200, "{name}");
     assert_eq!(small.infer("other", 40_000), 200, "{name}");
 
     log_lines(&mut envoy, name);
@@ -120,20 +132,21 @@ struct Client {
 impl Client {
     /// The status of an inference of this many elements.
     fn infer(&self, model: &str, elements: usize) -> u16 {
+        self.inference(model, elements).status()
+    }
+
+    fn inference(&self, model: &str, elements: usize) -> Answer {
         let shape = if elements == 6 { json!([2, 3]) } else { json!([1, elements]) };
         let data = vec![7; elements];
         let body = json!({"inputs": [{"name": "x", "datatype": "UINT8", "shape": shape, "data": data}]});
-        self.send(Request::post(&format!("/v2/models/{model}/infer"), body.to_string()))
+        self.answer(Request::post(&format!("/v2/models/{model}/infer"), body.to_string()))
     }
 
     /// A gRPC message of its own would pass the limits by model and by elements.
     fn grpc_is_refused(&self) {
         let message = wire::Message::new().bytes(1, "affine").into_bytes();
         for method in ["ModelInfer", "ModelStreamInfer", "ServerReady"] {
-            let mut request = Request::grpc(&format!("{SERVICE}/{method}"), &message);
-            if let Some(token) = &self.token {
-                request = request.header("authorization", format!("Bearer {token}"));
-            }
+            let request = self.with_token(Request::grpc(&format!("{SERVICE}/{method}"), &message));
             let answer = ask(Protocol::Http2, self.address, &request);
             assert_eq!(answer.header("grpc-status"), Some(&b"7"[..]), "{method}");
         }
@@ -152,11 +165,19 @@ impl Client {
         self.send(Request::get("/v2/health/ready").header("x-tenant", tenant))
     }
 
-    fn send(&self, mut request: Request) -> u16 {
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
+    fn send(&self, request: Request) -> u16 {
+        self.answer(request).status()
+    }
+
+    fn answer(&self, request: Request) -> Answer {
+        ask(Protocol::Http1, self.address, &self.with_token(request))
+    }
+
+    fn with_token(&self, request: Request) -> Request {
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
         }
-        ask(Protocol::Http1, self.address, &request).status()
     }
 
     /// How many requests are served before one is refused.
