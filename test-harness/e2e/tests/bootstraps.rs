@@ -9,6 +9,8 @@ mod by_claims;
 #[path = "bootstraps/by_policy.rs"]
 mod by_policy;
 mod identity;
+#[path = "bootstraps/management.rs"]
+mod management;
 #[path = "bootstraps/rate_limit.rs"]
 mod rate_limit;
 #[path = "bootstraps/two_groups.rs"]
@@ -77,6 +79,10 @@ fn main() -> ExitCode {
         every_bootstrap_is_tested();
         Ok(())
     })];
+    trials.push(Trial::test("no_client_of_a_bootstrap_manages_model_servers", || {
+        management::every_chain_refuses_it();
+        Ok(())
+    }));
     let mut add = |needed: &str, name: String, run: Option<Box<dyn FnOnce() + Send>>| {
         let missing = run.is_none().then_some(if built { needed } else { "dist/" });
         let body = move || {
@@ -297,6 +303,9 @@ fn answers_as_it_says(installed: &Installed, file: File) {
         late_error(protocol, address, file);
         refused_requests_reach_no_server(protocol, address, [&models, &affine]);
     }
+    let before = [&models, &affine].map(|server| server.requests().len());
+    management::refused(address);
+    assert_eq!([&models, &affine].map(|server| server.requests().len()), before);
     grpc_passes(address, &models);
 }
 
@@ -348,32 +357,15 @@ fn late_error(protocol: Protocol, address: SocketAddr, file: File) {
 
 fn refused_requests_reach_no_server(protocol: Protocol, address: SocketAddr, servers: [&OddServer; 2]) {
     let before = servers.map(|server| server.requests().len());
-    let load = format!("{SERVICE}/RepositoryModelLoad");
     for request in [
         Request::post("/v2/repository/models/affine/load", "{}"),
         Request::post("/v2//repository/index", "{}"),
         Request::get("/v2/health/../repository/index"),
-        Request::get("/v2/trace/setting"),
-        Request::post("/v2/models/affine/trace/setting", "{}"),
-        Request::post("/v2/logging", "{}"),
-        Request::post("/v2/systemsharedmemory/unregister", ""),
-        Request::get("/v2/cudasharedmemory/region/r/status"),
-        Request::get("/v2/models"),
-        // Whatever stands in front of them.
-        Request::post("/serving/ns/isvc/v2/repository/models/m/unload", ""),
         Request::post("/serving/ns/isvc/v2/repository/index?x=1", "{}"),
-        Request::get("/serving/ns/isvc/v2/models"),
-        Request::get("/a/v2/trace/setting"),
-        Request::post("/a/b/c/v2/logging", "{}"),
-        Request::post("/serving/ns/isvc/v2/systemsharedmemory/unregister", ""),
-        Request::get("/serving/ns/isvc/v2/cudasharedmemory/region/r/status"),
-        Request::grpc(&load, b""),
-        Request::grpc(&format!("{SERVICE}/LogSettings"), b""),
+        Request::get("/v2/models?x=1"),
     ] {
         let answer = ask(protocol, address, &request);
-        // A gRPC client learns it by grpc-status.
-        let refused = answer.status() == 403 || answer.header("grpc-status") == Some(b"7");
-        assert!(refused, "{protocol:?} {}: {} {}", request.path, answer.status(), answer.text());
+        assert_eq!(answer.status(), 403, "{protocol:?} {}: {}", request.path, answer.text());
     }
     assert_eq!(servers.map(|server| server.requests().len()), before);
 }

@@ -175,6 +175,25 @@ fn models_are_managed_elsewhere_whatever_stands_in_front_of_the_path() {
     assert_eq!(found, 18);
 }
 
+/// Resources that stand beside an overlay.
+fn limits() -> PathBuf {
+    istio_lint::directory().join("kserve-transcoder/limits")
+}
+
+#[test]
+fn limits_are_valid_and_leave_grpc_clients_no_way_past_them() {
+    let resources = kustomize::build(&limits()).unwrap();
+    let schemas = Schemas::load().unwrap();
+    let problems: Vec<_> = resources.iter().flat_map(|resource| schemas.check(resource)).collect();
+    assert!(problems.is_empty(), "{problems:#?}");
+    for method in ["ModelInfer", "ModelStreamInfer", "ServerReady"] {
+        let path = format!("/inference.GRPCInferenceService/{method}");
+        assert!(resources.iter().any(|resource| rules::denies(resource, &path)), "{path} is open");
+    }
+    let infer = "/v2/models/m/infer";
+    assert!(!resources.iter().any(|resource| rules::denies(resource, infer)), "{infer} is denied");
+}
+
 /// Values for the chart of istiod, and so in no overlay.
 fn mesh_configuration() -> PathBuf {
     istio_lint::directory().join("claim-headers/sign-on.meshconfig.yaml")
@@ -193,13 +212,14 @@ fn signing_on_fits_together() {
 }
 
 #[test]
-fn no_file_is_left_out_of_the_overlays() {
+fn no_file_is_left_out_of_the_overlays_and_of_what_stands_beside_them() {
     let mut left = BTreeSet::new();
     files(&istio_lint::directory(), &mut left);
     assert!(left.remove(&mesh_configuration().canonicalize().unwrap()));
     files(&examples().join("ai-application/k8s"), &mut left);
     let mut directories: Vec<PathBuf> = overlays().unwrap();
     directories.extend(applications().unwrap());
+    directories.push(limits());
     while let Some(directory) = directories.pop() {
         let file = directory.join("kustomization.yaml");
         left.remove(&file.canonicalize().unwrap());

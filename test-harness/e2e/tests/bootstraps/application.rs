@@ -66,6 +66,7 @@ pub(crate) fn answers_as_it_says(installed: &Installed, name: &str) {
         503,
         "a request without a group has no server"
     );
+    crate::management::refused(ingress);
 
     let waypoint = envoy.address("waypoint").unwrap();
     let forged = || Request::post("/transfer", "").header("user_class", "premium");

@@ -27,7 +27,10 @@ pub(crate) fn answers_as_it_says(installed: &Installed) {
     let servers = [model_server(), model_server()];
     let text = on_ports([0, 0, 0], &servers);
     let envoy = Envoy::start(&installed.path, &text, &options()).unwrap();
-    keeps_groups(envoy.address("inference").unwrap(), &servers);
+    let address = envoy.address("inference").unwrap();
+    crate::management::refused(address);
+    assert!(servers.iter().all(|server| server.requests().is_empty()));
+    keeps_groups(address, &servers);
 }
 
 pub(crate) fn keeps_groups(address: SocketAddr, servers: &[OddServer; 2]) {

@@ -1,6 +1,6 @@
 //! The bootstraps with two groups of model servers.
 
-use crate::BOUND;
+use crate::{BOUND, management};
 use e2e::groups::{self, NAMES, who};
 use e2e::{Envoy, Installed, Options, Protocol, Request, repository, send};
 use odd_server::{OddServer, wire};
@@ -33,6 +33,13 @@ pub(crate) fn answers_as_it_says(installed: &Installed, name: &str, native: bool
     if !native {
         the_vendors_list_works(envoy.address("vendor").unwrap());
     }
+    let seen = || servers.iter().map(|server| server.requests().len()).collect::<Vec<_>>();
+    let before = seen();
+    management::refused(envoy.address("inference").unwrap());
+    if !native {
+        management::refused(envoy.address("vendor").unwrap());
+    }
+    assert_eq!(seen(), before);
     for server in &servers {
         for request in server.requests() {
             assert!(request.headers.iter().all(|(name, _)| !name.starts_with("x-subset-")), "{request:?}");
