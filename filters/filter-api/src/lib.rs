@@ -150,6 +150,11 @@ pub trait Stream: Send {
     fn woken(&mut self, _cx: &mut Cx<'_>) -> OnHeaders {
         OnHeaders::Continue
     }
+
+    /// The exchange is over, however it ended: with its answer, because the client left, or with a time-out or a reset.
+    /// Comes once, as the last call, and right before the stream is dropped; not after a reply, a reset or a detachment of the
+    /// stream's own. Headers are not there any more, and metrics and log lines are all that can be asked for.
+    fn ended(&mut self, _cx: &mut Cx<'_>) {}
 }
 
 /// A stream whose type is forgotten, for a host that runs several filters.
@@ -172,6 +177,10 @@ impl<S: Stream + ?Sized> Stream for Box<S> {
 
     fn woken(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
         (**self).woken(cx)
+    }
+
+    fn ended(&mut self, cx: &mut Cx<'_>) {
+        (**self).ended(cx);
     }
 }
 

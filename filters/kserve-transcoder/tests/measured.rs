@@ -277,6 +277,37 @@ fn an_exchange_that_is_cut_off_is_unfinished() {
 }
 
 #[test]
+fn a_server_that_hangs_shows_without_another_inference() {
+    for (config, caps) in HOSTS {
+        let mut filter = Filter::known(config, caps);
+        for begun in [false, true] {
+            let mut exchange = filter.request("/v2/models/m/infer", None, BODY);
+            if begun {
+                filter.answer_headers(&mut exchange, false, &GRPC);
+            }
+            filter.world.ms += 15_000;
+            filter.call(|cx| exchange.ended(cx));
+            drop(exchange);
+        }
+        assert_eq!(filter.endings(), [("m any 0", 1), ("m any unfinished", 2)]);
+        // What is over with its answer, or was refused, is not unfinished.
+        for body in [BODY, b"{"] {
+            let mut exchange = filter.request("/v2/models/m/infer", None, body);
+            if body == BODY {
+                filter.answer_headers(&mut exchange, false, &GRPC);
+                filter.answer_data(&mut exchange, ANSWER);
+                filter.answer_trailers(&mut exchange, "0");
+            }
+            filter.world.ms += 15_000;
+            filter.call(|cx| exchange.ended(cx));
+        }
+        let exchange = filter.request("/v2/models/m/infer", None, BODY);
+        filter.answer(exchange, ANSWER, "0");
+        assert_eq!(filter.endings(), [("m any 0", 3), ("m any unfinished", 2)]);
+    }
+}
+
+#[test]
 fn a_request_that_goes_to_no_model_server_counts_for_no_model() {
     let mut filter = Filter::known("{}", Caps::DYNAMIC_MODULE);
     for body in [&b"{}"[..], b"{", b"[]"] {

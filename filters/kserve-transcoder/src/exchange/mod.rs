@@ -135,6 +135,13 @@ impl Stream for Exchange {
         }
         OnHeaders::Reply(answer.unwrap_or_else(|error| error))
     }
+
+    fn ended(&mut self, cx: &mut Cx<'_>) {
+        if self.add_unfinished() {
+            // A server that hangs may be seen by nothing else.
+            self.plugin.models.tell(cx.view.now(), cx.ops);
+        }
+    }
 }
 
 impl Exchange {
@@ -208,6 +215,12 @@ impl Exchange {
         self.plugin.models.tell(now, cx.ops);
     }
 
+    /// Adds an inference whose answer is not complete, if there is one.
+    fn add_unfinished(&mut self) -> bool {
+        let inference = self.inference.take_if(|_| self.sent);
+        inference.map(|inference| self.plugin.models.add_unfinished(inference)).is_some()
+    }
+
     /// A request whose message had gone out before its end turned out to be bad has been counted.
     fn count_refused(&self, cx: &mut Cx<'_>) {
         if !self.sent {
@@ -216,12 +229,10 @@ impl Exchange {
     }
 }
 
-/// A host ends an exchange without a word when the client leaves or the stream is reset.
+/// An exchange that this filter has cut off itself is dropped without a last call.
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(inference) = self.inference.take_if(|_| self.sent) {
-            self.plugin.models.add_unfinished(inference);
-        }
+        self.add_unfinished();
     }
 }
 
