@@ -3,13 +3,14 @@
 use crate::config::ModelSource;
 use crate::message::{Progress, Reader};
 use crate::metrics;
-use crate::model::{self, METADATA, Named};
+use crate::model;
 use crate::rules::Found;
 use crate::settings::Settings;
 use crate::text::as_header_part;
 use filter_api::{
-    Account, Caps, Charge, Chunk, ConfigError, Cx, Dir, Level, LimitReached, Map, Memory, Metric, OnData,
-    OnHeaders, OnTrailers, OverBudget, PARK_LIMIT_BYTES, Plugin, Reply, Stream, has_header_prefix,
+    Account, Caps, Charge, Chunk, ConfigError, Cx, Dir, Level, LimitReached, MODELMESH_METADATA, Map, Memory,
+    Metric, NamedModel, OnData, OnHeaders, OnTrailers, OverBudget, PARK_LIMIT_BYTES, Plugin, Reply, Stream,
+    has_header_prefix,
 };
 use std::sync::Arc;
 
@@ -72,8 +73,8 @@ struct Head {
     method: Vec<u8>,
     path: Vec<u8>,
     content_type: Vec<u8>,
-    /// What the headers of ModelMesh name, in the order of [`METADATA`].
-    metadata: [Option<Named>; METADATA.len()],
+    /// What the headers of ModelMesh name, in the order of [`MODELMESH_METADATA`].
+    metadata: [Option<NamedModel>; MODELMESH_METADATA.len()],
 }
 
 /// What one place says about the model.
@@ -309,9 +310,9 @@ impl Head {
             b":path" => self.path = value.to_vec(),
             b"content-type" => self.content_type = value.to_ascii_lowercase(),
             _ => {
-                for ((header, binary), named) in METADATA.iter().zip(&mut self.metadata) {
+                for ((header, binary), named) in MODELMESH_METADATA.iter().zip(&mut self.metadata) {
                     if header.as_bytes() == name {
-                        *named = Some(Named::by(value, *binary).and(named.take()));
+                        *named = Some(NamedModel::by(value, *binary).and(named.take()));
                     }
                 }
             }
@@ -330,9 +331,9 @@ impl Head {
             },
             ModelSource::MmModelId => {
                 let mut named = self.metadata.iter().flatten();
-                match named.find(|named| **named != Named::As(Vec::new())) {
-                    Some(Named::As(name)) => Says::Model(name.clone()),
-                    Some(Named::Unclear) => Says::Unclear,
+                match named.find(|named| **named != NamedModel::As(Vec::new())) {
+                    Some(NamedModel::As(name)) => Says::Model(name.clone()),
+                    Some(NamedModel::Unclear) => Says::Unclear,
                     None => Says::Nothing,
                 }
             }

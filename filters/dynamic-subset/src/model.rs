@@ -1,26 +1,6 @@
-//! The model that a request is for, by its path and its headers.
+//! The model that a request is for, by its path, and whether its message names one.
 
-use base64::Engine as _;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use filter_api::{BadSegment, EscapedSlash, Octet, PathPrefixes, decode_segment, octets};
-
-/// The headers (gRPC metadata) by which ModelMesh knows a model, in the order in which it asks for them; `true` for
-/// those whose values are base64, as gRPC sends binary metadata.
-pub(crate) const METADATA: [(&str, bool); 5] = [
-    ("mm-vmodel-id", false),
-    ("mm-vmodel-id-bin", true),
-    ("mm-model-id", false),
-    ("mm-model-id-bin", true),
-    ("tas-model-id", false),
-];
-
-/// Binary metadata comes with padding or without ("ASCII-Header / Binary-Header" in gRPC over HTTP/2).
-const BINARY: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
 
 /// The model's name in the path of a REST call, `/v2/models/NAME[/versions/VERSION][/...]`, behind one of the prefixes
 /// or none, with percent escapes decoded. `None` where the path has none.
@@ -97,43 +77,6 @@ pub(crate) fn is_in_message(method: &[u8], path: &[u8], content_type: &[u8]) -> 
         && call.is_some_and(|call| CALLS.contains(&call))
         // gRPC-Web is another framing of the body.
         && matches!(grpc, Some([] | [b'+' | b';', ..]))
-}
-
-/// What the copies of a metadata header name together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Named {
-    /// One model; none if it is empty.
-    As(Vec<u8>),
-    /// Several, or something that is not a name.
-    Unclear,
-}
-
-impl Named {
-    /// What a header's value names. A comma stands between values that a proxy joined.
-    pub(crate) fn by(value: &[u8], binary: bool) -> Self {
-        let mut named = None;
-        for part in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            let part = match binary {
-                true => match BINARY.decode(part) {
-                    Ok(bytes) if std::str::from_utf8(&bytes).is_ok() => bytes,
-                    _ => return Self::Unclear,
-                },
-                false => part.to_vec(),
-            };
-            named = Some(Self::As(part).and(named));
-        }
-        named.unwrap_or(Self::As(Vec::new()))
-    }
-
-    /// What a header names whose other copies name `other`. An empty copy says nothing.
-    pub(crate) fn and(self, other: Option<Self>) -> Self {
-        match (self, other) {
-            (this, None) => this,
-            (Self::As(one), Some(Self::As(other))) if one == other || other.is_empty() => Self::As(one),
-            (Self::As(one), Some(Self::As(other))) if one.is_empty() => Self::As(other),
-            _ => Self::Unclear,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -233,33 +176,5 @@ mod tests {
         assert!(!is_in_message(b"POST", path, b"application/grpc-web"));
         assert!(!is_in_message(b"POST", path, b"application/json"));
         assert!(!is_in_message(b"PUT", path, grpc));
-    }
-
-    #[test]
-    fn binary_metadata_is_base64_with_or_without_padding() {
-        let named = |value: &str| Named::by(value.as_bytes(), true);
-        let tf = Named::As(b"tf-1".to_vec());
-        for value in ["dGYtMQ==", "dGYtMQ", " dGYtMQ ", "dGYtMQ==,dGYtMQ", "dGYtMQ, dGYtMQ==", "dGYtMQ,"] {
-            assert_eq!(named(value), tf, "{value}");
-        }
-        assert_eq!(named(""), Named::As(Vec::new()));
-        for value in ["tf-1", "dGYtMQ,cHQtMQ", "_w", "/w", "dGYt!MQ"] {
-            assert_eq!(named(value), Named::Unclear, "{value}");
-        }
-    }
-
-    #[test]
-    fn copies_that_agree_count_as_one_also_where_a_proxy_joined_them() {
-        let named = |value: &str| Named::by(value.as_bytes(), false);
-        let tf = Named::As(b"tf-1".to_vec());
-        for value in ["tf-1", " tf-1 ", "tf-1,tf-1", "tf-1, tf-1", "tf-1,"] {
-            assert_eq!(named(value), tf, "{value}");
-        }
-        assert_eq!(named("tf-1, tf-2"), Named::Unclear);
-        assert_eq!(named("a").and(Some(named("a"))), named("a"));
-        assert_eq!(named("a").and(Some(named(""))), named("a"));
-        assert_eq!(named("").and(Some(named("a"))), named("a"));
-        assert_eq!(named("a").and(Some(named("b"))), Named::Unclear);
-        assert_eq!(named("a").and(Some(Named::Unclear)), Named::Unclear);
     }
 }

@@ -50,6 +50,7 @@ mod config;
 mod event;
 mod header_name;
 mod metric;
+mod modelmesh;
 mod ops;
 mod path_prefix;
 mod percent;
@@ -64,6 +65,7 @@ pub use config::{Bounds, ConfigError, parse_config};
 pub use event::{Event, EventCx, Leases};
 pub use header_name::{folded, has_header_prefix, is_same_header};
 pub use metric::{DROPPED_OPERATIONS, Labels, Metric, MetricKind};
+pub use modelmesh::{MODELMESH_METADATA, NamedModel, modelmesh_header};
 pub use ops::{Call, CallEnd, CallFailure, CallId, CallResponse, Level, Op, Ops, Route};
 pub use path_prefix::PathPrefixes;
 pub use percent::{BadSegment, EscapedSlash, Octet, decode_segment, octets};
@@ -148,6 +150,11 @@ pub trait Stream: Send {
     fn woken(&mut self, _cx: &mut Cx<'_>) -> OnHeaders {
         OnHeaders::Continue
     }
+
+    /// The exchange is over, however it ended: with its answer, because the client left, or with a time-out or a reset.
+    /// Comes once, as the last call, and right before the stream is dropped; not after a reply, a reset or a detachment of the
+    /// stream's own. Headers are not there any more, and metrics and log lines are all that can be asked for.
+    fn ended(&mut self, _cx: &mut Cx<'_>) {}
 }
 
 /// A stream whose type is forgotten, for a host that runs several filters.
@@ -170,6 +177,10 @@ impl<S: Stream + ?Sized> Stream for Box<S> {
 
     fn woken(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
         (**self).woken(cx)
+    }
+
+    fn ended(&mut self, cx: &mut Cx<'_>) {
+        (**self).ended(cx);
     }
 }
 

@@ -60,8 +60,9 @@ pub struct Config {
     /// `bare` as the words `NaN`, `Infinity` and `-Infinity`, as Triton does (`JSON.parse` refuses them); `null` for
     /// all three, as MLServer does; or `string` as protobuf's JSON does. Requests may use any of these.
     pub non_finite: NonFinite,
-    /// How a `model_name` in an inference's body is treated if it differs from the one in the URL: `refuse` answers
-    /// 400, `ignore` uses the name in the URL, as MLServer does.
+    /// How another model's name than the one in the URL is treated, as `model_name` in an inference's body, or in one of the
+    /// headers by which ModelMesh knows a model (`mm-model-id`, `mm-vmodel-id`, each also with `-bin`, and `tas-model-id`):
+    /// `refuse` answers 400, `ignore` uses the name in the URL, as MLServer does, and removes the header.
     pub body_model_name: BodyModelName,
     /// The length of the JSON part of a binary answer, in bytes, where the headers have gone out before it is
     /// known (proxy-wasm without held headers): it is padded with spaces, and an answer whose JSON part is longer
@@ -88,13 +89,13 @@ pub struct Config {
     /// Serve `GET /v2/models`: the names of the models that the server's repository index calls ready, as
     /// `{"models": [...]}`. Policies for the repository must cover this path, too.
     pub list_models: bool,
-    /// How many models, each version counting as one, have metrics of their own. The others count as `other`, and so does
-    /// every inference of a model before a model server has answered one with success, so that clients cannot make up
-    /// names. `0` leaves out the metrics by model.
+    /// How many models have metrics of their own, and of each model up to eight versions; further versions count as its version
+    /// `other`. Other models count as `other`, and so does every inference of a model or version before a model server has
+    /// answered one with success, so that clients cannot make up names. `0` leaves out the metrics by model.
     #[cfg_attr(test, schemars(range(min = MAX_MODELS.least, max = MAX_MODELS.most)))]
     pub max_models: usize,
-    /// Say what each inference is, for access logs and limits: its `model`, `version`, `datatype`, `shape` and `elements`,
-    /// and at the end its `grpc_status`. Natively as dynamic metadata in the namespace `kserve_transcoder`, and the model
+    /// Say what each inference is, for access logs and limits: its `model`, `version`, `datatype`, `shape` and `elements`
+    /// (at most 1000000000, which is what Envoy's rate limits can count), and at the end its `grpc_status`. Natively as dynamic metadata in the namespace `kserve_transcoder`, and the model
     /// also as filter state `envoy.ai.model.request` if that is not set; in proxy-wasm as filter state
     /// `wasm.kserve_transcoder.model` and so on.
     pub describe_requests: bool,

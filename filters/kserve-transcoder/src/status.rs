@@ -9,7 +9,7 @@ pub(crate) const OK: u16 = 0;
 pub(crate) const INTERNAL: u16 = 13;
 
 /// The `grpc-status` of a call of which nothing better is known.
-const UNKNOWN: u16 = 2;
+pub(crate) const UNKNOWN: u16 = 2;
 
 /// gRPC statuses by number, and the HTTP status that each becomes: the mapping that `google.rpc.Code`
 /// documents for its codes.

@@ -216,7 +216,49 @@ fn an_error_is_counted_by_its_grpc_status_wherever_it_comes() {
         };
         assert_eq!(count(&GRPC, false, &bad_end).as_deref(), Some("m any 13"), "a bad message");
         let html = [(":status", "200"), ("content-type", "text/html")];
-        assert_eq!(count(&html, false, &nothing).as_deref(), Some("m any 13"), "not gRPC");
+        assert_eq!(count(&html, false, &nothing).as_deref(), Some("m any 2"), "not gRPC");
+    }
+}
+
+/// The client is told UNKNOWN, and so are the metric and the access log.
+#[test]
+fn an_answer_that_ends_without_a_grpc_status_counts_as_unknown_wherever_it_ends() {
+    for (config, caps) in HOSTS {
+        let config = config.replacen('{', r#"{"describe_requests": true, "#, 1).replace(", }", "}");
+        let count = |end, data: &[u8], trailers: bool| {
+            let mut filter = Filter::known(&config, caps);
+            filter.described.clear();
+            let mut exchange = filter.request("/v2/models/m/infer", None, BODY);
+            filter.world.ms += 1000;
+            filter.answer_headers(&mut exchange, end, &GRPC);
+            if !end && !trailers {
+                let chunk = Chunk { slices: &[data], end: true };
+                let _verdict = filter.call(|cx| exchange.data(Dir::Response, chunk, cx));
+            } else if !end {
+                if !data.is_empty() {
+                    filter.answer_data(&mut exchange, data);
+                }
+                filter.world.headers.insert(Map::ResponseTrailers, vec![("x-cost", "7".to_owned())]);
+                let _verdict = filter.call(|cx| exchange.trailers(Dir::Response, cx));
+            }
+            drop(exchange);
+            let told = filter.described.last().cloned().unwrap();
+            assert_eq!(
+                told,
+                ("grpc_status".to_owned(), "2".to_owned()),
+                "{config} {end} {data:?} {trailers}"
+            );
+            assert_eq!(
+                filter.endings(),
+                [("m any 0", 1), ("m any 2", 1)],
+                "{config} {end} {data:?} {trailers}"
+            );
+        };
+        count(true, b"", false);
+        for data in [ANSWER, &b"\0\0\0\0\0"[..], b"", &ANSWER[..4]] {
+            count(false, data, false);
+            count(false, data, true);
+        }
     }
 }
 
@@ -231,6 +273,37 @@ fn an_exchange_that_is_cut_off_is_unfinished() {
         let exchange = filter.request("/v2/models/m/infer", None, BODY);
         filter.answer(exchange, ANSWER, "0");
         assert_eq!(filter.endings(), [("m any 0", 2), ("m any unfinished", 2)]);
+    }
+}
+
+#[test]
+fn a_server_that_hangs_shows_without_another_inference() {
+    for (config, caps) in HOSTS {
+        let mut filter = Filter::known(config, caps);
+        for begun in [false, true] {
+            let mut exchange = filter.request("/v2/models/m/infer", None, BODY);
+            if begun {
+                filter.answer_headers(&mut exchange, false, &GRPC);
+            }
+            filter.world.ms += 15_000;
+            filter.call(|cx| exchange.ended(cx));
+            drop(exchange);
+        }
+        assert_eq!(filter.endings(), [("m any 0", 1), ("m any unfinished", 2)]);
+        // What is over with its answer, or was refused, is not unfinished.
+        for body in [BODY, b"{"] {
+            let mut exchange = filter.request("/v2/models/m/infer", None, body);
+            if body == BODY {
+                filter.answer_headers(&mut exchange, false, &GRPC);
+                filter.answer_data(&mut exchange, ANSWER);
+                filter.answer_trailers(&mut exchange, "0");
+            }
+            filter.world.ms += 15_000;
+            filter.call(|cx| exchange.ended(cx));
+        }
+        let exchange = filter.request("/v2/models/m/infer", None, BODY);
+        filter.answer(exchange, ANSWER, "0");
+        assert_eq!(filter.endings(), [("m any 0", 3), ("m any unfinished", 2)]);
     }
 }
 
@@ -293,6 +366,25 @@ fn the_shape_is_that_of_the_first_input_and_the_elements_are_those_of_all() {
     let _exchange = filter.request("/v2/models/m/infer", None, body.as_bytes());
     let expected = [("model", "m"), ("datatype", "FP32"), ("shape", "1,300"), ("elements", "301")];
     assert_eq!(filter.described(), expected);
+}
+
+/// Envoy takes at most 1e9 hits for a request, and drops the limit's descriptor of one with more.
+#[test]
+fn no_more_elements_are_told_than_a_rate_limit_can_count() {
+    for (shape, told) in [
+        ("[1000000000]", "1000000000"),
+        ("[1000000001]", "1000000000"),
+        ("[3000000000]", "1000000000"),
+        ("[4000000000,4000000000]", "1000000000"),
+    ] {
+        let mut filter = Filter::new(r#"{"describe_requests": true}"#, Caps::PROXY_WASM);
+        let body = format!(
+            r#"{{"inputs":[{{"name":"x","datatype":"INT8","shape":{shape},
+            "parameters":{{"shared_memory_region":"r","shared_memory_byte_size":8}}}}]}}"#
+        );
+        let _exchange = filter.request("/v2/models/m/infer", None, body.as_bytes());
+        assert_eq!(filter.described().last(), Some(&("elements", told)), "{shape}");
+    }
 }
 
 #[test]

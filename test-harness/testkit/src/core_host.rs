@@ -108,6 +108,7 @@ impl<P: Plugin> Core<P> {
         if !host.exchange.over {
             host.answer(chunking)?;
         }
+        host.driver.ended(&mut host.exchange);
         let exchange = std::mem::take(&mut host.exchange);
         drop(host);
         match self.memory.used() - self.others.held() {

@@ -231,6 +231,18 @@ impl<S: Stream, C: Copy + Eq> Driver<S, C> {
             && self.answered(dir, proxy, |stream, cx| stream.woken(cx))
     }
 
+    /// The exchange is over, and the proxy calls nothing else of it.
+    pub fn ended<P: Proxy<Call = C>>(&mut self, mut proxy: P) {
+        // A core that fails now changes nothing for the client.
+        self.over = true;
+        self.calls.forget_all();
+        let Some(mut stream) = self.stream.take() else { return };
+        let (mut ops, mut nowhere) = (operations::take(), Nowhere::default());
+        stream.ended(&mut Cx::new(proxy.view(), &mut ops, &mut nowhere));
+        let calls = applied(ops, Dir::Response, Maps::default(), &mut proxy);
+        drop_calls(&calls, &mut proxy);
+    }
+
     /// What came while headers waited. Each is told once: the host gives it to the driver and asks again.
     pub fn unseen(&mut self, dir: Dir) -> Option<Unseen> {
         if self.over || self.half(dir).is_waiting() {

@@ -82,7 +82,15 @@ impl Stream for Core {
         self.told.lock().unwrap().push(u32::MAX);
         self.decide(cx)
     }
+
+    fn ended(&mut self, cx: &mut Cx<'_>) {
+        self.told.lock().unwrap().push(ENDED);
+        cx.ops.set_header(Map::ResponseHeaders, "late", b"1");
+    }
 }
+
+/// What [`Core::told`] has of the end of an exchange.
+const ENDED: u32 = u32::MAX - 1;
 
 fn answer() -> CallEnd {
     CallEnd::Answered(CallResponse::default())
@@ -99,6 +107,31 @@ fn refused_calls_are_told_in_the_order_in_which_they_were_made() {
     let (mut driver, told) = core.headers(|_| OnHeaders::Wait).headers(|_| OnHeaders::Wait).driver();
     assert_eq!(driver.headers(Dir::Request, true, world.told()), OnHead::Pass);
     assert_eq!(seen(&told), [0, 1, 2]);
+}
+
+#[test]
+fn a_core_is_told_once_that_an_exchange_is_over_and_can_change_nothing_any_more() {
+    let mut world = World::default();
+    let (mut driver, told) = Core::default().waits_for(&["a"]).driver();
+    assert_eq!(driver.headers(Dir::Request, true, world.told()), OnHead::Wait);
+    driver.ended(world.told());
+    driver.ended(world.told());
+    assert_eq!((seen(&told), world.dropped), (vec![ENDED], 1));
+    assert_eq!(driver.call_ended(0, || panic!("it is not even read"), world.told()), None);
+    driver.fail("too late to say", world.told());
+    assert_eq!(world.ended, None);
+}
+
+#[test]
+fn a_core_that_has_answered_or_detached_itself_is_told_nothing_of_the_end() {
+    for verdict in [|| OnHeaders::Reply(Reply::new(400, "no")), || OnHeaders::Detach] {
+        let mut world = World::default();
+        let (mut driver, told) = Core::default().headers(move |_| verdict()).driver();
+        let _step = driver.headers(Dir::Request, true, world.told());
+        world.ended = None;
+        driver.ended(world.told());
+        assert!(seen(&told).is_empty());
+    }
 }
 
 #[test]

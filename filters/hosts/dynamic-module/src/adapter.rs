@@ -123,6 +123,13 @@ impl Exchange {
         }
     }
 
+    /// The stream is complete, whatever its end was.
+    pub(crate) fn completed(&self, envoy: Envoy<'_>) {
+        if let Some(mut driver) = self.driver() {
+            driver.ended(self.filter_in(envoy));
+        }
+    }
+
     /// A hook has panicked. The filter's state goes, whatever it is in.
     pub(crate) fn panicked(&self, envoy: Envoy<'_>) {
         if let Some(mut driver) = self.driver() {

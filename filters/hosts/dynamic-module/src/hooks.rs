@@ -287,14 +287,17 @@ unsafe extern "C" fn envoy_dynamic_module_on_http_filter_scheduled(
     unsafe { hook(stream, exchange, (), |it, envoy| it.scheduled(envoy, event)) }
 }
 
-// The hooks below are for what this module does not use, but Envoy loads no module that lacks one.
-
+/// A stream is complete, or was reset. `destroy` follows.
 #[unsafe(no_mangle)]
-extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
-    _stream: *mut EnvoyStream,
-    _exchange: *const Exchange,
+unsafe extern "C" fn envoy_dynamic_module_on_http_filter_stream_complete(
+    stream: *mut EnvoyStream,
+    exchange: *const Exchange,
 ) {
+    // SAFETY: Envoy's own pointers.
+    unsafe { hook(stream, exchange, (), |it, envoy| it.completed(envoy)) }
 }
+
+// The hooks below are for what this module does not use, but Envoy loads no module that lacks one.
 
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_http_stream_headers(

@@ -7,7 +7,7 @@ use crate::half::{Half, Place};
 use crate::proxy::{Envoy, Surroundings};
 use crate::waiting::Wake;
 use filter_api::{Dir, Plugin};
-use host_driver::{Driver, OnChunk, OnHead, Unseen};
+use host_driver::{Driver, Maps, OnChunk, OnHead, Unseen};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
@@ -34,6 +34,14 @@ impl<P: Plugin> Context for Handle<P> {
         if let Ok(mut exchange) = self.0.try_borrow_mut() {
             exchange.call_ended(token, headers, body, trailers);
         }
+    }
+
+    fn on_done(&mut self) -> bool {
+        if let Ok(mut exchange) = self.0.try_borrow_mut() {
+            exchange.ended();
+        }
+        // Envoy may forget the exchange at once.
+        true
     }
 }
 
@@ -130,6 +138,11 @@ impl<P: Plugin> Exchange<P> {
         if let Some(dir) = self.driver.call_ended(token, end, envoy) {
             self.catch_up(dir);
         }
+    }
+
+    /// The exchange is over, and its headers are out of reach.
+    fn ended(&mut self) {
+        self.driver.ended(Envoy::new(&self.around, Maps::default()));
     }
 
     /// Headers wait no more: gives the core what Envoy buffered meanwhile, which Envoy itself would pass by this filter,

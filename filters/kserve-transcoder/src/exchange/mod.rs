@@ -94,7 +94,7 @@ impl Stream for Exchange {
             Dir::Request => self.request_headers(end, cx),
             Dir::Response => {
                 let verdict = self.response_headers(end, cx);
-                self.measure_headers(cx);
+                self.measure_headers(end, cx);
                 verdict
             }
         }
@@ -104,8 +104,9 @@ impl Stream for Exchange {
         match dir {
             Dir::Request => self.request_data(chunk, cx),
             Dir::Response => {
+                let lacks_status = chunk.end && self.response.lacks_status();
                 let verdict = self.response.data(chunk, cx);
-                self.measure_data(chunk.end, cx);
+                self.measure_data(chunk.end, lacks_status, cx);
                 verdict
             }
         }
@@ -115,8 +116,9 @@ impl Stream for Exchange {
         match dir {
             Dir::Request => self.request_trailers(cx),
             Dir::Response => {
+                let lacks_status = self.response.lacks_status();
                 let verdict = self.response.trailers(cx);
-                self.measure_trailers(cx);
+                self.measure_trailers(lacks_status, cx);
                 verdict
             }
         }
@@ -132,6 +134,13 @@ impl Stream for Exchange {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
         }
         OnHeaders::Reply(answer.unwrap_or_else(|error| error))
+    }
+
+    fn ended(&mut self, cx: &mut Cx<'_>) {
+        if self.add_unfinished() {
+            // A server that hangs may be seen by nothing else.
+            self.plugin.models.tell(cx.view.now(), cx.ops);
+        }
     }
 }
 
@@ -159,42 +168,37 @@ impl Exchange {
     }
 
     /// The answer's headers have been dealt with: it has begun, or ended as an error.
-    fn measure_headers(&mut self, cx: &mut Cx<'_>) {
+    fn measure_headers(&mut self, end: bool, cx: &mut Cx<'_>) {
         let Some(inference) = &mut self.inference else { return };
         inference.first_byte(cx.view.now());
         if matches!(self.response, ResponseHalf::Transcoding(_)) {
             return;
         }
-        let http = || response_half::http_status(cx.view);
-        let code = match Status::read(cx.view, Map::ResponseHeaders) {
-            Some(status) if !status.is_ok() => status.code(),
-            _ => match status::of_http(http()) {
-                // Headers that are right, of an answer that is not.
-                status::OK => status::INTERNAL,
-                code => code,
-            },
-        };
+        let code = response_half::ending_in_headers(end, cx.view);
         self.measured(Ending::Status(code), cx);
     }
 
-    fn measure_data(&mut self, end: bool, cx: &mut Cx<'_>) {
+    /// `lacks_status`: the answer ends with this chunk, and has said nothing of how the call ended.
+    fn measure_data(&mut self, end: bool, lacks_status: bool, cx: &mut Cx<'_>) {
         let Some(inference) = &mut self.inference else { return };
         if let ResponseHalf::Transcoding(message) = &self.response {
             inference.answer_bytes = message.length().unwrap_or_default() as u64;
         }
         if has_failed(cx) {
-            self.measured(Ending::Status(status::INTERNAL), cx);
+            let code = if lacks_status { status::UNKNOWN } else { status::INTERNAL };
+            self.measured(Ending::Status(code), cx);
         } else if end {
             self.measured(Ending::Status(status::OK), cx);
         }
     }
 
-    fn measure_trailers(&mut self, cx: &mut Cx<'_>) {
+    fn measure_trailers(&mut self, lacks_status: bool, cx: &mut Cx<'_>) {
         if self.inference.is_none() {
             return;
         }
         let code = match Status::read(cx.view, Map::ResponseTrailers) {
             Some(status) if !status.is_ok() => status.code(),
+            None if has_failed(cx) && lacks_status => status::UNKNOWN,
             _ if has_failed(cx) => status::INTERNAL,
             _ => status::OK,
         };
@@ -211,6 +215,12 @@ impl Exchange {
         self.plugin.models.tell(now, cx.ops);
     }
 
+    /// Adds an inference whose answer is not complete, if there is one.
+    fn add_unfinished(&mut self) -> bool {
+        let inference = self.inference.take_if(|_| self.sent);
+        inference.map(|inference| self.plugin.models.add_unfinished(inference)).is_some()
+    }
+
     /// A request whose message had gone out before its end turned out to be bad has been counted.
     fn count_refused(&self, cx: &mut Cx<'_>) {
         if !self.sent {
@@ -219,12 +229,10 @@ impl Exchange {
     }
 }
 
-/// A host ends an exchange without a word when the client leaves or the stream is reset.
+/// An exchange that this filter has cut off itself is dropped without a last call.
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(inference) = self.inference.take_if(|_| self.sent) {
-            self.plugin.models.add_unfinished(inference);
-        }
+        self.add_unfinished();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The request half of an exchange: headers and a JSON body become one gRPC message.
 
 use super::Exchange;
-use super::request_headers::{RequestHeaders, RequestLine, is_about_the_http_message};
+use super::request_headers::{ORIGINAL_PATH, RequestHeaders, RequestLine};
 use super::response_half::ResponseHalf;
 use crate::codec::{Inputs, Progress, RequestCodec, Rest, Tensor, is_blank};
 use crate::compressed::decoded;
@@ -11,7 +11,9 @@ use crate::metrics;
 use crate::problem::Problem;
 use crate::rows::{Found, Row, RowKind, Variables, split_query};
 use crate::{generic, tensor};
-use filter_api::{Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Rope, Route, Sink};
+use filter_api::{
+    Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Op, Rope, Route, Sink,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +25,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 const MODEL: &str = "model_name";
 const VERSION: &str = "model_version";
 
+/// At most so many elements are told of a request. A rate limit of Envoy's drops what has more hits
+/// (`config.route.v3.RateLimit.HitsAddend`), so that a request of more would pass it.
+const MOST_DESCRIBED: u64 = 1_000_000_000;
+
 /// Request headers that a call beside the route sets itself or has no use for.
-const NOT_FORWARDED: [&str; 6] =
-    ["te", "host", "content-type", "accept", "accept-encoding", "x-envoy-original-path"];
+const NOT_FORWARDED: [&str; 6] = ["te", "host", "content-type", "accept", "accept-encoding", ORIGINAL_PATH];
 
 /// Where the request half stands.
 #[derive(Debug)]
@@ -207,7 +212,8 @@ impl Exchange {
             cx.ops.describe("shape", shape);
         }
         if message.inputs.describe {
-            cx.ops.describe("elements", &message.inputs.elements.to_string());
+            let elements = message.inputs.elements.min(MOST_DESCRIBED);
+            cx.ops.describe("elements", &elements.to_string());
         }
         self.count_sent(cx);
         cx.emit(|out| message.write(out))
@@ -241,7 +247,7 @@ impl Exchange {
         cx: &mut Cx<'_>,
     ) -> Result<Box<dyn RequestCodec>, Problem> {
         let options = self.plugin.settings.codec;
-        let headers = RequestHeaders::take(cx)?;
+        let headers = RequestHeaders::take(row.model(&variables), options.body_model_name, cx)?;
         let charge = self.plugin.account.of_one_owner().charge();
         let held = charge.sibling();
         let codec: Box<dyn RequestCodec> = match row.kind() {
@@ -268,7 +274,7 @@ impl Exchange {
         }
         ops.set_header(map, "content-type", b"application/grpc");
         ops.set_header(map, "te", b"trailers");
-        ops.set_header(map, "x-envoy-original-path", path);
+        ops.set_header(map, ORIGINAL_PATH, path);
         match self.plugin.settings.path {
             PathMode::Rewrite => ops.set_header(map, ":path", row.rpc_path().as_bytes()),
             // Envoy keeps a query when a route rewrites the path, and gRPC servers would look for it in the method.
@@ -305,12 +311,13 @@ impl Exchange {
             ),
             ("content-type".to_owned(), b"application/grpc".to_vec()),
             ("te".to_owned(), b"trailers".to_vec()),
-            ("x-envoy-original-path".to_owned(), path.to_vec()),
+            (ORIGINAL_PATH.to_owned(), path.to_vec()),
         ];
-        cx.view.each_header(Map::RequestHeaders, &mut |name, value| {
+        let (view, ops) = (cx.view, &*cx.ops);
+        let removed = |name: &str| ops.iter().any(|op| op == Op::RemoveHeader(Map::RequestHeaders, name));
+        view.each_header(Map::RequestHeaders, &mut |name, value| {
             let Ok(text) = std::str::from_utf8(name) else { return };
-            let stays =
-                text.starts_with(':') || NOT_FORWARDED.contains(&text) || is_about_the_http_message(name);
+            let stays = text.starts_with(':') || NOT_FORWARDED.contains(&text) || removed(text);
             if !stays {
                 headers.push((text.to_owned(), value.to_vec()));
             }

@@ -1,8 +1,12 @@
 //! The headers of a request that is transcoded: what they say of its body, and which of them do not go on.
 
 use crate::problem::Problem;
-use filter_api::{Cx, Map, View};
+use crate::tensor::BodyModelName;
+use filter_api::{Cx, Map, NamedModel, View, is_same_header, modelmesh_header};
 use std::ops::Range;
+
+/// The header in which the client's path goes on.
+pub(super) const ORIGINAL_PATH: &str = "x-envoy-original-path";
 
 /// A request's `:method` and `:path`, one behind the other.
 #[derive(Debug, Default)]
@@ -46,13 +50,15 @@ pub(crate) struct RequestHeaders {
 
 impl RequestHeaders {
     /// Reads a request's headers, and takes off those that are [only about the HTTP
-    /// message](is_about_the_http_message).
+    /// message](is_about_the_http_message), and the client's own spellings of [`ORIGINAL_PATH`]. Those by which ModelMesh
+    /// would serve another model than `model`, which the URL names, are taken off as well, or refused.
     ///
     /// # Errors
-    /// `grpc-timeout`, which the model server would take for the call's deadline, is not valid.
-    pub(crate) fn take(cx: &mut Cx<'_>) -> Result<Self, Problem> {
+    /// `grpc-timeout`, which the model server would take for the call's deadline, is not valid; a header names another
+    /// model than the URL, and `others` are refused.
+    pub(crate) fn take(model: Option<&str>, others: BodyModelName, cx: &mut Cx<'_>) -> Result<Self, Problem> {
         let mut found = Self::default();
-        let mut timeout = None;
+        let (mut timeout, mut contradiction) = (None, None);
         let (view, ops) = (cx.view, &mut *cx.ops);
         view.each_header(Map::RequestHeaders, &mut |name, value| {
             match name {
@@ -61,17 +67,19 @@ impl RequestHeaders {
                 b"grpc-timeout" => add(&mut timeout, value),
                 _ => {}
             }
-            if is_about_the_http_message(name)
-                && let Ok(name) = std::str::from_utf8(name)
-            {
+            let other = model.and_then(|model| other_model(model, name, value));
+            let goes = is_about_the_http_message(name) || is_misspelt_path(name) || other.is_some();
+            if goes && let Ok(name) = std::str::from_utf8(name) {
                 ops.remove_header(Map::RequestHeaders, name);
             }
+            contradiction = contradiction.take().or(other);
         });
-        match timeout {
-            Some(timeout) if !is_timeout(&timeout) => Err(Problem::bad_request(format!(
+        match (timeout, contradiction) {
+            (Some(timeout), _) if !is_timeout(&timeout) => Err(Problem::bad_request(format!(
                 "grpc-timeout: {:?} is not a timeout: up to eight digits and one of H, M, S, m, u, n",
                 String::from_utf8_lossy(&timeout)
             ))),
+            (_, Some(why)) if others == BodyModelName::Refuse => Err(Problem::bad_request(why)),
             _ => Ok(found),
         }
     }
@@ -89,6 +97,25 @@ impl RequestHeaders {
             ))
         })
     }
+}
+
+/// Whether a header is the original path to a reader to whom `_` is `-`, but not to Envoy, which replaces the true one.
+fn is_misspelt_path(name: &[u8]) -> bool {
+    is_same_header(name, ORIGINAL_PATH.as_bytes()) && name != ORIGINAL_PATH.as_bytes()
+}
+
+/// Says of a header by which ModelMesh knows a model that it names another one than `model`. ModelMesh goes by it in all
+/// calls but inference and metadata. Values that a proxy may have joined, and such as cannot be decoded, name another
+/// model to some reader.
+fn other_model(model: &str, name: &[u8], value: &[u8]) -> Option<String> {
+    let (_, binary) = modelmesh_header(name)?;
+    let other = match NamedModel::by(value, binary) {
+        NamedModel::As(named) if named.is_empty() || named == model.as_bytes() => return None,
+        NamedModel::As(named) => named,
+        NamedModel::Unclear => value.to_vec(),
+    };
+    let (name, other) = (String::from_utf8_lossy(name), String::from_utf8_lossy(&other));
+    Some(format!("{name} names '{other}', but the URL names '{model}'"))
 }
 
 /// Whether a header says something of the client's HTTP message or of its connection, and so nothing true of the gRPC

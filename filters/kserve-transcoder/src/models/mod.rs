@@ -7,7 +7,7 @@
 //!
 //! A client cannot make up names of models: a model has a name of its own here once a model server has answered one of
 //! its inferences with success, and everything before that counts for [`OTHER`], as do the models for which there is no
-//! room.
+//! room. Versions are bounded by model, so that those of one model take no room of another.
 
 mod tally;
 
@@ -24,6 +24,11 @@ const OTHER: &str = "other";
 
 /// The label of inferences whose client left the version to the server.
 const ANY_VERSION: &str = "any";
+
+/// So many versions of a model have a name of their own, beside [`ANY_VERSION`]; further ones count together as version
+/// [`OTHER`] of the model. A server that ignores versions answers all that a client makes up, which must not take the
+/// room of other models.
+const NAMED_VERSIONS: usize = 8;
 
 /// A model whose name or version is longer, in bytes, has no name of its own.
 const LABEL_BYTES: usize = 128;
@@ -54,8 +59,15 @@ pub(crate) struct Models {
 /// By name, and then by version: a lookup needs no key of its own.
 #[derive(Debug, Default)]
 struct Known {
-    count: usize,
-    by_name: HashMap<String, Vec<Version>>,
+    by_name: HashMap<String, Versions>,
+}
+
+/// The versions of a model.
+#[derive(Debug, Default)]
+struct Versions {
+    named: Vec<Version>,
+    /// Those for which there was no room; `None` as long as there is some.
+    others: Option<Arc<Tally>>,
 }
 
 #[derive(Debug)]
@@ -164,8 +176,9 @@ impl Models {
         }
         self.other.tell(ops);
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        for version in known.by_name.values().flatten() {
-            version.tally.tell(ops);
+        for versions in known.by_name.values() {
+            let named = versions.named.iter().map(|version| &version.tally);
+            named.chain(&versions.others).for_each(|tally| tally.tell(ops));
         }
     }
 
@@ -179,22 +192,36 @@ impl Models {
         if let Some(tally) = known.find(name, version) {
             return Some(tally);
         }
-        if known.count >= self.most {
+        if known.by_name.len() >= self.most && !known.by_name.contains_key(name) {
             return None;
         }
-        known.count += 1;
-        let tally = Arc::new(Tally::new(label(name), version.map_or_else(|| ANY_VERSION.to_owned(), label)));
-        let version = Version { version: version.map(str::to_owned), tally: tally.clone() };
-        known.by_name.entry(name.to_owned()).or_default().push(version);
-        Some(tally)
+        Some(known.by_name.entry(name.to_owned()).or_default().admit(name, version))
     }
 }
 
 impl Known {
     fn find(&self, name: &str, version: Option<&str>) -> Option<Arc<Tally>> {
         let versions = self.by_name.get(name)?;
-        let version = versions.iter().find(|known| known.version.as_deref() == version)?;
-        Some(version.tally.clone())
+        let named = versions.named.iter().find(|known| known.version.as_deref() == version);
+        match (named, version) {
+            (Some(version), _) => Some(version.tally.clone()),
+            (None, Some(_)) => versions.others.clone(),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Versions {
+    /// Gives a new version a name of its own, if there is room.
+    fn admit(&mut self, name: &str, version: Option<&str>) -> Arc<Tally> {
+        let named = self.named.iter().filter(|known| known.version.is_some()).count();
+        let tally = |version| Arc::new(Tally::new(label(name), version));
+        if version.is_some() && named >= NAMED_VERSIONS {
+            return self.others.get_or_insert_with(|| tally(OTHER.to_owned())).clone();
+        }
+        let tally = tally(version.map_or_else(|| ANY_VERSION.to_owned(), label));
+        self.named.push(Version { version: version.map(str::to_owned), tally: tally.clone() });
+        tally
     }
 }
 

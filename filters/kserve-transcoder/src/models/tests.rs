@@ -69,6 +69,31 @@ fn models_for_which_there_is_no_room_are_others_and_so_are_names_that_are_no_lab
 }
 
 #[test]
+fn the_versions_of_a_model_take_no_room_of_another_and_further_ones_are_its_version_other() {
+    let models = Models::new(2);
+    for version in 1..=120 {
+        infer(&models, "affine", Some(&version.to_string()), OK, 0);
+    }
+    // Named ones stay, and so does what names no version; what fails of the others is this model's, too.
+    infer(&models, "affine", Some("3"), NOT_FOUND, 0);
+    infer(&models, "affine", None, OK, 0);
+    infer(&models, "affine", Some("200"), NOT_FOUND, 0);
+    infer(&models, "b", Some("1"), OK, 0);
+    infer(&models, "c", None, OK, 0);
+    let mut expected: Vec<_> = (1..=8).map(|version| (format!("affine|{version}|0"), 1)).collect();
+    expected.extend(pairs(&[
+        ("affine|3|5", 1),
+        ("affine|any|0", 1),
+        ("affine|other|0", 112),
+        ("affine|other|5", 1),
+        ("b|1|0", 1),
+        ("other|other|0", 1),
+    ]));
+    expected.sort();
+    assert_eq!(told(&models, 100, metrics::MODEL_REQUESTS), expected);
+}
+
+#[test]
 fn a_name_that_would_end_a_label_cannot() {
     let models = Models::new(2);
     infer(&models, "a;.;model=.=b \u{e9}\"\n\0", None, OK, 0);

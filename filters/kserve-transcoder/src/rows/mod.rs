@@ -67,6 +67,8 @@ pub(crate) struct Row {
     text: String,
     template: Template,
     variables: Arc<[(Variable, FieldPath)]>,
+    /// The variable with a model's name, where the path names a model of the protocol's.
+    model: Option<usize>,
     /// Its query parameters set fields.
     binds_query: bool,
     /// Fields of every request message, whatever the client says.
@@ -338,6 +340,10 @@ impl Row {
             name => answer_field(&output, name, options).map_err(refused)?,
         };
         let forms = options.forms(&input).map_err(refused)?;
+        // What the paths of other services name is for them to say.
+        let ours = method.parent_service().full_name() == kserve_proto::SERVICE;
+        let names_model = |(variable, _): &(Variable, _)| ours && template.has_before(variable, b"models");
+        let model = variables.iter().position(names_model);
         Ok(Self {
             method: http_method,
             rpc_path: rpc.to_owned(),
@@ -350,6 +356,7 @@ impl Row {
             text,
             template,
             variables: variables.into(),
+            model,
             binds_query: false,
             preset: Vec::new(),
         })
@@ -363,6 +370,11 @@ impl Row {
     /// The gRPC request's `:path`: `/package.Service/Method`.
     pub(crate) fn rpc_path(&self) -> &str {
         &self.rpc_path
+    }
+
+    /// The model that a path of this row names.
+    pub(crate) fn model<'v>(&self, variables: &'v Variables) -> Option<&'v str> {
+        variables.values.get(self.model?).map(String::as_str)
     }
 
     fn same_requests(&self, other: &Self) -> bool {

@@ -116,6 +116,12 @@ impl Template {
         }
     }
 
+    /// Whether a variable stands right behind a segment that is always `literal`.
+    pub(crate) fn has_before(&self, variable: &Variable, literal: &[u8]) -> bool {
+        let before = variable.start.checked_sub(1).and_then(|index| self.segments.get(index));
+        matches!(before, Some(Segment::Literal(segment)) if **segment == *literal)
+    }
+
     /// The values of variables in a path that the template matches, in their order.
     ///
     /// # Errors

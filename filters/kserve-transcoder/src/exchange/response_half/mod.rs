@@ -22,7 +22,7 @@ use crate::codec::ResponseCodec;
 use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
-use crate::status::Status;
+use crate::status::{self, Status};
 use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, View};
 use headers::Head;
 use transcoding::Transcoding;
@@ -86,6 +86,11 @@ pub(crate) struct Terms {
 }
 
 impl ResponseHalf {
+    /// A message is being read whose headers had no `grpc-status`: its trailers must have one.
+    pub(crate) fn lacks_status(&self) -> bool {
+        matches!(self, Self::Transcoding(message) if !message.has_status())
+    }
+
     pub(crate) fn headers(&mut self, end: bool, terms: Terms, cx: &mut Cx<'_>) -> OnHeaders {
         let codec = match std::mem::replace(self, Self::Done) {
             Self::Expected(codec) => codec,
@@ -267,9 +272,20 @@ fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {
     }
 }
 
-/// The HTTP status of the response's headers.
-pub(super) fn http_status(view: &dyn View) -> u16 {
-    Head::read(view).status
+/// The gRPC status of an answer that is over with its headers, as the client's error says it. `end` says that nothing
+/// follows them.
+pub(super) fn ending_in_headers(end: bool, view: &dyn View) -> u16 {
+    let status = Status::read(view, Map::ResponseHeaders);
+    let head = Head::read(view);
+    match status {
+        Some(status) if !status.is_ok() => status.code(),
+        None if head.status == 200 && (end || !head.is_grpc) => status::UNKNOWN,
+        _ => match status::of_http(head.status) {
+            // Headers that are right, of an answer that is not.
+            status::OK => status::INTERNAL,
+            code => code,
+        },
+    }
 }
 
 /// What an answer says that is gRPC by its content type but has another HTTP status than 200, the only one that gRPC

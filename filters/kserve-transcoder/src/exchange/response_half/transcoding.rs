@@ -104,6 +104,11 @@ impl Transcoding {
         message
     }
 
+    /// The headers said that the call has succeeded.
+    pub(super) fn has_status(&self) -> bool {
+        self.has_status
+    }
+
     /// The message's length, once it is known.
     pub(in crate::exchange) fn length(&self) -> Option<usize> {
         self.reader.length()
