@@ -35,14 +35,6 @@ impl<P: Plugin> Context for Handle<P> {
             exchange.call_ended(token, headers, body, trailers);
         }
     }
-
-    fn on_done(&mut self) -> bool {
-        if let Ok(mut exchange) = self.0.try_borrow_mut() {
-            exchange.ended();
-        }
-        // Envoy may forget the exchange at once.
-        true
-    }
 }
 
 impl<P: Plugin> HttpContext for Handle<P> {
@@ -140,11 +132,6 @@ impl<P: Plugin> Exchange<P> {
         }
     }
 
-    /// The exchange is over, and its headers are out of reach.
-    fn ended(&mut self) {
-        self.driver.ended(Envoy::new(&self.around, Maps::default()));
-    }
-
     /// Headers wait no more: gives the core what Envoy buffered meanwhile, which Envoy itself would pass by this filter,
     /// and has it go on.
     fn catch_up(&mut self, dir: Dir) {
@@ -167,6 +154,14 @@ impl<P: Plugin> Exchange<P> {
                 Dir::Response => hostcalls::resume_http_response(),
             };
         }
+    }
+}
+
+/// Envoy has the SDK forget an exchange, in `proxy_on_delete`, as soon as it is over. That serves for `proxy_on_done`, too,
+/// which would be one more callback of every exchange. The headers are out of reach.
+impl<P: Plugin> Drop for Exchange<P> {
+    fn drop(&mut self) {
+        self.driver.ended(Envoy::new(&self.around, Maps::default()));
     }
 }
 
