@@ -5,7 +5,7 @@ mod command;
 
 use std::fs;
 
-use command::{Ran, root, run, scratch};
+use command::{Ran, root, run, run_with, scratch};
 
 /// The steps for a request, in an overlay of `dynamic-subset`.
 fn explained(overlay: &str, more: &[&str]) -> String {
@@ -382,4 +382,38 @@ fn an_answer_goes_back_through_the_filters() {
         assert_eq!(code, 2, "{err}");
         assert!(err.contains(reason), "{err}");
     }
+}
+
+#[test]
+fn each_listener_of_a_bootstrap_is_a_place_of_its_own() {
+    let file = root().join("envoy/dynamic-subset.yaml").display().to_string();
+    let explained = |port: &[&str]| {
+        let all = ["explain", "-c", &file, "-d", INFER, URL];
+        run(&[&all, port].concat())
+    };
+    let Ran { out, code, .. } = explained(&[]);
+    assert_eq!(code, 0, "{out}");
+    let places: Vec<_> = out.split("\nat the listener ").skip(1).collect();
+    let [first, second] = places[..] else { panic!("{out}") };
+    has(first, &["inference, port 8080, in ", "1. dynamic-subset ", "kserve-transcoder ("]);
+    has(second, &["vendor, port 8180, in ", "1. dynamic-subset "]);
+    assert!(!second.contains("kserve-transcoder ("), "{out}");
+    // The port chooses.
+    let Ran { out, .. } = explained(&["--port", "8180"]);
+    assert!(out.contains("port 8180") && !out.contains("port 8080"), "{out}");
+    let Ran { err, code, .. } = explained(&["--port", "80"]);
+    assert_eq!(code, 2, "{err}");
+    has(&err, &["no listener with a filter has the port 80: there are 8080, 8180"]);
+}
+
+#[test]
+fn a_message_on_standard_input_does_as_well() {
+    let overlay = root().join("istio/kserve-transcoder/overlays/gateway-native").display().to_string();
+    let message = format!(
+        "POST /v2/models/m/infer HTTP/1.1\nHost: gateway:8008\nTransfer-Encoding: chunked\n\n{:x}\n{INFER}\n0\n\n",
+        INFER.len()
+    );
+    let Ran { out, err, code } = run_with(&["explain", "-c", &overlay, "--http", "-"], &message);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    has(&out, &["is the RPC ModelInfer", "replaces the body: "]);
 }
