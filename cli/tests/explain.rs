@@ -216,7 +216,7 @@ fn a_route_is_taken_only_where_its_gateway_is_served() {
         ("selector: {istio: b}, ", String::new(), vec!["http://elsewhere/home"], false),
     ] {
         let out = at_a_gateway(selector, &more, &arguments);
-        assert_eq!(out.contains("VirtualService x/v"), taken, "{selector} {arguments:?}: {out}");
+        assert_eq!(out.contains("VirtualService x/v, "), taken, "{selector} {arguments:?}: {out}");
         assert!(!out.contains("taken for granted"), "{selector}: {out}");
     }
     let out = at_a_gateway("selector: {app: c}, ", "", &[url]);
@@ -416,4 +416,125 @@ fn a_message_on_standard_input_does_as_well() {
     let Ran { out, err, code } = run_with(&["explain", "-c", &overlay, "--http", "-"], &message);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     has(&out, &["is the RPC ModelInfer", "replaces the body: "]);
+}
+
+/// What is said of a request to resources in a file of the test's own.
+fn of(name: &str, resources: &str, arguments: &[&str]) -> String {
+    let file = scratch(&format!("explain-{name}")).join("in.yaml");
+    fs::write(&file, resources).unwrap();
+    let Ran { out, err, code } = run(&[&["explain", "-c", file.to_str().unwrap()], arguments].concat());
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    out
+}
+
+#[test]
+fn a_route_may_delegate_redirect_or_answer_by_itself() {
+    let resources = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: shop}
+spec:
+  hosts: [a.example]
+  http:
+  - {match: [{uri: {prefix: /I}, ignoreUriCase: true}], route: [{destination: {host: ic}}]}
+  - {match: [{headers: {h: {regex: 'a.*'}}}], redirect: {uri: /new}}
+  - {match: [{uri: {exact: /d}}], directResponse: {status: 418}}
+  - {match: [{uri: {prefix: /del}}], delegate: {name: c}}
+  - {match: [{uri: {prefix: /gone}}], delegate: {name: gone, namespace: other}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: c, namespace: shop}
+spec: {http: [{match: [{uri: {prefix: /del/x}}], route: [{destination: {host: child}}]}]}
+";
+    for (arguments, lines) in [
+        (&["http://a.example/iX"][..], &["http[0] takes it", "destination: ic.shop."][..]),
+        (
+            &["-H", "h: abc", "http://a.example/"],
+            &["http[1] takes it", "redirects: 301 to {\"uri\":\"/new\"}"],
+        ),
+        (&["http://a.example/d"], &["answers by itself: 418"]),
+        (&["http://a.example/del/x"], &["delegates to VirtualService shop/c", "destination: child.shop."]),
+        (&["http://a.example/del/y"], &["VirtualService shop/c http[0] does not", "no route takes it: 404"]),
+        (&["http://a.example/gone"], &["VirtualService other/gone, which these resources do not have"]),
+        (&["http://a.example/none"], &["no route takes it: 404"]),
+        (&["http://A.Example:80/d"], &["answers by itself: 418"]),
+    ] {
+        let out = of("delegate", resources, arguments);
+        has(&out, lines);
+        // The child serves nothing by itself.
+        assert!(!out.contains("VirtualService shop/c, "), "{out}");
+    }
+}
+
+#[test]
+fn a_route_of_the_mesh_is_for_its_hosts_only() {
+    let resources = "\
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {name: p, namespace: shop}
+spec: {targetRefs: [{group: '', kind: Service, name: app}], url: 'oci://r/kserve-transcoder:1', pluginConfig: {}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: shop}
+spec: {hosts: [app], http: [{route: [{destination: {host: app, port: {number: 8000}}}]}]}
+";
+    let alone = resources.split("---\n").nth(1).unwrap();
+    for (name, resources) in [("waypoint", resources), ("mesh", alone)] {
+        for host in ["app", "app.shop", "app.shop.svc", "app.shop.svc.cluster.local", "App.shop"] {
+            let out = of(name, resources, &[&format!("http://{host}:8000/x")]);
+            has(&out, &["destination: app.shop.svc.cluster.local:8000"]);
+        }
+        let out = of(name, resources, &["http://other.example/x"]);
+        has(&out, &["VirtualService shop/v is not for this host, other.example: its hosts are app"]);
+        assert!(!out.contains("destination: "), "{out}");
+    }
+}
+
+#[test]
+fn a_listener_of_a_gateway_has_its_port_and_host() {
+    let resources = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: g, namespace: shop}
+spec:
+  gatewayClassName: istio
+  listeners:
+  - {name: a, port: 80, protocol: HTTP, hostname: a.example}
+  - {name: b, port: 81, protocol: HTTP}
+  - {name: c, port: 80, protocol: HTTP}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: h1, namespace: shop}
+spec: {parentRefs: [{name: g, sectionName: a}], hostnames: [a.example], rules: [{backendRefs: [{name: one, port: 8000}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: h2, namespace: shop}
+spec: {parentRefs: [{name: g, port: 81}], hostnames: ['*.example'], rules: [{backendRefs: [{name: two, port: 8000}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: h3, namespace: shop}
+spec: {parentRefs: [{name: g, sectionName: c}], rules: [{backendRefs: [{name: three, port: 8000}]}]}
+";
+    for (port, host, line) in [
+        ("80", "a.example", "destination: one.shop"),
+        ("80", "A.example", "destination: one.shop"),
+        ("81", "a.example", "destination: two.shop"),
+        // The listener for any host has what the one for this host does not.
+        ("80", "b.example", "destination: three.shop"),
+        (
+            "82",
+            "a.example",
+            "HTTPRoute shop/h1 is bound to nothing at this proxy that listens for a.example at port 82",
+        ),
+        ("81", "other", "HTTPRoute shop/h2 is not for this host, other: its hosts are *.example"),
+    ] {
+        let out = of("listener", resources, &["--port", port, &format!("http://{host}/x")]);
+        has(&out, &[line]);
+        assert_eq!(out.matches("destination: ").count(), usize::from(line.starts_with('d')), "{out}");
+    }
 }
