@@ -480,14 +480,21 @@ kind: VirtualService
 metadata: {name: v, namespace: shop}
 spec: {hosts: [app], http: [{route: [{destination: {host: app, port: {number: 8000}}}]}]}
 ";
-    let alone = resources.split("---\n").nth(1).unwrap();
-    for (name, resources) in [("waypoint", resources), ("mesh", alone)] {
+    let (plugin, alone) = resources.split_once("---\n").unwrap();
+    let route = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: v, namespace: shop}
+spec: {parentRefs: [{group: '', kind: Service, name: app}], rules: [{backendRefs: [{name: app, port: 8000}]}]}
+";
+    let route = format!("{plugin}---\n{route}");
+    for (name, resources) in [("waypoint", resources), ("mesh", alone), ("waypoint-http", &route)] {
         for host in ["app", "app.shop", "app.shop.svc", "app.shop.svc.cluster.local", "App.shop"] {
             let out = of(name, resources, &[&format!("http://{host}:8000/x")]);
             has(&out, &["destination: app.shop.svc.cluster.local:8000"]);
         }
         let out = of(name, resources, &["http://other.example/x"]);
-        has(&out, &["VirtualService shop/v is not for this host, other.example: its hosts are app"]);
+        has(&out, &["shop/v is not for this host, other.example: its hosts are app"]);
         assert!(!out.contains("destination: "), "{out}");
     }
 }

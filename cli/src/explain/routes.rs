@@ -58,7 +58,11 @@ fn unserved(chain: &Chain, name: &str, port: Option<u64>) -> Option<Step> {
         }
         let id = resource.id();
         if !is_for(resource, name) {
-            let hosts: Vec<_> = hosts.iter().filter_map(Value::as_str).collect();
+            let mut hosts: Vec<_> = hosts.iter().filter_map(Value::as_str).collect();
+            if hosts.is_empty() {
+                let parents = resource.list("/spec/parentRefs").iter();
+                hosts.extend(parents.filter_map(|parent| parent.get("name").and_then(Value::as_str)));
+            }
             lines.push(format!("{id} is not for this host, {name}: its hosts are {}", hosts.join(", ")));
             continue;
         }
@@ -84,8 +88,7 @@ fn name(way: &Way) -> String {
 fn is_for(route: &Resource, name: &str) -> bool {
     let gateways = route.list("/spec/gateways");
     let (hosts, mesh) = match route.kind() {
-        // At a waypoint it is its Service's, whatever the request calls that.
-        "HTTPRoute" if route.list("/spec/hostnames").is_empty() => return true,
+        "HTTPRoute" if route.list("/spec/hostnames").is_empty() => return is_for_parent(route, name),
         "HTTPRoute" => (route.list("/spec/hostnames"), false),
         _ => (
             route.list("/spec/hosts"),
@@ -96,6 +99,17 @@ fn is_for(route: &Resource, name: &str) -> bool {
         attachment::is_host(host, name)
             || mesh && names(host, route.namespace()).iter().any(|own| own == name)
     })
+}
+
+/// Whether a route without hosts is bound to a Gateway, whose hosts it has then, or to the Service that is named.
+fn is_for_parent(route: &Resource, name: &str) -> bool {
+    let parents = route.list("/spec/parentRefs");
+    let of = |parent: &Value| {
+        let text = |field: &str| parent.get(field).and_then(Value::as_str).unwrap_or_default();
+        let namespace = Some(text("namespace")).filter(|own| !own.is_empty()).unwrap_or(route.namespace());
+        text("kind") != "Service" || names(text("name"), namespace).iter().any(|own| own == name)
+    };
+    parents.is_empty() || parents.iter().any(of)
 }
 
 /// The names of a Service of the cluster that sidecars and waypoints know.
