@@ -570,3 +570,85 @@ fn what_is_written_anew_has_the_line_ends_of_its_file() {
     assert!(unix.contains("kind: WasmPlugin\n") && !unix.contains('\r'), "{unix}");
     assert_eq!(dos, unix.replace('\n', "\r\n"));
 }
+
+#[test]
+fn the_output_goes_nowhere_into_the_input() {
+    let folder = scratch("migrate-apart");
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
+    let file = folder.join("in.yaml");
+    fs::write(&file, service).unwrap();
+    let (inside, beside) = (folder.join("stock"), scratch("migrate-apart-out").join("new"));
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    for (input, out, reason) in [
+        (&folder, &folder, Some("is in the input")),
+        (&folder, &inside, Some("is in the input")),
+        (&file, &folder, Some("would be lost")),
+        (&file, &inside, None),
+        (&folder, &beside, None),
+    ] {
+        let Ran { code, err, .. } = run(&["migrate", &path(input), "-o", &path(out)]);
+        assert_eq!(code, reason.map_or(0, |_| 2), "{err}");
+        has(&err, &[reason.unwrap_or("passed")]);
+        assert_eq!(fs::read_to_string(&file).unwrap(), service);
+        let _ = fs::remove_dir_all(&inside);
+    }
+}
+
+#[test]
+fn what_an_option_cannot_be_is_refused() {
+    let sign_on = |issuer: &'static str, jwks: &'static str, audience: &'static str| {
+        vec!["--sign-on", issuer, "--jwks", jwks, "--audience", audience]
+    };
+    let url = "https://idp.example.com";
+    for (options, reason) in [
+        (vec!["--value", "k=a b"], "--value:1: \"a b\" cannot be the value of a label"),
+        (vec!["--value", "=1"], "--value:1: \"\" cannot be the key of a label"),
+        (vec!["--value", "k="], "--value:1: \"\" cannot be the value of a label"),
+        (vec!["--pods", "k=a:l l=b"], "--pods:1: \"l l\" cannot be the key of a label"),
+        (vec!["--registry", ""], "--registry:1: \"\" is not HOST/PATH"),
+        (vec!["--registry", "https://a b/c"], "--registry:1: \"https://a b/c\" is not HOST/PATH"),
+        (sign_on("", url, "app"), "--sign-on:1: \"\" is not an issuer"),
+        (sign_on("https://", url, "app"), "--sign-on:1: \"https://\" is not an issuer"),
+        (sign_on("notaurl", url, "app"), "--sign-on:1: \"notaurl\" is not an issuer"),
+        (sign_on(url, "foo", "app"), "--jwks:1: \"foo\" is not a URL"),
+        (sign_on(url, url, ""), "--audience:1: it is empty"),
+    ] {
+        let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
+        let Ran { code, err, .. } = run_with(&[&["migrate", "-"], &options[..]].concat(), service);
+        assert_eq!(code, 2, "{options:?}: {err}");
+        has(&err, &[reason]);
+    }
+}
+
+#[test]
+fn a_second_rule_for_the_host_of_groups_is_refused() {
+    let text = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vs, namespace: shop}
+spec:
+  gateways: [gw]
+  hosts: ['*']
+  http:
+  - headerToDynamicSubsetKey: [{header: x-stage, key: stage}]
+    route: [{destination: {host: app, port: {number: 8000}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: dr, namespace: shop}
+spec: {host: app, trafficPolicy: {loadBalancer: {dynamicSubset: {subsetSelectors: [{keys: [stage]}]}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: dr2, namespace: shop}
+spec: {host: app.shop.svc.cluster.local, subsets: [{name: stage-prod, labels: {foo: bar}}]}
+";
+    let Ran { code, err, out } = run_with(&["migrate", "--value", "stage=prod", "-"], text);
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    has(
+        &err,
+        &[
+            "DestinationRule shop/dr /spec/host: is the host of DestinationRule shop/dr2 too, at standard input:19",
+        ],
+    );
+}

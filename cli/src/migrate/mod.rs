@@ -13,7 +13,7 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use istio_lint::Level;
 
@@ -45,6 +45,9 @@ pub(crate) struct Settings {
 /// Migrates what the command line names.
 pub(crate) fn run(options: &Migrate, out: &mut dyn Write) -> Result<Outcome, Error> {
     let settings = settings(options)?;
+    if let Some(folder) = &options.out {
+        apart(folder, &options.inputs)?;
+    }
     let mut files = files::read(&options.inputs, &options.namespace)?;
     let mut account = migrate(&mut files, &settings, options)?;
     let refused = account.has_refused();
@@ -73,11 +76,36 @@ pub(crate) fn run(options: &Migrate, out: &mut dyn Write) -> Result<Outcome, Err
     Ok(if refused { Outcome::Wrong } else { Outcome::Right })
 }
 
+/// The output's folder must not be one of the input: what it drops would stay there, and what it changes be lost.
+fn apart(folder: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
+    let whole = std::path::absolute(folder)
+        .map_err(|source| Error::Input(input::Error::Io { path: folder.display().to_string(), source }))?;
+    // A folder that is not there yet is where the nearest one around it is.
+    let there = whole.ancestors().find_map(|around| around.canonicalize().ok()).unwrap_or_default();
+    let is_there = whole.exists();
+    for (shown, input) in inputs.iter().filter_map(|input| Some((input, input.canonicalize().ok()?))) {
+        let inside = input.is_dir() && there.starts_with(&input);
+        if inside || is_there && input.is_file() && input.parent() == Some(&there) {
+            let (folder, shown) = (folder.display(), shown.display());
+            let why = if inside {
+                format!(
+                    "{folder} is in the input {shown}, where what is dropped would stay: name another folder"
+                )
+            } else {
+                format!("{folder} has the input {shown}, which would be lost: name another folder")
+            };
+            return Err(wrong("--out", why));
+        }
+    }
+    Ok(())
+}
+
 fn settings(options: &Migrate) -> Result<Settings, Error> {
     let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for value in &options.values {
         let (key, value) =
             value.split_once('=').ok_or_else(|| wrong("--value", format!("{value:?} is not KEY=VALUE")))?;
+        is_label("--value", key, value)?;
         values.entry(key.to_owned()).or_default().push(value.to_owned());
     }
     let mut pods = BTreeMap::new();
@@ -87,11 +115,24 @@ fn settings(options: &Migrate) -> Result<Settings, Error> {
             .and_then(|(group, label)| Some((group.split_once('=')?, label.split_once('=')?)));
         let ((key, value), (label, of)) =
             parts.ok_or_else(|| wrong("--pods", format!("{one:?} is not KEY=VALUE:LABEL=VALUE")))?;
+        is_label("--pods", key, value)?;
+        is_label("--pods", label, of)?;
         let group = values.entry(key.to_owned()).or_default();
         if !group.iter().any(|known| known == value) {
             group.push(value.to_owned());
         }
         pods.insert((key.to_owned(), value.to_owned()), (label.to_owned(), of.to_owned()));
+    }
+    let registry = |letter: char| letter.is_ascii_alphanumeric() || ".-_/:".contains(letter);
+    if options.registry.is_empty()
+        || options.registry.contains("://")
+        || !options.registry.chars().all(registry)
+    {
+        let why = format!(
+            "{:?} is not HOST/PATH, without a scheme, such as registry.example/mesh",
+            options.registry
+        );
+        return Err(wrong("--registry", why));
     }
     Ok(Settings {
         form: options.form,
@@ -102,6 +143,29 @@ fn settings(options: &Migrate) -> Result<Settings, Error> {
         values,
         pods,
     })
+}
+
+/// Whether a key and a value can be those of a label (Kubernetes, labels and selectors), as pods of a group have one.
+fn is_label(option: &str, key: &str, value: &str) -> Result<(), Error> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let part = |text: &str| {
+        let ends = [text.bytes().next(), text.bytes().next_back()];
+        text.len() <= 63
+            && text.bytes().all(inner)
+            && ends.into_iter().all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+    };
+    let prefix = |text: &str| !text.is_empty() && text.split('.').all(part);
+    let named = match key.split_once('/') {
+        Some((before, name)) => prefix(before) && part(name),
+        None => part(key),
+    };
+    if !named {
+        return Err(wrong(option, format!("{key:?} cannot be the key of a label")));
+    }
+    if !part(value) {
+        return Err(wrong(option, format!("{value:?} cannot be the value of a label")));
+    }
+    Ok(())
 }
 
 /// What is wrong with an option.

@@ -72,6 +72,9 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
     let mut changes = Changes::default();
     let dynamic: Vec<_> =
         all.iter().filter_map(|located| selectors::read(located, settings, account)).collect();
+    for rule in &dynamic {
+        twice(rule, all, account);
+    }
     let broken: BTreeMap<String, &Located> = all
         .iter()
         .filter(|located| {
@@ -138,6 +141,30 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
         }
     }
     changes
+}
+
+/// Istio merges the rules for a host: of two subsets with one name only the first counts, and so does only the first
+/// traffic policy. Which one that is depends on their age.
+fn twice(rule: &Dynamic<'_>, all: &[Located], account: &mut Account) {
+    let other = all.iter().find(|other| {
+        let resource = &other.resource;
+        other.resource.is(NETWORKING, "DestinationRule")
+            && !std::ptr::eq(*other, rule.located)
+            && resource.namespace() == rule.located.resource.namespace()
+            && resource.id() != rule.located.resource.id()
+            && resource.at("/spec/workloadSelector").is_none()
+            && full_name(resource.text("/spec/host"), resource.namespace()) == rule.host
+    });
+    if let Some(other) = other {
+        let why = format!(
+            "is the host of {} too, at {}:{}, and Istio takes only the older one's traffic policy, and of subsets with one name \
+             only one: make one DestinationRule of both",
+            other.resource.id(),
+            other.file,
+            other.line_of("/spec/host")
+        );
+        account.refuse(rule.located, "/spec/host", why);
+    }
 }
 
 /// What takes the place of a route.
