@@ -652,3 +652,112 @@ spec: {host: app.shop.svc.cluster.local, subsets: [{name: stage-prod, labels: {f
         ],
     );
 }
+
+#[test]
+fn a_fault_of_the_input_is_reported_once_and_at_its_place() {
+    let text = "\
+apiVersion: v1
+kind: Service
+metadata: {name: app, namespace: shop}
+spec: {selector: {app: app}, ports: [{name: http, port: 8000}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vs, namespace: shop}
+spec:
+  gateways: [gw]
+  hosts: ['*']
+  http:
+  - headerToDynamicSubsetKey: [{header: x-stage, key: stage}]
+    route: [{destination: {host: app, port: {number: 8001}}}]
+  - route: [{destination: {host: app, port: {number: 8000}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: dr, namespace: shop}
+spec: {host: app, trafficPolicy: {loadBalancer: {dynamicSubset: {subsetSelectors: [{keys: [stage]}]}}}}
+";
+    let Ran { code, err, .. } = run_with(&["migrate", "--value", "stage=prod", "-"], text);
+    assert_eq!(code, 0, "{err}");
+    has(
+        &err,
+        &[
+            "/spec/http/1: comes after /spec/http/0",
+            "/spec/http/0/route/0/destination/port: sends to port 8001",
+        ],
+    );
+    assert_eq!(err.matches(": fault: ").count(), 2, "{err}");
+}
+
+#[test]
+fn what_the_input_has_is_not_left_to_do() {
+    let text = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio.io/use-waypoint: waypoint}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: shop}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: app, namespace: shop}
+spec: {selector: {app: app}, ports: [{name: http, port: 8000}]}
+---
+apiVersion: istio.alibabacloud.com/v1beta1
+kind: ASMGrpcJsonTranscoder
+metadata: {name: a, namespace: shop}
+spec: {builtinProtoDescriptor: kserve_predict_v2, isGateway: false, portNumber: 8000, workloadSelector: {labels: {app: app}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: child, namespace: elsewhere}
+spec: {http: [{route: [{destination: {host: app.shop.svc.cluster.local, port: {number: 8000}}}]}]}
+";
+    let Ran { err, .. } = run_with(&["migrate", "-"], text);
+    assert!(!err.contains("needs a waypoint") && !err.contains("needs the label"), "{err}");
+    let alone = text.split("---\n").skip(2).collect::<Vec<_>>().join("---\n");
+    let Ran { err, .. } = run_with(&["migrate", "-"], &alone);
+    has(
+        &err,
+        &[
+            "needs a waypoint: istioctl waypoint apply -n shop, and the label istio.io/use-waypoint on the Service app",
+        ],
+    );
+    let twice = format!("{text}---\n{}", text.split("---\n").nth(3).unwrap().replace("name: a,", "name: b,"));
+    let Ran { err, .. } = run_with(&["migrate", "-"], &twice);
+    has(
+        &err,
+        &[
+            "ASMGrpcJsonTranscoder shop/b /spec: is for the workload and the port of ASMGrpcJsonTranscoder shop/a too",
+        ],
+    );
+}
+
+#[test]
+fn a_template_and_a_list_are_told_for_what_they_are() {
+    let template =
+        "kind: ASMGrpcJsonTranscoder\nmetadata: {name: a}\nspec:\n  portNumber: {{ .Values.port }}\n";
+    let Ran { err, code, .. } = run_with(&["migrate", "-"], template);
+    assert_eq!(code, 2, "{err}");
+    has(&err, &["give the output of helm template"]);
+    let list = "\
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: ServiceAccount, metadata: {name: a}}
+- {apiVersion: istio.alibabacloud.com/v1beta1, kind: ASMKServeConfig, metadata: {name: default}, spec: {enabled: true}}
+";
+    let Ran { err, out, code } = run_with(&["migrate", "--keep-going", "-"], list);
+    assert_eq!((code, out.as_str()), (1, list), "{err}");
+    has(
+        &err,
+        &[
+            "is item 1 of a List, whose items are not changed",
+            ": kept: ServiceAccount default/a: ",
+            "2 kept, 1 refused",
+        ],
+    );
+}

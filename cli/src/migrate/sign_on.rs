@@ -72,6 +72,13 @@ impl SignOn {
         self.claims.iter().any(|(_, known)| known.eq_ignore_ascii_case(header))
     }
 
+    /// The header that it sets and that a match of a route asks for.
+    pub(super) fn matched(&self, one: &Value) -> Option<&str> {
+        let headers = one.get("headers").and_then(Value::as_object)?;
+        let own = self.claims.iter().map(|(_, header)| header.as_str());
+        own.into_iter().find(|header| headers.keys().any(|name| name.eq_ignore_ascii_case(header)))
+    }
+
     /// The Gateway at which users sign on.
     pub(super) fn gateway<'a>(
         &self,

@@ -381,12 +381,21 @@ fn target<'a>(
         );
         return None;
     }
-    let name = service.resource.name();
-    account.add(
-        Action::Todo,
-        located,
-        "/spec/workloadSelector/labels",
-        format!("needs a waypoint: istioctl waypoint apply -n {}, and the label istio.io/use-waypoint on the Service {name}", located.resource.namespace()),
-    );
+    let namespace = located.resource.namespace();
+    let mut left = Vec::new();
+    if !all.iter().any(|l| {
+        l.resource.text("/spec/gatewayClassName") == "istio-waypoint" && l.resource.namespace() == namespace
+    }) {
+        left.push(format!("a waypoint: istioctl waypoint apply -n {namespace}"));
+    }
+    let enrolled = |l: &Located| l.resource.at("/metadata/labels/istio.io~1use-waypoint").is_some();
+    let its_namespace = |l: &&Located| l.resource.kind() == "Namespace" && l.resource.name() == namespace;
+    if !enrolled(service) && !all.iter().filter(its_namespace).any(enrolled) {
+        left.push(format!("the label istio.io/use-waypoint on the Service {}", service.resource.name()));
+    }
+    if !left.is_empty() {
+        let what = format!("needs {}", left.join(", and "));
+        account.add(Action::Todo, located, "/spec/workloadSelector/labels", what);
+    }
     Some(Target::Waypoint { service, port: own.unwrap_or_default() })
 }
