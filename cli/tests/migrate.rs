@@ -761,3 +761,19 @@ items:
         ],
     );
 }
+
+#[test]
+fn a_transcoder_without_a_descriptor_has_kserves_and_the_account_says_so() {
+    let text = "\
+apiVersion: istio.alibabacloud.com/v1beta1
+kind: ASMGrpcJsonTranscoder
+metadata: {name: a, namespace: istio-system}
+spec: {isGateway: true, portNumber: 8008, workloadSelector: {labels: {istio: ingressgateway}}}
+";
+    let Ran { err, code, .. } = run_with(&["migrate", "-"], text);
+    assert_eq!(code, 0, "{err}");
+    has(&err, &["assumed: ASMGrpcJsonTranscoder istio-system/a /spec: it names no descriptor"]);
+    let null = text.replace("{labels: {istio: ingressgateway}}", "null");
+    let Ran { err, .. } = run_with(&["migrate", "-"], &null);
+    has(&err, &["/spec/workloadSelector: null is not a value of this field"]);
+}

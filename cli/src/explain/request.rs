@@ -4,6 +4,7 @@ mod message;
 
 use std::fs;
 
+use super::exchange::Headers;
 use super::refused;
 use crate::arguments::Explain;
 use crate::{Error, input};
@@ -16,7 +17,7 @@ pub(super) struct Request {
     pub(super) authority: String,
     /// With the query.
     pub(super) path: String,
-    pub(super) headers: Vec<(String, Vec<u8>)>,
+    pub(super) headers: Headers,
     pub(super) body: Vec<u8>,
 }
 
@@ -186,7 +187,7 @@ impl Parts {
     }
 
     /// The headers to send, and the names of those that curl is told not to send.
-    fn headers(&self, whose: &str) -> Result<(Vec<(String, Vec<u8>)>, Vec<String>), Error> {
+    fn headers(&self, whose: &str) -> Result<(Headers, Vec<String>), Error> {
         let (mut headers, mut unsent) = (Vec::new(), Vec::new());
         for header in &self.headers {
             let empty = header.trim_end().strip_suffix(';').filter(|_| self.curl && !header.contains(':'));

@@ -240,6 +240,14 @@ fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result
     checked(files, options, &before, &mut account)?;
     let kept = keep(files, &routed.pairs, decided, &mut account);
     for (located, finding) in before {
+        // What is mended has its line already, which says so.
+        let said = account.entries.iter().any(|entry| {
+            (entry.action, &entry.resource, &entry.pointer)
+                == (Action::Fault, &finding.resource, &finding.pointer)
+        });
+        if said {
+            continue;
+        }
         account.add(Action::Fault, located, &finding.pointer, finding.reason);
     }
     same_place(&transcoders, &mut account);

@@ -62,6 +62,11 @@ pub(super) fn plugin(
     let becomes = if patches { "EnvoyFilter" } else { "WasmPlugin" };
     let what = format!("becomes the {becomes} {name} with the filter kserve-transcoder");
     account.add(Action::Mapped, located, "/kind", what);
+    let described = ["/spec/builtinProtoDescriptor", "/spec/protoDescriptorBin"];
+    if described.iter().all(|pointer| located.resource.at(pointer).is_none()) {
+        let what = "it names no descriptor: KServe's is taken, which is built into the filter";
+        account.add(Action::Assumed, located, "/spec", what);
+    }
     let target = target?;
     if plan.port.is_some() {
         let what = match (&target, patches) {
@@ -254,7 +259,7 @@ fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &
     }
 }
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "autoMapping",
     "builtinProtoDescriptor",
     "convertGrpcStatus",
@@ -268,6 +273,7 @@ const KNOWN: [&str; 13] = [
     "protoDescriptorBin",
     "services",
     "transcodeFirst",
+    "workloadSelector",
 ];
 
 /// Those of Envoy's own transcoder, which the vendor's is.
