@@ -777,3 +777,31 @@ spec: {isGateway: true, portNumber: 8008, workloadSelector: {labels: {istio: ing
     let Ran { err, .. } = run_with(&["migrate", "-"], &null);
     has(&err, &["/spec/workloadSelector: null is not a value of this field"]);
 }
+
+#[test]
+fn a_header_that_no_request_has_is_refused_and_a_value_for_no_key_is_a_fault() {
+    let text = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vs, namespace: shop}
+spec:
+  gateways: [gw]
+  hosts: ['*']
+  http:
+  - headerToDynamicSubsetKey: [{header: x-stage, key: stage}]
+    route: [{destination: {host: app, port: {number: 8000}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: dr, namespace: shop}
+spec: {host: app, trafficPolicy: {loadBalancer: {dynamicSubset: {subsetSelectors: [{keys: [stage]}]}}}}
+";
+    let Ran { err, code, .. } =
+        run_with(&["migrate", "--value", "stage=prod", "--value", "nope=1", "-"], text);
+    assert_eq!(code, 0, "{err}");
+    has(&err, &["command line:1: fault: no dynamicSubset of the input has the key nope"]);
+    assert_eq!(err.matches("command line").count(), 1, "{err}");
+    let Ran { err, code, .. } = run_with(&["migrate", "-"], &text.replace("x-stage", "x stage"));
+    assert_eq!(code, 1, "{err}");
+    has(&err, &["/headerToDynamicSubsetKey/0/header: \"x stage\" cannot be the name of a header"]);
+}

@@ -75,6 +75,14 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
     for rule in &dynamic {
         twice(rule, all, account);
     }
+    for key in settings.values.keys() {
+        if !dynamic.is_empty()
+            && !dynamic.iter().any(|rule| rule.selectors.iter().flatten().any(|known| known == key))
+        {
+            let what = format!("no dynamicSubset of the input has the key {key}, so its values are not used");
+            account.note(Action::Fault, "command line".into(), what);
+        }
+    }
     let broken: BTreeMap<String, &Located> = all
         .iter()
         .filter(|located| {
@@ -319,6 +327,15 @@ fn mappings(located: &Located, rule: &Item, pointer: &str, account: &mut Account
             Mapping { header: one.text("header").to_ascii_lowercase(), key: one.text("key").to_owned() };
         if mapping.header.is_empty() || mapping.key.is_empty() {
             account.refuse(located, &here, "header and key must be texts that are not empty");
+        } else if !is_token(&mapping.header) {
+            account.refuse(
+                located,
+                &format!("{here}/header"),
+                format!(
+                    "{:?} cannot be the name of a header (RFC 9110, 5.1), so no request has it",
+                    mapping.header
+                ),
+            );
         } else if found.iter().any(|other| other.key == mapping.key || other.header == mapping.header) {
             account.refuse(
                 located,
@@ -330,6 +347,11 @@ fn mappings(located: &Located, rule: &Item, pointer: &str, account: &mut Account
     }
     let refused = account.entries[before..].iter().any(|entry| entry.action == Action::Refused);
     (!refused).then_some(found)
+}
+
+/// Whether a text is a token (RFC 9110, 5.6.2).
+fn is_token(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// The host that a route sends to first.
