@@ -219,8 +219,8 @@ pub struct Explain {
     /// The request as a command line of curl.
     #[arg(long, value_name = "LINE", conflicts_with_all = ["http", "url", "method", "headers", "data"])]
     pub curl: Option<String>,
-    /// The request as an HTTP/1.1 message in a file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "method", "headers", "data"])]
+    /// The request as an HTTP/1.1 message in a file, or - for standard input.
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["url", "method", "headers", "data"])]
     pub http: Option<PathBuf>,
     /// Go on with an answer of the server's, which is empty: its gRPC status where the request is gRPC by then, otherwise
     /// its HTTP status.

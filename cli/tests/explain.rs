@@ -5,7 +5,7 @@ mod command;
 
 use std::fs;
 
-use command::{Ran, root, run, scratch};
+use command::{Ran, root, run, run_with, scratch};
 
 /// The steps for a request, in an overlay of `dynamic-subset`.
 fn explained(overlay: &str, more: &[&str]) -> String {
@@ -216,7 +216,7 @@ fn a_route_is_taken_only_where_its_gateway_is_served() {
         ("selector: {istio: b}, ", String::new(), vec!["http://elsewhere/home"], false),
     ] {
         let out = at_a_gateway(selector, &more, &arguments);
-        assert_eq!(out.contains("VirtualService x/v"), taken, "{selector} {arguments:?}: {out}");
+        assert_eq!(out.contains("VirtualService x/v, "), taken, "{selector} {arguments:?}: {out}");
         assert!(!out.contains("taken for granted"), "{selector}: {out}");
     }
     let out = at_a_gateway("selector: {app: c}, ", "", &[url]);
@@ -381,5 +381,167 @@ fn an_answer_goes_back_through_the_filters() {
         let Ran { err, code, .. } = run(&arguments);
         assert_eq!(code, 2, "{err}");
         assert!(err.contains(reason), "{err}");
+    }
+}
+
+#[test]
+fn each_listener_of_a_bootstrap_is_a_place_of_its_own() {
+    let file = root().join("envoy/dynamic-subset.yaml").display().to_string();
+    let explained = |port: &[&str]| {
+        let all = ["explain", "-c", &file, "-d", INFER, URL];
+        run(&[&all, port].concat())
+    };
+    let Ran { out, code, .. } = explained(&[]);
+    assert_eq!(code, 0, "{out}");
+    let places: Vec<_> = out.split("\nat the listener ").skip(1).collect();
+    let [first, second] = places[..] else { panic!("{out}") };
+    has(first, &["inference, port 8080, in ", "1. dynamic-subset ", "kserve-transcoder ("]);
+    has(second, &["vendor, port 8180, in ", "1. dynamic-subset "]);
+    assert!(!second.contains("kserve-transcoder ("), "{out}");
+    // The port chooses.
+    let Ran { out, .. } = explained(&["--port", "8180"]);
+    assert!(out.contains("port 8180") && !out.contains("port 8080"), "{out}");
+    let Ran { err, code, .. } = explained(&["--port", "80"]);
+    assert_eq!(code, 2, "{err}");
+    has(&err, &["no listener with a filter has the port 80: there are 8080, 8180"]);
+}
+
+#[test]
+fn a_message_on_standard_input_does_as_well() {
+    let overlay = root().join("istio/kserve-transcoder/overlays/gateway-native").display().to_string();
+    let message = format!(
+        "POST /v2/models/m/infer HTTP/1.1\nHost: gateway:8008\nTransfer-Encoding: chunked\n\n{:x}\n{INFER}\n0\n\n",
+        INFER.len()
+    );
+    let Ran { out, err, code } = run_with(&["explain", "-c", &overlay, "--http", "-"], &message);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    has(&out, &["is the RPC ModelInfer", "replaces the body: "]);
+}
+
+/// What is said of a request to resources in a file of the test's own.
+fn of(name: &str, resources: &str, arguments: &[&str]) -> String {
+    let file = scratch(&format!("explain-{name}")).join("in.yaml");
+    fs::write(&file, resources).unwrap();
+    let Ran { out, err, code } = run(&[&["explain", "-c", file.to_str().unwrap()], arguments].concat());
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    out
+}
+
+#[test]
+fn a_route_may_delegate_redirect_or_answer_by_itself() {
+    let resources = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: shop}
+spec:
+  hosts: [a.example]
+  http:
+  - {match: [{uri: {prefix: /I}, ignoreUriCase: true}], route: [{destination: {host: ic}}]}
+  - {match: [{headers: {h: {regex: 'a.*'}}}], redirect: {uri: /new}}
+  - {match: [{uri: {exact: /d}}], directResponse: {status: 418}}
+  - {match: [{uri: {prefix: /del}}], delegate: {name: c}}
+  - {match: [{uri: {prefix: /gone}}], delegate: {name: gone, namespace: other}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: c, namespace: shop}
+spec: {http: [{match: [{uri: {prefix: /del/x}}], route: [{destination: {host: child}}]}]}
+";
+    for (arguments, lines) in [
+        (&["http://a.example/iX"][..], &["http[0] takes it", "destination: ic.shop."][..]),
+        (
+            &["-H", "h: abc", "http://a.example/"],
+            &["http[1] takes it", "redirects: 301 to {\"uri\":\"/new\"}"],
+        ),
+        (&["http://a.example/d"], &["answers by itself: 418"]),
+        (&["http://a.example/del/x"], &["delegates to VirtualService shop/c", "destination: child.shop."]),
+        (&["http://a.example/del/y"], &["VirtualService shop/c http[0] does not", "no route takes it: 404"]),
+        (&["http://a.example/gone"], &["VirtualService other/gone, which these resources do not have"]),
+        (&["http://a.example/none"], &["no route takes it: 404"]),
+        (&["http://A.Example:80/d"], &["answers by itself: 418"]),
+    ] {
+        let out = of("delegate", resources, arguments);
+        has(&out, lines);
+        // The child serves nothing by itself.
+        assert!(!out.contains("VirtualService shop/c, "), "{out}");
+    }
+}
+
+#[test]
+fn a_route_of_the_mesh_is_for_its_hosts_only() {
+    let resources = "\
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {name: p, namespace: shop}
+spec: {targetRefs: [{group: '', kind: Service, name: app}], url: 'oci://r/kserve-transcoder:1', pluginConfig: {}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: shop}
+spec: {hosts: [app], http: [{route: [{destination: {host: app, port: {number: 8000}}}]}]}
+";
+    let (plugin, alone) = resources.split_once("---\n").unwrap();
+    let route = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: v, namespace: shop}
+spec: {parentRefs: [{group: '', kind: Service, name: app}], rules: [{backendRefs: [{name: app, port: 8000}]}]}
+";
+    let route = format!("{plugin}---\n{route}");
+    for (name, resources) in [("waypoint", resources), ("mesh", alone), ("waypoint-http", &route)] {
+        for host in ["app", "app.shop", "app.shop.svc", "app.shop.svc.cluster.local", "App.shop"] {
+            let out = of(name, resources, &[&format!("http://{host}:8000/x")]);
+            has(&out, &["destination: app.shop.svc.cluster.local:8000"]);
+        }
+        let out = of(name, resources, &["http://other.example/x"]);
+        has(&out, &["shop/v is not for this host, other.example: its hosts are app"]);
+        assert!(!out.contains("destination: "), "{out}");
+    }
+}
+
+#[test]
+fn a_listener_of_a_gateway_has_its_port_and_host() {
+    let resources = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: g, namespace: shop}
+spec:
+  gatewayClassName: istio
+  listeners:
+  - {name: a, port: 80, protocol: HTTP, hostname: a.example}
+  - {name: b, port: 81, protocol: HTTP}
+  - {name: c, port: 80, protocol: HTTP}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: h1, namespace: shop}
+spec: {parentRefs: [{name: g, sectionName: a}], hostnames: [a.example], rules: [{backendRefs: [{name: one, port: 8000}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: h2, namespace: shop}
+spec: {parentRefs: [{name: g, port: 81}], hostnames: ['*.example'], rules: [{backendRefs: [{name: two, port: 8000}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: h3, namespace: shop}
+spec: {parentRefs: [{name: g, sectionName: c}], rules: [{backendRefs: [{name: three, port: 8000}]}]}
+";
+    for (port, host, line) in [
+        ("80", "a.example", "destination: one.shop"),
+        ("80", "A.example", "destination: one.shop"),
+        ("81", "a.example", "destination: two.shop"),
+        // The listener for any host has what the one for this host does not.
+        ("80", "b.example", "destination: three.shop"),
+        (
+            "82",
+            "a.example",
+            "HTTPRoute shop/h1 is bound to nothing at this proxy that listens for a.example at port 82",
+        ),
+        ("81", "other", "HTTPRoute shop/h2 is not for this host, other: its hosts are *.example"),
+    ] {
+        let out = of("listener", resources, &["--port", port, &format!("http://{host}/x")]);
+        has(&out, &[line]);
+        assert_eq!(out.matches("destination: ").count(), usize::from(line.starts_with('d')), "{out}");
     }
 }

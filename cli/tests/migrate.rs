@@ -570,3 +570,238 @@ fn what_is_written_anew_has_the_line_ends_of_its_file() {
     assert!(unix.contains("kind: WasmPlugin\n") && !unix.contains('\r'), "{unix}");
     assert_eq!(dos, unix.replace('\n', "\r\n"));
 }
+
+#[test]
+fn the_output_goes_nowhere_into_the_input() {
+    let folder = scratch("migrate-apart");
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
+    let file = folder.join("in.yaml");
+    fs::write(&file, service).unwrap();
+    let (inside, beside) = (folder.join("stock"), scratch("migrate-apart-out").join("new"));
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    for (input, out, reason) in [
+        (&folder, &folder, Some("is in the input")),
+        (&folder, &inside, Some("is in the input")),
+        (&file, &folder, Some("would be lost")),
+        (&file, &inside, None),
+        (&folder, &beside, None),
+    ] {
+        let Ran { code, err, .. } = run(&["migrate", &path(input), "-o", &path(out)]);
+        assert_eq!(code, reason.map_or(0, |_| 2), "{err}");
+        has(&err, &[reason.unwrap_or("passed")]);
+        assert_eq!(fs::read_to_string(&file).unwrap(), service);
+        let _ = fs::remove_dir_all(&inside);
+    }
+}
+
+#[test]
+fn what_an_option_cannot_be_is_refused() {
+    let sign_on = |issuer: &'static str, jwks: &'static str, audience: &'static str| {
+        vec!["--sign-on", issuer, "--jwks", jwks, "--audience", audience]
+    };
+    let url = "https://idp.example.com";
+    for (options, reason) in [
+        (vec!["--value", "k=a b"], "--value:1: \"a b\" cannot be the value of a label"),
+        (vec!["--value", "=1"], "--value:1: \"\" cannot be the key of a label"),
+        (vec!["--value", "k="], "--value:1: \"\" cannot be the value of a label"),
+        (vec!["--pods", "k=a:l l=b"], "--pods:1: \"l l\" cannot be the key of a label"),
+        (vec!["--registry", ""], "--registry:1: \"\" is not HOST/PATH"),
+        (vec!["--registry", "https://a b/c"], "--registry:1: \"https://a b/c\" is not HOST/PATH"),
+        (sign_on("", url, "app"), "--sign-on:1: \"\" is not an issuer"),
+        (sign_on("https://", url, "app"), "--sign-on:1: \"https://\" is not an issuer"),
+        (sign_on("notaurl", url, "app"), "--sign-on:1: \"notaurl\" is not an issuer"),
+        (sign_on(url, "foo", "app"), "--jwks:1: \"foo\" is not a URL"),
+        (sign_on(url, url, ""), "--audience:1: it is empty"),
+    ] {
+        let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
+        let Ran { code, err, .. } = run_with(&[&["migrate", "-"], &options[..]].concat(), service);
+        assert_eq!(code, 2, "{options:?}: {err}");
+        has(&err, &[reason]);
+    }
+}
+
+#[test]
+fn a_second_rule_for_the_host_of_groups_is_refused() {
+    let text = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vs, namespace: shop}
+spec:
+  gateways: [gw]
+  hosts: ['*']
+  http:
+  - headerToDynamicSubsetKey: [{header: x-stage, key: stage}]
+    route: [{destination: {host: app, port: {number: 8000}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: dr, namespace: shop}
+spec: {host: app, trafficPolicy: {loadBalancer: {dynamicSubset: {subsetSelectors: [{keys: [stage]}]}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: dr2, namespace: shop}
+spec: {host: app.shop.svc.cluster.local, subsets: [{name: stage-prod, labels: {foo: bar}}]}
+";
+    let Ran { code, err, out } = run_with(&["migrate", "--value", "stage=prod", "-"], text);
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    has(
+        &err,
+        &[
+            "DestinationRule shop/dr /spec/host: is the host of DestinationRule shop/dr2 too, at standard input:19",
+        ],
+    );
+}
+
+#[test]
+fn a_fault_of_the_input_is_reported_once_and_at_its_place() {
+    let text = "\
+apiVersion: v1
+kind: Service
+metadata: {name: app, namespace: shop}
+spec: {selector: {app: app}, ports: [{name: http, port: 8000}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vs, namespace: shop}
+spec:
+  gateways: [gw]
+  hosts: ['*']
+  http:
+  - headerToDynamicSubsetKey: [{header: x-stage, key: stage}]
+    route: [{destination: {host: app, port: {number: 8001}}}]
+  - route: [{destination: {host: app, port: {number: 8000}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: dr, namespace: shop}
+spec: {host: app, trafficPolicy: {loadBalancer: {dynamicSubset: {subsetSelectors: [{keys: [stage]}]}}}}
+";
+    let Ran { code, err, .. } = run_with(&["migrate", "--value", "stage=prod", "-"], text);
+    assert_eq!(code, 0, "{err}");
+    has(
+        &err,
+        &[
+            "/spec/http/1: comes after /spec/http/0",
+            "/spec/http/0/route/0/destination/port: sends to port 8001",
+        ],
+    );
+    assert_eq!(err.matches(": fault: ").count(), 2, "{err}");
+}
+
+#[test]
+fn what_the_input_has_is_not_left_to_do() {
+    let text = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio.io/use-waypoint: waypoint}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: shop}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: app, namespace: shop}
+spec: {selector: {app: app}, ports: [{name: http, port: 8000}]}
+---
+apiVersion: istio.alibabacloud.com/v1beta1
+kind: ASMGrpcJsonTranscoder
+metadata: {name: a, namespace: shop}
+spec: {builtinProtoDescriptor: kserve_predict_v2, isGateway: false, portNumber: 8000, workloadSelector: {labels: {app: app}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: child, namespace: elsewhere}
+spec: {http: [{route: [{destination: {host: app.shop.svc.cluster.local, port: {number: 8000}}}]}]}
+";
+    let Ran { err, .. } = run_with(&["migrate", "-"], text);
+    assert!(!err.contains("needs a waypoint") && !err.contains("needs the label"), "{err}");
+    let alone = text.split("---\n").skip(2).collect::<Vec<_>>().join("---\n");
+    let Ran { err, .. } = run_with(&["migrate", "-"], &alone);
+    has(
+        &err,
+        &[
+            "needs a waypoint: istioctl waypoint apply -n shop, and the label istio.io/use-waypoint on the Service app",
+        ],
+    );
+    let twice = format!("{text}---\n{}", text.split("---\n").nth(3).unwrap().replace("name: a,", "name: b,"));
+    let Ran { err, .. } = run_with(&["migrate", "-"], &twice);
+    has(
+        &err,
+        &[
+            "ASMGrpcJsonTranscoder shop/b /spec: is for the workload and the port of ASMGrpcJsonTranscoder shop/a too",
+        ],
+    );
+}
+
+#[test]
+fn a_template_and_a_list_are_told_for_what_they_are() {
+    let template =
+        "kind: ASMGrpcJsonTranscoder\nmetadata: {name: a}\nspec:\n  portNumber: {{ .Values.port }}\n";
+    let Ran { err, code, .. } = run_with(&["migrate", "-"], template);
+    assert_eq!(code, 2, "{err}");
+    has(&err, &["give the output of helm template"]);
+    let list = "\
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: ServiceAccount, metadata: {name: a}}
+- {apiVersion: istio.alibabacloud.com/v1beta1, kind: ASMKServeConfig, metadata: {name: default}, spec: {enabled: true}}
+";
+    let Ran { err, out, code } = run_with(&["migrate", "--keep-going", "-"], list);
+    assert_eq!((code, out.as_str()), (1, list), "{err}");
+    has(
+        &err,
+        &[
+            "is item 1 of a List, whose items are not changed",
+            ": kept: ServiceAccount default/a: ",
+            "2 kept, 1 refused",
+        ],
+    );
+}
+
+#[test]
+fn a_transcoder_without_a_descriptor_has_kserves_and_the_account_says_so() {
+    let text = "\
+apiVersion: istio.alibabacloud.com/v1beta1
+kind: ASMGrpcJsonTranscoder
+metadata: {name: a, namespace: istio-system}
+spec: {isGateway: true, portNumber: 8008, workloadSelector: {labels: {istio: ingressgateway}}}
+";
+    let Ran { err, code, .. } = run_with(&["migrate", "-"], text);
+    assert_eq!(code, 0, "{err}");
+    has(&err, &["assumed: ASMGrpcJsonTranscoder istio-system/a /spec: it names no descriptor"]);
+    let null = text.replace("{labels: {istio: ingressgateway}}", "null");
+    let Ran { err, .. } = run_with(&["migrate", "-"], &null);
+    has(&err, &["/spec/workloadSelector: null is not a value of this field"]);
+}
+
+#[test]
+fn a_header_that_no_request_has_is_refused_and_a_value_for_no_key_is_a_fault() {
+    let text = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vs, namespace: shop}
+spec:
+  gateways: [gw]
+  hosts: ['*']
+  http:
+  - headerToDynamicSubsetKey: [{header: x-stage, key: stage}]
+    route: [{destination: {host: app, port: {number: 8000}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: dr, namespace: shop}
+spec: {host: app, trafficPolicy: {loadBalancer: {dynamicSubset: {subsetSelectors: [{keys: [stage]}]}}}}
+";
+    let Ran { err, code, .. } =
+        run_with(&["migrate", "--value", "stage=prod", "--value", "nope=1", "-"], text);
+    assert_eq!(code, 0, "{err}");
+    has(&err, &["command line:1: fault: no dynamicSubset of the input has the key nope"]);
+    assert_eq!(err.matches("command line").count(), 1, "{err}");
+    let Ran { err, code, .. } = run_with(&["migrate", "-"], &text.replace("x-stage", "x stage"));
+    assert_eq!(code, 1, "{err}");
+    has(&err, &["/headerToDynamicSubsetKey/0/header: \"x stage\" cannot be the name of a header"]);
+}

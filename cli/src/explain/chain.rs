@@ -1,5 +1,7 @@
 //! The filters of a configuration, in the order in which a request passes them.
 
+use std::collections::BTreeSet;
+
 use istio_lint::Resource;
 use istio_lint::embedded::{self, Configuration, Host};
 use serde_json::{Map, Value};
@@ -52,7 +54,7 @@ pub(super) fn read(options: &Explain) -> Result<Vec<Chain>, Error> {
     let sets = input::sets(std::slice::from_ref(&options.config), "default")?;
     let mut chains = Vec::new();
     for set in sets {
-        chains.extend(of_bootstraps(&set));
+        chains.extend(of_bootstraps(&set, options.port)?);
         chains.extend(of_resources(set));
     }
     if chains.is_empty() {
@@ -87,25 +89,86 @@ fn alone(options: &Explain, filter: &str) -> Result<Chain, Error> {
     Ok(Chain { name: format!("with {shown}"), proxy: Proxy::Unknown, links, resources: Vec::new() })
 }
 
-fn of_bootstraps(set: &Set) -> Vec<Chain> {
+/// A chain for each listener that has filters of ours: a request comes in at one of them only.
+fn of_bootstraps(set: &Set, port: Option<u64>) -> Result<Vec<Chain>, Error> {
     let mut chains = Vec::new();
     for document in &set.others {
         let Some(root) = &document.root else { continue };
-        let mut found = embedded::within(&root.value());
-        found.retain(|(_, configuration)| embedded::is_ours(&configuration.filter));
+        let value = root.value();
+        let mut found = embedded::within(&value);
+        found.retain(|(_, configuration)| {
+            embedded::is_ours(&configuration.filter)
+                && configuration.filter.replace('_', "-") != "runtime-group"
+        });
         // In the order of the file, which is that of the filters.
         found.sort_by_key(|(pointer, _)| (root.line_of(pointer), pointer.clone()));
-        let link = |(pointer, configuration): (String, Configuration)| Link {
-            origin: format!("{}:{}", document.file, document.line - 1 + root.line_of(&pointer)),
-            configuration,
-        };
-        let links: Vec<_> = found.into_iter().map(link).collect();
-        if !links.is_empty() {
-            let name = format!("in {}", document.file);
-            chains.push(Chain { name, proxy: Proxy::Unknown, links, resources: Vec::new() });
+        let mut own: Vec<(Option<Listener>, Chain)> = Vec::new();
+        for (pointer, configuration) in found {
+            let origin = format!("{}:{}", document.file, document.line - 1 + root.line_of(&pointer));
+            let link = Link { origin, configuration };
+            let listener = Listener::around(&value, &pointer);
+            match own.iter_mut().find(|(known, _)| *known == listener) {
+                Some((_, chain)) => chain.links.push(link),
+                None => {
+                    let name = match &listener {
+                        Some(listener) => format!("at {} in {}", listener.name, document.file),
+                        None => format!("in {}", document.file),
+                    };
+                    let chain =
+                        Chain { name, proxy: Proxy::Unknown, links: vec![link], resources: Vec::new() };
+                    own.push((listener, chain));
+                }
+            }
         }
+        if let Some(port) = port {
+            let listening =
+                |listener: &Option<Listener>| listener.as_ref().and_then(|listener| listener.port);
+            let ports: BTreeSet<u64> = own.iter().filter_map(|(listener, _)| listening(listener)).collect();
+            own.retain(|(listener, _)| listening(listener).is_none_or(|own| own == port));
+            if own.is_empty() && !ports.is_empty() {
+                let ports: Vec<_> = ports.iter().map(u64::to_string).collect();
+                let why =
+                    format!("no listener with a filter has the port {port}: there are {}", ports.join(", "));
+                return Err(refused(&document.file, why));
+            }
+        }
+        chains.extend(own.into_iter().map(|(_, chain)| chain));
     }
-    chains
+    Ok(chains)
+}
+
+/// A chain of a listener of a bootstrap.
+#[derive(PartialEq, Eq)]
+struct Listener {
+    /// The list of network filters that the chain is of.
+    place: String,
+    name: String,
+    port: Option<u64>,
+}
+
+impl Listener {
+    /// The listener that a filter is in: `None` for one in a cluster.
+    fn around(root: &Value, pointer: &str) -> Option<Self> {
+        let at = pointer.find("/listeners/")? + "/listeners/".len();
+        let end = at + pointer.get(at..)?.find('/')?;
+        let (listener, below) = pointer.split_at_checked(end)?;
+        let value = root.pointer(listener)?;
+        let port = value.pointer("/address/socket_address/port_value").and_then(Value::as_u64);
+        let mut name = match value.get("name").and_then(Value::as_str) {
+            Some(name) => format!("the listener {name}"),
+            None => format!("the listener {}", pointer.get(at..end)?),
+        };
+        if let Some(port) = port {
+            name.push_str(&format!(", port {port},"));
+        }
+        let chain = below.find("/filters/").and_then(|end| below.get(..end)).unwrap_or_default();
+        if value.get("filter_chains").and_then(Value::as_array).is_some_and(|chains| chains.len() > 1) {
+            let own = root.pointer(&format!("{listener}{chain}/name")).and_then(Value::as_str);
+            let index = chain.rsplit('/').next().unwrap_or_default();
+            name.push_str(&format!(" its filter chain {},", own.unwrap_or(index)));
+        }
+        Some(Self { place: format!("{listener}{chain}"), name, port })
+    }
 }
 
 fn of_resources(set: Set) -> Vec<Chain> {

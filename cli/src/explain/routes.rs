@@ -19,7 +19,8 @@ pub(super) fn steps(chain: &Chain, way: &Way, port: Option<u64>) -> Vec<Step> {
     let of_kind = |kind: &'static str| {
         let of_kind = chain.resources.iter().filter(move |located| located.resource.kind() == kind);
         let here = of_kind.filter(|located| is_for(&located.resource, &name));
-        here.filter_map(|located| Some((located, attachment::served(chain, &located.resource, &name, port)?)))
+        let asked = Asked { name: Some(&name), port };
+        here.filter_map(|located| Some((located, attachment::served(chain, &located.resource, asked)?)))
             .collect::<Vec<_>>()
     };
     let services = of_kind("VirtualService").into_iter().map(|(located, granted)| {
@@ -28,61 +29,202 @@ pub(super) fn steps(chain: &Chain, way: &Way, port: Option<u64>) -> Vec<Step> {
         step
     });
     let routes = of_kind("HTTPRoute");
-    services.chain(http_route::step(&chain.resources, &routes, way, &name, port)).collect()
+    let steps: Vec<Step> =
+        services.chain(http_route::step(&chain.resources, &routes, way, &name, port)).collect();
+    if steps.is_empty() { unserved(chain, &name, port).into_iter().collect() } else { steps }
 }
 
-/// The request's host without its port.
-fn name(way: &Way) -> String {
-    let authority = way.text(":authority").unwrap_or_default();
-    authority.rsplit_once(':').map_or(authority.as_str(), |(name, _)| name).to_owned()
+/// What is asked for; `None` for any.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    /// The host, without a port.
+    name: Option<&'a str>,
+    /// The port that the request comes in at.
+    port: Option<u64>,
 }
 
-/// Whether one of its hosts is the request's; one that is for the mesh only is for its Service, whatever the request
-/// calls it.
-fn is_for(service: &Resource, name: &str) -> bool {
-    if service.kind() == "HTTPRoute" && service.list("/spec/hostnames").is_empty() {
-        return true;
+/// Why none of the routes at a proxy is for the request.
+fn unserved(chain: &Chain, name: &str, port: Option<u64>) -> Option<Step> {
+    let mut lines = Vec::new();
+    for resource in chain.resources.iter().map(|located| &located.resource) {
+        let hosts = match resource.kind() {
+            // One without hosts is for those that delegate to it.
+            "VirtualService" if !resource.list("/spec/hosts").is_empty() => resource.list("/spec/hosts"),
+            "HTTPRoute" => resource.list("/spec/hostnames"),
+            _ => continue,
+        };
+        if attachment::served(chain, resource, Asked { name: None, port: None }).is_none() {
+            continue;
+        }
+        let id = resource.id();
+        if !is_for(resource, name) {
+            let mut hosts: Vec<_> = hosts.iter().filter_map(Value::as_str).collect();
+            if hosts.is_empty() {
+                let parents = resource.list("/spec/parentRefs").iter();
+                hosts.extend(parents.filter_map(|parent| parent.get("name").and_then(Value::as_str)));
+            }
+            lines.push(format!("{id} is not for this host, {name}: its hosts are {}", hosts.join(", ")));
+            continue;
+        }
+        let port = port.map_or_else(String::new, |port| format!(" at port {port}"));
+        lines.push(format!("{id} is bound to nothing at this proxy that listens for {name}{port}"));
     }
-    let mesh = service.kind() == "VirtualService"
-        && service.list("/spec/gateways").iter().all(|gateway| gateway == "mesh");
-    mesh || ["/spec/hosts", "/spec/hostnames"]
-        .iter()
-        .flat_map(|list| service.list(list))
-        .filter_map(Value::as_str)
-        .any(|host| attachment::is_host(host, name))
+    if lines.is_empty() {
+        return None;
+    }
+    lines.push("none of these routes takes it".into());
+    Some(Step { title: "routes".into(), lines })
+}
+
+/// The request's host without its port, in lower case, as hosts are compared.
+fn name(way: &Way) -> String {
+    let authority = way.text(":authority").unwrap_or_default().to_ascii_lowercase();
+    // The colons of an IPv6 address are inside brackets.
+    let split = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+    split.map_or(authority.as_str(), |(name, _)| name).to_owned()
+}
+
+/// Whether one of its hosts is the request's; in the mesh a Service has shorter names as well.
+fn is_for(route: &Resource, name: &str) -> bool {
+    let gateways = route.list("/spec/gateways");
+    let (hosts, mesh) = match route.kind() {
+        "HTTPRoute" if route.list("/spec/hostnames").is_empty() => return is_for_parent(route, name),
+        "HTTPRoute" => (route.list("/spec/hostnames"), false),
+        _ => (
+            route.list("/spec/hosts"),
+            gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh"),
+        ),
+    };
+    hosts.iter().filter_map(Value::as_str).any(|host| {
+        attachment::is_host(host, name)
+            || mesh && names(host, route.namespace()).iter().any(|own| own == name)
+    })
+}
+
+/// Whether a route without hosts is bound to a Gateway, whose hosts it has then, or to the Service that is named.
+fn is_for_parent(route: &Resource, name: &str) -> bool {
+    let parents = route.list("/spec/parentRefs");
+    let of = |parent: &Value| {
+        let text = |field: &str| parent.get(field).and_then(Value::as_str).unwrap_or_default();
+        let namespace = Some(text("namespace")).filter(|own| !own.is_empty()).unwrap_or(route.namespace());
+        text("kind") != "Service" || names(text("name"), namespace).iter().any(|own| own == name)
+    };
+    parents.is_empty() || parents.iter().any(of)
+}
+
+/// The names of a Service of the cluster that sidecars and waypoints know.
+fn names(host: &str, namespace: &str) -> Vec<String> {
+    let full = full(&host.to_ascii_lowercase(), namespace);
+    let Some(short) = full.strip_suffix(".svc.cluster.local") else { return Vec::new() };
+    let service = short.split('.').next().unwrap_or_default();
+    vec![full.clone(), format!("{short}.svc"), short.to_owned(), service.to_owned()]
+}
+
+/// A host as Istio completes it.
+fn full(host: &str, namespace: &str) -> String {
+    if host.contains('.') || host.contains('*') {
+        return host.to_owned();
+    }
+    format!("{host}.{namespace}.svc.cluster.local")
 }
 
 fn route(resources: &[Located], located: &Located, way: &Way, port: Option<u64>) -> Step {
     let resource = &located.resource;
     let mut lines = Vec::new();
-    let mut taken = None;
+    let mut taken = false;
     for (index, rule) in resource.list("/spec/http").iter().enumerate() {
+        let said = format!("http[{index}]");
         match matched(rule, way, port) {
             Ok(why) => {
-                let name = rule
-                    .get("name")
-                    .and_then(Value::as_str)
-                    .map_or_else(String::new, |name| format!(" ({name})"));
-                lines.push(format!("route: http[{index}]{name} takes it: {why}"));
-                taken = Some(rule);
-                break;
+                lines.push(format!("route: {said}{} takes it: {why}", named(rule)));
+                taken = match rule.get("delegate") {
+                    Some(child) => delegated(resources, resource, child, way, port, &mut lines),
+                    None => {
+                        lines.extend(action(resources, resource, rule, way));
+                        true
+                    }
+                };
+                if taken {
+                    break;
+                }
             }
-            Err(why) => lines.push(format!("route: http[{index}] does not: {why}")),
+            Err(why) => lines.push(format!("route: {said} does not: {why}")),
         }
     }
-    match taken {
-        None => lines.push("no route takes it: 404".into()),
-        Some(rule) => {
-            if let Some(to) = rule.pointer("/rewrite") {
-                lines.push(format!("rewrites: {to}"));
-            }
-            for target in rule.get("route").and_then(Value::as_array).into_iter().flatten() {
-                lines.extend(destination(resources, resource, target, way));
-            }
-        }
+    if !taken {
+        lines.push("no route takes it: 404".into());
     }
     let title = format!("{}, {}:{}", resource.id(), located.file, located.line_of("/spec/http"));
     Step { title, lines }
+}
+
+/// A rule's name, as it is shown.
+fn named(rule: &Value) -> String {
+    rule.get("name").and_then(Value::as_str).map_or_else(String::new, |name| format!(" ({name})"))
+}
+
+/// Goes on with the routes of the VirtualService that a rule delegates to, which hold in addition; returns whether one of
+/// them takes the request, or could.
+fn delegated(
+    resources: &[Located],
+    parent: &Resource,
+    delegate: &Value,
+    way: &Way,
+    port: Option<u64>,
+    lines: &mut Vec<String>,
+) -> bool {
+    let text = |field: &str| delegate.get(field).and_then(Value::as_str).unwrap_or_default();
+    let namespace = Some(text("namespace")).filter(|own| !own.is_empty()).unwrap_or(parent.namespace());
+    let id = format!("VirtualService {namespace}/{}", text("name"));
+    let is_it = |l: &&Located| {
+        let resource = &l.resource;
+        resource.kind() == "VirtualService"
+            && (resource.namespace(), resource.name()) == (namespace, text("name"))
+    };
+    let Some(child) = resources.iter().find(is_it).map(|located| &located.resource) else {
+        lines.push(format!("delegates to {id}, which these resources do not have"));
+        return true;
+    };
+    if !child.list("/spec/hosts").is_empty() {
+        lines.push(format!("delegates to {id}, which has hosts of its own: Istio takes only one without"));
+        return false;
+    }
+    lines.push(format!("delegates to {id}"));
+    for (index, rule) in child.list("/spec/http").iter().enumerate() {
+        let said = format!("{id} http[{index}]");
+        match matched(rule, way, port) {
+            Ok(why) => {
+                lines.push(format!("route: {said}{} takes it: {why}", named(rule)));
+                lines.extend(action(resources, child, rule, way));
+                return true;
+            }
+            Err(why) => lines.push(format!("route: {said} does not: {why}")),
+        }
+    }
+    false
+}
+
+/// What a rule does with a request that it takes.
+fn action(resources: &[Located], service: &Resource, rule: &Value, way: &Way) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(to) = rule.get("redirect") {
+        let code = to.get("redirectCode").and_then(Value::as_u64).unwrap_or(301);
+        lines.push(format!("redirects: {code} to {to}, so that no server is asked"));
+        return lines;
+    }
+    if let Some(answer) = rule.get("directResponse") {
+        let status = answer.get("status").map(Value::to_string).unwrap_or_default();
+        let body = answer.get("body").map_or_else(String::new, |body| format!(", {body}"));
+        lines.push(format!("answers by itself: {status}{body}, so that no server is asked"));
+        return lines;
+    }
+    if let Some(to) = rule.pointer("/rewrite") {
+        lines.push(format!("rewrites: {to}"));
+    }
+    for target in rule.get("route").and_then(Value::as_array).into_iter().flatten() {
+        lines.extend(destination(resources, service, target, way));
+    }
+    lines
 }
 
 /// Why a rule takes a request, or why it does not.
@@ -107,7 +249,10 @@ fn conditions(one: &Value, way: &Way, port: Option<u64>) -> Result<String, Strin
     let (path, query) = path.split_once('?').unwrap_or((&path, ""));
     for (name, condition) in one.as_object().into_iter().flatten() {
         match name.as_str() {
-            "name" => {}
+            "name" | "ignoreUriCase" | "statPrefix" => {}
+            "uri" if one.get("ignoreUriCase") == Some(&Value::Bool(true)) => {
+                met.push(caseless("the path", path, condition)?);
+            }
             "uri" => met.push(text("the path", Some(path), condition, false)?),
             "method" => met.push(text("the method", way.text(":method").as_deref(), condition, false)?),
             "scheme" => met.push(text("the scheme", way.text(":scheme").as_deref(), condition, false)?),
@@ -168,15 +313,23 @@ fn text(what: &str, found: Option<&str>, condition: &Value, not: bool) -> Result
     }
 }
 
+/// A StringMatch for which upper and lower case are the same, where that is not an expression.
+fn caseless(what: &str, found: &str, condition: &Value) -> Result<String, String> {
+    let mut lower = condition.clone();
+    for (kind, wanted) in lower.as_object_mut().into_iter().flatten() {
+        match wanted.as_str() {
+            Some(text) if kind != "regex" => *wanted = text.to_ascii_lowercase().into(),
+            _ => return text(what, Some(found), condition, false),
+        }
+    }
+    text(what, Some(&found.to_ascii_lowercase()), &lower, false).map(|why| format!("{why}, in any case"))
+}
+
 /// A destination: its subset's labels, or the group of an added cluster, or what a policy reads.
 fn destination(resources: &[Located], service: &Resource, target: &Value, way: &Way) -> Vec<String> {
     let at = |pointer: &str| target.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (host, subset) = (at("/destination/host"), at("/destination/subset"));
     let port = target.pointer("/destination/port/number").and_then(Value::as_u64);
-    let full = |host: &str, namespace: &str| match host.contains('.') {
-        true => host.to_owned(),
-        false => format!("{host}.{namespace}.svc.cluster.local"),
-    };
     let name = full(host, service.namespace());
     let shown = port.map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
     let weight = target.get("weight").map_or_else(String::new, |weight| format!(", weight {weight}"));

@@ -64,7 +64,11 @@ fn read(file: &str, line: usize, text: String) -> Result<Document, Error> {
     }
     let root: Item = serde_saphyr::from_str(&text).map_err(|error| {
         let at = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
-        Error::Content { file: file.to_owned(), line: line - 1 + at, reason: istio_lint::reason(&error) }
+        let mut reason = istio_lint::reason(&error);
+        if text.contains("{{") {
+            reason.push_str("; {{ is of a template, of Helm's perhaps: give the output of helm template");
+        }
+        Error::Content { file: file.to_owned(), line: line - 1 + at, reason }
     })?;
     Ok(Document { file: file.to_owned(), line, text, root: Some(root) })
 }

@@ -13,7 +13,7 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use istio_lint::Level;
 
@@ -45,6 +45,9 @@ pub(crate) struct Settings {
 /// Migrates what the command line names.
 pub(crate) fn run(options: &Migrate, out: &mut dyn Write) -> Result<Outcome, Error> {
     let settings = settings(options)?;
+    if let Some(folder) = &options.out {
+        apart(folder, &options.inputs)?;
+    }
     let mut files = files::read(&options.inputs, &options.namespace)?;
     let mut account = migrate(&mut files, &settings, options)?;
     let refused = account.has_refused();
@@ -73,11 +76,36 @@ pub(crate) fn run(options: &Migrate, out: &mut dyn Write) -> Result<Outcome, Err
     Ok(if refused { Outcome::Wrong } else { Outcome::Right })
 }
 
+/// The output's folder must not be one of the input: what it drops would stay there, and what it changes be lost.
+fn apart(folder: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
+    let whole = std::path::absolute(folder)
+        .map_err(|source| Error::Input(input::Error::Io { path: folder.display().to_string(), source }))?;
+    // A folder that is not there yet is where the nearest one around it is.
+    let there = whole.ancestors().find_map(|around| around.canonicalize().ok()).unwrap_or_default();
+    let is_there = whole.exists();
+    for (shown, input) in inputs.iter().filter_map(|input| Some((input, input.canonicalize().ok()?))) {
+        let inside = input.is_dir() && there.starts_with(&input);
+        if inside || is_there && input.is_file() && input.parent() == Some(&there) {
+            let (folder, shown) = (folder.display(), shown.display());
+            let why = if inside {
+                format!(
+                    "{folder} is in the input {shown}, where what is dropped would stay: name another folder"
+                )
+            } else {
+                format!("{folder} has the input {shown}, which would be lost: name another folder")
+            };
+            return Err(wrong("--out", why));
+        }
+    }
+    Ok(())
+}
+
 fn settings(options: &Migrate) -> Result<Settings, Error> {
     let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for value in &options.values {
         let (key, value) =
             value.split_once('=').ok_or_else(|| wrong("--value", format!("{value:?} is not KEY=VALUE")))?;
+        is_label("--value", key, value)?;
         values.entry(key.to_owned()).or_default().push(value.to_owned());
     }
     let mut pods = BTreeMap::new();
@@ -87,11 +115,24 @@ fn settings(options: &Migrate) -> Result<Settings, Error> {
             .and_then(|(group, label)| Some((group.split_once('=')?, label.split_once('=')?)));
         let ((key, value), (label, of)) =
             parts.ok_or_else(|| wrong("--pods", format!("{one:?} is not KEY=VALUE:LABEL=VALUE")))?;
+        is_label("--pods", key, value)?;
+        is_label("--pods", label, of)?;
         let group = values.entry(key.to_owned()).or_default();
         if !group.iter().any(|known| known == value) {
             group.push(value.to_owned());
         }
         pods.insert((key.to_owned(), value.to_owned()), (label.to_owned(), of.to_owned()));
+    }
+    let registry = |letter: char| letter.is_ascii_alphanumeric() || ".-_/:".contains(letter);
+    if options.registry.is_empty()
+        || options.registry.contains("://")
+        || !options.registry.chars().all(registry)
+    {
+        let why = format!(
+            "{:?} is not HOST/PATH, without a scheme, such as registry.example/mesh",
+            options.registry
+        );
+        return Err(wrong("--registry", why));
     }
     Ok(Settings {
         form: options.form,
@@ -102,6 +143,29 @@ fn settings(options: &Migrate) -> Result<Settings, Error> {
         values,
         pods,
     })
+}
+
+/// Whether a key and a value can be those of a label (Kubernetes, labels and selectors), as pods of a group have one.
+fn is_label(option: &str, key: &str, value: &str) -> Result<(), Error> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let part = |text: &str| {
+        let ends = [text.bytes().next(), text.bytes().next_back()];
+        text.len() <= 63
+            && text.bytes().all(inner)
+            && ends.into_iter().all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+    };
+    let prefix = |text: &str| !text.is_empty() && text.split('.').all(part);
+    let named = match key.split_once('/') {
+        Some((before, name)) => prefix(before) && part(name),
+        None => part(key),
+    };
+    if !named {
+        return Err(wrong(option, format!("{key:?} cannot be the key of a label")));
+    }
+    if !part(value) {
+        return Err(wrong(option, format!("{value:?} cannot be the value of a label")));
+    }
+    Ok(())
 }
 
 /// What is wrong with an option.
@@ -172,9 +236,21 @@ fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result
         };
     }
     let decided = account.entries.len();
-    checked(files, options, &mut account)?;
+    let before = faults(&all);
+    checked(files, options, &before, &mut account)?;
     let kept = keep(files, &routed.pairs, decided, &mut account);
-    faults(&all, &mut account);
+    for (located, finding) in before {
+        // What is mended has its line already, which says so.
+        let said = account.entries.iter().any(|entry| {
+            (entry.action, &entry.resource, &entry.pointer)
+                == (Action::Fault, &finding.resource, &finding.pointer)
+        });
+        if said {
+            continue;
+        }
+        account.add(Action::Fault, located, &finding.pointer, finding.reason);
+    }
+    same_place(&transcoders, &mut account);
     for file in files.iter().filter(|file| file.parts.iter().all(|part| part.document.root.is_none())) {
         let name = file.parts.first().map_or_else(String::new, |part| part.document.file.clone());
         account.note(Action::Passed, name, "the file has no resources: it is empty, or has only comments");
@@ -228,6 +304,9 @@ fn keep(
     let places: BTreeSet<Place> = kept.keys().cloned().collect();
     account.take_back(&places, decided);
     for part in files.iter_mut().flat_map(|file| &mut file.parts) {
+        for located in items_of(part).iter().filter(|located| kept.contains_key(&account::place(located))) {
+            account.add(Action::Kept, located, "", "as it stands, because of its List some is refused");
+        }
         let Some((located, why)) =
             part.located.as_ref().and_then(|l| Some((l, kept.get(&account::place(l))?)))
         else {
@@ -250,11 +329,16 @@ fn is_vendors(located: &Located) -> bool {
     located.resource.group() == VENDOR
 }
 
+/// The resources of a list; of another document there are none.
+fn items_of(part: &files::Part) -> Vec<Located> {
+    let root = part.document.root.as_ref().filter(|_| part.located.is_none());
+    let items = root.and_then(|root| root.get("items")).map_or(&[][..], tree::items);
+    items.iter().filter_map(|inner| input::one(&part.document, inner, "default").ok()).collect()
+}
+
 /// A list of resources passes if none of them is the vendor's: they have no documents of their own to change.
 fn nested(part: &mut files::Part, account: &mut Account) {
-    let Some(root) = &part.document.root else { return };
-    for (index, inner) in root.get("items").map_or(&[][..], tree::items).iter().enumerate() {
-        let Ok(located) = input::one(&part.document, inner, "default") else { continue };
+    for (index, located) in items_of(part).into_iter().enumerate() {
         let text = located.resource.value.to_string();
         let vendors = located.resource.group() == VENDOR
             || ["headerToDynamicSubsetKey", "dynamicSubset"]
@@ -264,7 +348,7 @@ fn nested(part: &mut files::Part, account: &mut Account) {
             account.refuse(
                 &located,
                 "",
-                format!("is item {index} of a List: write it as a document of its own"),
+                format!("is item {index} of a List, whose items are not changed: write it as a document of its own"),
             );
         } else {
             account.add(Action::Passed, &located, "", format!("item {index} of a List, as it stands"));
@@ -273,19 +357,35 @@ fn nested(part: &mut files::Part, account: &mut Account) {
 }
 
 /// What the vendor's mesh tolerates, and stock Istio as well: neither says that it does nothing.
-fn faults(all: &[Located], account: &mut Account) {
+fn faults(all: &[Located]) -> Vec<(&Located, check::Finding)> {
     let mut named: BTreeMap<String, &Located> = BTreeMap::new();
     for located in all {
         named.entry(located.resource.id()).or_insert(located);
     }
     let set = Set { resources: all.to_vec(), others: Vec::new() };
-    for finding in check::by_rules(&set) {
-        if matches!(
-            finding.rule,
-            "unnamed-host" | "missing-port" | "unreached-route" | "mixed-routes" | "twice"
-        ) && let Some(located) = named.get(&finding.resource)
-        {
-            account.add(Action::Fault, located, &finding.pointer, finding.reason);
+    let tolerated = ["unnamed-host", "missing-port", "unreached-route", "mixed-routes", "twice"];
+    let findings = check::by_rules(&set).into_iter().filter(|finding| tolerated.contains(&finding.rule));
+    findings.filter_map(|finding| Some((*named.get(&finding.resource)?, finding))).collect()
+}
+
+/// Two transcoders for the same workload and port both see every request.
+fn same_place(transcoders: &[&Located], account: &mut Account) {
+    let labels = |l: &Located| l.resource.at("/spec/workloadSelector/labels").cloned();
+    let port = |l: &Located| l.resource.at("/spec/portNumber").cloned();
+    for (index, later) in transcoders.iter().enumerate() {
+        let same = transcoders[..index].iter().find(|earlier| {
+            earlier.resource.namespace() == later.resource.namespace()
+                && labels(earlier) == labels(later)
+                && (port(earlier) == port(later) || port(earlier).is_none() || port(later).is_none())
+        });
+        if let Some(earlier) = same {
+            let what = format!(
+                "is for the workload and the port of {} too, at {}:{}: a request would meet the filter twice, so take one out",
+                earlier.resource.id(),
+                earlier.file,
+                earlier.line_of("/spec")
+            );
+            account.add(Action::Fault, later, "/spec", what);
         }
     }
 }
@@ -305,7 +405,9 @@ fn in_the_mesh(
 ) {
     let gateways = located.resource.list("/spec/gateways");
     let namespace = located.resource.namespace();
-    let mesh = gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh");
+    // One without hosts is where another one delegates to.
+    let child = located.resource.list("/spec/hosts").is_empty();
+    let mesh = !child && (gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh"));
     if mesh && !waypoints.contains(namespace) {
         let what = format!(
             "needs a waypoint, which in the vendor's mesh was one for a service account: istioctl waypoint apply -n {namespace} --enroll-namespace"
@@ -315,6 +417,16 @@ fn in_the_mesh(
     for (index, rule) in located.resource.list("/spec/http").iter().enumerate() {
         let matches = rule.get("match").and_then(serde_json::Value::as_array).into_iter().flatten();
         for (place, one) in matches.enumerate() {
+            let header = sign_on.and_then(|sign_on| sign_on.matched(one));
+            if let Some(header) = header.filter(|_| mesh) {
+                let what = format!(
+                    "{header} is set at the gateway, and in the mesh believed from any caller: admit to these pods only the waypoint, and \
+                     there deny {header} from others than the callers that hand it on (AuthorizationPolicy; examples/ai-application/k8s \
+                     has them)"
+                );
+                let pointer = format!("/spec/http/{index}/match/{place}/headers/{header}");
+                account.add(Action::Todo, located, &pointer, what);
+            }
             if one.pointer("/headers/user_class").is_some() && !sign_on.is_some_and(|s| s.sets("user_class"))
             {
                 let what = "the vendor's sign-on sets user_class of the claim user_type, and takes a client's own off: on stock parts \
@@ -343,7 +455,12 @@ fn pods_of(located: &Located, account: &mut Account) {
 }
 
 /// The output must be right: whatever of it stock Istio would not take is refused here.
-fn checked(files: &[File], options: &Migrate, account: &mut Account) -> Result<(), Error> {
+fn checked(
+    files: &[File],
+    options: &Migrate,
+    before: &[(&Located, check::Finding)],
+    account: &mut Account,
+) -> Result<(), Error> {
     let mut set = Set::default();
     // What each resource of the output was, and whether it is still that.
     let mut origins: BTreeMap<String, (&Located, bool)> = BTreeMap::new();
@@ -371,6 +488,13 @@ fn checked(files: &[File], options: &Migrate, account: &mut Account) -> Result<(
     let refused = account.refused();
     for finding in report.findings.into_iter().filter(certain) {
         let Some((located, same)) = origins.get(&finding.resource) else { continue };
+        // What the input has is a fault of its own, with the place in the input.
+        let is_it = |(_, known): &(_, check::Finding)| {
+            (&known.resource, known.rule) == (&finding.resource, finding.rule)
+        };
+        if before.iter().any(is_it) {
+            continue;
+        }
         // A field of the vendor's that stays because of another refusal has its reason already.
         if finding.reason.contains(", a vendor's: ") && refused.contains(&account::place(located)) {
             continue;

@@ -30,6 +30,24 @@ pub(super) fn read(options: &Migrate) -> Result<Option<SignOn>, Error> {
     else {
         return Ok(None);
     };
+    let address = |text: &str| {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+            && !text.contains(|letter: char| letter.is_whitespace() || letter.is_control())
+    };
+    // OpenID Connect's issuers are URLs.
+    if !address(issuer) {
+        return Err(wrong(
+            "--sign-on",
+            format!("{issuer:?} is not an issuer, such as https://idp.example.com"),
+        ));
+    }
+    if !address(jwks) {
+        return Err(wrong("--jwks", format!("{jwks:?} is not a URL, such as https://idp.example.com/jwks")));
+    }
+    if audience.trim().is_empty() {
+        return Err(wrong("--audience", "it is empty: name the application that the tokens are for".into()));
+    }
     let mut claims = Vec::new();
     for one in &options.claims {
         let (claim, header) =
@@ -52,6 +70,13 @@ impl SignOn {
     /// Whether it sets a header.
     pub(super) fn sets(&self, header: &str) -> bool {
         self.claims.iter().any(|(_, known)| known.eq_ignore_ascii_case(header))
+    }
+
+    /// The header that it sets and that a match of a route asks for.
+    pub(super) fn matched(&self, one: &Value) -> Option<&str> {
+        let headers = one.get("headers").and_then(Value::as_object)?;
+        let own = self.claims.iter().map(|(_, header)| header.as_str());
+        own.into_iter().find(|header| headers.keys().any(|name| name.eq_ignore_ascii_case(header)))
     }
 
     /// The Gateway at which users sign on.

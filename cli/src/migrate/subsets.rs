@@ -72,6 +72,17 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
     let mut changes = Changes::default();
     let dynamic: Vec<_> =
         all.iter().filter_map(|located| selectors::read(located, settings, account)).collect();
+    for rule in &dynamic {
+        twice(rule, all, account);
+    }
+    for key in settings.values.keys() {
+        if !dynamic.is_empty()
+            && !dynamic.iter().any(|rule| rule.selectors.iter().flatten().any(|known| known == key))
+        {
+            let what = format!("no dynamicSubset of the input has the key {key}, so its values are not used");
+            account.note(Action::Fault, "command line".into(), what);
+        }
+    }
     let broken: BTreeMap<String, &Located> = all
         .iter()
         .filter(|located| {
@@ -138,6 +149,30 @@ pub(super) fn changes(all: &[Located], settings: &Settings, account: &mut Accoun
         }
     }
     changes
+}
+
+/// Istio merges the rules for a host: of two subsets with one name only the first counts, and so does only the first
+/// traffic policy. Which one that is depends on their age.
+fn twice(rule: &Dynamic<'_>, all: &[Located], account: &mut Account) {
+    let other = all.iter().find(|other| {
+        let resource = &other.resource;
+        other.resource.is(NETWORKING, "DestinationRule")
+            && !std::ptr::eq(*other, rule.located)
+            && resource.namespace() == rule.located.resource.namespace()
+            && resource.id() != rule.located.resource.id()
+            && resource.at("/spec/workloadSelector").is_none()
+            && full_name(resource.text("/spec/host"), resource.namespace()) == rule.host
+    });
+    if let Some(other) = other {
+        let why = format!(
+            "is the host of {} too, at {}:{}, and Istio takes only the older one's traffic policy, and of subsets with one name \
+             only one: make one DestinationRule of both",
+            other.resource.id(),
+            other.file,
+            other.line_of("/spec/host")
+        );
+        account.refuse(rule.located, "/spec/host", why);
+    }
 }
 
 /// What takes the place of a route.
@@ -292,6 +327,15 @@ fn mappings(located: &Located, rule: &Item, pointer: &str, account: &mut Account
             Mapping { header: one.text("header").to_ascii_lowercase(), key: one.text("key").to_owned() };
         if mapping.header.is_empty() || mapping.key.is_empty() {
             account.refuse(located, &here, "header and key must be texts that are not empty");
+        } else if !is_token(&mapping.header) {
+            account.refuse(
+                located,
+                &format!("{here}/header"),
+                format!(
+                    "{:?} cannot be the name of a header (RFC 9110, 5.1), so no request has it",
+                    mapping.header
+                ),
+            );
         } else if found.iter().any(|other| other.key == mapping.key || other.header == mapping.header) {
             account.refuse(
                 located,
@@ -303,6 +347,11 @@ fn mappings(located: &Located, rule: &Item, pointer: &str, account: &mut Account
     }
     let refused = account.entries[before..].iter().any(|entry| entry.action == Action::Refused);
     (!refused).then_some(found)
+}
+
+/// Whether a text is a token (RFC 9110, 5.6.2).
+fn is_token(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// The host that a route sends to first.

@@ -62,6 +62,11 @@ pub(super) fn plugin(
     let becomes = if patches { "EnvoyFilter" } else { "WasmPlugin" };
     let what = format!("becomes the {becomes} {name} with the filter kserve-transcoder");
     account.add(Action::Mapped, located, "/kind", what);
+    let described = ["/spec/builtinProtoDescriptor", "/spec/protoDescriptorBin"];
+    if described.iter().all(|pointer| located.resource.at(pointer).is_none()) {
+        let what = "it names no descriptor: KServe's is taken, which is built into the filter";
+        account.add(Action::Assumed, located, "/spec", what);
+    }
     let target = target?;
     if plan.port.is_some() {
         let what = match (&target, patches) {
@@ -254,7 +259,7 @@ fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &
     }
 }
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "autoMapping",
     "builtinProtoDescriptor",
     "convertGrpcStatus",
@@ -268,6 +273,7 @@ const KNOWN: [&str; 13] = [
     "protoDescriptorBin",
     "services",
     "transcodeFirst",
+    "workloadSelector",
 ];
 
 /// Those of Envoy's own transcoder, which the vendor's is.
@@ -381,12 +387,21 @@ fn target<'a>(
         );
         return None;
     }
-    let name = service.resource.name();
-    account.add(
-        Action::Todo,
-        located,
-        "/spec/workloadSelector/labels",
-        format!("needs a waypoint: istioctl waypoint apply -n {}, and the label istio.io/use-waypoint on the Service {name}", located.resource.namespace()),
-    );
+    let namespace = located.resource.namespace();
+    let mut left = Vec::new();
+    if !all.iter().any(|l| {
+        l.resource.text("/spec/gatewayClassName") == "istio-waypoint" && l.resource.namespace() == namespace
+    }) {
+        left.push(format!("a waypoint: istioctl waypoint apply -n {namespace}"));
+    }
+    let enrolled = |l: &Located| l.resource.at("/metadata/labels/istio.io~1use-waypoint").is_some();
+    let its_namespace = |l: &&Located| l.resource.kind() == "Namespace" && l.resource.name() == namespace;
+    if !enrolled(service) && !all.iter().filter(its_namespace).any(enrolled) {
+        left.push(format!("the label istio.io/use-waypoint on the Service {}", service.resource.name()));
+    }
+    if !left.is_empty() {
+        let what = format!("needs {}", left.join(", and "));
+        account.add(Action::Todo, located, "/spec/workloadSelector/labels", what);
+    }
     Some(Target::Waypoint { service, port: own.unwrap_or_default() })
 }

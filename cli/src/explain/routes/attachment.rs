@@ -3,6 +3,7 @@
 use istio_lint::Resource;
 use serde_json::{Map, Value};
 
+use super::Asked;
 use crate::explain::chain::{Chain, Proxy};
 use crate::input::Located;
 
@@ -12,14 +13,14 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
 /// Whether a route is for a proxy: `None` if it is not, otherwise what has to be taken for granted.
-pub(super) fn served(chain: &Chain, route: &Resource, name: &str, port: Option<u64>) -> Option<Vec<String>> {
+pub(super) fn served(chain: &Chain, route: &Resource, asked: Asked<'_>) -> Option<Vec<String>> {
     match route.kind() {
-        "HTTPRoute" => http_route(chain, route, port),
-        _ => virtual_service(chain, route, name, port),
+        "HTTPRoute" => http_route(chain, route, asked),
+        _ => virtual_service(chain, route, asked),
     }
 }
 
-fn virtual_service(chain: &Chain, route: &Resource, name: &str, port: Option<u64>) -> Option<Vec<String>> {
+fn virtual_service(chain: &Chain, route: &Resource, asked: Asked<'_>) -> Option<Vec<String>> {
     let gateways = route.list("/spec/gateways");
     let mesh = gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh");
     if let Proxy::Waypoint(namespace) = &chain.proxy {
@@ -30,17 +31,11 @@ fn virtual_service(chain: &Chain, route: &Resource, name: &str, port: Option<u64
     }
     let named = gateways.iter().filter_map(Value::as_str).filter(|gateway| *gateway != "mesh");
     // One that is certain counts more than one that is not.
-    named.filter_map(|gateway| at_gateway(chain, route, gateway, name, port)).min_by_key(Vec::len)
+    named.filter_map(|gateway| at_gateway(chain, route, gateway, asked)).min_by_key(Vec::len)
 }
 
 /// Whether a proxy is one of a Gateway of Istio's, for this request.
-fn at_gateway(
-    chain: &Chain,
-    route: &Resource,
-    gateway: &str,
-    name: &str,
-    port: Option<u64>,
-) -> Option<Vec<String>> {
+fn at_gateway(chain: &Chain, route: &Resource, gateway: &str, asked: Asked<'_>) -> Option<Vec<String>> {
     let (namespace, own) = match gateway.split_once('/') {
         Some((".", own)) => (route.namespace(), own),
         Some((namespace, own)) => (namespace, own),
@@ -55,8 +50,9 @@ fn at_gateway(
         let number = server.pointer("/port/number").and_then(Value::as_u64);
         let hosts = server.get("hosts").and_then(Value::as_array).into_iter().flatten();
         let mut hosts = hosts.filter_map(Value::as_str);
-        port.is_none_or(|port| number == Some(port))
-            && hosts.any(|host| is_host(host.rsplit('/').next().unwrap_or(host), name))
+        let takes = |host: &str, name: &str| is_host(host.rsplit('/').next().unwrap_or(host), name);
+        asked.port.is_none_or(|port| number == Some(port))
+            && asked.name.is_none_or(|name| hosts.any(|host| takes(host, name)))
     };
     if !gateway.list("/spec/servers").iter().any(listens) {
         return None;
@@ -122,42 +118,56 @@ fn pods<'a>(located: &'a Located, namespace: &str) -> Option<&'a Map<String, Val
     located.resource.at(pointer).and_then(Value::as_object).filter(|_| here)
 }
 
-fn http_route(chain: &Chain, route: &Resource, port: Option<u64>) -> Option<Vec<String>> {
+fn http_route(chain: &Chain, route: &Resource, asked: Asked<'_>) -> Option<Vec<String>> {
     let parents = route.list("/spec/parentRefs");
     let text =
         |parent: &Value, name: &str| parent.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mesh = parents.iter().any(|parent| text(parent, "kind") == "Service");
-    let of = |wanted: &str, wanted_namespace: Option<&str>| {
+    let of = |wanted: Option<(&str, &str)>| {
         parents.iter().any(|parent| {
             let namespace = text(parent, "namespace");
             let namespace = if namespace.is_empty() { route.namespace() } else { &namespace };
             matches!(text(parent, "kind").as_str(), "" | "Gateway")
-                && text(parent, "name") == wanted
-                && wanted_namespace.is_none_or(|wanted| wanted == namespace)
-                && listener(chain, parent, namespace, port)
+                && wanted.is_none_or(|wanted| wanted == (&text(parent, "name"), namespace))
+                && listener(chain, parent, namespace, asked)
         })
     };
     let here = match &chain.proxy {
         Proxy::Waypoint(namespace) => mesh && route.namespace() == namespace,
-        Proxy::Gateway { name, namespace } => of(name, Some(namespace)),
+        Proxy::Gateway { name, namespace } => of(Some((name, namespace))),
         Proxy::Pods { labels, namespace } => match labels.get(GATEWAY_NAME).and_then(Value::as_str) {
-            Some(name) => of(name, Some(namespace)),
-            None => !mesh,
+            Some(name) => of(Some((name, namespace))),
+            None => of(None),
         },
-        Proxy::Everywhere => !mesh,
-        Proxy::Unknown => true,
+        Proxy::Everywhere => of(None),
+        Proxy::Unknown => mesh || of(None),
     };
     here.then(Vec::new)
 }
 
-/// Whether a listener that a route is bound to has the port; one of a Gateway that is not known may have it.
-fn listener(chain: &Chain, parent: &Value, namespace: &str, port: Option<u64>) -> bool {
+/// Whether a listener that a route is bound to takes the request; one of a Gateway that is not known may.
+fn listener(chain: &Chain, parent: &Value, namespace: &str, asked: Asked<'_>) -> bool {
     let name = parent.get("name").and_then(Value::as_str).unwrap_or_default();
-    let (Some(port), Some(gateway)) = (port, find(chain, GATEWAY_API, namespace, name)) else { return true };
-    let section = parent.get("sectionName");
-    gateway.list("/spec/listeners").iter().any(|listener| {
-        listener.get("port").and_then(Value::as_u64) == Some(port)
-            && section.is_none_or(|section| listener.get("name") == Some(section))
+    let Some(gateway) = find(chain, GATEWAY_API, namespace, name) else { return true };
+    let port = |listener: &Value| listener.get("port").and_then(Value::as_u64);
+    let host = |listener: &Value| {
+        let host = listener.get("hostname").and_then(Value::as_str).unwrap_or_default();
+        if host.is_empty() { "*".to_owned() } else { host.to_owned() }
+    };
+    let takes = |listener: &Value| {
+        asked.port.is_none_or(|wanted| port(listener) == Some(wanted))
+            && asked.name.is_none_or(|name| is_host(&host(listener), name))
+    };
+    let specific = |listener: &Value| (!host(listener).starts_with('*'), host(listener).len());
+    let all = gateway.list("/spec/listeners");
+    all.iter().filter(|listener| takes(listener)).any(|listener| {
+        // Of the listeners of a port the one with the most specific host has the request.
+        let other = |other: &&Value| {
+            asked.name.is_some() && port(other) == port(listener) && specific(other) > specific(listener)
+        };
+        parent.get("sectionName").is_none_or(|section| listener.get("name") == Some(section))
+            && parent.get("port").is_none_or(|wanted| listener.get("port") == Some(wanted))
+            && !all.iter().filter(|listener| takes(listener)).any(|one| other(&one))
     })
 }
 
@@ -166,8 +176,9 @@ fn find<'a>(chain: &'a Chain, group: &str, namespace: &str, name: &str) -> Optio
     chain.resources.iter().map(|located| &located.resource).find(same)
 }
 
-/// Whether a host, or a pattern that begins with `*`, is the request's.
+/// Whether a host, or a pattern that begins with `*`, is the request's, whose name is in lower case.
 pub(super) fn is_host(host: &str, name: &str) -> bool {
+    let host = host.to_ascii_lowercase();
     match host.strip_prefix('*') {
         Some(end) => name.ends_with(end),
         None => host == name,

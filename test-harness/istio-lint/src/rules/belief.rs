@@ -103,8 +103,9 @@ pub(super) fn strangers(
         !callers.is_empty() && callers.iter().all(|caller| believed.contains(caller))
     };
     if !overlay.resources.iter().any(|policy| allows_at_pods(policy) && listens(&policy)) {
+        let from = if believed.is_empty() { "any caller".to_owned() } else { format!("{believed:?}") };
         let reason =
-            format!("trusts {header} from {believed:?}, but no policy limits who may call those workloads");
+            format!("trusts {header} from {from}, but no policy limits who may call those workloads");
         problems.push(Problem::new(routes, reason));
     }
     for gateway in overlay.resources.iter().filter(|r| r.is(GATEWAY_API, "Gateway")) {
