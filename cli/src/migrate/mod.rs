@@ -278,7 +278,7 @@ fn faults(all: &[Located], account: &mut Account) {
     for located in all {
         named.entry(located.resource.id()).or_insert(located);
     }
-    let set = Set { resources: all.to_vec(), others: Vec::new() };
+    let set = Set { resources: all.to_vec(), ..Set::default() };
     for finding in check::by_rules(&set) {
         if matches!(
             finding.rule,

@@ -33,7 +33,11 @@ const UNSURE: [&str; 15] = [
 ];
 
 /// Phrases of reasons that name a better way, where the other works.
-const ADVICE: [&str; 5] = [
+const ADVICE: [&str; 9] = [
+    "among those it declares",
+    "only the other entries count",
+    "nothing in these resources names",
+    "nothing in these resources discovers",
     "is not the full name of a Service",
     "has no priority",
     "needs no EnvoyFilter",

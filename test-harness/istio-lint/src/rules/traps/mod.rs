@@ -9,6 +9,8 @@ mod hosts;
 mod policies;
 mod waypoints;
 
+pub(super) use policies::selector;
+
 use super::Overlay;
 use crate::Problem;
 use crate::resource::{Resource, text};

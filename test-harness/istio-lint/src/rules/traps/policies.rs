@@ -30,8 +30,13 @@ pub(super) fn check(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> 
 
 fn targets(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (index, reference) in resource.list("/spec/targetRefs").iter().enumerate() {
-        let (pointer, name) = (format!("/spec/targetRefs/{index}"), text(reference, "/name"));
+    for (index, reference) in resource.targets().iter().enumerate() {
+        let place = if resource.list("/spec/targetRefs").is_empty() {
+            "/spec/targetRef".to_owned()
+        } else {
+            format!("/spec/targetRefs/{index}")
+        };
+        let (pointer, name) = (place, text(reference, "/name"));
         match text(reference, "/kind") {
             "GatewayClass" if resource.namespace() != ROOT => problems.push(at(
                 resource,
@@ -91,7 +96,7 @@ fn service(overlay: &Overlay<'_>, resource: &Resource, pointer: String, name: &s
 }
 
 /// Waypoints ignore selectors, also one that names their pods.
-fn selector(overlay: &Overlay<'_>, resource: &Resource) -> Option<Problem> {
+pub(in crate::rules) fn selector(overlay: &Overlay<'_>, resource: &Resource) -> Option<Problem> {
     let (pointer, labels) = ["/spec/selector/matchLabels", "/spec/workloadSelector/labels"]
         .into_iter()
         .find_map(|pointer| Some((pointer, resource.at(pointer)?.as_object()?)))?;
