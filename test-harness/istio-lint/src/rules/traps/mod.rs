@@ -6,6 +6,7 @@
 mod envoy_filters;
 mod fields;
 mod hosts;
+mod messages;
 mod policies;
 mod waypoints;
 
