@@ -338,6 +338,48 @@ fn a_policy_with_the_older_reference_has_a_place() {
 }
 
 #[test]
+fn a_policy_for_requests_to_pods_behind_a_waypoint_is_found() {
+    let policy = |kind: &str, spec: &str| {
+        format!(
+            "apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {{name: r, namespace: shop}}\nspec: {{selector: \
+             {{matchLabels: {{app: app}}}}, {spec}}}"
+        )
+    };
+    let found =
+        |text: &str| beside_mesh("8000", text).iter().any(|line| line.contains("[policy-past-waypoint]"));
+    assert!(found(&policy("RequestAuthentication", "jwtRules: [{issuer: i, jwksUri: 'https://i/j'}]")));
+    for rule in [
+        "to: [{operation: {methods: [POST]}}]",
+        "when: [{key: 'request.headers[x-a]', values: [b]}]",
+        "from: [{source: {requestPrincipals: ['*']}}]",
+    ] {
+        let policy = policy("AuthorizationPolicy", &format!("action: DENY, rules: [{{{rule}}}]"));
+        assert!(found(&policy), "{rule}");
+        assert!(!found(&policy.replace("{app: app}", "{app: other}")), "{rule}");
+        let ingress = "\n---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: shop}\n\
+                       spec: {selector: {app: app}, servers: []}";
+        assert!(!found(&format!("{policy}{ingress}")), "{rule}");
+    }
+    assert!(!found(&policy("AuthorizationPolicy", "rules: [{from: [{source: {namespaces: [a]}}]}]")));
+}
+
+#[test]
+fn a_waypoints_chain_is_of_a_port_of_the_service() {
+    let filter = |port: u16| {
+        format!(
+            "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {{name: e, namespace: shop}}\nspec:\n  \
+             targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: waypoint}}]\n  configPatches:\n  \
+             - applyTo: HTTP_FILTER\n    match: {{context: SIDECAR_INBOUND, listener: {{name: main_internal, filterChain: \
+             {{name: 'inbound-vip|{port}|http|app.shop.svc.cluster.local'}}}}}}\n    patch: {{operation: INSERT_FIRST, \
+             value: {{name: l}}}}\n"
+        )
+    };
+    assert_eq!(beside_mesh("8000", &filter(8000)), [""; 0]);
+    let found = beside_mesh("8000", &filter(9999));
+    assert!(found.len() == 1 && found[0].contains("names a chain for the port 9999"), "{found:?}");
+}
+
+#[test]
 fn a_patch_of_pods_of_a_waypoint_is_meant_for_the_waypoint() {
     let filter = envoy_filter(
         "  - applyTo: NETWORK_FILTER\n    match: {context: SIDECAR_INBOUND}\n    patch: {operation: MERGE, value: {}}\n",
