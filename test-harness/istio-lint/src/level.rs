@@ -14,7 +14,8 @@ pub enum Level {
 }
 
 /// Phrases of reasons that are about something missing, which may be in the cluster, or about what may be meant so.
-const UNSURE: [&str; 15] = [
+const UNSURE: [&str; 16] = [
+    "whose waypoint ignores selectors",
     "phase must come after authorisation",
     "among these resources",
     "these resources have no",

@@ -122,7 +122,7 @@ fn behind_waypoint(overlay: &Overlay<'_>, policy: &Resource) -> Option<Problem> 
     let labels = policy.at("/spec/selector/matchLabels")?.as_object()?;
     let namespace = overlay.find("", "Namespace", "", policy.namespace())?;
     let of_namespace = label(namespace, "istio.io/use-waypoint");
-    let behind = |service: &&Resource| {
+    let behind = |service: &Resource| {
         let own = label(service, "istio.io/use-waypoint");
         let waypoint = if own.is_empty() { of_namespace } else { own };
         let wanted = service.at("/spec/selector").and_then(Value::as_object);
@@ -145,7 +145,7 @@ fn behind_waypoint(overlay: &Overlay<'_>, policy: &Resource) -> Option<Problem> 
     if !of_requests || label(namespace, "istio.io/dataplane-mode") != "ambient" {
         return None;
     }
-    let service = overlay.within(policy.namespace()).iter().copied().find(|service| behind(&service))?;
+    let service = overlay.within(policy.namespace()).iter().copied().find(|service| behind(service))?;
     let reason = format!(
         "selects pods of {}, whose waypoint ignores selectors; ztunnel takes the policy and sees no requests, only \
          connections: use targetRefs of the Service",
