@@ -31,9 +31,14 @@ pub(super) fn check(located: &Located) -> Vec<Finding> {
     findings
 }
 
+/// Whether a document is a bootstrap of Envoy's.
+pub(super) fn is_bootstrap(document: &Document) -> bool {
+    document.root.as_ref().is_some_and(|root| root.get("static_resources").is_some())
+}
+
 /// What is wrong with a bootstrap of Envoy's.
 pub(super) fn bootstrap(document: &Document) -> Vec<Finding> {
-    let Some(root) = document.root.as_ref().filter(|root| root.get("static_resources").is_some()) else {
+    let Some(root) = document.root.as_ref().filter(|_| is_bootstrap(document)) else {
         return Vec::new();
     };
     let value = root.value();

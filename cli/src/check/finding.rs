@@ -3,7 +3,7 @@
 use istio_lint::Level;
 use serde_json::{Value, json};
 
-use crate::input::Located;
+use crate::input::{Located, Skipped};
 
 /// What is wrong, and where.
 #[derive(Clone, Debug)]
@@ -35,6 +35,19 @@ impl Finding {
             pointer: pointer.to_owned(),
             resource: located.resource.id(),
             reason: reason.to_owned(),
+        }
+    }
+
+    /// A document of a folder that was not checked.
+    pub(crate) fn skipped(skipped: &Skipped) -> Self {
+        Self {
+            level: if skipped.broken { Level::Error } else { Level::Note },
+            rule: "not-checked",
+            file: skipped.file.clone(),
+            line: skipped.line,
+            pointer: String::new(),
+            resource: "document".to_owned(),
+            reason: skipped.reason.clone(),
         }
     }
 

@@ -9,6 +9,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use istio_lint::{Level, Published, Resource, rules};
 use serde_json::{Value, json};
@@ -31,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) needs: Vec<Need>,
     /// How many resources were looked at.
     pub(crate) resources: usize,
+    /// How many of Envoy's bootstraps were.
+    pub(crate) bootstraps: usize,
 }
 
 /// Checks what the command line names and writes what was found.
@@ -64,7 +67,8 @@ pub(crate) fn run(options: &Check, out: &mut dyn Write) -> Result<Outcome, Error
 /// Checks sets of resources.
 pub(crate) fn check(sets: &[Set], target: Option<Version>) -> Result<Report, Error> {
     let published = Published::load().map_err(Error::Own)?;
-    let mut report = Report { findings: Vec::new(), needs: Vec::new(), resources: 0 };
+    let mut report = Report { findings: Vec::new(), needs: Vec::new(), resources: 0, bootstraps: 0 };
+    let gateways = gateways(sets);
     let all = sets.iter().map(|set| set.resources.len()).sum();
     let mut progress = Progress::new();
     for set in sets {
@@ -75,7 +79,10 @@ pub(crate) fn check(sets: &[Set], target: Option<Version>) -> Result<Report, Err
             report.resources += 1;
             progress.at("resources checked", report.resources, all);
         }
-        report.findings.extend(by_rules(set));
+        report.findings.extend(by_rules_beside(set, &gateways));
+        report.findings.extend(set.skipped.iter().map(Finding::skipped));
+        let bootstraps = set.others.iter().filter(|other| configurations::is_bootstrap(other));
+        report.bootstraps += bootstraps.count();
         report.findings.extend(set.others.iter().flat_map(configurations::bootstrap));
     }
     if let Some(target) = target {
@@ -93,10 +100,21 @@ pub(crate) fn check(sets: &[Set], target: Option<Version>) -> Result<Report, Err
     Ok(report)
 }
 
+/// The Gateways of all sets: one set may be a part that is applied with another.
+fn gateways(sets: &[Set]) -> Vec<Resource> {
+    let all = sets.iter().flat_map(|set| &set.resources).map(|located| &located.resource);
+    all.filter(|resource| resource.is("gateway.networking.k8s.io", "Gateway")).cloned().collect()
+}
+
 /// What the rules find in resources that are applied together.
 pub(crate) fn by_rules(set: &Set) -> Vec<Finding> {
+    by_rules_beside(set, &[])
+}
+
+/// What the rules find in a set that may target `gateways` of other sets.
+fn by_rules_beside(set: &Set, gateways: &[Resource]) -> Vec<Finding> {
     let resources: Vec<Resource> = set.resources.iter().map(|located| located.resource.clone()).collect();
-    let mut problems = rules::check(&resources);
+    let mut problems = rules::check_beside(&resources, gateways);
     for other in &set.others {
         let value = other.root.as_ref().map_or(Value::Null, input::Item::value);
         let mesh = value.get("meshConfig").unwrap_or(&value);
@@ -111,11 +129,14 @@ pub(crate) fn by_rules(set: &Set) -> Vec<Finding> {
     }
     for problem in problems {
         // Of two resources with one name the later one is the surplus.
-        let located = named
-            .get(&problem.resource)
-            .map(|(first, last)| if problem.rule == "twice" { last } else { first });
+        let twice = problem.rule == "twice";
+        let found = named.get(&problem.resource).copied();
+        // Neighbouring folders often hold one resource in several forms, of which one is applied.
+        let folder = |located: &input::Located| Path::new(&located.file).parent().map(Path::to_owned);
+        let forms = twice && found.is_some_and(|(first, last)| folder(first) != folder(last));
+        let located = found.map(|(first, last)| if twice { last } else { first });
         findings.extend(located.map(|located| Finding {
-            level: problem.level(),
+            level: if forms { Level::Note } else { problem.level() },
             rule: if problem.rule.is_empty() { "sign-on" } else { problem.rule },
             ..Finding::error("", located, &problem.pointer, &problem.reason)
         }));

@@ -28,7 +28,11 @@ pub(super) fn write(report: &Report, colours: bool, out: &mut dyn Write) -> io::
         }
         None => String::new(),
     };
-    writeln!(out, "{}: {found}{needs}", plural(report.resources, "resource"))
+    let bootstraps = match report.bootstraps {
+        0 => String::new(),
+        number => format!(", {}", plural(number, "bootstrap")),
+    };
+    writeln!(out, "{}{bootstraps}: {found}{needs}", plural(report.resources, "resource"))
 }
 
 /// The terminal's code (ECMA-48) of a colour: bold red, yellow or cyan.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use istio_lint::kustomize;
 use serde_json::Value;
 
-use super::{Error, Located, Set, add, complete, name_of, one, split, text_of};
+use super::{Error, Located, Set, add_of_folder, complete, name_of, one, split, text_of};
 
 const KUSTOMIZATION: &str = "kustomization.yaml";
 
@@ -29,11 +29,11 @@ pub(super) fn sets(folder: &Path, namespace: &str) -> Result<Vec<Set>, Error> {
     }
     let mut loose = Set::default();
     for file in tree.files.iter().filter(|file| !used.contains(&canonical(file))) {
-        add(&mut loose, &name_of(file), &text_of(file)?, namespace)?;
+        add_of_folder(&mut loose, &name_of(file), &text_of(file)?, namespace)?;
     }
     // Values with a mesh configuration are for every set.
     let others = std::mem::take(&mut loose.others);
-    if !loose.resources.is_empty() {
+    if !loose.resources.is_empty() || !loose.skipped.is_empty() {
         sets.insert(0, loose);
     } else if sets.is_empty() && !others.is_empty() {
         sets.push(Set::default());
@@ -112,7 +112,7 @@ fn built(folder: &Path, namespace: &str) -> Result<Set, Error> {
         let origin = origins.iter().find(same).cloned();
         resources.extend(origin.map(|origin| Located { resource, ..origin }));
     }
-    Ok(Set { resources, others: Vec::new() })
+    Ok(Set { resources, ..Set::default() })
 }
 
 /// The resources of a kustomization's files, before its patches.

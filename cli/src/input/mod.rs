@@ -50,6 +50,21 @@ pub(crate) struct Set {
     pub(crate) resources: Vec<Located>,
     /// Documents that are not resources: Envoy's bootstraps, and values with a mesh configuration.
     pub(crate) others: Vec<Document>,
+    /// What a folder has besides.
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// A document of a folder that was not read as a resource.
+#[derive(Debug)]
+pub(crate) struct Skipped {
+    /// Its file.
+    pub(crate) file: String,
+    /// Where in it, from 1.
+    pub(crate) line: usize,
+    /// Why.
+    pub(crate) reason: String,
+    /// It was meant as a resource, and an API server would refuse it.
+    pub(crate) broken: bool,
 }
 
 /// A resource and where it is.
@@ -107,6 +122,47 @@ fn add(set: &mut Set, file: &str, text: &str, namespace: &str) -> Result<(), Err
             continue;
         }
         set.resources.extend(located(&document, root, namespace)?);
+    }
+    Ok(())
+}
+
+/// Adds the documents of a file in a folder, which may have files of all kinds: values of charts, dashboards.
+fn add_of_folder(set: &mut Set, file: &str, text: &str, namespace: &str) -> Result<(), Error> {
+    // Documents of one file stand or fall together where it cannot be parsed.
+    let documents = match split(file, text) {
+        Ok(documents) => documents,
+        Err(Error::Content { file, line, reason }) => {
+            let template = text.contains("{{");
+            let reason = if template {
+                "a template: pipe in what it makes, as of helm template".into()
+            } else {
+                reason
+            };
+            set.skipped.push(Skipped { file, line, reason, broken: !template });
+            return Ok(());
+        }
+        Err(other) => return Err(other),
+    };
+    for document in documents {
+        let Some(root) = &document.root else { continue };
+        let has = |field: &str| root.get(field).is_some();
+        if !has("kind") && !has("apiVersion") && is_known_besides(root) {
+            set.others.push(document);
+            continue;
+        }
+        match located(&document, root, namespace) {
+            Ok(found) => set.resources.extend(found),
+            Err(Error::Content { file, line, reason }) => {
+                let broken = has("kind") && (has("metadata") || has("items"));
+                let reason = if broken {
+                    reason
+                } else {
+                    format!("not a Kubernetes resource, so it was not checked: {reason}")
+                };
+                set.skipped.push(Skipped { file, line, reason, broken });
+            }
+            Err(other) => return Err(other),
+        }
     }
     Ok(())
 }

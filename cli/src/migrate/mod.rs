@@ -362,7 +362,7 @@ fn faults(all: &[Located]) -> Vec<(&Located, check::Finding)> {
     for located in all {
         named.entry(located.resource.id()).or_insert(located);
     }
-    let set = Set { resources: all.to_vec(), others: Vec::new() };
+    let set = Set { resources: all.to_vec(), ..Set::default() };
     let tolerated = ["unnamed-host", "missing-port", "unreached-route", "mixed-routes", "twice"];
     let findings = check::by_rules(&set).into_iter().filter(|finding| tolerated.contains(&finding.rule));
     findings.filter_map(|finding| Some((*named.get(&finding.resource)?, finding))).collect()

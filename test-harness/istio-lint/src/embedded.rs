@@ -47,6 +47,17 @@ pub fn is_ours(filter: &str) -> bool {
     OURS.contains(&filter.replace('_', "-").as_str())
 }
 
+/// The dynamic module with this project's filters and policies.
+pub(crate) const MODULE: &str = "inference_filters";
+
+/// Whether the configuration of a dynamic module's filter or policy is for another project's: it names a filter, a policy
+/// or a module that is not one of this project's.
+pub(crate) fn is_anothers(config: &Value) -> bool {
+    let names = ["/filter_name", "/lb_policy_name"].map(|name| resource::text(config, name));
+    let module = resource::text(config, "/dynamic_module_config/name");
+    names.iter().any(|name| !name.is_empty() && !is_ours(name)) || !matches!(module, "" | MODULE)
+}
+
 /// Whether a resource has a filter or policy of this project.
 #[must_use]
 pub fn has_ours(resource: &Resource) -> bool {

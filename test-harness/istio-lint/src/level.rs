@@ -14,7 +14,8 @@ pub enum Level {
 }
 
 /// Phrases of reasons that are about something missing, which may be in the cluster, or about what may be meant so.
-const UNSURE: [&str; 15] = [
+const UNSURE: [&str; 16] = [
+    "whose waypoint ignores selectors",
     "phase must come after authorisation",
     "among these resources",
     "these resources have no",
@@ -33,7 +34,11 @@ const UNSURE: [&str; 15] = [
 ];
 
 /// Phrases of reasons that name a better way, where the other works.
-const ADVICE: [&str; 5] = [
+const ADVICE: [&str; 9] = [
+    "among those it declares",
+    "only the other entries count",
+    "nothing in these resources names",
+    "nothing in these resources discovers",
     "is not the full name of a Service",
     "has no priority",
     "needs no EnvoyFilter",

@@ -95,6 +95,15 @@ impl Resource {
         self.at(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// What it is for: the items of `targetRefs`, or the one `targetRef` of older Istio, which still counts.
+    #[must_use]
+    pub fn targets(&self) -> &[Value] {
+        match self.at("/spec/targetRef") {
+            Some(one) if self.list("/spec/targetRefs").is_empty() => std::slice::from_ref(one),
+            _ => self.list("/spec/targetRefs"),
+        }
+    }
+
     /// The items of the list a pointer points at; none if there is no list.
     #[must_use]
     pub fn list(&self, pointer: &str) -> &[Value] {

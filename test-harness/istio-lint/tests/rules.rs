@@ -81,7 +81,7 @@ fn rows() -> Vec<(&'static str, &'static str, String, Value, &'static str)> {
             json!("istio-system"),
             "not in its namespace",
         ),
-        patch("waypoint-wasm-hold", 0, "/match/context", json!("WAYPOINT"), "only SIDECAR_INBOUND"),
+        patch("waypoint-wasm-hold", 1, "/match/context", json!("WAYPOINT"), "only SIDECAR_INBOUND"),
         patch("waypoint-native", 0, "/match/context", json!("SIDECAR_OUTBOUND"), "only SIDECAR_INBOUND"),
         patch("gateway-native", 0, "/match/context", json!("ANY"), "at a gateway only GATEWAY"),
         patch(

@@ -15,13 +15,14 @@ const ROUTER: &str = "envoy.filters.http.router";
 pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<Problem> {
     let problem = |pointer: String, reason: String| Problem { pointer, ..Problem::new(filter, reason) };
     let mut problems = Vec::new();
-    let inserts = |patch: &Value| text(patch, "/patch/operation").starts_with("INSERT");
-    if filter.at("/spec/priority").is_none() && filter.list("/spec/configPatches").iter().any(inserts) {
+    // INSERT_FIRST needs no other filter's place.
+    let beside = |patch: &Value| matches!(text(patch, "/patch/operation"), "INSERT_BEFORE" | "INSERT_AFTER");
+    if filter.at("/spec/priority").is_none() && filter.list("/spec/configPatches").iter().any(beside) {
         let reason =
             "has no priority: the position of INSERT_BEFORE depends on the order of creation (IST0151)";
         problems.push(problem("/spec".into(), reason.into()));
     }
-    if filter.list("/spec/targetRefs").iter().any(|r| text(r, "/kind") == "Service") {
+    if filter.targets().iter().any(|r| text(r, "/kind") == "Service") {
         let reason =
             "targetRefs of kind Service never match for an EnvoyFilter: target the waypoint's Gateway";
         problems.push(problem("/spec/targetRefs".into(), reason.into()));
@@ -37,18 +38,23 @@ pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<Problem> {
             wrong.extend(http_filter(place, patch, ours));
         }
         if text(patch, "/applyTo") == "CLUSTER" {
-            wrong.extend(cluster(place, patch));
+            wrong.extend(cluster(overlay, place, patch));
         }
         let pointer = format!("/spec/configPatches/{index}");
         problems.extend(wrong.into_iter().map(|reason| problem(pointer.clone(), reason)));
     }
-    let all =
-        discovery(filter).into_iter().chain(fragments(filter).into_iter().flat_map(|f| flag(filter, f)));
+    let all = discovery(overlay, filter)
+        .into_iter()
+        .chain(fragments(filter).into_iter().flat_map(|f| flag(filter, f)));
     problems.extend(all.map(|reason| problem("/spec/configPatches".into(), reason)));
     problems
 }
 
 fn context(place: Place, patch: &Value) -> Option<String> {
+    // istiod adds these wherever the filter applies, whatever they match.
+    if matches!(text(patch, "/applyTo"), "EXTENSION_CONFIG" | "BOOTSTRAP") {
+        return None;
+    }
     let context = text(patch, "/match/context");
     // The one patch that waypoints take from there: of the clusters of Services that are not attached to them.
     let outbound = context == "SIDECAR_OUTBOUND"
@@ -116,14 +122,20 @@ fn guards(patch: &Value) -> bool {
 }
 
 /// A cluster that is added, under the name that Istio makes of a route's destination, or one that is changed.
-fn cluster(place: Place, patch: &Value) -> Option<String> {
+fn cluster(overlay: &Overlay<'_>, place: Place, patch: &Value) -> Option<String> {
     let name = text(patch, "/patch/value/name");
     let prefix = if place == Place::Gateway { "outbound|" } else { "inbound-vip|" };
     match (text(patch, "/patch/operation"), place) {
-        ("ADD", _) if !name.starts_with(prefix) => Some(format!(
+        ("ADD", _) if name.starts_with(prefix) || overlay.known.is_named(name, overlay.resources) => None,
+        // A name as Istio makes it for the other kind of proxy is meant for a route.
+        ("ADD", _) if name.contains('|') => Some(format!(
             "adds the cluster {name:?}, which no route here can name: the name must begin with {prefix}"
         )),
-        ("ADD", _) => None,
+        ("ADD", _) if name.is_empty() => Some("adds a cluster without a name".into()),
+        ("ADD", _) => Some(format!(
+            "adds the cluster {name:?}, which nothing in these resources names; for routes to name it, the name must \
+             begin with {prefix}"
+        )),
         ("MERGE", Place::Gateway) if text(patch, "/match/cluster/name").is_empty() => {
             Some("changes a cluster without naming it: every cluster would be changed".into())
         }
@@ -135,22 +147,43 @@ fn cluster(place: Place, patch: &Value) -> Option<String> {
     }
 }
 
-/// A filter that takes its configuration from an `EXTENSION_CONFIG` of a name: both sides must have it.
-fn discovery(filter: &Resource) -> Vec<String> {
-    let named = |apply_to: &str, discovered: bool| -> BTreeSet<&str> {
-        let fragments = fragments(filter).into_iter().filter(|f| f.apply_to == apply_to);
-        fragments
-            .filter(|f| f.value.get("config_discovery").is_some() == discovered)
-            .map(|f| text(f.value, "/name"))
-            .collect()
+/// A filter that takes its configuration from an `EXTENSION_CONFIG` of a name waits for it; a configuration that is not
+/// asked for does no harm. Either may be in another `EnvoyFilter` for the same proxy.
+fn discovery(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
+    let given = |filter: &Resource| -> BTreeSet<String> {
+        let fragments = fragments(filter).into_iter().filter(|f| f.apply_to == "EXTENSION_CONFIG");
+        fragments.map(|f| text(f.value, "/name").to_owned()).collect()
     };
-    let (given, asked) = (named("EXTENSION_CONFIG", false), named("HTTP_FILTER", true));
-    let one_sided = given.symmetric_difference(&asked);
-    one_sided
-        .map(|name| {
-            format!("{name:?} is not both configured and discovered: the listener would wait forever")
-        })
-        .collect()
+    let asked = |filter: &Resource| -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        fragments(filter).into_iter().for_each(|f| discovered(f.value, &mut names));
+        names
+    };
+    let (own_given, own_asked) = (given(filter), asked(filter));
+    let others = |find: &dyn Fn(&Resource) -> BTreeSet<String>, name: &str| {
+        overlay.of_kind("EnvoyFilter").iter().any(|other| find(other).contains(name))
+    };
+    let waits = own_asked.difference(&own_given).filter(|name| !others(&given, name));
+    let waits = waits.map(|name| {
+        format!("{name:?} is not both configured and discovered: the listener would wait forever")
+    });
+    let idle = own_given.difference(&own_asked).filter(|name| !others(&asked, name));
+    let idle = idle.map(|name| {
+        format!("configures {name:?}, which nothing in these resources discovers: an HTTP_FILTER with config_discovery would")
+    });
+    waits.chain(idle).collect()
+}
+
+/// The names that are discovered, at any depth.
+fn discovered(value: &Value, names: &mut BTreeSet<String>) {
+    if value.get("config_discovery").is_some() {
+        names.insert(text(value, "/name").to_owned());
+    }
+    match value {
+        Value::Object(fields) => fields.values().for_each(|below| discovered(below, names)),
+        Value::Array(items) => items.iter().for_each(|below| discovered(below, names)),
+        _ => {}
+    }
 }
 
 /// The flag and the key that promises it.

@@ -28,6 +28,8 @@ pub(super) struct Known<'a> {
     pub(super) entries: HashSet<&'a str>,
     /// The names of the clusters that EnvoyFilters add.
     pub(super) clusters: HashSet<&'a str>,
+    /// What the plugins and EnvoyFilters say, without the clusters that they add.
+    pub(super) said: OnceCell<String>,
     /// The full name of a host and a subset that it has.
     pub(super) subsets: HashSet<(String, &'a str)>,
     /// The VirtualService that is for a host within the mesh.
@@ -74,9 +76,7 @@ impl<'a> Known<'a> {
                 }
             }
             (_, "AuthorizationPolicy") => {
-                for target in
-                    resource.list("/spec/targetRefs").iter().filter(|t| text(t, "/kind") == "Service")
-                {
+                for target in resource.targets().iter().filter(|t| text(t, "/kind") == "Service") {
                     let service = [resource.namespace(), text(target, "/name")];
                     self.policies.entry(service).or_insert(resource);
                 }
@@ -105,6 +105,34 @@ impl<'a> Known<'a> {
             }
             self.hosts.insert(host);
         }
+    }
+
+    /// Whether a plugin or EnvoyFilter names a cluster, in whatever field: filters of all kinds call clusters.
+    pub(super) fn is_named(&self, cluster: &str, resources: &[Resource]) -> bool {
+        let said = self.said.get_or_init(|| {
+            let mut said = String::new();
+            for resource in resources {
+                match resource.kind() {
+                    "WasmPlugin" | "TrafficExtension" => said.push_str(&resource.value.to_string()),
+                    "EnvoyFilter" => {
+                        let patches = resource.list("/spec/configPatches").iter();
+                        let others = patches.filter(|patch| text(patch, "/applyTo") != "CLUSTER");
+                        others.for_each(|patch| said.push_str(&patch.to_string()));
+                    }
+                    _ => {}
+                }
+            }
+            said
+        });
+        !cluster.is_empty() && said.contains(cluster)
+    }
+
+    /// Whether a rule for a host, or for every host that ends like it, has a subset.
+    pub(super) fn has_subset<'b>(&'b self, host: String, subset: &'b str) -> bool {
+        let subsets: &HashSet<(String, &'b str)> = &self.subsets;
+        let parents = host.match_indices('.').map(|(at, _)| format!("*{}", &host[at..]));
+        let mut rules = parents.chain(["*".to_owned(), host.clone()]);
+        rules.any(|rule| subsets.contains(&(rule, subset)))
     }
 
     pub(super) fn balancer(&self, resources: &'a [Resource]) -> Option<&'a Resource> {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::embedded::{DYNAMIC_MODULE, POLICY, TYPE_PREFIX, WASM};
+use crate::embedded::{self, DYNAMIC_MODULE, POLICY, TYPE_PREFIX, WASM};
 use crate::resource::text;
 
 /// What is wrong with the loading of each filter and policy of this project within `value`, a bootstrap or a part of
@@ -18,7 +18,7 @@ pub fn loading(value: &Value, found: &mut usize) -> Vec<String> {
             *found += 1;
             wrong.extend(wasm(value.pointer("/config").unwrap_or(&Value::Null)));
         }
-        Some(DYNAMIC_MODULE | POLICY) => {
+        Some(DYNAMIC_MODULE | POLICY) if !embedded::is_anothers(value) => {
             *found += 1;
             wrong.extend(native(value.pointer("/dynamic_module_config").unwrap_or(&Value::Null)));
         }
@@ -78,12 +78,30 @@ mod tests {
     }
 
     #[test]
+    fn how_another_projects_module_is_loaded_is_its_own_matter() {
+        let module = |config: Value| {
+            let mut config = config;
+            config["@type"] = format!("{TYPE_PREFIX}{DYNAMIC_MODULE}").into();
+            config
+        };
+        for filter in [
+            module(json!({"dynamic_module_config": {"name": "acme"}, "filter_name": "acme_waf"})),
+            module(json!({"dynamic_module_config": {"name": "acme"}})),
+            module(
+                json!({"dynamic_module_config": {"name": "mesh_filters"}, "lb_policy_name": "runtime_group"}),
+            ),
+        ] {
+            let mut found = 0;
+            assert_eq!((loading(&filter, &mut found), found), (Vec::new(), 0), "{filter}");
+        }
+    }
+
+    #[test]
     fn a_native_filter_that_would_be_left_out_or_unloaded_is_seen() {
         let filter = |config: Value| json!({"@type": format!("{TYPE_PREFIX}{DYNAMIC_MODULE}"), "dynamic_module_config": config});
-        assert!(wrong(&filter(json!({"do_not_close": true, "name": "x"}))).is_empty());
-        assert!(wrong(&filter(json!({"name": "x"})))[0].contains("do_not_close"));
-        let policy =
-            json!({"@type": format!("{TYPE_PREFIX}{POLICY}"), "dynamic_module_config": {"name": "x"}});
+        assert!(wrong(&filter(json!({"do_not_close": true, "name": "inference_filters"}))).is_empty());
+        assert!(wrong(&filter(json!({"name": "inference_filters"})))[0].contains("do_not_close"));
+        let policy = json!({"@type": format!("{TYPE_PREFIX}{POLICY}"), "dynamic_module_config": {"name": "inference_filters"}});
         assert!(wrong(&policy)[0].contains("do_not_close"));
         let remote = json!({"do_not_close": true, "module": {"remote": {"sha256": "x"}}});
         assert!(wrong(&filter(remote.clone()))[0].contains("nack_on_cache_miss"));

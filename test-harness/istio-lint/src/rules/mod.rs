@@ -36,7 +36,14 @@ const GATEWAY_API: &str = "gateway.networking.k8s.io";
 /// Everything that is wrong with the resources of one overlay.
 #[must_use]
 pub fn check(resources: &[Resource]) -> Vec<Problem> {
-    let overlay = Overlay::of(resources);
+    check_beside(resources, &[])
+}
+
+/// Everything that is wrong with the resources of one overlay that is applied beside others, of which `gateways` has the
+/// Gateways that it may target.
+#[must_use]
+pub fn check_beside(resources: &[Resource], gateways: &[Resource]) -> Vec<Problem> {
+    let overlay = Overlay { gateways, ..Overlay::of(resources) };
     let mut problems = Vec::new();
     for resource in resources {
         let mut add = |rule: &'static str, found: Vec<Problem>| {
@@ -81,12 +88,14 @@ enum Place {
 /// The resources of one overlay.
 struct Overlay<'a> {
     resources: &'a [Resource],
+    /// Gateways that are there besides.
+    gateways: &'a [Resource],
     known: Known<'a>,
 }
 
 impl<'a> Overlay<'a> {
     fn of(resources: &'a [Resource]) -> Self {
-        Self { resources, known: Known::of(resources) }
+        Self { resources, gateways: &[], known: Known::of(resources) }
     }
 
     fn find(&self, group: &str, kind: &str, namespace: &str, name: &str) -> Option<&'a Resource> {
@@ -108,7 +117,7 @@ impl<'a> Overlay<'a> {
     /// # Errors
     /// It applies nowhere, or the overlay does not show where.
     fn place(&self, resource: &Resource) -> Result<Place, String> {
-        let references = resource.list("/spec/targetRefs");
+        let references = resource.targets();
         let selector = resource.at("/spec/selector").or_else(|| resource.at("/spec/workloadSelector"));
         match (references, selector) {
             ([], None) => {
@@ -130,14 +139,17 @@ impl<'a> Overlay<'a> {
     }
 
     /// Where a resource applies, or would if its Gateway were among the resources: it is taken for a waypoint if its
-    /// name says so.
+    /// name says so. One that selects a waypoint's pods, which has no effect, is meant for the waypoint.
     fn likely_place(&self, resource: &Resource) -> Option<Place> {
+        if traps::selector(self, resource).is_some() {
+            return Some(Place::Waypoint);
+        }
         let guess = |reference: &Value| {
             let gateway = resource::text(reference, "/kind") == "Gateway";
             let waypoint = resource::text(reference, "/name").contains("waypoint");
             gateway.then_some(if waypoint { Place::Waypoint } else { Place::Gateway })
         };
-        self.place(resource).ok().or_else(|| resource.list("/spec/targetRefs").first().and_then(guess))
+        self.place(resource).ok().or_else(|| resource.targets().first().and_then(guess))
     }
 
     fn place_of(&self, resource: &Resource, reference: &Value) -> Result<Place, String> {
@@ -147,7 +159,10 @@ impl<'a> Overlay<'a> {
             ("" | "core", "Service") | (NETWORKING, "ServiceEntry") => Ok(Place::Waypoint),
             (GATEWAY_API, "GatewayClass") if name == "istio-waypoint" => Ok(Place::Waypoint),
             (GATEWAY_API, "Gateway") => {
-                let gateway = self.find(GATEWAY_API, kind, resource.namespace(), name);
+                let is_it = |g: &&Resource| g.namespace() == resource.namespace() && g.name() == name;
+                let gateway = self
+                    .find(GATEWAY_API, kind, resource.namespace(), name)
+                    .or_else(|| self.gateways.iter().find(is_it));
                 let gateway = gateway
                     .ok_or_else(|| format!("targets the Gateway {name}, which is not in its namespace"))?;
                 let waypoint = gateway.text("/spec/gatewayClassName") == "istio-waypoint";
@@ -166,7 +181,9 @@ impl<'a> Overlay<'a> {
         let name = match (place, labels) {
             (Place::Waypoint, _) => resource.namespace().to_owned(),
             (Place::Gateway, Some(labels)) => labels.to_string(),
-            (Place::Gateway, None) => resource.text("/spec/targetRefs/0/name").to_owned(),
+            (Place::Gateway, None) => {
+                resource.targets().first().map_or("", |t| resource::text(t, "/name")).to_owned()
+            }
         };
         Some((place, name))
     }

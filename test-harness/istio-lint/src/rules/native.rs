@@ -3,10 +3,9 @@
 use serde_json::Value;
 
 use super::{GATEWAY_API, Overlay};
-use crate::embedded::{self, fragments};
+use crate::embedded::{self, MODULE, fragments};
 use crate::resource::{Resource, items, text};
 
-const MODULE: &str = "inference_filters";
 const SEARCH_PATH: &str = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH";
 
 pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
@@ -28,13 +27,13 @@ pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<String> {
             wrong.push(format!("the module's name must be {MODULE}"));
         }
     }
-    for reference in filter.list("/spec/targetRefs") {
+    for reference in filter.targets() {
         let name = text(reference, "/name");
         if let Some(gateway) = overlay.find(GATEWAY_API, "Gateway", filter.namespace(), name) {
             wrong.extend(deployment(overlay, gateway));
         }
     }
-    if filter.list("/spec/targetRefs").is_empty() {
+    if filter.targets().is_empty() {
         wrong.push(
             "does not name a Gateway in targetRefs, so it is not known whether the pods have the module"
                 .into(),

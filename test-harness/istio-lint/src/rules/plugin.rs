@@ -1,5 +1,7 @@
 //! `WasmPlugin` and `TrafficExtension`.
 
+use serde_json::Value;
+
 use super::{Overlay, Place, is_dns_label};
 use crate::Problem;
 use crate::embedded;
@@ -30,25 +32,19 @@ pub(super) fn check(overlay: &Overlay<'_>, plugin: &Resource) -> Vec<Problem> {
     if let Err(reason) = overlay.place(plugin) {
         must(false, "/spec/targetRefs", &reason);
     }
-    match overlay.likely_place(plugin) {
-        Some(Place::Waypoint) => {
-            must(
-                matches.iter().all(|m| resource::items(m, "/ports").is_empty()),
-                "/spec/match",
-                "match.ports at a waypoint never matches",
-            );
-            must(
-                matches.iter().all(|m| resource::text(m, "/mode") != "CLIENT"),
-                "/spec/match",
-                "mode CLIENT at a waypoint never matches",
-            );
+    if let Some(place) = overlay.likely_place(plugin) {
+        let useless: Vec<_> = matches.iter().map(|entry| useless(place, entry)).collect();
+        // One entry that matches is enough.
+        let all = useless.iter().all(Option::is_some);
+        for (index, reason) in useless.iter().enumerate() {
+            let Some(reason) = reason else { continue };
+            if all {
+                must(false, "/spec/match", reason);
+            } else {
+                let reason = format!("{reason}: only the other entries count");
+                must(false, &format!("/spec/match/{index}"), &reason);
+            }
         }
-        Some(Place::Gateway) => must(
-            matches.iter().all(|m| resource::text(m, "/mode") != "SERVER"),
-            "/spec/match",
-            "mode SERVER at a gateway never matches",
-        ),
-        None => {}
     }
 
     let late = |name: &str| matches!(name, "kserve-transcoder" | "dynamic-subset");
@@ -70,4 +66,16 @@ pub(super) fn check(overlay: &Overlay<'_>, plugin: &Resource) -> Vec<Problem> {
         );
     }
     wrong
+}
+
+/// Why an entry of `match` takes no request at a place.
+fn useless(place: Place, entry: &Value) -> Option<&'static str> {
+    match (place, resource::text(entry, "/mode")) {
+        (Place::Waypoint, _) if !resource::items(entry, "/ports").is_empty() => {
+            Some("match.ports at a waypoint never matches")
+        }
+        (Place::Waypoint, "CLIENT") => Some("mode CLIENT at a waypoint never matches"),
+        (Place::Gateway, "SERVER") => Some("mode SERVER at a gateway never matches"),
+        _ => None,
+    }
 }

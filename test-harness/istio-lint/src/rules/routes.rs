@@ -249,7 +249,7 @@ fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
                 wrong.push(format!("the destination {host:?} is not a Service, no ServiceEntry among these resources has it, and no EnvoyFilter adds a cluster for it (one of {names:?})"));
             }
         }
-        if !subset.is_empty() && !overlay.known.subsets.contains(&(full, subset)) {
+        if !subset.is_empty() && !overlay.known.has_subset(full, subset) {
             wrong.push(format!("no DestinationRule for {host} has the subset {subset:?}"));
         }
         problems.extend(

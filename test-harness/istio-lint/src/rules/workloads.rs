@@ -11,6 +11,8 @@ use crate::Problem;
 use crate::resource::{Resource, items, text};
 
 const USE_WAYPOINT: &str = "istio.io/use-waypoint";
+/// The value with which a Service goes without the waypoint of its namespace.
+const OPT_OUT: &str = "none";
 const DATAPLANE: &str = "istio.io/dataplane-mode";
 const IN_CLUSTER: &str = ".svc.cluster.local";
 
@@ -43,13 +45,29 @@ impl Pods<'_> {
         labels.as_object().is_some_and(|wanted| wanted.iter().all(|(k, v)| self.labels.get(k) == Some(v)))
     }
 
-    /// Whether a port of this name or number is declared; pods whose containers are somewhere else have any.
-    fn listen_on(&self, port: &Value) -> bool {
-        let containers = self.resource.list("/spec/template/spec/containers");
-        let ports = || containers.iter().flat_map(|container| items(container, "/ports"));
-        let unknown = self.resource.kind() != "Deployment"
-            || containers.iter().any(|container| text(container, "/image") == "auto");
-        unknown || ports().any(|p| p.get("containerPort") == Some(port) || p.get("name") == Some(port))
+    /// What is wrong with a Service's target port. A container listens on a number whether it declares it or not, but
+    /// a name is only what a container declares. Of pods whose containers are somewhere else nothing is known.
+    fn lack(&self, port: &Value) -> Option<String> {
+        let lists = ["/spec/template/spec/containers", "/spec/template/spec/initContainers"];
+        let containers = || lists.iter().flat_map(|list| self.resource.list(list));
+        if self.resource.kind() != "Deployment" || containers().any(|c| text(c, "/image") == "auto") {
+            return None;
+        }
+        let mut ports = containers().flat_map(|container| items(container, "/ports")).peekable();
+        let named = port.as_str().is_some_and(|port| port.parse::<u16>().is_err());
+        let declared = ports.peek().is_some();
+        if !named && !declared {
+            return None;
+        }
+        let number = port.as_u64().or_else(|| port.as_str()?.parse().ok());
+        let is_it = |p: &Value| {
+            p.get("name") == Some(port) || number.is_some() && p["containerPort"].as_u64() == number
+        };
+        if ports.any(is_it) {
+            return None;
+        }
+        let among = if named { "" } else { " among those it declares" };
+        Some(format!("{} has no container port {port}{among}", self.resource.id()))
     }
 }
 
@@ -76,13 +94,15 @@ fn service(overlay: &Overlay<'_>, service: &Resource) -> Vec<String> {
     }
     for port in service.list("/spec/ports") {
         let target = port.get("targetPort").or_else(|| port.get("port")).unwrap_or(&Value::Null);
-        for pods in selected.iter().filter(|pods| !pods.listen_on(target)) {
-            wrong.push(format!("{} has no container port {target}", pods.resource.id()));
-        }
+        wrong.extend(selected.iter().filter_map(|pods| pods.lack(target)));
     }
     let waypoint = label(service, USE_WAYPOINT);
-    if !waypoint.is_empty() {
-        let gateway = overlay.find(GATEWAY_API, "Gateway", service.namespace(), waypoint);
+    if !matches!(waypoint, "" | OPT_OUT) {
+        let namespace = match label(service, "istio.io/use-waypoint-namespace") {
+            "" => service.namespace(),
+            other => other,
+        };
+        let gateway = overlay.find(GATEWAY_API, "Gateway", namespace, waypoint);
         if gateway.is_none_or(|gateway| gateway.text("/spec/gatewayClassName") != "istio-waypoint") {
             wrong.push(format!(
                 "{USE_WAYPOINT} names {waypoint:?}, and these resources have no such waypoint"
@@ -108,19 +128,20 @@ fn ambient(overlay: &Overlay<'_>, gateway: &Resource) -> Vec<String> {
 
 /// What targets a Service applies at its waypoint, so the Service must have one.
 fn targets(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
-    let references = resource.list("/spec/targetRefs").iter();
+    let references = resource.targets().iter();
     let names = references.filter(|r| text(r, "/kind") == "Service").map(|r| text(r, "/name"));
     let services = names.filter_map(|name| overlay.find("", "Service", resource.namespace(), name));
     let namespace = overlay.find("", "Namespace", "", resource.namespace());
-    let enrolled = namespace.is_some_and(|namespace| !label(namespace, USE_WAYPOINT).is_empty());
-    let past = services.filter(|service| !enrolled && label(service, USE_WAYPOINT).is_empty());
-    past.map(|service| {
-        format!(
-            "targets {}, which lacks the label {USE_WAYPOINT}: requests go past the waypoint",
-            service.id()
-        )
-    })
-    .collect()
+    let of_namespace = namespace.map_or("", |namespace| label(namespace, USE_WAYPOINT));
+    let past = services.filter_map(|service| match label(service, USE_WAYPOINT) {
+        OPT_OUT => Some((service, "has the label istio.io/use-waypoint=none")),
+        "" if matches!(of_namespace, "" | OPT_OUT) => {
+            Some((service, "lacks the label istio.io/use-waypoint"))
+        }
+        _ => None,
+    });
+    past.map(|(service, why)| format!("targets {}, which {why}: requests go past the waypoint", service.id()))
+        .collect()
 }
 
 /// A subset whose labels no pod has is a cluster without endpoints: 503.

@@ -26,6 +26,10 @@ pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<Problem> {
                           of Envoy's, and by priority";
             problems.push(at(filter, "plugin-name", format!("{pointer}{names}"), reason));
         }
+        let chain = "/match/listener/filterChain/name";
+        if let Some(reason) = missing_chain(overlay, text(patch, chain)) {
+            problems.push(at(filter, "missing-chain", format!("{pointer}{chain}"), reason));
+        }
         let unknown = fields::unknown(apply_to, value);
         problems.extend(unknown.into_iter().map(|(place, message)| {
             let name = place.rsplit('/').next().unwrap_or_default();
@@ -34,6 +38,18 @@ pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<Problem> {
         }));
     }
     problems
+}
+
+/// A waypoint has a chain for each port of each of its Services.
+fn missing_chain(overlay: &Overlay<'_>, chain: &str) -> Option<String> {
+    let [port, _, host] = chain.strip_prefix("inbound-vip|")?.split('|').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let (name, namespace) = host.strip_suffix(".svc.cluster.local")?.split_once('.')?;
+    let service = overlay.find("", "Service", namespace, name)?;
+    let ports = service.list("/spec/ports").iter().filter_map(|port| port.get("port")?.as_u64());
+    let has = ports.map(|port| port.to_string()).any(|number| number == port);
+    (!has).then(|| format!("names a chain for the port {port}, which {} does not have", service.id()))
 }
 
 fn cluster(

@@ -9,11 +9,13 @@ use serde_json::Value;
 use crate::embedded::{DYNAMIC_MODULE, POLICY, TYPE_PREFIX, WASM};
 use crate::resource::text;
 
+use super::messages;
+
 /// A message: its name, its fields, and which of them hold messages that are known here as well.
-struct Message {
-    name: &'static str,
-    fields: &'static [&'static str],
-    below: &'static [(&'static str, &'static Message)],
+pub(super) struct Message {
+    pub(super) name: &'static str,
+    pub(super) fields: &'static [&'static str],
+    pub(super) below: &'static [(&'static str, &'static Message)],
 }
 
 /// The fields that the message does not have, each with its place within `value` and the message's name.
@@ -22,11 +24,12 @@ pub(super) fn unknown(apply_to: &str, value: &Value) -> Vec<(String, &'static st
     match apply_to {
         "HTTP_FILTER" => look(&HTTP_FILTER, value, "", &mut found),
         "EXTENSION_CONFIG" => look(&EXTENSION, value, "", &mut found),
-        "CLUSTER" => {
-            if let Some(subsets) = value.get("lb_subset_config") {
-                look(&SUBSETS, subsets, "/lb_subset_config", &mut found);
-            }
-        }
+        "NETWORK_FILTER" => look(&NETWORK_FILTER, value, "", &mut found),
+        "CLUSTER" => look(&messages::CLUSTER, value, "", &mut found),
+        "LISTENER" => look(&messages::LISTENER, value, "", &mut found),
+        "ROUTE_CONFIGURATION" => look(&messages::ROUTES, value, "", &mut found),
+        "VIRTUAL_HOST" => look(&messages::VIRTUAL_HOST, value, "", &mut found),
+        "HTTP_ROUTE" => look(&messages::ROUTE, value, "", &mut found),
         _ => {}
     }
     typed(value, "", &mut found);
@@ -42,6 +45,9 @@ fn typed(value: &Value, place: &str, found: &mut Vec<(String, &'static str)>) {
                 Some(DYNAMIC_MODULE) => Some(&MODULE_FILTER),
                 Some(POLICY) => Some(&MODULE_POLICY),
                 Some("envoy.extensions.filters.http.header_to_metadata.v3.Config") => Some(&TO_METADATA),
+                Some("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager") => {
+                    Some(&messages::MANAGER)
+                }
                 Some("envoy.extensions.filters.http.lua.v3.Lua") => Some(&LUA),
                 _ => None,
             };
@@ -96,11 +102,13 @@ fn snake(name: &str) -> String {
     snake
 }
 
-static HTTP_FILTER: Message = Message {
+pub(super) static HTTP_FILTER: Message = Message {
     name: "HttpFilter",
     fields: &["name", "typed_config", "config_discovery", "is_optional", "disabled"],
     below: &[],
 };
+static NETWORK_FILTER: Message =
+    Message { name: "Filter", fields: &["name", "typed_config", "config_discovery"], below: &[] };
 static EXTENSION: Message =
     Message { name: "TypedExtensionConfig", fields: &["name", "typed_config"], below: &[] };
 static FILTER: Message = Message { name: "Wasm", fields: &["config"], below: &[("config", &PLUGIN)] };
@@ -167,7 +175,7 @@ static LUA: Message = Message {
     fields: &["inline_code", "source_codes", "default_source_code", "stat_prefix", "clear_route_cache"],
     below: &[],
 };
-static SUBSETS: Message = Message {
+pub(super) static SUBSETS: Message = Message {
     name: "LbSubsetConfig",
     fields: &[
         "fallback_policy",
@@ -203,5 +211,42 @@ mod tests {
         assert_eq!(found, [("/typed_config/config/vm_config/runtimes".to_owned(), "VmConfig")]);
         let found = unknown("CLUSTER", &json!({"lb_subset_config": {"subset_selectors": [{"key": ["a"]}]}}));
         assert_eq!(found, [("/lb_subset_config/subset_selectors/0/key".to_owned(), "LbSubsetSelector")]);
+    }
+
+    #[test]
+    fn the_fields_of_clusters_listeners_and_routes_are_known() {
+        let manager = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+        for (apply_to, right, wrong, place) in [
+            (
+                "CLUSTER",
+                json!({"lbPolicy": "RANDOM", "http2_protocol_options": {}}),
+                json!({"foo_bar": 1}),
+                "/foo_bar",
+            ),
+            ("LISTENER", json!({"per_connection_buffer_limit_bytes": 1}), json!({"nope": 1}), "/nope"),
+            (
+                "HTTP_ROUTE",
+                json!({"route": {"cluster_header": "x"}}),
+                json!({"route": {"cluster_headr": "x"}}),
+                "/route/cluster_headr",
+            ),
+            ("VIRTUAL_HOST", json!({"rate_limits": []}), json!({"ratelimits": []}), "/ratelimits"),
+            (
+                "ROUTE_CONFIGURATION",
+                json!({"virtual_hosts": [{"routes": [{"name": "r"}]}]}),
+                json!({"virtual_hosts": [{"routes": [{"nme": "r"}]}]}),
+                "/virtual_hosts/0/routes/0/nme",
+            ),
+            (
+                "NETWORK_FILTER",
+                json!({"typed_config": {"@type": manager, "server_name": "x"}}),
+                json!({"typed_config": {"@type": manager, "serverr_name": "x"}}),
+                "/typed_config/serverr_name",
+            ),
+        ] {
+            assert_eq!(unknown(apply_to, &right), [], "{apply_to}");
+            let found: Vec<_> = unknown(apply_to, &wrong).into_iter().map(|(at, _)| at).collect();
+            assert_eq!(found, [place], "{apply_to}");
+        }
     }
 }

@@ -6,8 +6,11 @@
 mod envoy_filters;
 mod fields;
 mod hosts;
+mod messages;
 mod policies;
 mod waypoints;
+
+pub(super) use policies::selector;
 
 use super::Overlay;
 use crate::Problem;

@@ -1,8 +1,10 @@
 //! Plugins and policies that hang on something that never takes them.
 
+use serde_json::Value;
+
 use super::{at, is_waypoint, label};
 use crate::Problem;
-use crate::resource::{Resource, text};
+use crate::resource::{Resource, items, text};
 use crate::rules::{GATEWAY_API, Overlay};
 
 /// Istio's root namespace, unless the mesh's configuration says otherwise.
@@ -24,14 +26,20 @@ pub(super) fn check(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> 
     }
     let mut problems = targets(overlay, resource);
     problems.extend(selector(overlay, resource));
+    problems.extend(behind_waypoint(overlay, resource));
     problems.extend(module(resource));
     problems
 }
 
 fn targets(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (index, reference) in resource.list("/spec/targetRefs").iter().enumerate() {
-        let (pointer, name) = (format!("/spec/targetRefs/{index}"), text(reference, "/name"));
+    for (index, reference) in resource.targets().iter().enumerate() {
+        let place = if resource.list("/spec/targetRefs").is_empty() {
+            "/spec/targetRef".to_owned()
+        } else {
+            format!("/spec/targetRefs/{index}")
+        };
+        let (pointer, name) = (place, text(reference, "/name"));
         match text(reference, "/kind") {
             "GatewayClass" if resource.namespace() != ROOT => problems.push(at(
                 resource,
@@ -91,7 +99,7 @@ fn service(overlay: &Overlay<'_>, resource: &Resource, pointer: String, name: &s
 }
 
 /// Waypoints ignore selectors, also one that names their pods.
-fn selector(overlay: &Overlay<'_>, resource: &Resource) -> Option<Problem> {
+pub(in crate::rules) fn selector(overlay: &Overlay<'_>, resource: &Resource) -> Option<Problem> {
     let (pointer, labels) = ["/spec/selector/matchLabels", "/spec/workloadSelector/labels"]
         .into_iter()
         .find_map(|pointer| Some((pointer, resource.at(pointer)?.as_object()?)))?;
@@ -106,6 +114,57 @@ fn selector(overlay: &Overlay<'_>, resource: &Resource) -> Option<Problem> {
             "selects the pods of a waypoint, and waypoints ignore selectors: use targetRefs",
         )
     })
+}
+
+/// A policy for pods behind a waypoint, by their labels: the waypoint ignores it, and ztunnel, which takes it, knows
+/// connections only.
+fn behind_waypoint(overlay: &Overlay<'_>, policy: &Resource) -> Option<Problem> {
+    let labels = policy.at("/spec/selector/matchLabels")?.as_object()?;
+    let namespace = overlay.find("", "Namespace", "", policy.namespace())?;
+    let of_namespace = label(namespace, "istio.io/use-waypoint");
+    let behind = |service: &Resource| {
+        let own = label(service, "istio.io/use-waypoint");
+        let waypoint = if own.is_empty() { of_namespace } else { own };
+        let wanted = service.at("/spec/selector").and_then(Value::as_object);
+        service.is("", "Service")
+            && !matches!(waypoint, "" | "none")
+            && wanted.is_some_and(|wanted| {
+                !wanted.is_empty() && wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+            })
+            // Pods of an ingress gateway are Envoys, which take a selector.
+            && !overlay.of_kind("Gateway").iter().any(|gateway| {
+                let proxies = gateway.at("/spec/selector").and_then(Value::as_object);
+                proxies.is_some_and(|proxies| proxies.iter().all(|(k, v)| labels.get(k) == Some(v)))
+            })
+    };
+    let of_requests = match policy.kind() {
+        "RequestAuthentication" => true,
+        "AuthorizationPolicy" => policy.list("/spec/rules").iter().any(is_of_requests),
+        _ => false,
+    };
+    if !of_requests || label(namespace, "istio.io/dataplane-mode") != "ambient" {
+        return None;
+    }
+    let service = overlay.within(policy.namespace()).iter().copied().find(|service| behind(service))?;
+    let reason = format!(
+        "selects pods of {}, whose waypoint ignores selectors; ztunnel takes the policy and sees no requests, only \
+         connections: use targetRefs of the Service",
+        service.id()
+    );
+    Some(at(policy, "policy-past-waypoint", "/spec/selector", reason))
+}
+
+/// Whether a rule of an `AuthorizationPolicy` is about more than connections.
+fn is_of_requests(rule: &Value) -> bool {
+    let has = |list: &str, part: &str, fields: &[&str]| {
+        let all = items(rule, list).iter().filter_map(|one| one.get(part)?.as_object());
+        all.into_iter().any(|one| one.keys().any(|key| fields.contains(&key.as_str())))
+    };
+    let operation = ["hosts", "notHosts", "methods", "notMethods", "paths", "notPaths"];
+    let source = ["requestPrincipals", "notRequestPrincipals", "remoteIpBlocks", "notRemoteIpBlocks"];
+    has("/to", "operation", &operation)
+        || has("/from", "source", &source)
+        || items(rule, "/when").iter().any(|condition| text(condition, "/key").starts_with("request."))
 }
 
 /// Fields of a module's source that do nothing.

@@ -166,7 +166,7 @@ fn headless(overlay: &Overlay<'_>, service: &Resource) -> Option<Problem> {
     let enrolled =
         !matches!(label(namespace, USE_WAYPOINT), "" | "none") && label(service, USE_WAYPOINT).is_empty();
     let targeted = |r: &Resource| {
-        let references = r.list("/spec/targetRefs").iter();
+        let references = r.targets().iter();
         r.namespace() == service.namespace()
             && references
                 .into_iter()
