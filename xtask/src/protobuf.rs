@@ -57,8 +57,8 @@ fn starts(folder: &Path, text: &str) -> Result<bool, Stop> {
     let runner = folder.join("runner");
     made(&runner, fs::write(&runner, format!("#!/bin/sh\n{text}")))?;
     made(&runner, fs::set_permissions(&runner, fs::Permissions::from_mode(0o755)))?;
-    // Without arguments it says how it is used, and ends.
-    let output = keeper::output(&mut Command::new(&runner));
+    // It knows no such option: it says how it is used, and ends.
+    let output = keeper::output(Command::new(&runner).arg("--help"));
     Ok(output.is_ok_and(|output| String::from_utf8_lossy(&output.stderr).contains("Usage:")))
 }
 
