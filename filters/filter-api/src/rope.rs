@@ -9,7 +9,7 @@ pub const SEGMENT_BYTES: usize = 64 * 1024;
 /// The first segments are smaller, so that a tiny request does not pay for a large one, nor each of many tiny tensors.
 const FIRST_SEGMENTS_BYTES: [usize; 3] = [128, 1024, 8 * 1024];
 
-/// A rope that is no longer than this is copied into the end of another one, if there is room, and not moved behind it.
+/// A rope of at most this many bytes is copied to the end of another one where there is room, rather than linked behind it.
 const SHORT_BYTES: usize = 128;
 
 /// What a segment takes besides its bytes: its place in the list, which begins with four, and the allocator's own.

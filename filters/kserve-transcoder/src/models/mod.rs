@@ -92,7 +92,7 @@ pub(crate) struct Inference {
 
 #[derive(Debug)]
 enum Model {
-    /// There is no room for any.
+    /// The bound has been reached.
     Uncounted,
     Known(Arc<Tally>),
     New {

@@ -1,4 +1,4 @@
-//! Answers as `print_options` has them, and bodies with members that nobody knows.
+//! Answers as `print_options` has them, and bodies with unknown members.
 
 use super::*;
 use crate::generic::{Options, Print};

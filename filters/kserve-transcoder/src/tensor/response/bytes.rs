@@ -51,7 +51,7 @@ impl BytesCheck {
     }
 }
 
-/// An element that is there as a whole is printed at once, if it is no longer than this, in bytes.
+/// A complete element of at most this many bytes is printed at once.
 const SHORT_BYTES: usize = 128;
 
 /// Prints BYTES as JSON strings.

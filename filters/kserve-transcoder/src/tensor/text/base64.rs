@@ -94,7 +94,7 @@ fn decode_tail(text: &[u8], out: &mut [u8]) -> Option<usize> {
         [bare @ .., b'=', b'='] | [bare @ .., b'='] if text.len().is_multiple_of(4) => bare,
         _ => text,
     };
-    // Zeros where there are no characters.
+    // Missing characters count as zeros.
     let mut eight = [b'A'; 8];
     eight.get_mut(..bare.len())?.copy_from_slice(bare);
     let [a, b, c, d, e, f, g, h] = eight;
