@@ -620,9 +620,8 @@ fn what_an_option_cannot_be_is_refused() {
     }
 }
 
-#[test]
-fn a_second_rule_for_the_host_of_groups_is_refused() {
-    let text = "\
+/// A route by a header to groups of one host, as the vendor has it.
+const GROUPS_BY_STAGE: &str = "\
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: vs, namespace: shop}
@@ -637,13 +636,19 @@ apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: dr, namespace: shop}
 spec: {host: app, trafficPolicy: {loadBalancer: {dynamicSubset: {subsetSelectors: [{keys: [stage]}]}}}}
+";
+
+#[test]
+fn a_second_rule_for_the_host_of_groups_is_refused() {
+    let text = GROUPS_BY_STAGE.to_owned()
+        + "\
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: dr2, namespace: shop}
 spec: {host: app.shop.svc.cluster.local, subsets: [{name: stage-prod, labels: {foo: bar}}]}
 ";
-    let Ran { code, err, out } = run_with(&["migrate", "--value", "stage=prod", "-"], text);
+    let Ran { code, err, out } = run_with(&["migrate", "--value", "stage=prod", "-"], &text);
     assert_eq!((code, out.as_str()), (1, ""), "{err}");
     has(
         &err,
@@ -780,22 +785,7 @@ spec: {isGateway: true, portNumber: 8008, workloadSelector: {labels: {istio: ing
 
 #[test]
 fn a_header_that_no_request_has_is_refused_and_a_value_for_no_key_is_a_fault() {
-    let text = "\
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: vs, namespace: shop}
-spec:
-  gateways: [gw]
-  hosts: ['*']
-  http:
-  - headerToDynamicSubsetKey: [{header: x-stage, key: stage}]
-    route: [{destination: {host: app, port: {number: 8000}}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: dr, namespace: shop}
-spec: {host: app, trafficPolicy: {loadBalancer: {dynamicSubset: {subsetSelectors: [{keys: [stage]}]}}}}
-";
+    let text = GROUPS_BY_STAGE;
     let Ran { err, code, .. } =
         run_with(&["migrate", "--value", "stage=prod", "--value", "nope=1", "-"], text);
     assert_eq!(code, 0, "{err}");
