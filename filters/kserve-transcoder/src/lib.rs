@@ -47,11 +47,13 @@
 mod codec;
 mod compressed;
 mod config;
+mod error_form;
 mod exchange;
 mod frame;
 mod generic;
 pub mod metrics;
 mod models;
+mod openai;
 mod problem;
 mod rows;
 mod settings;
@@ -60,3 +62,4 @@ mod tensor;
 
 pub use config::{Config, PathMode};
 pub use exchange::{Exchange, KserveTranscoder};
+pub use openai::{OpenAiConfig, OpenAiConstant, OpenAiInput, OpenAiModel, OpenAiOperation, OpenAiParameter};

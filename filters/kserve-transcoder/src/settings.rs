@@ -2,11 +2,13 @@
 
 use crate::config::{Config, PathMode};
 use crate::generic;
+use crate::openai::OpenAi;
 use crate::rows::{self, Rows};
 use crate::tensor;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use filter_api::{Caps, ConfigError, Dir, PathPrefixes};
+use std::sync::Arc;
 
 /// What a configuration comes to on a host.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct Settings {
     /// What concerns all other calls.
     pub(crate) generic: generic::Options,
     pub(crate) rows: Rows,
+    /// OpenAI's API, if it is served.
+    pub(crate) openai: Option<Arc<OpenAi>>,
 }
 
 impl Settings {
@@ -37,7 +41,10 @@ impl Settings {
     pub(crate) fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
         let config = Config::read(json, caps)?;
         let holds = config.hold_response_headers.unwrap_or(caps.hold[Dir::Response as usize]);
-        Ok(Self {
+        let prefixes = PathPrefixes::parse("path_prefixes", &config.path_prefixes)?;
+        let openai = |openai| OpenAi::read(openai, prefixes.clone(), config.hold_request_headers);
+        let openai = config.openai.as_ref().map(openai).transpose()?.map(Arc::new);
+        let settings = Self {
             path: config.path,
             reselect_route: config.reselect_route,
             holds_response_headers: holds,
@@ -55,7 +62,7 @@ impl Settings {
             rows: Rows::load(rows::Options {
                 sets: descriptor_sets(&config.descriptor_sets)?,
                 services: config.services,
-                prefixes: PathPrefixes::parse("path_prefixes", &config.path_prefixes)?,
+                prefixes,
                 ignored: rows::Ignored {
                     names: config.ignored_query_parameters,
                     unknown: config.ignore_unknown_query_parameters,
@@ -63,7 +70,22 @@ impl Settings {
                 list_models: config.list_models,
             })?,
             unary_cluster: config.unary_cluster,
-        })
+            openai,
+        };
+        settings.check_rows()?;
+        Ok(settings)
+    }
+
+    /// A row of the user's under OpenAI's prefix would never be reached.
+    fn check_rows(&self) -> Result<(), ConfigError> {
+        let Some(openai) = &self.openai else { return Ok(()) };
+        match self.rows.text_under(openai.prefix()) {
+            Some(path) => {
+                let reason = format!("the path {path} of a descriptor set begins with it as well");
+                Err(ConfigError::at("openai.prefix", reason))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -8,9 +8,10 @@ mod encode;
 mod gap;
 mod input;
 mod keys;
-mod lexer;
+pub(crate) mod lexer;
 mod message;
 mod parameters;
+pub(crate) mod ready;
 mod source;
 mod strings;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::tensor::charged::ChargedList;
 use crate::tensor::response::{Response, Wanted};
 use crate::tensor::{AnswerForm, BodyModelName, Options, Target};
 use document::Document;
+pub(crate) use element::raw_element;
 use filter_api::{Charge, Rope};
 use input::{Contents, Input};
 

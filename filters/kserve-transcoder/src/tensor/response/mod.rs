@@ -7,12 +7,15 @@ mod entries;
 mod flow;
 mod model;
 mod narrow;
+mod outputs;
 mod packed;
 mod print;
 mod render;
 mod repeated;
 mod wanted;
 
+pub(crate) use outputs::{OutputTensor, Outputs};
+pub(crate) use print::escape;
 pub(crate) use wanted::Wanted;
 
 use crate::codec::{Answer, Beginning, ResponseCodec};
