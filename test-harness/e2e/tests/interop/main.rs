@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 mod echo;
+mod openai;
 #[path = "../application/pictures.rs"]
 mod pictures;
 mod styles;
@@ -45,6 +46,13 @@ fn main() -> ExitCode {
             for_styles(),
             |(envoy, python, triton, models)| styles::on_triton(&envoy, &python, &triton, &models),
         )
+        .given(
+            "openais_client_embeds_pictures_and_completes_texts",
+            for_openai(),
+            |(envoy, models, python)| {
+                openai::on_mlserver(&envoy, &models, &python);
+            },
+        )
         .run()
 }
 
@@ -57,6 +65,18 @@ fn for_styles() -> Result<(Installed, PathBuf, PathBuf, PathBuf), &'static str> 
         models_python().ok_or("MODELS_PYTHON")?,
         triton_python().ok_or("TRITON_PYTHON")?,
         application_models().ok_or("APPLICATION_MODELS")?,
+    ))
+}
+
+/// The newest Envoy, and the Python environments of the model servers and of OpenAI's client, if the application's models are
+/// here as well; or what of it is missing.
+fn for_openai() -> Result<(Installed, PathBuf, PathBuf), &'static str> {
+    let newest = envoys().into_iter().find(|envoy| envoy.version == VERSIONS[VERSIONS.len() - 1]);
+    application_models().ok_or("APPLICATION_MODELS")?;
+    Ok((
+        newest.ok_or("ENVOY_140")?,
+        models_python().ok_or("MODELS_PYTHON")?,
+        openai::python().ok_or("OPENAI_PYTHON")?,
     ))
 }
 
