@@ -1,7 +1,7 @@
 //! The filter's configuration.
 
 use crate::generic::PrintOptions;
-use crate::tensor::{AnswerForm, BodyModelName, NonFinite, TensorEncoding};
+use crate::tensor::{AnswerForm, BodyModelName, NonFinite, StreamMessages, TensorEncoding};
 use filter_api::{Bounds, Caps, ConfigError};
 use serde::Deserialize;
 
@@ -89,6 +89,11 @@ pub struct Config {
     /// Serve `GET /v2/models`: the names of the models that the server's repository index calls ready, as
     /// `{"models": [...]}`. Policies for the repository must cover this path, too.
     pub list_models: bool,
+    /// Serve inferences that answer with a stream (`POST /v2/models/M/infer_stream`), from model servers whose
+    /// `ModelStreamInfer` answers with these messages: `triton` for `ModelStreamInferResponse`, `mlserver` for
+    /// `ModelInferResponse`. With `mlserver` also under the other names that it has for them, `generate_stream` and, with one
+    /// answer, `generate`. By default these paths do not exist.
+    pub stream_messages: Option<StreamMessages>,
     /// How many models have metrics of their own, and of each model up to eight versions; further versions count as its version
     /// `other`. Other models count as `other`, and so does every inference of a model or version before a model server has
     /// answered one with success, so that clients cannot make up names. `0` leaves out the metrics by model.
@@ -141,6 +146,7 @@ impl Default for Config {
             ignore_unknown_fields: false,
             path_prefixes: Vec::new(),
             list_models: false,
+            stream_messages: None,
             max_models: 100,
             describe_requests: false,
             hold_request_headers: false,

@@ -56,6 +56,7 @@ mod problem;
 mod rows;
 mod settings;
 mod status;
+mod stream;
 mod tensor;
 
 pub use config::{Config, PathMode};

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) describes: bool,
     /// Inferences' headers are held back until their message is complete.
     pub(crate) holds_request_headers: bool,
+    /// The messages of inferences that answer with a stream.
+    pub(crate) stream_messages: Option<tensor::StreamMessages>,
     /// What concerns inferences, and the sizes of bodies and messages.
     pub(crate) codec: tensor::Options,
     /// What concerns all other calls.
@@ -46,6 +48,7 @@ impl Settings {
             max_models: config.max_models,
             describes: config.describe_requests,
             holds_request_headers: config.hold_request_headers,
+            stream_messages: config.stream_messages,
             codec: codec(&config),
             generic: generic::Options {
                 print: generic::Print::new(config.answer_form, config.print_options),
@@ -61,6 +64,7 @@ impl Settings {
                     unknown: config.ignore_unknown_query_parameters,
                 },
                 list_models: config.list_models,
+                stream_messages: config.stream_messages,
             })?,
             unary_cluster: config.unary_cluster,
         })

@@ -12,6 +12,7 @@ use crate::metrics;
 use crate::models::{Ending, Inference, Models};
 use crate::settings::Settings;
 use crate::status::{self, Status};
+use crate::stream::StreamForm;
 use filter_api::{
     Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Map, Memory, Metric, OnData, OnHeaders,
     OnTrailers, Plugin, Stream,
@@ -49,6 +50,7 @@ impl Plugin for KserveTranscoder {
             taken: 0,
             sent: false,
             head: false,
+            stream: None,
             inference: None,
             response: ResponseHalf::Done,
         }
@@ -83,6 +85,8 @@ pub struct Exchange {
     sent: bool,
     /// The request is a HEAD, which is answered without a body.
     head: bool,
+    /// The method answers with a stream of messages, which look like this.
+    stream: Option<StreamForm>,
     /// What is measured of an inference; taken once it has ended.
     inference: Option<Inference>,
     response: ResponseHalf,
@@ -153,6 +157,7 @@ impl Exchange {
             head: self.head,
             message: settings.codec.max_response_bytes,
             binary_header: settings.binary_header_bytes,
+            stream: self.stream,
         };
         match std::mem::replace(&mut self.reading, Reading::Ignored) {
             // What the server says to a request that was never sent in full is not what the client has to mend.
@@ -171,7 +176,7 @@ impl Exchange {
     fn measure_headers(&mut self, end: bool, cx: &mut Cx<'_>) {
         let Some(inference) = &mut self.inference else { return };
         inference.first_byte(cx.view.now());
-        if matches!(self.response, ResponseHalf::Transcoding(_)) {
+        if self.response.message_bytes().is_some() {
             return;
         }
         let code = response_half::ending_in_headers(end, cx.view);
@@ -181,8 +186,8 @@ impl Exchange {
     /// `lacks_status`: the answer ends with this chunk, and has said nothing of how the call ended.
     fn measure_data(&mut self, end: bool, lacks_status: bool, cx: &mut Cx<'_>) {
         let Some(inference) = &mut self.inference else { return };
-        if let ResponseHalf::Transcoding(message) = &self.response {
-            inference.answer_bytes = message.length().unwrap_or_default() as u64;
+        if let Some(bytes) = self.response.message_bytes() {
+            inference.answer_bytes = bytes;
         }
         if has_failed(cx) {
             let code = if lacks_status { status::UNKNOWN } else { status::INTERNAL };

@@ -10,6 +10,7 @@ use crate::frame;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::rows::{Found, Row, RowKind, Variables, split_query};
+use crate::stream::{StreamForm, accepts_events};
 use crate::{generic, tensor};
 use filter_api::{
     Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Op, Rope, Route, Sink,
@@ -63,6 +64,12 @@ impl Exchange {
             Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(method, allow, cx),
             Err(problem) => return self.refuse(problem, cx),
         };
+        if row.streams() {
+            match self.stream_form(row, end, cx) {
+                Ok(form) => self.stream = Some(form),
+                Err(problem) => return self.refuse(problem, cx),
+            }
+        }
         if row.kind() == RowKind::Infer {
             let (name, version) = (variables.get(MODEL).unwrap_or_default(), variables.get(VERSION));
             self.inference = plugin.models.begin(name, version, plugin.settings.describes, || cx.view.now());
@@ -238,6 +245,32 @@ impl Exchange {
         OnData::Keep
     }
 
+    /// How the messages of a stream are to look, if the host can pass them on one by one.
+    fn stream_form(&self, row: &Row, end: bool, cx: &Cx<'_>) -> Result<StreamForm, Problem> {
+        let caps = self.plugin.caps;
+        if end && !caps.body_on_header_only {
+            return Err(Problem::streaming_method(format!(
+                "{} answers with a stream, and a proxy-wasm filter gets all of the answer to a request without a body at \
+                 once: send a body, have the Lua filter of envoy/kserve-transcoder.lua-get.yaml give the request one, or \
+                 use the native module",
+                row.rpc_path()
+            )));
+        }
+        let form = match row.kind() {
+            // As the servers' own HTTP ports have it, whatever the client accepts.
+            RowKind::Infer => StreamForm::EVENTS,
+            RowKind::Generic => self.plugin.settings.generic.print.stream_form(|| accepts_events(cx.view)),
+        };
+        if form.needs_end() && !caps.emit_in_trailers {
+            return Err(Problem::streaming_method(format!(
+                "{} answers with a stream, and a proxy-wasm filter cannot write the end of a JSON array: set \
+                 print_options.stream_newline_delimited or stream_sse_style_delimited, or use the native module",
+                row.rpc_path()
+            )));
+        }
+        Ok(form)
+    }
+
     /// The body that is to come; with `end` it is empty, whatever its headers say of an encoding.
     fn body(
         &self,
@@ -256,7 +289,12 @@ impl Exchange {
                 let target =
                     tensor::Target { model: text(MODEL).unwrap_or_default(), version: text(VERSION) };
                 let json_length = headers.json_length()?;
-                tensor::Request::new(target, options, json_length, charge)
+                let request = tensor::Request::new(target, options, json_length, charge);
+                if row.streams() {
+                    request.answered_by(self.plugin.settings.stream_messages)
+                } else {
+                    request
+                }
             }
             RowKind::Generic => generic::Request::new(row, variables, self.plugin.settings.generic, charge),
         };

@@ -53,7 +53,7 @@ mod text;
 mod tests;
 
 pub(crate) use options::Options;
-pub(crate) use options::{AnswerForm, BodyModelName, NonFinite, TensorEncoding};
+pub(crate) use options::{AnswerForm, BodyModelName, NonFinite, StreamMessages, TensorEncoding};
 pub(crate) use request::{Request, goes_on};
 
 /// What the URL says.
