@@ -16,7 +16,7 @@ mod call;
 mod headers;
 mod transcoding;
 
-pub(crate) use call::of_call;
+pub(crate) use call::{WITHOUT_SUBSET, message_of_call, of_call};
 
 use crate::codec::ResponseCodec;
 use crate::frame::Reader;

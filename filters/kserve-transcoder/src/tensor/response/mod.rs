@@ -8,11 +8,13 @@ mod flow;
 mod model;
 mod narrow;
 mod packed;
+mod predictions;
 mod print;
 mod render;
 mod repeated;
 mod wanted;
 
+pub(crate) use predictions::Predictions;
 pub(crate) use wanted::Wanted;
 
 use crate::codec::{Answer, Beginning, ResponseCodec};
