@@ -50,6 +50,7 @@ mod config;
 mod exchange;
 mod frame;
 mod generic;
+mod kserve_v1;
 pub mod metrics;
 mod models;
 mod problem;
@@ -61,3 +62,4 @@ mod tensor;
 
 pub use config::{Config, PathMode};
 pub use exchange::{Exchange, KserveTranscoder};
+pub use kserve_v1::{KserveV1, ModelInput, ModelInputs};

@@ -17,9 +17,10 @@ use filter_api::{
     Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Map, Memory, Metric, OnData, OnHeaders,
     OnTrailers, Plugin, Stream,
 };
-use request_half::Reading;
+use request_half::{Awaiting, METADATA, Reading};
 use response_half::{Holding, ResponseHalf, Terms};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The filter: KServe v2 JSON over HTTP in, gRPC out, and back.
 #[derive(Debug)]
@@ -43,10 +44,16 @@ impl Plugin for KserveTranscoder {
         Ok(Self { account, models: Models::new(settings.max_models), settings, caps })
     }
 
+    /// Streams that wait for the same model's metadata look after it so often.
+    fn tick(&self) -> Option<Duration> {
+        self.settings.signatures.as_ref().map(|_| Duration::from_millis(50))
+    }
+
     fn open(self: &Arc<Self>) -> Exchange {
         Exchange {
             plugin: self.clone(),
             reading: Reading::Nothing,
+            awaiting: None,
             taken: 0,
             sent: false,
             head: false,
@@ -79,6 +86,8 @@ const MODEL_REQUEST: &str = "envoy.ai.model.request";
 pub struct Exchange {
     plugin: Arc<KserveTranscoder>,
     reading: Reading,
+    /// What the request's headers wait for, before its body is read.
+    awaiting: Option<Box<Awaiting>>,
     /// How much of the request's body has been read, in bytes.
     taken: usize,
     /// The message has gone out, and is counted as transcoded.
@@ -128,7 +137,10 @@ impl Stream for Exchange {
         }
     }
 
-    fn call_ended(&mut self, _id: CallId, end: CallEnd, cx: &mut Cx<'_>) -> OnHeaders {
+    fn call_ended(&mut self, id: CallId, end: CallEnd, cx: &mut Cx<'_>) -> OnHeaders {
+        if id == METADATA {
+            return self.metadata_ended(&end, cx);
+        }
         let ResponseHalf::Expected(Some(codec)) = std::mem::replace(&mut self.response, ResponseHalf::Done)
         else {
             return OnHeaders::Continue;
@@ -138,6 +150,10 @@ impl Stream for Exchange {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
         }
         OnHeaders::Reply(answer.unwrap_or_else(|error| error))
+    }
+
+    fn woken(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
+        self.look_for_metadata(cx)
     }
 
     fn ended(&mut self, cx: &mut Cx<'_>) {

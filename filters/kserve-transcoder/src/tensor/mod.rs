@@ -47,14 +47,17 @@ mod number;
 mod options;
 mod request;
 mod response;
+mod signature;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use datatype::{Datatype, MAX_RANK};
 pub(crate) use options::Options;
 pub(crate) use options::{AnswerForm, BodyModelName, NonFinite, StreamMessages, TensorEncoding};
-pub(crate) use request::{Request, goes_on};
+pub(crate) use request::{Predict, Request, goes_on};
+pub(crate) use signature::{Declared, Signature};
 
 /// What the URL says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ mod headers;
 mod streaming;
 mod transcoding;
 
-pub(crate) use call::of_call;
+pub(crate) use call::{WITHOUT_SUBSET, message_of_call, of_call};
 
 use crate::codec::ResponseCodec;
 use crate::frame::Reader;

@@ -11,6 +11,7 @@ mod keys;
 mod lexer;
 mod message;
 mod parameters;
+mod predict;
 mod source;
 mod strings;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::tensor::{AnswerForm, BodyModelName, Options, StreamMessages, Target};
 use document::Document;
 use filter_api::{Charge, Rope};
 use input::{Contents, Input};
+pub(crate) use predict::Predict;
 
 /// Reads the body of an inference request.
 #[derive(Debug)]

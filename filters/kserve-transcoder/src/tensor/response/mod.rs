@@ -9,12 +9,14 @@ mod in_stream;
 mod model;
 mod narrow;
 mod packed;
+mod predictions;
 mod print;
 mod render;
 mod repeated;
 mod wanted;
 
 pub(crate) use in_stream::StreamResponse;
+pub(crate) use predictions::Predictions;
 pub(crate) use wanted::Wanted;
 
 use crate::codec::{Answer, Beginning, ResponseCodec};
