@@ -2,6 +2,7 @@
 
 use crate::generic::PrintOptions;
 use crate::kserve_v1::KserveV1;
+use crate::openai::{self, OpenAiConfig};
 use crate::tensor::{AnswerForm, BodyModelName, NonFinite, StreamMessages, TensorEncoding};
 use filter_api::{Bounds, Caps, ConfigError};
 use serde::Deserialize;
@@ -114,6 +115,8 @@ pub struct Config {
     /// `allow_on_headers_stop_iteration: true` beside it, without which every inference would hang, and a message then
     /// has to fit Envoy's buffer limit.
     pub hold_request_headers: bool,
+    /// Serve OpenAI's API in front of models that this lists: `models`, `embeddings` and `completions`.
+    pub openai: Option<OpenAiConfig>,
 }
 
 /// How `:path` of a request that is transcoded is changed.
@@ -156,6 +159,7 @@ impl Default for Config {
             max_models: 100,
             describe_requests: false,
             hold_request_headers: false,
+            openai: None,
         }
     }
 }
@@ -185,6 +189,9 @@ impl Config {
         }
         if config.descriptor_sets.is_empty() && !config.services.is_empty() {
             return Err(ConfigError::at("services", "chooses from descriptor_sets, which is empty"));
+        }
+        if let Some(openai) = &config.openai {
+            openai::check_beside_kserve_v1(openai, config.kserve_v1.is_some())?;
         }
         Ok(config)
     }

@@ -4,10 +4,12 @@
 //! as the body is complete (never later: a proxy-wasm host cannot add a body once the request has trailers). The
 //! response half ([`response_half`]) reads one gRPC message and its status and makes the answer.
 
+mod openai;
 mod request_half;
 mod request_headers;
 mod response_half;
 
+use crate::error_form::ErrorForm;
 use crate::metrics;
 use crate::models::{Ending, Inference, Models};
 use crate::settings::Settings;
@@ -58,6 +60,7 @@ impl Plugin for KserveTranscoder {
             sent: false,
             head: false,
             stream: None,
+            errors: ErrorForm::Kserve,
             inference: None,
             response: ResponseHalf::Done,
         }
@@ -96,6 +99,8 @@ pub struct Exchange {
     head: bool,
     /// The method answers with a stream of messages, which look like this.
     stream: Option<StreamForm>,
+    /// In which form the client is told of errors.
+    errors: ErrorForm,
     /// What is measured of an inference; taken once it has ended.
     inference: Option<Inference>,
     response: ResponseHalf,
@@ -171,6 +176,7 @@ impl Exchange {
             holding: Holding::of(settings.holds_response_headers, caps),
             gives_bodies: caps.body_on_header_only && caps.emit_in_trailers,
             head: self.head,
+            errors: self.errors,
             message: settings.codec.max_response_bytes,
             binary_header: settings.binary_header_bytes,
             stream: self.stream,

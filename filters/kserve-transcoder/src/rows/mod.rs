@@ -224,6 +224,14 @@ impl Rows {
         Ok(Found::NotOurs)
     }
 
+    /// The first row's path, as its rule has it, that is under a prefix.
+    pub(crate) fn text_under(&self, prefix: &str) -> Option<&str> {
+        let is_under = |text: &str| {
+            text.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.rows.iter().map(|row| row.text.as_str()).find(|text| is_under(text))
+    }
+
     fn find_unprefixed(&self, method: &[u8], path: &[u8], query: &[u8]) -> Result<Found<'_>, Problem> {
         let elsewhere = match path.strip_prefix(OURS) {
             Some([] | [b'/', ..]) => Found::Unknown,

@@ -8,6 +8,7 @@ mod flow;
 mod in_stream;
 mod model;
 mod narrow;
+mod outputs;
 mod packed;
 mod predictions;
 mod print;
@@ -17,6 +18,8 @@ mod wanted;
 
 pub(crate) use in_stream::StreamResponse;
 pub(crate) use predictions::Predictions;
+pub(crate) use outputs::{OutputTensor, Outputs};
+pub(crate) use print::escape;
 pub(crate) use wanted::Wanted;
 
 use crate::codec::{Answer, Beginning, ResponseCodec};
