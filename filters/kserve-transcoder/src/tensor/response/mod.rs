@@ -17,8 +17,8 @@ mod repeated;
 mod wanted;
 
 pub(crate) use in_stream::StreamResponse;
-pub(crate) use predictions::Predictions;
 pub(crate) use outputs::{OutputTensor, Outputs};
+pub(crate) use predictions::Predictions;
 pub(crate) use print::escape;
 pub(crate) use wanted::Wanted;
 
