@@ -80,6 +80,11 @@ pub(crate) trait ResponseCodec: Debug + Send {
         Ok(())
     }
 
+    /// A codec for the next message of a stream, where the method answers with one; this codec then reads none itself.
+    fn for_message(&self) -> Option<Box<dyn ResponseCodec>> {
+        None
+    }
+
     /// Takes the next bytes of the message, cut anywhere, without its gRPC frame.
     fn write(&mut self, bytes: &[u8]) -> Result<(), Problem>;
 

@@ -202,6 +202,31 @@ fn an_inference_is_counted_with_its_sizes_its_elements_and_its_durations() {
 }
 
 #[test]
+fn a_stream_is_one_inference_with_all_of_its_messages() {
+    for (config, caps) in HOSTS {
+        let config = config.replacen('{', r#"{"stream_messages": "mlserver", "#, 1).replace(", }", "}");
+        let stream = |status: &str| {
+            let mut filter = Filter::known(&config, caps);
+            let mut exchange = filter.request("/v2/models/m/infer_stream", None, BODY);
+            filter.world.ms += 1000;
+            filter.answer_headers(&mut exchange, false, &GRPC);
+            filter.answer_data(&mut exchange, ANSWER);
+            filter.world.ms += 1000;
+            filter.answer_data(&mut exchange, ANSWER);
+            filter.answer_trailers(&mut exchange, status);
+            filter
+        };
+        let filter = stream("0");
+        assert_eq!(filter.endings(), [("m any 0", 2)]);
+        assert_eq!(filter.told["model_answer_bytes m any"], 3 + 6);
+        assert_eq!(filter.told["model_first_byte_ms_sum m any"], 2000);
+        assert_eq!(filter.told["model_last_byte_ms_sum m any"], 3000);
+        // The error counts for the model, whether or not the client could be told.
+        assert_eq!(stream("13").endings(), [("m any 0", 1), ("m any 13", 1)]);
+    }
+}
+
+#[test]
 fn a_compressed_body_and_a_version_in_the_path_are_counted_as_any_other() {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(BODY).unwrap();

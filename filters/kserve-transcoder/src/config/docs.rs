@@ -6,6 +6,9 @@ use testkit::docs::Package;
 /// What has a table of its own.
 const PARTS: &[(&str, &str)] = &[
     ("`print_options`", "PrintOptions"),
+    ("`kserve_v1`", "KserveV1"),
+    ("A model of `kserve_v1.models`", "ModelInputs"),
+    ("An input of such a model", "ModelInput"),
     ("`openai`", "OpenAi"),
     ("A model of `openai`", "OpenAiModel"),
     ("Its `embeddings` or `completions`", "OpenAiOperation"),

@@ -1,5 +1,9 @@
 //! The request half of an exchange: headers and a JSON body become one gRPC message.
 
+mod predict;
+
+pub(super) use predict::{Awaiting, METADATA};
+
 use super::Exchange;
 use super::request_headers::{ORIGINAL_PATH, RequestHeaders, RequestLine};
 use super::response_half::ResponseHalf;
@@ -11,9 +15,10 @@ use crate::generic;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::rows::{Found, Row, RowKind, Variables, split_query};
-use crate::tensor::{self, Target};
+use crate::stream::{StreamForm, accepts_events};
+use crate::tensor::{self, Signature, Target};
 use filter_api::{
-    Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Op, Rope, Route, Sink,
+    Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Op, Rope, Route, Sink, View,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,14 +74,29 @@ impl Exchange {
             Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(method, allow, cx),
             Err(problem) => return self.refuse(problem, cx),
         };
-        if row.kind() == RowKind::Infer {
+        if row.streams() {
+            match self.stream_form(row, end, cx) {
+                Ok(form) => self.stream = Some(form),
+                Err(problem) => return self.refuse(problem, cx),
+            }
+        }
+        let kind = row.kind();
+        // Not again, where the headers have waited.
+        if kind != RowKind::Generic && self.inference.is_none() {
             let (name, version) = (variables.get(MODEL).unwrap_or_default(), variables.get(VERSION));
             self.inference = plugin.models.begin(name, version, plugin.settings.describes, || cx.view.now());
             if plugin.settings.describes {
                 plugin.describe(name, version, cx);
             }
         }
-        let body = match self.body(row, variables, end, cx) {
+        let signature = match kind {
+            RowKind::Predict => match self.signature(&variables, path, end, cx) {
+                Ok(signature) => Some(signature),
+                Err(verdict) => return verdict,
+            },
+            RowKind::Infer | RowKind::Generic => None,
+        };
+        let body = match self.body(row, variables, signature, end, cx) {
             Ok(body) => body,
             Err(problem) => return self.refuse(problem, cx),
         };
@@ -84,7 +104,7 @@ impl Exchange {
             self.rewrite_headers(row.rpc_path(), method, path, cx);
             self.reading = Reading::Body(body);
             self.response = ResponseHalf::Expected(None);
-            let hold = plugin.settings.holds_request_headers && row.kind() == RowKind::Infer;
+            let hold = plugin.settings.holds_request_headers && kind != RowKind::Generic;
             return if hold { OnHeaders::Hold } else { OnHeaders::Continue };
         }
         let message = match self.finish(body) {
@@ -250,11 +270,38 @@ impl Exchange {
         OnData::Keep
     }
 
+    /// How the messages of a stream are to look, if the host can pass them on one by one.
+    fn stream_form(&self, row: &Row, end: bool, cx: &Cx<'_>) -> Result<StreamForm, Problem> {
+        let caps = self.plugin.caps;
+        if end && !caps.body_on_header_only {
+            return Err(Problem::streaming_method(format!(
+                "{} answers with a stream, and a proxy-wasm filter gets all of the answer to a request without a body at \
+                 once: send a body, have the Lua filter of envoy/kserve-transcoder.lua-get.yaml give the request one, or \
+                 use the native module",
+                row.rpc_path()
+            )));
+        }
+        let form = match row.kind() {
+            // As the servers' own HTTP ports have it, whatever the client accepts.
+            RowKind::Infer | RowKind::Predict => StreamForm::EVENTS,
+            RowKind::Generic => self.plugin.settings.generic.print.stream_form(|| accepts_events(cx.view)),
+        };
+        if form.needs_end() && !caps.emit_in_trailers {
+            return Err(Problem::streaming_method(format!(
+                "{} answers with a stream, and a proxy-wasm filter cannot write the end of a JSON array: set \
+                 print_options.stream_newline_delimited or stream_sse_style_delimited, or use the native module",
+                row.rpc_path()
+            )));
+        }
+        Ok(form)
+    }
+
     /// The body that is to come; with `end` it is empty, whatever its headers say of an encoding.
     fn body(
         &self,
         row: &Arc<Row>,
         variables: Variables,
+        signature: Option<Arc<Signature>>,
         end: bool,
         cx: &mut Cx<'_>,
     ) -> Result<Box<dyn RequestCodec>, Problem> {
@@ -262,15 +309,25 @@ impl Exchange {
         let headers = RequestHeaders::take(row.model(&variables), options.body_model_name, cx)?;
         let charge = self.plugin.account.of_one_owner().charge();
         let held = charge.sibling();
-        let codec: Box<dyn RequestCodec> = match row.kind() {
-            RowKind::Infer => {
-                let text = |field: &str| variables.get(field).map(str::to_owned);
-                let target =
-                    tensor::Target { model: text(MODEL).unwrap_or_default(), version: text(VERSION) };
-                let json_length = headers.json_length()?;
-                tensor::Request::new(target, options, json_length, charge)
+        let target = || {
+            let text = |field: &str| variables.get(field).map(str::to_owned);
+            tensor::Target { model: text(MODEL).unwrap_or_default(), version: text(VERSION) }
+        };
+        let codec: Box<dyn RequestCodec> = match (row.kind(), signature) {
+            (RowKind::Predict, Some(signature)) => {
+                tensor::Predict::new(target(), options, signature, charge)?
             }
-            RowKind::Generic => generic::Request::new(row, variables, self.plugin.settings.generic, charge),
+            (RowKind::Infer | RowKind::Predict, _) => {
+                let request = tensor::Request::new(target(), options, headers.json_length()?, charge);
+                if row.streams() {
+                    request.answered_by(self.plugin.settings.stream_messages)
+                } else {
+                    request
+                }
+            }
+            (RowKind::Generic, _) => {
+                generic::Request::new(row, variables, self.plugin.settings.generic, charge)
+            }
         };
         let encoding = headers.encoding.as_deref().filter(|_| !end);
         decoded(codec, encoding, options.max_request_bytes, held)
@@ -302,43 +359,29 @@ impl Exchange {
 
     /// Sends the message beside the route, for a host that cannot give this request a body.
     fn call(&mut self, row: &Row, path: &[u8], message: Framed, cx: &mut Cx<'_>) -> OnHeaders {
-        let of_route = || {
-            let name = cx.view.property(&["xds", "cluster_name"])?;
-            String::from_utf8(name).ok().filter(|name| !name.is_empty())
-        };
-        let Some(cluster) = self.plugin.settings.unary_cluster.clone().or_else(of_route) else {
+        let Some(cluster) = self.cluster(cx) else {
             // No route, or one without a cluster (a redirect): Envoy's own answer is the right one, and the
             // response half gives it its shape.
             self.response = ResponseHalf::Expected(None);
             return OnHeaders::Continue;
         };
-        let mut headers = vec![
-            (":method".to_owned(), b"POST".to_vec()),
-            (":path".to_owned(), row.rpc_path().as_bytes().to_vec()),
-            (
-                ":authority".to_owned(),
-                cx.view
-                    .header(Map::RequestHeaders, ":authority")
-                    .unwrap_or_else(|| cluster.clone().into_bytes()),
-            ),
-            ("content-type".to_owned(), b"application/grpc".to_vec()),
-            ("te".to_owned(), b"trailers".to_vec()),
-            (ORIGINAL_PATH.to_owned(), path.to_vec()),
-        ];
-        let (view, ops) = (cx.view, &*cx.ops);
-        let removed = |name: &str| ops.iter().any(|op| op == Op::RemoveHeader(Map::RequestHeaders, name));
-        view.each_header(Map::RequestHeaders, &mut |name, value| {
-            let Ok(text) = std::str::from_utf8(name) else { return };
-            let stays = text.starts_with(':') || NOT_FORWARDED.contains(&text) || removed(text);
-            if !stays {
-                headers.push((text.to_owned(), value.to_vec()));
-            }
-        });
         let mut body = Vec::with_capacity(frame::PREFIX_BYTES + message.message.len());
         message.write(&mut body);
+        let (ops, map) = (&*cx.ops, Map::RequestHeaders);
+        let removed = |name: &str| ops.iter().any(|op| op == Op::RemoveHeader(map, name));
+        let call = beside_route(CallId(0), cluster, (row.rpc_path(), path), body, removed, cx.view);
         self.count_sent(cx);
-        cx.ops.call(Call { id: CallId(0), cluster, headers, body, timeout: CALL_TIMEOUT });
+        cx.ops.call(call);
         OnHeaders::Wait
+    }
+
+    /// The cluster that calls beside the route go to; `None` where there is none, or the route has none.
+    fn cluster(&self, cx: &Cx<'_>) -> Option<String> {
+        let of_route = || {
+            let name = cx.view.property(&["xds", "cluster_name"])?;
+            String::from_utf8(name).ok().filter(|name| !name.is_empty())
+        };
+        self.plugin.settings.unary_cluster.clone().or_else(of_route)
     }
 
     fn refuse_unknown(&mut self, path: &[u8], cx: &mut Cx<'_>) -> OnHeaders {
@@ -381,6 +424,34 @@ impl Framed {
         out.write(&self.prefix);
         self.message.drain_to(out);
     }
+}
+
+/// A call for the request in hand, with its headers but for those that stay behind. `paths` are the gRPC method's and the
+/// client's.
+fn beside_route(
+    id: CallId,
+    cluster: String,
+    (rpc_path, path): (&str, &[u8]),
+    body: Vec<u8>,
+    stays_behind: impl Fn(&str) -> bool,
+    view: &dyn View,
+) -> Call {
+    let authority = view.header(Map::RequestHeaders, ":authority");
+    let mut headers = vec![
+        (":method".to_owned(), b"POST".to_vec()),
+        (":path".to_owned(), rpc_path.as_bytes().to_vec()),
+        (":authority".to_owned(), authority.unwrap_or_else(|| cluster.clone().into_bytes())),
+        ("content-type".to_owned(), b"application/grpc".to_vec()),
+        ("te".to_owned(), b"trailers".to_vec()),
+        (ORIGINAL_PATH.to_owned(), path.to_vec()),
+    ];
+    view.each_header(Map::RequestHeaders, &mut |name, value| {
+        let Ok(text) = std::str::from_utf8(name) else { return };
+        if !(text.starts_with(':') || NOT_FORWARDED.contains(&text) || stays_behind(text)) {
+            headers.push((text.to_owned(), value.to_vec()));
+        }
+    });
+    Call { id, cluster, headers, body, timeout: CALL_TIMEOUT }
 }
 
 /// Whether a request is a CORS preflight (Fetch standard, "CORS-preflight request").

@@ -5,6 +5,8 @@
 //! out, an error in the body where a body can still be made, and a cut stream otherwise, but never a clean
 //! answer that is not one.
 //!
+//! A method that answers with a stream has each of its messages go out as it comes ([`streaming`]).
+//!
 //! The answer to a large message goes out while the message comes, if its codec can do that, and its headers with the
 //! first byte of it. From then on whatever goes wrong cuts it off, an error behind the message too.
 //!
@@ -14,9 +16,10 @@
 
 mod call;
 mod headers;
+mod streaming;
 mod transcoding;
 
-pub(crate) use call::of_call;
+pub(crate) use call::{WITHOUT_SUBSET, message_of_call, of_call};
 
 use crate::codec::ResponseCodec;
 use crate::error_form::ErrorForm;
@@ -24,8 +27,10 @@ use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::status::{self, Status};
+use crate::stream::StreamForm;
 use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, View};
 use headers::Head;
+use streaming::Streaming;
 use transcoding::Transcoding;
 
 /// How long an error object may be that is given under headers which have gone out, in bytes.
@@ -45,6 +50,8 @@ pub(crate) enum ResponseHalf {
     Text { text: Vec<u8>, head: bool, status: u16, errors: ErrorForm },
     /// A message is being read.
     Transcoding(Transcoding),
+    /// Messages are being read, each of which goes out by itself.
+    Streaming(Box<Streaming>),
     /// The headers of an error have gone out. Its body, if it is still to come, goes out in place of the answer's, as
     /// soon as there is a place for it; what the server still sends is dropped.
     Error { body: Option<Vec<u8>>, in_trailers: bool },
@@ -86,12 +93,27 @@ pub(crate) struct Terms {
     pub(crate) message: usize,
     /// The JSON part of a binary answer whose headers go out first, in bytes.
     pub(crate) binary_header: usize,
+    /// The method answers with a stream of messages, which look like this.
+    pub(crate) stream: Option<StreamForm>,
 }
 
 impl ResponseHalf {
     /// A message is being read whose headers had no `grpc-status`: its trailers must have one.
     pub(crate) fn lacks_status(&self) -> bool {
-        matches!(self, Self::Transcoding(message) if !message.has_status())
+        match self {
+            Self::Transcoding(message) => !message.has_status(),
+            Self::Streaming(stream) => !stream.has_status(),
+            _ => false,
+        }
+    }
+
+    /// How many bytes the messages of the answer have, as far as that is known; `None` if there is no answer.
+    pub(crate) fn message_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Transcoding(message) => Some(message.length().unwrap_or_default() as u64),
+            Self::Streaming(stream) => Some(stream.bytes()),
+            _ => None,
+        }
     }
 
     pub(crate) fn headers(&mut self, end: bool, terms: Terms, cx: &mut Cx<'_>) -> OnHeaders {
@@ -112,17 +134,31 @@ impl ResponseHalf {
         let failure = match status {
             Some(status) if !status.is_ok() => Some(status.problem()),
             _ if head.status != 200 => Some(without_grpc_status(head.status)),
-            _ if end => Some(Problem::bad_answer("the model server ended the call without a message")),
+            None if end && terms.stream.is_some() => Some(Status::missing()),
+            _ if end && terms.stream.is_none() => {
+                Some(Problem::bad_answer("the model server ended the call without a message"))
+            }
             _ => None,
         };
-        match (failure, codec) {
-            (None, Some(codec)) => {
+        match (failure, codec, terms.stream) {
+            (None, Some(_), Some(form)) if terms.head && terms.holding == Holding::No => {
+                OnHeaders::Reply(headers::of_head(form.content_type, cx.view))
+            }
+            (None, Some(codec), Some(form)) => {
+                let stream = Streaming::begin(codec, form, has_status, terms, head.of_the_message, cx);
+                if end {
+                    return stream.ends_with_headers(cx);
+                }
+                *self = Self::Streaming(Box::new(stream));
+                if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
+            }
+            (None, Some(codec), None) => {
                 let message = Transcoding::begin(codec, has_status, terms, head.of_the_message, cx);
                 *self = Self::Transcoding(message);
                 if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }
-            (Some(problem), _) => self.refuse(&problem, end, terms.gives_bodies, terms, cx),
-            (None, None) => {
+            (Some(problem), ..) => self.refuse(&problem, end, terms.gives_bodies, terms, cx),
+            (None, None, _) => {
                 let early = "the model server answered before it had the whole request";
                 self.refuse(&Problem::bad_answer(early), end, false, terms, cx)
             }
@@ -151,6 +187,13 @@ impl ResponseHalf {
                 }
                 verdict
             }
+            Self::Streaming(stream) => {
+                let verdict = stream.data(chunk, cx);
+                if matches!(verdict, OnData::Reset | OnData::Reply(_)) {
+                    *self = Self::Done;
+                }
+                verdict
+            }
             Self::Error { body, .. } => {
                 let body = body.take().unwrap_or_default();
                 OnData::Emit(cx.emit(|out| out.write(&body)))
@@ -166,6 +209,7 @@ impl ResponseHalf {
                 OnTrailers::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Transcoding(message) => message.trailers(cx),
+            Self::Streaming(stream) => stream.trailers(cx),
             Self::Error { body: None, .. } => {
                 headers::sort_trailers(false, cx);
                 OnTrailers::Continue
