@@ -28,7 +28,7 @@ fn every_broken_example_is_found_at_its_place() {
         assert!(certain || line.contains(": warning: ") || line.contains(": note: "), "{line}");
         seen += 1;
     }
-    assert!(seen > 50, "{seen}");
+    assert!(seen > 95, "{seen}");
 }
 
 #[test]
@@ -447,4 +447,106 @@ fn the_folders_of_this_project_are_checked_as_a_whole() {
     }
     let Ran { out, .. } = run(&["check", root().join("envoy").to_str().unwrap()]);
     assert!(out.contains(" bootstraps: nothing found"), "{out}");
+}
+
+#[test]
+fn what_resembles_a_trap_and_is_right_is_not_reported() {
+    let plugin = |name: &str, of: &str| {
+        format!(
+            "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: {name}, namespace: shop}}\nspec: \
+             {{url: 'oci://r/kserve-transcoder:1', failStrategy: FAIL_RELOAD, {of}, pluginConfig: {{}}}}\n---\n"
+        )
+    };
+    let at = |service: &str| format!("targetRefs: [{{group: '', kind: Service, name: {service}}}]");
+    let service = |name: &str, ports: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{selector: {{app: {name}}}, \
+             ports: [{ports}]}}\n---\n"
+        )
+    };
+    let ingress = |port: u16| {
+        format!("selector: {{matchLabels: {{istio: in}}}}, match: [{{ports: [{{number: {port}}}]}}]")
+    };
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: shop}\n---\n\
+                  apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: other}\n---\n";
+    let gateway = |parameters: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: shop}}\nspec: \
+             {{gatewayClassName: istio, {parameters}listeners: [{{name: http, port: 80, protocol: HTTP, allowedRoutes: \
+             {{namespaces: {{from: All}}}}}}]}}\n---\n"
+        )
+    };
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: front}\nspec: \
+                 {parentRefs: [{name: edge, namespace: shop}], rules: [{backendRefs: [{name: app, namespace: shop, port: \
+                 8000}]}]}\n---\napiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {name: g, \
+                 namespace: shop}\nspec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: front}], to: \
+                 [{group: '', kind: Service}]}\n---\n";
+    let parameters = "infrastructure: {parametersRef: {group: '', kind: ConfigMap, name: p}}, ";
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: p, namespace: shop}\ndata: {service: 'spec: {}'}\n---\n";
+    let tcp = "{name: tcp, port: 1}";
+    for (what, resources) in [
+        ("ports of a gateway", plugin("a", &ingress(80)) + &plugin("b", &ingress(8008))),
+        (
+            "Services of a waypoint",
+            service("other", "{name: http, port: 1}") + &plugin("a", &at("app")) + &plugin("b", &at("other")),
+        ),
+        (
+            "a port besides",
+            service("both", &format!("{tcp}, {{name: http, port: 2}}")) + &plugin("a", &at("both")),
+        ),
+        ("a port of no name", service("plain", "{port: 8000}") + &plugin("a", &at("plain"))),
+        (
+            "appProtocol",
+            service("said", "{name: tcp, appProtocol: http, port: 1}") + &plugin("a", &at("said")),
+        ),
+        ("the own Secret", secret.to_owned() + &plugin("a", &format!("{}, imagePullSecret: s", at("app")))),
+        ("a Secret of the cluster", plugin("a", &format!("{}, imagePullSecret: s", at("app")))),
+        ("a route and a grant", gateway("") + route),
+        ("parameters", gateway(parameters) + map),
+        ("parameters of the cluster", gateway(parameters)),
+    ] {
+        assert_eq!(beside_mesh("8000", &resources), [""; 0], "{what}");
+    }
+    for (what, resources, reason) in [
+        (
+            "ports",
+            plugin("a", &ingress(80)) + &plugin("b", "selector: {matchLabels: {istio: in}}"),
+            "meets the filter twice",
+        ),
+        ("Services", plugin("a", &at("app")) + &plugin("b", &at("app")), "meets the filter twice"),
+        (
+            "a Service",
+            plugin("a", &at("missing")),
+            "these resources have no such Service: in shop they have app",
+        ),
+        ("only TCP", service("plain", tcp) + &plugin("a", &at("plain")), "has the port 1 (tcp) only"),
+    ] {
+        let found = beside_mesh("8000", &resources);
+        assert!(found.len() == 1 && found[0].contains(reason), "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn an_ingress_that_asks_for_the_waypoint_passes_its_plugins() {
+    let text = |label: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: asked, namespace: shop, labels: {{{label}}}}}\nspec: {{selector: \
+             {{app: asked}}, ports: [{{name: http, port: 8000}}]}}\n---\napiVersion: extensions.istio.io/v1alpha1\nkind: \
+             WasmPlugin\nmetadata: {{name: p, namespace: shop}}\nspec: {{targetRefs: [{{group: gateway.networking.k8s.io, \
+             kind: Gateway, name: waypoint}}], url: 'oci://r/x:1'}}\n---\napiVersion: networking.istio.io/v1\nkind: \
+             Gateway\nmetadata: {{name: gw, namespace: shop}}\nspec: {{selector: {{istio: in}}, servers: [{{hosts: ['*'], \
+             port: {{name: http, number: 80, protocol: HTTP}}}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: \
+             VirtualService\nmetadata: {{name: v, namespace: shop}}\nspec: {{hosts: ['*'], gateways: [gw], http: [{{route: \
+             [{{destination: {{host: asked, port: {{number: 8000}}}}}}]}}]}}"
+        )
+    };
+    let past = |label: &str| {
+        let found = beside_mesh("8000", &text(label));
+        found
+            .iter()
+            .any(|line| line.contains("and so past WasmPlugin shop/p") && line.contains(": warning: "))
+    };
+    assert!(past(""));
+    assert!(!past("istio.io/ingress-use-waypoint: 'true'"));
+    assert!(!past("istio.io/use-waypoint: none"));
 }
