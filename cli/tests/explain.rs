@@ -5,7 +5,7 @@ mod command;
 
 use std::fs;
 
-use command::{Ran, root, run, run_with, scratch};
+use command::{Ran, has, root, run, run_with, scratch};
 
 /// The steps for a request, in an overlay of `dynamic-subset`.
 fn explained(overlay: &str, more: &[&str]) -> String {
@@ -15,12 +15,6 @@ fn explained(overlay: &str, more: &[&str]) -> String {
     let Ran { out, err, code } = run(&arguments);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     out
-}
-
-fn has(out: &str, lines: &[&str]) {
-    for line in lines {
-        assert!(out.contains(line), "no {line:?} in\n{out}");
-    }
 }
 
 const INFER: &str = r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}"#;
@@ -543,5 +537,60 @@ spec: {parentRefs: [{name: g, sectionName: c}], rules: [{backendRefs: [{name: th
         let out = of("listener", resources, &["--port", port, &format!("http://{host}/x")]);
         has(&out, &[line]);
         assert_eq!(out.matches("destination: ").count(), usize::from(line.starts_with('d')), "{out}");
+    }
+}
+
+#[test]
+fn an_answer_of_the_server_is_not_followed_where_no_server_is_asked() {
+    let resources = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v, namespace: shop}
+spec:
+  hosts: [a.example]
+  http:
+  - {match: [{uri: {prefix: /old}}], redirect: {uri: /new}}
+  - {match: [{uri: {prefix: /app}}], route: [{destination: {host: app}}]}
+";
+    for (path, line, asked) in [
+        ("old", "the route answers by itself: --answer has nothing to follow", false),
+        ("none", "no route takes the request to a server: --answer has nothing to follow", false),
+        ("app", ":status: 200", true),
+    ] {
+        let out = of("unasked", resources, &["--answer", "200", &format!("http://a.example/{path}")]);
+        has(&out, &[line]);
+        assert_eq!(out.contains(":status: 200"), asked, "{out}");
+    }
+}
+
+#[test]
+fn a_grpc_route_takes_requests_by_service_and_method() {
+    let route = |name: &str, method: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {{name: {name}, namespace: shop}}\nspec: \
+             {{parentRefs: [{{group: '', kind: Service, name: app}}], rules: [{{matches: [{{method: {{{method}}}, headers: \
+             []}}], backendRefs: [{{name: {name}, port: 8033}}]}}]}}\n---\n"
+        )
+    };
+    let service = "service: inference.GRPCInferenceService";
+    let resources = [
+        route("whole", &format!("type: Exact, {service}")),
+        route("infer", &format!("{service}, method: ModelInfer")),
+        route("ready", "method: ServerReady"),
+        route("live", "type: RegularExpression, method: Server(L|M).*"),
+    ]
+    .concat();
+    for (path, backend) in [
+        ("inference.GRPCInferenceService/ModelInfer", Some("infer")),
+        ("inference.GRPCInferenceService/ModelReady", Some("whole")),
+        ("other.Service/ServerReady", Some("ready")),
+        ("other.Service/ServerMetadata", Some("live")),
+        ("other.Service/Else", None),
+    ] {
+        let out = of("grpc-route", &resources, &["-X", "POST", &format!("http://app.shop:8033/{path}")]);
+        match backend {
+            Some(backend) => has(&out, &[&format!("destination: {backend}.shop.svc.cluster.local:8033")]),
+            None => has(&out, &["no route takes it: 404"]),
+        }
     }
 }
