@@ -171,6 +171,7 @@ fn help_completions_and_manual_are_made_of_the_arguments() {
     assert!(run(&["completions", "bash"]).out.contains("complete -F"));
     let manual = run(&["manual"]).out;
     assert!(manual.contains(".TH inference-mesh") && manual.contains("\\-\\-istio"), "{manual}");
+    assert!(manual.contains("check \\-\\-istio 1.28 app.yaml") && !manual.contains("check(1)"), "{manual}");
 }
 
 /// A namespace with a waypoint and a Service behind it.

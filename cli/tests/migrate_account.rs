@@ -119,6 +119,7 @@ fn what_is_refused_stays_as_it_is_with_what_belongs_to_it() {
                 "{name}: {line}"
             );
             assert!(!line.contains("nothing chooses a group"), "{name}: {line}");
+            assert!(!line.contains("unknown field dynamicSubset"), "{name}: {line}");
         }
     }
 }
@@ -322,4 +323,12 @@ fn a_header_that_no_request_has_is_refused_and_a_value_for_no_key_is_a_fault() {
     let Ran { err, code, .. } = run_with(&["migrate", "-"], &text.replace("x-stage", "x stage"));
     assert_eq!(code, 1, "{err}");
     has(&err, &["/headerToDynamicSubsetKey/0/header: \"x stage\" cannot be the name of a header"]);
+}
+
+#[test]
+fn a_transcoder_that_is_there_twice_is_a_fault_of_the_input() {
+    let text = format!("{TRANSCODER}---\n{TRANSCODER}");
+    let Ran { err, code, .. } = run_with(&["migrate", "-"], &text);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(err.matches("is there twice").count(), 1, "{err}");
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use istio_lint::Level;
 
-use super::account::{self, Account, Action};
+use super::account::{self, Account, Action, Place};
 use super::files::{Fate, File};
-use super::transcoder;
+use super::{keeping, transcoder};
 use crate::arguments::Migrate;
 use crate::input::{self, Located, Set};
 use crate::{Error, check};
@@ -50,6 +50,7 @@ pub(super) fn of_the_output(
     files: &[File],
     options: &Migrate,
     before: &[(&Located, check::Finding)],
+    pairs: &[(Place, Place)],
     account: &mut Account,
 ) -> Result<(), Error> {
     let mut set = Set::default();
@@ -76,18 +77,18 @@ pub(super) fn of_the_output(
     }
     let report = check::check(&[set], options.istio)?;
     let certain = |finding: &check::Finding| finding.level == Level::Error && finding.rule != "vendor-kind";
-    let refused = account.refused();
+    let kept = keeping::kept(account.refused(), pairs);
     for finding in report.findings.into_iter().filter(certain) {
         let Some((located, same)) = origins.get(&finding.resource) else { continue };
         // What the input has is a fault of its own, with the place in the input.
         let is_it = |(_, known): &(_, check::Finding)| {
-            (&known.resource, known.rule) == (&finding.resource, finding.rule)
+            (&known.resource, known.rule) == (&located.resource.id(), finding.rule)
         };
         if before.iter().any(is_it) {
             continue;
         }
         // A field of the vendor's that stays because of another refusal has its reason already.
-        if finding.reason.contains(", a vendor's: ") && refused.contains(&account::place(located)) {
+        if finding.reason.contains(", a vendor's: ") && kept.contains_key(&account::place(located)) {
             continue;
         }
         let what = format!("{} [{}]", finding.reason, finding.rule);

@@ -12,22 +12,7 @@ pub(super) fn keep(
     decided: usize,
     account: &mut Account,
 ) -> BTreeSet<Place> {
-    let own = account.refused();
-    let mut beside: BTreeMap<&Place, Vec<&Place>> = BTreeMap::new();
-    for (one, other) in pairs {
-        beside.entry(one).or_default().push(other);
-    }
-    // What is kept on account of another document, with the one that is to blame.
-    let mut kept: BTreeMap<Place, Option<Place>> = own.iter().map(|place| (place.clone(), None)).collect();
-    let mut left: Vec<Place> = own.into_iter().collect();
-    while let Some(place) = left.pop() {
-        for other in beside.get(&place).into_iter().flatten().filter(|other| **other != &place) {
-            if !kept.contains_key(*other) {
-                kept.insert((*other).clone(), Some(place.clone()));
-                left.push((*other).clone());
-            }
-        }
-    }
+    let kept = kept(account.refused(), pairs);
     let places: BTreeSet<Place> = kept.keys().cloned().collect();
     account.take_back(&places, decided);
     for part in files.iter_mut().flat_map(|file| &mut file.parts) {
@@ -47,4 +32,24 @@ pub(super) fn keep(
         account.add(Action::Kept, located, "", what);
     }
     places
+}
+
+/// The documents of which something is refused, and those that stay on account of one, each with that.
+pub(super) fn kept(refused: BTreeSet<Place>, pairs: &[(Place, Place)]) -> BTreeMap<Place, Option<Place>> {
+    let mut beside: BTreeMap<&Place, Vec<&Place>> = BTreeMap::new();
+    for (one, other) in pairs {
+        beside.entry(one).or_default().push(other);
+    }
+    let mut kept: BTreeMap<Place, Option<Place>> =
+        refused.iter().map(|place| (place.clone(), None)).collect();
+    let mut left: Vec<Place> = refused.into_iter().collect();
+    while let Some(place) = left.pop() {
+        for other in beside.get(&place).into_iter().flatten().filter(|other| **other != &place) {
+            if !kept.contains_key(*other) {
+                kept.insert((*other).clone(), Some(place.clone()));
+                left.push((*other).clone());
+            }
+        }
+    }
+    kept
 }

@@ -136,7 +136,7 @@ fn migrate(files: &mut [File], settings: &Settings, options: &Migrate) -> Result
     }
     let decided = account.entries.len();
     let before = faults::of_the_input(&all);
-    faults::of_the_output(files, options, &before, &mut account)?;
+    faults::of_the_output(files, options, &before, &routed.pairs, &mut account)?;
     let kept = keeping::keep(files, &routed.pairs, decided, &mut account);
     for (located, finding) in before {
         // What is mended has its line already, which says so.
