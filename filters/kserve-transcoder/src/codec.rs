@@ -5,6 +5,7 @@
 //! in front of either where a body is compressed.
 
 use crate::problem::Problem;
+use crate::tensor::Target;
 use filter_api::{Rope, Sink};
 use std::fmt::Debug;
 
@@ -39,6 +40,8 @@ pub(crate) struct Inputs {
     pub(crate) first: Option<Tensor>,
     /// Whether it is asked for.
     pub(crate) describe: bool,
+    /// The model, where the body names it and not the path.
+    pub(crate) model: Option<Target>,
 }
 
 /// What is known of a tensor beside its elements.

@@ -4,10 +4,12 @@
 //! as the body is complete (never later: a proxy-wasm host cannot add a body once the request has trailers). The
 //! response half ([`response_half`]) reads one gRPC message and its status and makes the answer.
 
+mod openai;
 mod request_half;
 mod request_headers;
 mod response_half;
 
+use crate::error_form::ErrorForm;
 use crate::metrics;
 use crate::models::{Ending, Inference, Models};
 use crate::settings::Settings;
@@ -17,9 +19,10 @@ use filter_api::{
     Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Map, Memory, Metric, OnData, OnHeaders,
     OnTrailers, Plugin, Stream,
 };
-use request_half::Reading;
+use request_half::{Awaiting, METADATA, Reading};
 use response_half::{Holding, ResponseHalf, Terms};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The filter: KServe v2 JSON over HTTP in, gRPC out, and back.
 #[derive(Debug)]
@@ -43,14 +46,21 @@ impl Plugin for KserveTranscoder {
         Ok(Self { account, models: Models::new(settings.max_models), settings, caps })
     }
 
+    /// Streams that wait for the same model's metadata look after it so often.
+    fn tick(&self) -> Option<Duration> {
+        self.settings.signatures.as_ref().map(|_| Duration::from_millis(50))
+    }
+
     fn open(self: &Arc<Self>) -> Exchange {
         Exchange {
             plugin: self.clone(),
             reading: Reading::Nothing,
+            awaiting: None,
             taken: 0,
             sent: false,
             head: false,
             stream: None,
+            errors: ErrorForm::Kserve,
             inference: None,
             response: ResponseHalf::Done,
         }
@@ -79,6 +89,8 @@ const MODEL_REQUEST: &str = "envoy.ai.model.request";
 pub struct Exchange {
     plugin: Arc<KserveTranscoder>,
     reading: Reading,
+    /// What the request's headers wait for, before its body is read.
+    awaiting: Option<Box<Awaiting>>,
     /// How much of the request's body has been read, in bytes.
     taken: usize,
     /// The message has gone out, and is counted as transcoded.
@@ -87,6 +99,8 @@ pub struct Exchange {
     head: bool,
     /// The method answers with a stream of messages, which look like this.
     stream: Option<StreamForm>,
+    /// In which form the client is told of errors.
+    errors: ErrorForm,
     /// What is measured of an inference; taken once it has ended.
     inference: Option<Inference>,
     response: ResponseHalf,
@@ -128,7 +142,10 @@ impl Stream for Exchange {
         }
     }
 
-    fn call_ended(&mut self, _id: CallId, end: CallEnd, cx: &mut Cx<'_>) -> OnHeaders {
+    fn call_ended(&mut self, id: CallId, end: CallEnd, cx: &mut Cx<'_>) -> OnHeaders {
+        if id == METADATA {
+            return self.metadata_ended(&end, cx);
+        }
         let ResponseHalf::Expected(Some(codec)) = std::mem::replace(&mut self.response, ResponseHalf::Done)
         else {
             return OnHeaders::Continue;
@@ -138,6 +155,10 @@ impl Stream for Exchange {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
         }
         OnHeaders::Reply(answer.unwrap_or_else(|error| error))
+    }
+
+    fn woken(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
+        self.look_for_metadata(cx)
     }
 
     fn ended(&mut self, cx: &mut Cx<'_>) {
@@ -155,6 +176,7 @@ impl Exchange {
             holding: Holding::of(settings.holds_response_headers, caps),
             gives_bodies: caps.body_on_header_only && caps.emit_in_trailers,
             head: self.head,
+            errors: self.errors,
             message: settings.codec.max_response_bytes,
             binary_header: settings.binary_header_bytes,
             stream: self.stream,

@@ -10,6 +10,7 @@ mod rule;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
+mod v1;
 
 pub(crate) use form::{Form, Plain};
 pub(crate) use query::{Ignored, Parameter};
@@ -33,6 +34,8 @@ pub(crate) struct Rows {
     rows: Vec<Arc<Row>>,
     prefixes: PathPrefixes,
     ignored: Ignored,
+    /// KServe v1 is served.
+    kserve_v1: bool,
 }
 
 /// What a configuration says about rows.
@@ -50,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) list_models: bool,
     /// The messages of inferences that answer with a stream; without them there are no paths for such inferences.
     pub(crate) stream_messages: Option<StreamMessages>,
+    /// Whether KServe v1 is served.
+    pub(crate) kserve_v1: bool,
 }
 
 /// One HTTP method and path template, and the gRPC method behind it.
@@ -75,6 +80,8 @@ pub(crate) struct Row {
     model: Option<usize>,
     /// Its query parameters set fields.
     binds_query: bool,
+    /// Its body is KServe v1's.
+    predicts: bool,
     /// Fields of every request message, whatever the client says.
     pub(crate) preset: Vec<(FieldDescriptor, Value)>,
 }
@@ -111,6 +118,8 @@ pub(crate) enum ResponseBody {
 pub(crate) enum RowKind {
     /// The tensor codec: `ModelInfer` and `ModelStreamInfer`.
     Infer,
+    /// The same, with bodies of KServe v1's.
+    Predict,
     /// The generic codec.
     Generic,
 }
@@ -153,12 +162,15 @@ impl Rows {
     /// A set that cannot be read or has no rules, a rule that cannot be served, a service that no set has, and two rows
     /// for the same method and path.
     pub(crate) fn load(options: Options) -> Result<Self, ConfigError> {
-        let Options { sets, services, prefixes, ignored, list_models, stream_messages } = options;
-        let mut rows = Self { prefixes, ignored, ..Self::default() };
+        let Options { sets, services, prefixes, ignored, list_models, stream_messages, kserve_v1 } = options;
+        let mut rows = Self { prefixes, ignored, kserve_v1, ..Self::default() };
         rows.add(kserve_proto::DESCRIPTOR_SET, ".", |_| true)?;
         rows.add(kserve_proto::TRITON_DESCRIPTOR_SET, ".", |_| true)?;
         if list_models {
-            rows.add_list_of_models()?;
+            rows.add_list_of_models(OURS, "list_models")?;
+        }
+        if kserve_v1 {
+            rows.add_v1()?;
         }
         if let Some(messages) = stream_messages {
             rows.add_model_streams(messages)?;
@@ -212,9 +224,18 @@ impl Rows {
         Ok(Found::NotOurs)
     }
 
+    /// The first row's path, as its rule has it, that is under a prefix.
+    pub(crate) fn text_under(&self, prefix: &str) -> Option<&str> {
+        let is_under = |text: &str| {
+            text.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.rows.iter().map(|row| row.text.as_str()).find(|text| is_under(text))
+    }
+
     fn find_unprefixed(&self, method: &[u8], path: &[u8], query: &[u8]) -> Result<Found<'_>, Problem> {
         let elsewhere = match path.strip_prefix(OURS) {
             Some([] | [b'/', ..]) => Found::Unknown,
+            _ if self.kserve_v1 && v1::has(path) => Found::Unknown,
             _ => Found::NotOurs,
         };
         let mut buffer = [&b""[..]; MAX_SEGMENTS];
@@ -284,9 +305,10 @@ impl Rows {
         if any { Ok(true) } else { Err(error("none of its methods has a google.api.http rule".into())) }
     }
 
-    /// Adds `GET /v2/models`: the names of the models that the repository's index calls ready.
-    fn add_list_of_models(&mut self) -> Result<(), ConfigError> {
-        let error = |reason: String| ConfigError::at("list_models", reason);
+    /// Adds `GET /v2/models`, or the same under another root: the names of the models that the repository's index calls
+    /// ready. `key` is the configuration's that asks for it.
+    fn add_list_of_models(&mut self, root: &[u8], key: &str) -> Result<(), ConfigError> {
+        let error = |reason: String| ConfigError::at(key, reason);
         let pool = pool(kserve_proto::TRITON_DESCRIPTOR_SET).map_err(error)?;
         let service = pool.get_service_by_name(kserve_proto::SERVICE);
         let method =
@@ -303,7 +325,7 @@ impl Rows {
         let name = field(&model, "name")?;
         let binding = rule::Binding {
             method: "GET".into(),
-            template: format!("{}/models", String::from_utf8_lossy(OURS)),
+            template: format!("{}/models", String::from_utf8_lossy(root)),
             body: String::new(),
             response_body: String::new(),
         };
@@ -372,6 +394,7 @@ impl Row {
             variables: variables.into(),
             model,
             binds_query: false,
+            predicts: false,
             preset: Vec::new(),
         })
     }
@@ -379,6 +402,7 @@ impl Row {
     /// The codec.
     pub(crate) fn kind(&self) -> RowKind {
         match self.rpc_path.as_str() {
+            kserve_proto::MODEL_INFER if self.predicts => RowKind::Predict,
             kserve_proto::MODEL_INFER | kserve_proto::MODEL_STREAM_INFER => RowKind::Infer,
             _ => RowKind::Generic,
         }

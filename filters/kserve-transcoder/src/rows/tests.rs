@@ -90,6 +90,39 @@ fn refused(sets: &[Vec<u8>]) -> String {
 }
 
 #[test]
+fn kserve_v1_has_its_paths_only_where_it_is_asked_for() {
+    let v1 = Rows::load(Options { kserve_v1: true, ..Options::default() }).unwrap();
+    let long = "/v1/models/m/versions/2";
+    for (method, path, expected) in [
+        ("POST", "/v1/models/m:predict", "ModelInfer model_name=m"),
+        ("POST", "/v1/models/a:b%20c:predict", "ModelInfer model_name=a:b c"),
+        ("POST", &format!("{long}:predict"), "ModelInfer model_name=m model_version=2"),
+        ("GET", "/v1/models/m", "ModelReady name=m"),
+        ("HEAD", "/v1/models/m", "ModelReady name=m"),
+        ("GET", long, "ModelReady name=m version=2"),
+        ("GET", "/v1/models", "RepositoryIndex"),
+        ("PUT", "/v1/models/m:predict", "allow: GET, POST"),
+        ("POST", "/v1/models/m/metadata", "unknown"),
+        ("GET", "/v1/models/", "unknown"),
+        ("GET", "/v1/modelsx", "not ours"),
+        ("GET", "/v1", "not ours"),
+        ("POST", "/v1/embeddings", "not ours"),
+        ("GET", "/v2/models", "unknown"),
+    ] {
+        assert_eq!(find(&v1, method, path), expected, "{method} {path}");
+        if path.starts_with("/v1") {
+            assert_eq!(find(&rows(), method, path), "not ours", "{method} {path}");
+        }
+    }
+    let kind = |path: &str| match v1.find(b"POST", path.as_bytes()) {
+        Ok(Found::Row { row, .. }) => row.kind(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(kind("/v1/models/m:predict"), RowKind::Predict);
+    assert_eq!(kind("/v2/models/m/infer"), RowKind::Infer);
+}
+
+#[test]
 fn every_path_of_the_protocol_finds_its_method() {
     let rows = rows();
     for (method, path, expected) in [

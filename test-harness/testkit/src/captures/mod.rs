@@ -104,6 +104,7 @@ impl Capture {
             },
             upstream: None,
             asked_or_not: false,
+            call: None,
             answer: Some(answer),
             expect: Expect::default(),
             expect_wasm: None,

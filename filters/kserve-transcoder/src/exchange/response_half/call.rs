@@ -32,6 +32,15 @@ pub(crate) fn of_call(codec: Box<dyn ResponseCodec>, end: CallEnd, max_bytes: us
     }
 }
 
+/// The message that a call has been answered with, for the filter itself. Where a host does not tell a call's trailers, as
+/// natively, the status that stands in them is not known: a message that is complete counts as a good one.
+pub(crate) fn message_of_call(end: &CallEnd, max_bytes: usize) -> Result<&[u8], Problem> {
+    match end {
+        CallEnd::Answered(response) => Ok(message(response, max_bytes)?.0),
+        CallEnd::Failed(failure) => Err(call_problem(*failure)),
+    }
+}
+
 /// Adds the headers that are meant for the client, those of trailing metadata included.
 fn with_headers(mut reply: Reply, response: &CallResponse) -> Reply {
     let of_headers = |name: &[u8]| response.headers.iter().any(|(found, _)| found == name);
@@ -69,6 +78,14 @@ fn answer(
     response: &CallResponse,
     max_bytes: usize,
 ) -> Result<Box<dyn Answer>, Problem> {
+    let (bytes, has_status) = message(response, max_bytes)?;
+    codec.write(bytes)?;
+    let answer = codec.finish()?;
+    if has_status { Ok(answer) } else { Err(Status::missing()) }
+}
+
+/// The message of an answer that is not an error, and whether it says that the call has succeeded.
+fn message(response: &CallResponse, max_bytes: usize) -> Result<(&[u8], bool), Problem> {
     let content_type = header(response, b"content-type");
     let http_status = http_status(header(response, b":status"));
     if !is_grpc(content_type) {
@@ -95,10 +112,11 @@ fn answer(
     if let Some(problem) = reader.problem_at_end() {
         return Err(problem);
     }
-    codec.write(bytes)?;
-    let answer = codec.finish()?;
-    if has_status { Ok(answer) } else { Err(Status::missing()) }
+    Ok((bytes, has_status))
 }
+
+/// The response code details of a call that has found no endpoint.
+pub(crate) const WITHOUT_SUBSET: &str = "kserve_call_without_subset";
 
 /// The cluster may well have healthy endpoints: a call has none of the route's metadata, so a cluster that picks a
 /// subset by it, and falls back to none, finds no endpoint for the call.
@@ -107,7 +125,7 @@ fn no_endpoint() -> Problem {
                    finds no subset: if the route's cluster picks endpoints by subset, either give these requests a \
                    body in front of this filter, with the Lua filter of envoy/kserve-transcoder.lua-get.yaml, or use \
                    the native module";
-    Problem { status: 503, message: message.into(), details: "kserve_call_without_subset" }
+    Problem { status: 503, message: message.into(), details: WITHOUT_SUBSET }
 }
 
 fn call_problem(failure: CallFailure) -> Problem {

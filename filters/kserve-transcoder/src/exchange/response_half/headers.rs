@@ -1,5 +1,6 @@
 //! The headers of answers.
 
+use crate::error_form::ErrorForm;
 use crate::problem::Problem;
 use filter_api::{Cx, Map, Reply, View};
 use std::borrow::Cow;
@@ -136,8 +137,8 @@ pub(super) fn of_error(problem: &Problem, bytes: usize, cx: &mut Cx<'_>) {
 
 /// The reply for an error, with those headers of the answer in its place that are meant for the client. A host's reply
 /// to an answer passes no other filter, so what other filters have said so far must be in it.
-pub(super) fn error_reply(problem: &Problem, view: &dyn View) -> Reply {
-    in_place(problem.reply(), view)
+pub(super) fn error_reply(problem: &Problem, form: ErrorForm, view: &dyn View) -> Reply {
+    in_place(problem.reply_as(form), view)
 }
 
 /// The reply to a HEAD of a stream of messages, in place of an answer that need not end. Envoy gives a reply without a body

@@ -19,9 +19,10 @@ mod headers;
 mod streaming;
 mod transcoding;
 
-pub(crate) use call::of_call;
+pub(crate) use call::{WITHOUT_SUBSET, message_of_call, of_call};
 
 use crate::codec::ResponseCodec;
+use crate::error_form::ErrorForm;
 use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
@@ -46,7 +47,7 @@ pub(crate) enum ResponseHalf {
     /// An answer is to come; with a codec once the request has gone out in full.
     Expected(Option<Box<dyn ResponseCodec>>),
     /// A plain-text error of another's (Envoy's own 503, say) is getting the protocol's shape.
-    Text { text: Vec<u8>, head: bool },
+    Text { text: Vec<u8>, head: bool, status: u16, errors: ErrorForm },
     /// A message is being read.
     Transcoding(Transcoding),
     /// Messages are being read, each of which goes out by itself.
@@ -86,6 +87,8 @@ pub(crate) struct Terms {
     pub(crate) gives_bodies: bool,
     /// The request was a HEAD: the client gets headers only (RFC 9110, section 9.3.2).
     pub(crate) head: bool,
+    /// In which form the client is told of errors.
+    pub(crate) errors: ErrorForm,
     /// The largest message, in bytes.
     pub(crate) message: usize,
     /// The JSON part of a binary answer whose headers go out first, in bytes.
@@ -165,7 +168,7 @@ impl ResponseHalf {
     pub(crate) fn data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
         match self {
             Self::Done | Self::Expected(_) => OnData::Pass,
-            Self::Text { text, head } => {
+            Self::Text { text, head, status, errors } => {
                 for slice in chunk.slices {
                     let room = TEXT_BYTES - text.len();
                     text.extend_from_slice(&slice[..slice.len().min(room)]);
@@ -173,7 +176,7 @@ impl ResponseHalf {
                 if !chunk.end {
                     return OnData::Park;
                 }
-                let body = if *head { Vec::new() } else { short_error_body(text) };
+                let body = if *head { Vec::new() } else { short_error_body(text, *status, *errors) };
                 *self = Self::Done;
                 OnData::Emit(cx.emit(|out| out.write(&body)))
             }
@@ -201,8 +204,8 @@ impl ResponseHalf {
     pub(crate) fn trailers(&mut self, cx: &mut Cx<'_>) -> OnTrailers {
         match std::mem::replace(self, Self::Done) {
             Self::Done | Self::Expected(_) => OnTrailers::Continue,
-            Self::Text { text, head } => {
-                let body = if head { Vec::new() } else { short_error_body(&text) };
+            Self::Text { text, head, status, errors } => {
+                let body = if head { Vec::new() } else { short_error_body(&text, status, errors) };
                 OnTrailers::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Transcoding(message) => message.trailers(cx),
@@ -240,7 +243,7 @@ impl ResponseHalf {
                 cx.ops.count(metrics::FAILED_ANSWERS, 1);
                 cx.ops.set_header(Map::ResponseHeaders, "content-type", b"application/json");
                 cx.ops.remove_header(Map::ResponseHeaders, "content-length");
-                *self = Self::Text { text: Vec::new(), head: terms.head };
+                *self = Self::Text { text: Vec::new(), head: terms.head, status, errors: terms.errors };
                 OnHeaders::Continue
             }
             400..=599 => self.refuse(&http_problem(status, ""), end, true, terms, cx),
@@ -283,9 +286,9 @@ impl ResponseHalf {
         *self = Self::Done;
         let possible = if end { terms.gives_bodies } else { data_follows };
         if !possible {
-            return OnHeaders::Reply(headers::error_reply(problem, cx.view));
+            return OnHeaders::Reply(headers::error_reply(problem, terms.errors, cx.view));
         }
-        let body = problem.body();
+        let body = problem.body_as(terms.errors);
         headers::of_error(problem, body.len(), cx);
         let body = (!terms.head).then_some(body);
         let in_trailers = terms.gives_bodies;
@@ -363,11 +366,11 @@ fn http_problem(status: u16, text: &str) -> Problem {
 }
 
 /// An error object of at most [`LATE_ERROR_BYTES`]: a longer text is cut at a character.
-fn short_error_body(text: &[u8]) -> Vec<u8> {
+fn short_error_body(text: &[u8], status: u16, errors: ErrorForm) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let mut kept = text.trim();
     loop {
-        let body = http_problem(500, kept).body();
+        let body = http_problem(status, kept).body_as(errors);
         if body.len() <= LATE_ERROR_BYTES {
             return body;
         }
@@ -390,11 +393,14 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_until_its_error_object_can_be_parked() {
         for text in ["x".repeat(3000), "\u{1}".repeat(3000), "\u{e9}".repeat(3000), "\"".repeat(900)] {
-            let body = short_error_body(text.as_bytes());
+            let body = short_error_body(text.as_bytes(), 500, ErrorForm::Kserve);
             assert!(body.len() <= LATE_ERROR_BYTES && body.len() > LATE_ERROR_BYTES - 20, "{}", body.len());
             let error: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert!(text.starts_with(error["error"].as_str().unwrap()));
         }
-        assert_eq!(short_error_body(b" no healthy upstream\n"), br#"{"error":"no healthy upstream"}"#);
+        assert_eq!(
+            short_error_body(b" no healthy upstream\n", 503, ErrorForm::Kserve),
+            br#"{"error":"no healthy upstream"}"#
+        );
     }
 }

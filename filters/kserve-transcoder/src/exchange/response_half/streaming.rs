@@ -144,7 +144,7 @@ impl Streaming {
             Some(problem) => {
                 cx.ops.count(metrics::FAILED_ANSWERS, 1);
                 if self.held {
-                    return OnTrailers::Reply(headers::error_reply(&problem, cx.view));
+                    return OnTrailers::Reply(headers::error_reply(&problem, self.terms.errors, cx.view));
                 }
                 cx.ops.count(metrics::RESETS, 1);
                 OnTrailers::Reset
@@ -213,7 +213,7 @@ impl Streaming {
             return Some(cx.emit(|out| out.write(end)));
         };
         cx.ops.count(metrics::FAILED_ANSWERS, 1);
-        let body = problem.body();
+        let body = problem.body_as(self.terms.errors);
         if self.held {
             self.held = false;
             headers::of_error(&problem, body.len(), cx);
@@ -239,7 +239,7 @@ impl Streaming {
         self.message = None;
         cx.ops.count(metrics::FAILED_ANSWERS, 1);
         if self.held {
-            return OnData::Reply(headers::error_reply(problem, cx.view));
+            return OnData::Reply(headers::error_reply(problem, self.terms.errors, cx.view));
         }
         cx.ops.count(metrics::RESETS, 1);
         OnData::Reset

@@ -8,9 +8,11 @@ mod encode;
 mod gap;
 mod input;
 mod keys;
-mod lexer;
+pub(crate) mod lexer;
 mod message;
 mod parameters;
+mod predict;
+pub(crate) mod ready;
 mod source;
 mod strings;
 #[cfg(test)]
@@ -23,8 +25,10 @@ use crate::tensor::charged::ChargedList;
 use crate::tensor::response::{Response, StreamResponse, Wanted};
 use crate::tensor::{AnswerForm, BodyModelName, Options, StreamMessages, Target};
 use document::Document;
+pub(crate) use element::raw_element;
 use filter_api::{Charge, Rope};
 use input::{Contents, Input};
+pub(crate) use predict::Predict;
 
 /// Reads the body of an inference request.
 #[derive(Debug)]

@@ -8,13 +8,18 @@ mod flow;
 mod in_stream;
 mod model;
 mod narrow;
+mod outputs;
 mod packed;
+mod predictions;
 mod print;
 mod render;
 mod repeated;
 mod wanted;
 
 pub(crate) use in_stream::StreamResponse;
+pub(crate) use outputs::{OutputTensor, Outputs};
+pub(crate) use predictions::Predictions;
+pub(crate) use print::escape;
 pub(crate) use wanted::Wanted;
 
 use crate::codec::{Answer, Beginning, ResponseCodec};
