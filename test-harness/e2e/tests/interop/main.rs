@@ -5,6 +5,7 @@ mod echo;
 mod openai;
 #[path = "../application/pictures.rs"]
 mod pictures;
+mod streams;
 mod styles;
 
 use std::net::SocketAddr;
@@ -40,6 +41,12 @@ fn main() -> ExitCode {
         })
         .triton("triton_itself_and_triton_behind_the_filter_answer_alike", |envoy, python, triton| {
             echo::triton(envoy, &python, &triton);
+        })
+        .model_server("mlservers_streams_are_those_of_its_own_port", |envoy, python| {
+            streams::mlserver(envoy, &python);
+        })
+        .triton("tritons_streams_have_an_event_for_each_answer", |envoy, _, triton| {
+            streams::triton(envoy, &triton);
         })
         .given(
             "triton_paints_for_the_ai_application_as_its_engine_does",
