@@ -2,7 +2,8 @@
 
 use crate::generic::PrintOptions;
 use crate::kserve_v1::KserveV1;
-use crate::tensor::{AnswerForm, BodyModelName, NonFinite, TensorEncoding};
+use crate::openai::{self, OpenAiConfig};
+use crate::tensor::{AnswerForm, BodyModelName, NonFinite, StreamMessages, TensorEncoding};
 use filter_api::{Bounds, Caps, ConfigError};
 use serde::Deserialize;
 
@@ -90,6 +91,11 @@ pub struct Config {
     /// Serve `GET /v2/models`: the names of the models that the server's repository index calls ready, as
     /// `{"models": [...]}`. Policies for the repository must cover this path, too.
     pub list_models: bool,
+    /// Serve inferences that answer with a stream (`POST /v2/models/M/infer_stream`), from model servers whose
+    /// `ModelStreamInfer` answers with these messages: `triton` for `ModelStreamInferResponse`, `mlserver` for
+    /// `ModelInferResponse`. With `mlserver` also under the other names that it has for them, `generate_stream` and, with one
+    /// answer, `generate`. By default these paths do not exist.
+    pub stream_messages: Option<StreamMessages>,
     /// Serve KServe v1: `POST /v1/models/M:predict`, `GET /v1/models/M`, both also under `/versions/V`, and `GET
     /// /v1/models`, which is what `list_models` is for v2. Without the key paths under `/v1` are not this filter's. `{}` has
     /// the defaults.
@@ -109,6 +115,8 @@ pub struct Config {
     /// `allow_on_headers_stop_iteration: true` beside it, without which every inference would hang, and a message then
     /// has to fit Envoy's buffer limit.
     pub hold_request_headers: bool,
+    /// Serve OpenAI's API in front of models that this lists: `models`, `embeddings` and `completions`.
+    pub openai: Option<OpenAiConfig>,
 }
 
 /// How `:path` of a request that is transcoded is changed.
@@ -146,10 +154,12 @@ impl Default for Config {
             ignore_unknown_fields: false,
             path_prefixes: Vec::new(),
             list_models: false,
+            stream_messages: None,
             kserve_v1: None,
             max_models: 100,
             describe_requests: false,
             hold_request_headers: false,
+            openai: None,
         }
     }
 }
@@ -179,6 +189,9 @@ impl Config {
         }
         if config.descriptor_sets.is_empty() && !config.services.is_empty() {
             return Err(ConfigError::at("services", "chooses from descriptor_sets, which is empty"));
+        }
+        if let Some(openai) = &config.openai {
+            openai::check_beside_kserve_v1(openai, config.kserve_v1.is_some())?;
         }
         Ok(config)
     }

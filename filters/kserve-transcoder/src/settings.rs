@@ -3,6 +3,7 @@
 use crate::config::{Config, PathMode};
 use crate::generic;
 use crate::kserve_v1::Signatures;
+use crate::openai::OpenAi;
 use crate::rows::{self, Rows};
 use crate::tensor;
 use base64::Engine as _;
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) describes: bool,
     /// Inferences' headers are held back until their message is complete.
     pub(crate) holds_request_headers: bool,
+    /// The messages of inferences that answer with a stream.
+    pub(crate) stream_messages: Option<tensor::StreamMessages>,
     /// What concerns inferences, and the sizes of bodies and messages.
     pub(crate) codec: tensor::Options,
     /// What concerns all other calls.
@@ -31,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) rows: Rows,
     /// What models' inputs are, where KServe v1 is served.
     pub(crate) signatures: Option<Arc<Signatures>>,
+    /// OpenAI's API, if it is served.
+    pub(crate) openai: Option<Arc<OpenAi>>,
 }
 
 impl Settings {
@@ -41,7 +46,10 @@ impl Settings {
     pub(crate) fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
         let config = Config::read(json, caps)?;
         let holds = config.hold_response_headers.unwrap_or(caps.hold[Dir::Response as usize]);
-        Ok(Self {
+        let prefixes = PathPrefixes::parse("path_prefixes", &config.path_prefixes)?;
+        let openai = |openai| OpenAi::read(openai, prefixes.clone(), config.hold_request_headers);
+        let openai = config.openai.as_ref().map(openai).transpose()?.map(Arc::new);
+        let settings = Self {
             path: config.path,
             reselect_route: config.reselect_route,
             holds_response_headers: holds,
@@ -50,6 +58,7 @@ impl Settings {
             max_models: config.max_models,
             describes: config.describe_requests,
             holds_request_headers: config.hold_request_headers,
+            stream_messages: config.stream_messages,
             codec: codec(&config),
             generic: generic::Options {
                 print: generic::Print::new(config.answer_form, config.print_options),
@@ -59,17 +68,33 @@ impl Settings {
             rows: Rows::load(rows::Options {
                 sets: descriptor_sets(&config.descriptor_sets)?,
                 services: config.services,
-                prefixes: PathPrefixes::parse("path_prefixes", &config.path_prefixes)?,
+                prefixes,
                 ignored: rows::Ignored {
                     names: config.ignored_query_parameters,
                     unknown: config.ignore_unknown_query_parameters,
                 },
                 list_models: config.list_models,
+                stream_messages: config.stream_messages,
                 kserve_v1: config.kserve_v1.is_some(),
             })?,
             signatures: config.kserve_v1.as_ref().map(Signatures::new).transpose()?.map(Arc::new),
             unary_cluster: config.unary_cluster,
-        })
+            openai,
+        };
+        settings.check_rows()?;
+        Ok(settings)
+    }
+
+    /// A row of the user's under OpenAI's prefix would never be reached.
+    fn check_rows(&self) -> Result<(), ConfigError> {
+        let Some(openai) = &self.openai else { return Ok(()) };
+        match self.rows.text_under(openai.prefix()) {
+            Some(path) => {
+                let reason = format!("the path {path} of a descriptor set begins with it as well");
+                Err(ConfigError::at("openai.prefix", reason))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The form of a case.
 
 use crate::headers::{Headers, Pairs, to_headers};
-use crate::message::{Side, encode};
+use crate::message::{Side, encode, wrap};
 use crate::outcome::Outcome;
 use crate::part::Part;
 use serde::Deserialize;
@@ -170,6 +170,15 @@ pub struct Answer {
     /// A framed message in hexadecimal digits.
     #[serde(default)]
     pub message_hex: Option<String>,
+    /// Framed messages of a stream, each as `message` is; for `ModelStreamInfer` as for `ModelInfer`.
+    #[serde(default)]
+    pub messages: Vec<String>,
+    /// Framed messages of a stream, each as `message_hex` is. They come behind the others.
+    #[serde(default)]
+    pub messages_hex: Vec<String>,
+    /// Each of `messages` is the `infer_response` of a Triton's `ModelStreamInferResponse`.
+    #[serde(default)]
+    pub wrapped: bool,
     /// Data as they are, without a frame.
     #[serde(flatten)]
     pub body: Body,
@@ -357,6 +366,13 @@ impl Case {
             (None, Some(hex)) => crate::frame(&unhex(hex)?),
             (None, None) => Vec::new(),
         };
+        for text in &answer.messages {
+            let message = encode(rpc, Side::Output, text)?;
+            data.extend(crate::frame(&if answer.wrapped { wrap(&message) } else { message }));
+        }
+        for hex in &answer.messages_hex {
+            data.extend(crate::frame(&unhex(hex)?));
+        }
         data.extend(answer.body.bytes()?);
         Ok(data)
     }

@@ -9,6 +9,12 @@ const PARTS: &[(&str, &str)] = &[
     ("`kserve_v1`", "KserveV1"),
     ("A model of `kserve_v1.models`", "ModelInputs"),
     ("An input of such a model", "ModelInput"),
+    ("`openai`", "OpenAi"),
+    ("A model of `openai`", "OpenAiModel"),
+    ("Its `embeddings` or `completions`", "OpenAiOperation"),
+    ("Its inputs `text`, `tokens` and `mask`", "OpenAiInput"),
+    ("One of its `parameters`", "OpenAiParameter"),
+    ("One of its `constants`", "OpenAiConstant"),
 ];
 
 const PACKAGE: Package = Package::new(env!("CARGO_PKG_NAME"), env!("CARGO_MANIFEST_DIR"));

@@ -4,14 +4,17 @@
 //! as the body is complete (never later: a proxy-wasm host cannot add a body once the request has trailers). The
 //! response half ([`response_half`]) reads one gRPC message and its status and makes the answer.
 
+mod openai;
 mod request_half;
 mod request_headers;
 mod response_half;
 
+use crate::error_form::ErrorForm;
 use crate::metrics;
 use crate::models::{Ending, Inference, Models};
 use crate::settings::Settings;
 use crate::status::{self, Status};
+use crate::stream::StreamForm;
 use filter_api::{
     Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Event, EventCx, Map, Memory, Metric, OnData,
     OnHeaders, OnTrailers, Plugin, Stream,
@@ -69,6 +72,8 @@ impl Plugin for KserveTranscoder {
             taken: 0,
             sent: false,
             head: false,
+            stream: None,
+            errors: ErrorForm::Kserve,
             inference: None,
             response: ResponseHalf::Done,
         }
@@ -105,6 +110,10 @@ pub struct Exchange {
     sent: bool,
     /// The request is a HEAD, which is answered without a body.
     head: bool,
+    /// The method answers with a stream of messages, which look like this.
+    stream: Option<StreamForm>,
+    /// In which form the client is told of errors.
+    errors: ErrorForm,
     /// What is measured of an inference; taken once it has ended.
     inference: Option<Inference>,
     response: ResponseHalf,
@@ -180,8 +189,10 @@ impl Exchange {
             holding: Holding::of(settings.holds_response_headers, caps),
             gives_bodies: caps.body_on_header_only && caps.emit_in_trailers,
             head: self.head,
+            errors: self.errors,
             message: settings.codec.max_response_bytes,
             binary_header: settings.binary_header_bytes,
+            stream: self.stream,
         };
         match std::mem::replace(&mut self.reading, Reading::Ignored) {
             // What the server says to a request that was never sent in full is not what the client has to mend.
@@ -200,7 +211,7 @@ impl Exchange {
     fn measure_headers(&mut self, end: bool, cx: &mut Cx<'_>) {
         let Some(inference) = &mut self.inference else { return };
         inference.first_byte(cx.view.now());
-        if matches!(self.response, ResponseHalf::Transcoding(_)) {
+        if self.response.message_bytes().is_some() {
             return;
         }
         let code = response_half::ending_in_headers(end, cx.view);
@@ -210,8 +221,8 @@ impl Exchange {
     /// `lacks_status`: the answer ends with this chunk, and has said nothing of how the call ended.
     fn measure_data(&mut self, end: bool, lacks_status: bool, cx: &mut Cx<'_>) {
         let Some(inference) = &mut self.inference else { return };
-        if let ResponseHalf::Transcoding(message) = &self.response {
-            inference.answer_bytes = message.length().unwrap_or_default() as u64;
+        if let Some(bytes) = self.response.message_bytes() {
+            inference.answer_bytes = bytes;
         }
         if has_failed(cx) {
             let code = if lacks_status { status::UNKNOWN } else { status::INTERNAL };

@@ -11,11 +11,12 @@ use crate::codec::{Inputs, Progress, RequestCodec, Rest, Tensor, is_blank};
 use crate::compressed::decoded;
 use crate::config::PathMode;
 use crate::frame;
+use crate::generic;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::rows::{Found, Row, RowKind, Variables, split_query};
-use crate::tensor::Signature;
-use crate::{generic, tensor};
+use crate::stream::{StreamForm, accepts_events};
+use crate::tensor::{self, Signature, Target};
 use filter_api::{
     Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Op, Rope, Route, Sink, View,
 };
@@ -59,6 +60,11 @@ impl Exchange {
         let line = RequestLine::read(cx.view);
         let (method, path) = line.parts();
         self.head = method == b"HEAD";
+        if let Some(openai) = &plugin.settings.openai
+            && let Some(found) = openai.find(method, path)
+        {
+            return self.openai_headers(openai, found, &line, end, cx);
+        }
         let (row, variables) = match plugin.settings.rows.find(method, path) {
             Ok(Found::Row { row, variables }) => (row, variables),
             Ok(Found::NotOurs) => return OnHeaders::Detach,
@@ -68,6 +74,12 @@ impl Exchange {
             Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(method, allow, cx),
             Err(problem) => return self.refuse(problem, cx),
         };
+        if row.streams() {
+            match self.stream_form(row, end, cx) {
+                Ok(form) => self.stream = Some(form),
+                Err(problem) => return self.refuse(problem, cx),
+            }
+        }
         let kind = row.kind();
         // Not again, where the headers have waited.
         if kind != RowKind::Generic && self.inference.is_none() {
@@ -89,7 +101,7 @@ impl Exchange {
             Err(problem) => return self.refuse(problem, cx),
         };
         if !end {
-            self.rewrite_headers(row, method, path, cx);
+            self.rewrite_headers(row.rpc_path(), method, path, cx);
             self.reading = Reading::Body(body);
             self.response = ResponseHalf::Expected(None);
             let hold = plugin.settings.holds_request_headers && kind != RowKind::Generic;
@@ -100,7 +112,7 @@ impl Exchange {
             Err(problem) => return self.refuse(problem, cx),
         };
         if plugin.caps.body_on_header_only {
-            self.rewrite_headers(row, method, path, cx);
+            self.rewrite_headers(row.rpc_path(), method, path, cx);
             OnHeaders::Emit(self.send(message, cx))
         } else {
             self.call(row, path, message, cx)
@@ -153,11 +165,11 @@ impl Exchange {
                     Err(problem) => problem,
                 };
                 self.refused(cx);
-                return OnTrailers::Reply(refused.reply());
+                return OnTrailers::Reply(refused.reply_as(self.errors));
             }
             Reading::Failed { problem, .. } => {
                 self.refused(cx);
-                return OnTrailers::Reply(problem.reply());
+                return OnTrailers::Reply(problem.reply_as(self.errors));
             }
         }
         remove_all(Map::RequestTrailers, cx);
@@ -213,6 +225,9 @@ impl Exchange {
         let (message, answer) = body.finish_described(&mut inputs)?;
         let prefix = frame::prefix(message.len())?;
         if let Some(inference) = &mut self.inference {
+            if let Some(Target { model, version }) = &inputs.model {
+                self.plugin.models.name(inference, model, version.as_deref());
+            }
             (inference.request_bytes, inference.elements) = (message.len() as u64, inputs.elements);
         }
         self.response = ResponseHalf::Expected(Some(answer));
@@ -221,6 +236,9 @@ impl Exchange {
 
     /// Sends the message in place of what was read.
     fn send(&mut self, message: Framed, cx: &mut Cx<'_>) -> Emission {
+        if let Some(model) = &message.inputs.model {
+            self.say_model(model, cx);
+        }
         if let Some(Tensor { datatype, shape }) = &message.inputs.first {
             cx.ops.describe("datatype", datatype);
             cx.ops.describe("shape", shape);
@@ -246,10 +264,36 @@ impl Exchange {
         };
         if end || still_accepted == 0 || problem.status != 400 {
             self.refused(cx);
-            return OnData::Reply(problem.reply());
+            return OnData::Reply(problem.reply_as(self.errors));
         }
         self.reading = Reading::Failed { problem, still_accepted };
         OnData::Keep
+    }
+
+    /// How the messages of a stream are to look, if the host can pass them on one by one.
+    fn stream_form(&self, row: &Row, end: bool, cx: &Cx<'_>) -> Result<StreamForm, Problem> {
+        let caps = self.plugin.caps;
+        if end && !caps.body_on_header_only {
+            return Err(Problem::streaming_method(format!(
+                "{} answers with a stream, and a proxy-wasm filter gets all of the answer to a request without a body at \
+                 once: send a body, have the Lua filter of envoy/kserve-transcoder.lua-get.yaml give the request one, or \
+                 use the native module",
+                row.rpc_path()
+            )));
+        }
+        let form = match row.kind() {
+            // As the servers' own HTTP ports have it, whatever the client accepts.
+            RowKind::Infer | RowKind::Predict => StreamForm::EVENTS,
+            RowKind::Generic => self.plugin.settings.generic.print.stream_form(|| accepts_events(cx.view)),
+        };
+        if form.needs_end() && !caps.emit_in_trailers {
+            return Err(Problem::streaming_method(format!(
+                "{} answers with a stream, and a proxy-wasm filter cannot write the end of a JSON array: set \
+                 print_options.stream_newline_delimited or stream_sse_style_delimited, or use the native module",
+                row.rpc_path()
+            )));
+        }
+        Ok(form)
     }
 
     /// The body that is to come; with `end` it is empty, whatever its headers say of an encoding.
@@ -274,7 +318,12 @@ impl Exchange {
                 tensor::Predict::new(target(), options, signature, charge)?
             }
             (RowKind::Infer | RowKind::Predict, _) => {
-                tensor::Request::new(target(), options, headers.json_length()?, charge)
+                let request = tensor::Request::new(target(), options, headers.json_length()?, charge);
+                if row.streams() {
+                    request.answered_by(self.plugin.settings.stream_messages)
+                } else {
+                    request
+                }
             }
             (RowKind::Generic, _) => {
                 generic::Request::new(row, variables, self.plugin.settings.generic, charge)
@@ -285,7 +334,7 @@ impl Exchange {
     }
 
     /// Makes the headers those of the gRPC request; the others have been taken off.
-    fn rewrite_headers(&self, row: &Row, method: &[u8], path: &[u8], cx: &mut Cx<'_>) {
+    pub(super) fn rewrite_headers(&self, rpc: &str, method: &[u8], path: &[u8], cx: &mut Cx<'_>) {
         let ops = &mut *cx.ops;
         let map = Map::RequestHeaders;
         // Most are that already, and a header costs the host more than this look.
@@ -296,7 +345,7 @@ impl Exchange {
         ops.set_header(map, "te", b"trailers");
         ops.set_header(map, ORIGINAL_PATH, path);
         match self.plugin.settings.path {
-            PathMode::Rewrite => ops.set_header(map, ":path", row.rpc_path().as_bytes()),
+            PathMode::Rewrite => ops.set_header(map, ":path", rpc.as_bytes()),
             // Envoy keeps a query when a route rewrites the path, and gRPC servers would look for it in the method.
             PathMode::Route => match split_query(path).0 {
                 without_query if without_query.len() < path.len() => {
@@ -341,21 +390,21 @@ impl Exchange {
         self.refuse(Problem { status: 404, message: message.into(), details: "kserve_unknown_path" }, cx)
     }
 
-    fn refuse_method(&mut self, method: &[u8], allow: String, cx: &mut Cx<'_>) -> OnHeaders {
+    pub(super) fn refuse_method(&mut self, method: &[u8], allow: String, cx: &mut Cx<'_>) -> OnHeaders {
         let method = String::from_utf8_lossy(method).into_owned();
         let message = format!("{method} is not allowed here: use {allow}");
         let problem = Problem { status: 405, message: message.into(), details: "kserve_method_not_allowed" };
         self.refused(cx);
-        OnHeaders::Reply(problem.reply().header("allow", allow))
+        OnHeaders::Reply(problem.reply_as(self.errors).header("allow", allow))
     }
 
-    fn refuse(&mut self, problem: Problem, cx: &mut Cx<'_>) -> OnHeaders {
+    pub(super) fn refuse(&mut self, problem: Problem, cx: &mut Cx<'_>) -> OnHeaders {
         self.refused(cx);
-        OnHeaders::Reply(problem.reply())
+        OnHeaders::Reply(problem.reply_as(self.errors))
     }
 
     /// The filter answers itself: what still comes, the answer's own way out included, passes.
-    fn refused(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn refused(&mut self, cx: &mut Cx<'_>) {
         self.reading = Reading::Nothing;
         self.response = ResponseHalf::Done;
         self.count_refused(cx);
@@ -406,7 +455,7 @@ fn beside_route(
 }
 
 /// Whether a request is a CORS preflight (Fetch standard, "CORS-preflight request").
-fn is_preflight(method: &[u8], cx: &Cx<'_>) -> bool {
+pub(super) fn is_preflight(method: &[u8], cx: &Cx<'_>) -> bool {
     method == b"OPTIONS" && cx.view.header(Map::RequestHeaders, "access-control-request-method").is_some()
 }
 

@@ -4,6 +4,7 @@
 //! are cut off; they set fields in a user's rows and nothing in ours.
 
 mod form;
+mod model_streams;
 mod query;
 mod rule;
 mod template;
@@ -15,6 +16,7 @@ pub(crate) use form::{Form, Plain};
 pub(crate) use query::{Ignored, Parameter};
 
 use crate::problem::Problem;
+use crate::tensor::StreamMessages;
 use filter_api::{ConfigError, PathPrefixes};
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorSet;
@@ -49,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) ignored: Ignored,
     /// Whether `GET /v2/models` lists the models that are ready.
     pub(crate) list_models: bool,
+    /// The messages of inferences that answer with a stream; without them there are no paths for such inferences.
+    pub(crate) stream_messages: Option<StreamMessages>,
     /// Whether KServe v1 is served.
     pub(crate) kserve_v1: bool,
 }
@@ -68,7 +72,7 @@ pub(crate) struct Row {
     pub(crate) output: MessageDescriptor,
     method: String,
     rpc_path: String,
-    streaming: bool,
+    streaming: Streaming,
     text: String,
     template: Template,
     variables: Arc<[(Variable, FieldPath)]>,
@@ -112,12 +116,20 @@ pub(crate) enum ResponseBody {
 /// The codec of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowKind {
-    /// The tensor codec: `ModelInfer`.
+    /// The tensor codec: `ModelInfer` and `ModelStreamInfer`.
     Infer,
     /// The same, with bodies of KServe v1's.
     Predict,
     /// The generic codec.
     Generic,
+}
+
+/// Which side of a method's calls may have any number of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Streaming {
+    Neither,
+    Answers,
+    Requests,
 }
 
 /// What a request is to this filter.
@@ -134,7 +146,7 @@ pub(crate) enum Found<'r> {
 }
 
 /// What a request's path and query say about fields of the message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Variables {
     of: Arc<[(Variable, FieldPath)]>,
     values: Vec<String>,
@@ -150,7 +162,7 @@ impl Rows {
     /// A set that cannot be read or has no rules, a rule that cannot be served, a service that no set has, and two rows
     /// for the same method and path.
     pub(crate) fn load(options: Options) -> Result<Self, ConfigError> {
-        let Options { sets, services, prefixes, ignored, list_models, kserve_v1 } = options;
+        let Options { sets, services, prefixes, ignored, list_models, stream_messages, kserve_v1 } = options;
         let mut rows = Self { prefixes, ignored, kserve_v1, ..Self::default() };
         rows.add(kserve_proto::DESCRIPTOR_SET, ".", |_| true)?;
         rows.add(kserve_proto::TRITON_DESCRIPTOR_SET, ".", |_| true)?;
@@ -159,6 +171,9 @@ impl Rows {
         }
         if kserve_v1 {
             rows.add_v1()?;
+        }
+        if let Some(messages) = stream_messages {
+            rows.add_model_streams(messages)?;
         }
         let ours = rows.rows.len();
         let mut found = HashSet::new();
@@ -197,7 +212,7 @@ impl Rows {
     ///
     /// # Errors
     /// A row's path whose variables are badly escaped or not UTF-8, or a query that a user's row cannot take: 400. A
-    /// row of a streaming method, which has no form as one JSON request and one JSON answer: 501.
+    /// row of a method that takes a stream of requests, which has no form as one JSON request: 501.
     pub(crate) fn find(&self, method: &[u8], path: &[u8]) -> Result<Found<'_>, Problem> {
         let (path, query) = split_query(path);
         for form in self.prefixes.forms(path) {
@@ -207,6 +222,14 @@ impl Rows {
             }
         }
         Ok(Found::NotOurs)
+    }
+
+    /// The first row's path, as its rule has it, that is under a prefix.
+    pub(crate) fn text_under(&self, prefix: &str) -> Option<&str> {
+        let is_under = |text: &str| {
+            text.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.rows.iter().map(|row| row.text.as_str()).find(|text| is_under(text))
     }
 
     fn find_unprefixed(&self, method: &[u8], path: &[u8], query: &[u8]) -> Result<Found<'_>, Problem> {
@@ -224,16 +247,11 @@ impl Rows {
         let of = |method: &[u8]| matching.clone().find(|row| row.method.as_bytes() == method);
         let row = of(method).or_else(|| if method == b"HEAD" { of(b"GET") } else { None });
         if let Some(row) = row {
-            if row.streaming {
-                return Err(Problem {
-                    status: 501,
-                    message: format!(
-                        "{} is a streaming method, which JSON over HTTP cannot call",
-                        row.rpc_path
-                    )
-                    .into(),
-                    details: "kserve_streaming_method",
-                });
+            if row.streaming == Streaming::Requests {
+                return Err(Problem::streaming_method(format!(
+                    "{} takes a stream of requests, which one JSON request cannot call",
+                    row.rpc_path
+                )));
             }
             let values = row.template.values(row.variables.iter().map(|(variable, _)| variable), segments)?;
             let parameters = match row.binds_query {
@@ -361,7 +379,11 @@ impl Row {
         Ok(Self {
             method: http_method,
             rpc_path: rpc.to_owned(),
-            streaming: method.is_client_streaming() || method.is_server_streaming(),
+            streaming: match (method.is_client_streaming(), method.is_server_streaming()) {
+                (true, _) => Streaming::Requests,
+                (false, true) => Streaming::Answers,
+                (false, false) => Streaming::Neither,
+            },
             body,
             answer,
             forms,
@@ -379,11 +401,16 @@ impl Row {
 
     /// The codec.
     pub(crate) fn kind(&self) -> RowKind {
-        match self.rpc_path == kserve_proto::MODEL_INFER {
-            true if self.predicts => RowKind::Predict,
-            true => RowKind::Infer,
-            false => RowKind::Generic,
+        match self.rpc_path.as_str() {
+            kserve_proto::MODEL_INFER if self.predicts => RowKind::Predict,
+            kserve_proto::MODEL_INFER | kserve_proto::MODEL_STREAM_INFER => RowKind::Infer,
+            _ => RowKind::Generic,
         }
+    }
+
+    /// Whether the method answers with a stream of messages.
+    pub(crate) fn streams(&self) -> bool {
+        self.streaming == Streaming::Answers
     }
 
     /// The gRPC request's `:path`: `/package.Service/Method`.
