@@ -11,6 +11,7 @@ mod json;
 mod message;
 mod mutate;
 mod number;
+mod predict;
 mod request;
 mod run;
 mod seeds;
@@ -37,11 +38,13 @@ pub enum Target {
     Exchange,
     /// Tokens, key sets and requests for `claim-headers`. Bytes: which part of these, that part.
     Claims,
+    /// The reader of KServe v1's bodies. Bytes: which model, a seed for the chunks, the body.
+    Predict,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Request, Self::Answer, Self::Exchange, Self::Claims];
+    pub const ALL: [Self; 5] = [Self::Request, Self::Answer, Self::Exchange, Self::Claims, Self::Predict];
 
     /// Its name among the fuzz targets.
     #[must_use]
@@ -51,6 +54,7 @@ impl Target {
             Self::Answer => "answer",
             Self::Exchange => "exchange",
             Self::Claims => "claims",
+            Self::Predict => "predict",
         }
     }
 
@@ -62,6 +66,7 @@ impl Target {
             Self::Answer => seeds::answers(),
             Self::Exchange => seeds::exchanges(),
             Self::Claims => claims::seeds(),
+            Self::Predict => predict::seeds(),
         }
     }
 
@@ -75,6 +80,7 @@ impl Target {
             Self::Answer => check_answer(input),
             Self::Exchange => check_exchange(input),
             Self::Claims => claims::check(input),
+            Self::Predict => predict::check(input),
         }
     }
 }

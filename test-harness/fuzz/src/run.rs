@@ -23,17 +23,28 @@ impl Setup {
     pub(crate) const ALL: [Self; 5] = [Self::Native, Self::Typed, Self::Proto, Self::Wasm, Self::WasmHold];
 }
 
+/// The inputs of models, for bodies of KServe v1: those of golden cases that have them in their own configuration, and one
+/// more.
+const MODELS: &str = r#"
+    {"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}]},
+    {"name": "named", "inputs": [
+        {"name": "id", "datatype": "INT64", "shape": [-1]},
+        {"name": "text", "datatype": "BYTES", "shape": [-1, 1]},
+        {"name": "unused", "datatype": "FP32", "shape": [-1]}]},
+    {"name": "deep", "inputs": [{"name": "x", "datatype": "INT8", "shape": [-1, -1, 2]}]}"#;
+
 thread_local! {
     // One for each thread, because a core's memory is counted after every exchange.
     static CORES: [Core<KserveTranscoder>; 5] = Setup::ALL.map(|setup| {
-        let (column, config) = match setup {
-            Setup::Native => (Column::Native, "{}"),
-            Setup::Typed => (Column::Native, r#"{"tensor_encoding": "contents"}"#),
-            Setup::Proto => (Column::Native, r#"{"answer_form": "proto"}"#),
-            Setup::Wasm => (Column::Wasm, "{}"),
-            Setup::WasmHold => (Column::WasmHold, r#"{"hold_response_headers": true}"#),
+        let (column, keys) = match setup {
+            Setup::Native => (Column::Native, ""),
+            Setup::Typed => (Column::Native, r#""tensor_encoding": "contents", "#),
+            Setup::Proto => (Column::Native, r#""answer_form": "proto", "#),
+            Setup::Wasm => (Column::Wasm, ""),
+            Setup::WasmHold => (Column::WasmHold, r#""hold_response_headers": true, "#),
         };
-        Core::configure(config, column).expect("the configuration is right")
+        let config = format!(r#"{{{keys}"kserve_v1": {{"models": [{MODELS}]}}}}"#);
+        Core::configure(&config, column).expect("the configuration is right")
     });
 }
 
