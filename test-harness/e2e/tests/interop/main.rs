@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 mod echo;
+mod kserve_v1;
 #[path = "../application/pictures.rs"]
 mod pictures;
 mod styles;
@@ -40,6 +41,11 @@ fn main() -> ExitCode {
         .triton("triton_itself_and_triton_behind_the_filter_answer_alike", |envoy, python, triton| {
             echo::triton(envoy, &python, &triton);
         })
+        .given(
+            "the_kserve_sdks_v1_client_understands_mlserver_in_every_column",
+            kserve_v1::here(),
+            |(envoy, models, sdk)| kserve_v1::sdks_client(&envoy, &models, &sdk),
+        )
         .given(
             "triton_paints_for_the_ai_application_as_its_engine_does",
             for_styles(),
