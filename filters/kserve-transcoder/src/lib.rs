@@ -58,5 +58,5 @@ mod settings;
 mod status;
 mod tensor;
 
-pub use config::{Config, PathMode};
+pub use config::{CompressAnswers, Config, PathMode};
 pub use exchange::{Exchange, KserveTranscoder};

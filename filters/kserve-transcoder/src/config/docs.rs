@@ -12,7 +12,10 @@ fn the_json_schema_in_the_repository_is_that_of_the_rust_types() {
 
 #[test]
 fn the_readmes_table_lists_every_key_with_its_type_default_and_meaning() {
-    PACKAGE.assert_tables(&schemars::schema_for!(Config).to_value(), &[("`print_options`", "PrintOptions")]);
+    PACKAGE.assert_tables(
+        &schemars::schema_for!(Config).to_value(),
+        &[("`compress_answers`", "CompressAnswers"), ("`print_options`", "PrintOptions")],
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod request_half;
 mod request_headers;
 mod response_half;
 
+use crate::compressed::Encoding;
 use crate::metrics;
 use crate::models::{Ending, Inference, Models};
 use crate::settings::Settings;
@@ -50,6 +51,7 @@ impl Plugin for KserveTranscoder {
             sent: false,
             head: false,
             inference: None,
+            encoding: Encoding::Fixed,
             response: ResponseHalf::Done,
         }
     }
@@ -85,6 +87,8 @@ pub struct Exchange {
     head: bool,
     /// What is measured of an inference; taken once it has ended.
     inference: Option<Inference>,
+    /// How the answer may be encoded.
+    encoding: Encoding,
     response: ResponseHalf,
 }
 
@@ -129,7 +133,8 @@ impl Stream for Exchange {
         else {
             return OnHeaders::Continue;
         };
-        let answer = response_half::of_call(codec, end, self.plugin.settings.codec.max_response_bytes);
+        let max_bytes = self.plugin.settings.codec.max_response_bytes;
+        let answer = response_half::of_call(codec, end, max_bytes, self.encoding, &self.plugin.account);
         if answer.is_err() {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
         }
@@ -153,6 +158,7 @@ impl Exchange {
             head: self.head,
             message: settings.codec.max_response_bytes,
             binary_header: settings.binary_header_bytes,
+            encoding: self.encoding,
         };
         match std::mem::replace(&mut self.reading, Reading::Ignored) {
             // What the server says to a request that was never sent in full is not what the client has to mend.
@@ -164,7 +170,7 @@ impl Exchange {
             Reading::Failed { .. } | Reading::Body(_) => {}
             before => self.reading = before,
         }
-        self.response.headers(end, terms, cx)
+        self.response.headers(end, terms, &self.plugin.account, cx)
     }
 
     /// The answer's headers have been dealt with: it has begun, or ended as an error.

@@ -2,9 +2,9 @@
 
 use super::Exchange;
 use super::request_headers::{ORIGINAL_PATH, RequestHeaders, RequestLine};
-use super::response_half::ResponseHalf;
+use super::response_half::{ResponseHalf, is_grpc};
 use crate::codec::{Inputs, Progress, RequestCodec, Rest, Tensor, is_blank};
-use crate::compressed::decoded;
+use crate::compressed::{Encoding, decoded};
 use crate::config::PathMode;
 use crate::frame;
 use crate::metrics;
@@ -24,6 +24,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// The fields in which an inference's path has the model's name and its version.
 const MODEL: &str = "model_name";
 const VERSION: &str = "model_version";
+
+/// By which gRPC says how messages may be compressed (gRPC over HTTP/2, "Message-Accept-Encoding").
+const ACCEPT_MESSAGES: &str = "grpc-accept-encoding";
+const ACCEPTED_MESSAGES: &[u8] = b"gzip";
 
 /// At most so many elements are told of a request. A rate limit of Envoy's drops what has more hits
 /// (`config.route.v3.RateLimit.HitsAddend`), so that a request of more would pass it.
@@ -69,6 +73,15 @@ impl Exchange {
             if plugin.settings.describes {
                 plugin.describe(name, version, cx);
             }
+        }
+        if row.is_shared_with_grpc && is_of_grpc(cx) {
+            return OnHeaders::Detach;
+        }
+        if !end && row.answers_raw() && !plugin.settings.holds_response_headers {
+            return self.refuse(needs_held_headers(), cx);
+        }
+        if let Some(compress) = plugin.settings.compress_answers.filter(|_| row.answers_may_be_compressed()) {
+            self.encoding = Encoding::of_request(compress.from_bytes, compress.level, cx.view);
         }
         let body = match self.body(row, variables, end, cx) {
             Ok(body) => body,
@@ -135,7 +148,9 @@ impl Exchange {
                     Ok(_) if self.taken == 0 => {
                         Problem::bad_request("a request without a body cannot have trailers")
                     }
-                    Ok(_) => Problem::bad_request("a request with a compressed body cannot have trailers"),
+                    Ok(_) => Problem::bad_request(
+                        "a request whose body is compressed, or is not JSON, cannot have trailers",
+                    ),
                     Err(problem) => problem,
                 };
                 self.refused(cx);
@@ -258,7 +273,10 @@ impl Exchange {
                 let json_length = headers.json_length()?;
                 tensor::Request::new(target, options, json_length, charge)
             }
-            RowKind::Generic => generic::Request::new(row, variables, self.plugin.settings.generic, charge),
+            RowKind::Generic => {
+                let content_type = || cx.view.header(Map::RequestHeaders, "content-type");
+                generic::request(row, variables, self.plugin.settings.generic, content_type, charge)?
+            }
         };
         let encoding = headers.encoding.as_deref().filter(|_| !end);
         decoded(codec, encoding, options.max_request_bytes, held)
@@ -275,6 +293,9 @@ impl Exchange {
         ops.set_header(map, "content-type", b"application/grpc");
         ops.set_header(map, "te", b"trailers");
         ops.set_header(map, ORIGINAL_PATH, path);
+        if self.plugin.settings.accepts_compressed_messages {
+            ops.set_header(map, ACCEPT_MESSAGES, ACCEPTED_MESSAGES);
+        }
         match self.plugin.settings.path {
             PathMode::Rewrite => ops.set_header(map, ":path", row.rpc_path().as_bytes()),
             // Envoy keeps a query when a route rewrites the path, and gRPC servers would look for it in the method.
@@ -313,6 +334,9 @@ impl Exchange {
             ("te".to_owned(), b"trailers".to_vec()),
             (ORIGINAL_PATH.to_owned(), path.to_vec()),
         ];
+        if self.plugin.settings.accepts_compressed_messages {
+            headers.push((ACCEPT_MESSAGES.to_owned(), ACCEPTED_MESSAGES.to_vec()));
+        }
         let (view, ops) = (cx.view, &*cx.ops);
         let removed = |name: &str| ops.iter().any(|op| op == Op::RemoveHeader(Map::RequestHeaders, name));
         view.each_header(Map::RequestHeaders, &mut |name, value| {
@@ -369,6 +393,20 @@ impl Framed {
         out.write(&self.prefix);
         self.message.drain_to(out);
     }
+}
+
+/// What is wrong with a request with a body whose answer says itself of which type it is. A call beside the route, which
+/// would do, is only for requests without one.
+fn needs_held_headers() -> Problem {
+    let message = "only the message says of which type the answer to this path is, and in proxy-wasm its headers would have \
+                   gone out by then: either send the request without a body, or set hold_response_headers: true and \
+                   allow_on_headers_stop_iteration: true";
+    Problem { status: 501, message: message.into(), details: "kserve_needs_held_headers" }
+}
+
+/// Whether a request is a gRPC client's.
+fn is_of_grpc(cx: &Cx<'_>) -> bool {
+    cx.view.header(Map::RequestHeaders, "content-type").is_some_and(|content_type| is_grpc(&content_type))
 }
 
 /// Whether a request is a CORS preflight (Fetch standard, "CORS-preflight request").

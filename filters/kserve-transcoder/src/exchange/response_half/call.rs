@@ -3,16 +3,23 @@
 use super::headers::{self, http_status, is_grpc, is_of_model};
 use super::{TEXT_BYTES, check_length, http_problem, not_grpc, without_grpc_status};
 use crate::codec::{Answer, ResponseCodec};
+use crate::compressed::{Encoding, MessageCoding, Press, inflated, write_rest};
 use crate::frame::Reader;
 use crate::problem::Problem;
 use crate::status::Status;
-use filter_api::{CallEnd, CallFailure, CallResponse, Reply};
+use filter_api::{Account, CallEnd, CallFailure, CallResponse, Reply};
 
 /// What Envoy's router answers where its load balancer picks no endpoint.
 const NO_ENDPOINT: &str = "no healthy upstream";
 
 /// Makes the reply of a call's end; an error is the reply that says why there is no answer.
-pub(crate) fn of_call(codec: Box<dyn ResponseCodec>, end: CallEnd, max_bytes: usize) -> Result<Reply, Reply> {
+pub(crate) fn of_call(
+    codec: Box<dyn ResponseCodec>,
+    end: CallEnd,
+    max_bytes: usize,
+    encoding: Encoding,
+    account: &Account,
+) -> Result<Reply, Reply> {
     let response = match end {
         CallEnd::Answered(response) => response,
         CallEnd::Failed(failure) => return Err(call_problem(failure).reply()),
@@ -20,13 +27,27 @@ pub(crate) fn of_call(codec: Box<dyn ResponseCodec>, end: CallEnd, max_bytes: us
     if let Some(reply) = passed(&response) {
         return Ok(with_headers(reply, &response));
     }
-    match answer(codec, &response, max_bytes) {
+    match answer(codec, &response, max_bytes, account) {
         Ok(answer) => {
             let mut body = Vec::new();
-            let reply =
-                Reply::new(answer.status(), "kserve_answer").header("content-type", "application/json");
-            answer.render(&mut body);
-            Ok(with_headers(reply.body(body), &response))
+            let mut reply = Reply::new(answer.status(), "kserve_answer");
+            let encoding = match answer.content_type() {
+                None => encoding,
+                Some(_) => Encoding::Fixed,
+            };
+            headers::add(
+                &mut reply,
+                b"content-type",
+                answer.content_type().unwrap_or("application/json").as_bytes(),
+            );
+            let press = match encoding {
+                Encoding::Compressed(plan) => Some(Press::new(plan, account.charge())),
+                Encoding::Fixed | Encoding::Plain => None,
+            };
+            let coding = write_rest(press, |out| answer.render(out), &mut body);
+            let mut reply = with_headers(reply.body(body), &response);
+            headers::encoded_reply(encoding, coding, &mut reply);
+            Ok(reply)
         }
         Err(problem) => Err(with_headers(problem.reply(), &response)),
     }
@@ -68,6 +89,7 @@ fn answer(
     mut codec: Box<dyn ResponseCodec>,
     response: &CallResponse,
     max_bytes: usize,
+    account: &Account,
 ) -> Result<Box<dyn Answer>, Problem> {
     let content_type = header(response, b"content-type");
     let http_status = http_status(header(response, b":status"));
@@ -94,6 +116,10 @@ fn answer(
     check_length(&reader, max_bytes)?;
     if let Some(problem) = reader.problem_at_end() {
         return Err(problem);
+    }
+    if reader.is_compressed() {
+        let coding = MessageCoding::of(header(response, b"grpc-encoding"));
+        codec = inflated(codec, coding.known()?, max_bytes, account.charge())?;
     }
     codec.write(bytes)?;
     let answer = codec.finish()?;

@@ -17,13 +17,15 @@ mod headers;
 mod transcoding;
 
 pub(crate) use call::of_call;
+pub(in crate::exchange) use headers::is_grpc;
 
 use crate::codec::ResponseCodec;
+use crate::compressed::Encoding;
 use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::status::{self, Status};
-use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, View};
+use filter_api::{Account, Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, View};
 use headers::Head;
 use transcoding::Transcoding;
 
@@ -83,6 +85,8 @@ pub(crate) struct Terms {
     pub(crate) message: usize,
     /// The JSON part of a binary answer whose headers go out first, in bytes.
     pub(crate) binary_header: usize,
+    /// How the answer may be encoded.
+    pub(crate) encoding: Encoding,
 }
 
 impl ResponseHalf {
@@ -91,7 +95,14 @@ impl ResponseHalf {
         matches!(self, Self::Transcoding(message) if !message.has_status())
     }
 
-    pub(crate) fn headers(&mut self, end: bool, terms: Terms, cx: &mut Cx<'_>) -> OnHeaders {
+    /// `account` is for what it takes to compress and to decompress.
+    pub(crate) fn headers(
+        &mut self,
+        end: bool,
+        terms: Terms,
+        account: &Account,
+        cx: &mut Cx<'_>,
+    ) -> OnHeaders {
         let codec = match std::mem::replace(self, Self::Done) {
             Self::Expected(codec) => codec,
             before => {
@@ -114,7 +125,7 @@ impl ResponseHalf {
         };
         match (failure, codec) {
             (None, Some(codec)) => {
-                let message = Transcoding::begin(codec, has_status, terms, head.of_the_message, cx);
+                let message = Transcoding::begin(codec, has_status, terms, head, account, cx);
                 *self = Self::Transcoding(message);
                 if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }
