@@ -46,3 +46,7 @@ pub const MODEL_READY: &str = "/inference.GRPCInferenceService/ModelReady";
 
 /// `:path` of a gRPC request for an inference.
 pub const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+/// `:path` of a gRPC request for inferences whose answers are a stream. It is in neither descriptor set, because model
+/// servers answer it with messages of different types.
+pub const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";

@@ -1,7 +1,7 @@
 //! Verified tokens that are remembered.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -15,6 +15,8 @@ const LEAST_OF_A_PART: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Shared<T> {
     parts: Box<[Mutex<Cache<T>>]>,
+    /// Tokens are at other places in every process.
+    seed: u64,
 }
 
 impl<T> Shared<T> {
@@ -22,37 +24,54 @@ impl<T> Shared<T> {
     pub(crate) fn new(capacity: usize) -> Self {
         let parts = (capacity / LEAST_OF_A_PART).clamp(1, MOST_PARTS);
         let part = |_| Mutex::new(Cache::new(capacity.div_ceil(parts), MAX_BYTES / parts));
-        Self { parts: (0..parts).map(part).collect() }
+        Self { parts: (0..parts).map(part).collect(), seed: RandomState::new().hash_one(0) }
     }
 
     /// What is remembered of a token; the caller looks whether it still holds.
     pub(crate) fn get(&self, token: &[u8]) -> Option<Entry<T>> {
-        self.part(token)?.get(token)
+        let place = self.place(token);
+        self.part(place)?.get(place, token)
     }
 
     /// Remembers a token.
     pub(crate) fn insert(&self, token: &[u8], entry: Entry<T>) {
-        if let Some(mut part) = self.part(token) {
-            part.insert(token, entry);
+        let place = self.place(token);
+        if let Some(mut part) = self.part(place) {
+            part.insert(place, token, entry);
         }
     }
 
     /// Forgets a token.
     pub(crate) fn remove(&self, token: &[u8]) {
-        if let Some(mut part) = self.part(token) {
-            part.remove(token);
+        let place = self.place(token);
+        if let Some(mut part) = self.part(place) {
+            part.remove(place, token);
         }
     }
 
-    /// A token ends with its signature, whose bytes are as good as chance.
-    fn part(&self, token: &[u8]) -> Option<MutexGuard<'_, Cache<T>>> {
-        let tail = &token[token.len().saturating_sub(16)..];
-        let hash = tail.iter().fold(0usize, |hash, byte| hash.wrapping_mul(31).wrapping_add((*byte).into()));
-        let part = self.parts.get(hash % self.parts.len().max(1))?;
+    /// Where a token is kept, by its end only, which is its signature: what is remembered was signed by an issuer, so these
+    /// bytes are as good as chance, and no client can choose them.
+    fn place(&self, token: &[u8]) -> u64 {
+        let tail = token.last_chunk::<16>().copied().unwrap_or_else(|| {
+            let mut short = [0; 16];
+            short[..token.len()].copy_from_slice(token);
+            short
+        });
+        let tail = u128::from_le_bytes(tail);
+        let mixed = (tail as u64 ^ self.seed).wrapping_mul(ODD) ^ (tail >> 64) as u64;
+        // The upper half of a product depends on all bits, the lower one does not.
+        mixed.wrapping_mul(ODD).rotate_left(32)
+    }
+
+    fn part(&self, place: u64) -> Option<MutexGuard<'_, Cache<T>>> {
+        let part = self.parts.get(place as usize % self.parts.len().max(1))?;
         // What is locked is whole between any two statements, so that a panic elsewhere spoils nothing.
         Some(part.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+/// The golden ratio as a fraction of 2^64, by which neighbours land far from one another.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Remembers what became of tokens, by the *whole* token: a hash of it could be met by another one.
 ///
@@ -70,7 +89,8 @@ struct Cache<T> {
 
 #[derive(Debug)]
 struct Generation<T> {
-    entries: HashMap<Box<[u8]>, Entry<T>, ByTail>,
+    /// By place. Of two tokens with the same one the younger is remembered.
+    entries: HashMap<u64, (Box<[u8]>, Entry<T>), BuildHasherDefault<AsItIs>>,
     bytes: usize,
 }
 
@@ -80,31 +100,49 @@ impl<T> Default for Generation<T> {
     }
 }
 
-/// Hashes the end of a token only, which is its signature: what is remembered was signed by an issuer, and no client can
-/// choose these bytes.
-#[derive(Clone, Debug, Default)]
-struct ByTail(RandomState);
+impl<T> Generation<T> {
+    fn get(&self, place: u64, token: &[u8]) -> Option<&Entry<T>> {
+        self.entries.get(&place).filter(|(other, _)| is_same(other, token)).map(|(_, entry)| entry)
+    }
 
-/// So many bytes are as good as the whole.
-const TAIL: usize = 32;
+    fn remove(&mut self, place: u64, token: &[u8]) -> Option<(Box<[u8]>, Entry<T>)> {
+        self.get(place, token)?;
+        let removed = self.entries.remove(&place);
+        self.bytes -= removed.as_ref().map_or(0, |(token, _)| token.len());
+        removed
+    }
 
-impl BuildHasher for ByTail {
-    type Hasher = Tail;
-
-    fn build_hasher(&self) -> Tail {
-        Tail(self.0.build_hasher())
+    fn insert(&mut self, place: u64, token: Box<[u8]>, entry: Entry<T>) {
+        self.bytes += token.len();
+        if let Some((before, _)) = self.entries.insert(place, (token, entry)) {
+            self.bytes -= before.len();
+        }
     }
 }
 
-struct Tail(DefaultHasher);
+/// Whether two tokens are the same, eight bytes at a time: in WebAssembly the comparison of slices goes byte by byte.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((ones, end), (others, other_end)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let differ = |(one, other): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+    // Most that are compared are the same, so there is no way out at the first difference.
+    one.len() == other.len()
+        && ones.iter().zip(others).map(differ).fold(0, |all, bits| all | bits) == 0
+        && end == other_end
+}
 
-impl Hasher for Tail {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.write(&bytes[bytes.len().saturating_sub(TAIL)..]);
+/// Places are hashes already.
+#[derive(Clone, Copy, Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, _bytes: &[u8]) {}
+
+    fn write_u64(&mut self, place: u64) {
+        self.0 = place;
     }
 
     fn finish(&self) -> u64 {
-        self.0.finish()
+        self.0
     }
 }
 
@@ -131,40 +169,34 @@ impl<T> Cache<T> {
         Self { capacity, bytes, young: Generation::default(), old: Generation::default() }
     }
 
-    fn get(&mut self, token: &[u8]) -> Option<Entry<T>> {
-        if let Some(entry) = self.young.entries.get(token) {
+    fn get(&mut self, place: u64, token: &[u8]) -> Option<Entry<T>> {
+        if let Some(entry) = self.young.get(place, token) {
             return Some(entry.clone());
         }
-        let (token, entry) = self.old.entries.remove_entry(token)?;
-        self.old.bytes -= token.len();
-        self.put(token, entry.clone());
+        let (token, entry) = self.old.remove(place, token)?;
+        self.put(place, token, entry.clone());
         Some(entry)
     }
 
-    fn insert(&mut self, token: &[u8], entry: Entry<T>) {
+    fn insert(&mut self, place: u64, token: &[u8], entry: Entry<T>) {
         if self.capacity > 0 {
-            self.put(token.into(), entry);
+            self.put(place, token.into(), entry);
         }
     }
 
-    fn remove(&mut self, token: &[u8]) {
+    fn remove(&mut self, place: u64, token: &[u8]) {
         for generation in [&mut self.young, &mut self.old] {
-            if generation.entries.remove(token).is_some() {
-                generation.bytes -= token.len();
-            }
+            generation.remove(place, token);
         }
     }
 
-    fn put(&mut self, token: Box<[u8]>, entry: Entry<T>) {
+    fn put(&mut self, place: u64, token: Box<[u8]>, entry: Entry<T>) {
         let full =
             self.young.entries.len() >= self.capacity.div_ceil(2) || self.young.bytes >= self.bytes / 2;
         if full {
             self.old = std::mem::take(&mut self.young);
         }
-        let bytes = token.len();
-        if self.young.entries.insert(token, entry).is_none() {
-            self.young.bytes += bytes;
-        }
+        self.young.insert(place, token, entry);
     }
 }
 
@@ -181,17 +213,18 @@ mod tests {
     #[test]
     fn what_is_used_stays_and_the_rest_goes() {
         let mut cache = Cache::new(4, MAX_BYTES);
-        cache.insert(b"used", entry(0));
+        cache.insert(7_000, b"used", entry(0));
         for number in 0..100u32 {
-            cache.insert(&number.to_be_bytes(), entry(number));
-            assert_eq!(*cache.get(b"used").expect("it was used a moment ago").value, 0);
+            cache.insert(number.into(), &number.to_be_bytes(), entry(number));
+            assert_eq!(*cache.get(7_000, b"used").expect("it was used a moment ago").value, 0);
             assert!(cache.young.entries.len() + cache.old.entries.len() <= 4);
         }
-        assert!(cache.get(&0u32.to_be_bytes()).is_none());
-        cache.remove(b"used");
-        assert!(cache.get(b"used").is_none());
-        let bytes =
-            |generation: &Generation<u32>| generation.entries.keys().map(|token| token.len()).sum::<usize>();
+        assert!(cache.get(0, &0u32.to_be_bytes()).is_none());
+        cache.remove(7_000, b"used");
+        assert!(cache.get(7_000, b"used").is_none());
+        let bytes = |generation: &Generation<u32>| {
+            generation.entries.values().map(|(token, _)| token.len()).sum::<usize>()
+        };
         assert_eq!((cache.young.bytes, cache.old.bytes), (bytes(&cache.young), bytes(&cache.old)));
     }
 
@@ -200,16 +233,40 @@ mod tests {
         let mut cache = Cache::new(100_000, MAX_BYTES);
         for number in 0..2000u32 {
             let token = [&number.to_be_bytes()[..], &[0; 65_000]].concat();
-            cache.insert(&token, entry(number));
+            cache.insert(number.into(), &token, entry(number));
         }
         assert!(cache.young.bytes + cache.old.bytes <= MAX_BYTES + 2 * 65_004);
     }
 
     #[test]
+    fn tokens_that_meet_in_one_place_are_not_taken_for_each_other() {
+        let mut cache = Cache::new(4, MAX_BYTES);
+        let tokens: [&[u8]; 4] =
+            [b"aaaaaaaabbbbbbbbc", b"aaaaaaaabbbbbbbbd", b"baaaaaaabbbbbbbbd", b"baaaaaaabbbbbbbb"];
+        for (number, token) in (0..).zip(tokens) {
+            assert!(cache.get(1, token).is_none());
+            cache.remove(1, token);
+            cache.insert(1, token, entry(number));
+            assert_eq!(*cache.get(1, token).expect("it is new").value, number);
+            assert_eq!((cache.young.entries.len(), cache.young.bytes), (1, token.len()));
+        }
+    }
+
+    #[test]
+    fn the_same_end_of_a_token_is_the_same_place_and_another_one_is_elsewhere() {
+        let cache = Shared::<u32>::new(1000);
+        let place = |token: &[u8]| cache.place(token);
+        assert_eq!(place(b"header.payload.signature-of-some"), place(b"another.payload.signature-of-some"));
+        assert_ne!(place(b"header.payload.signature-of-some"), place(b"header.payload.signature-of-sone"));
+        assert_ne!(place(b"short"), place(b"shorter"));
+        assert_eq!(place(b""), place(b""));
+    }
+
+    #[test]
     fn a_cache_without_capacity_remembers_nothing() {
         let mut cache = Cache::new(0, MAX_BYTES);
-        cache.insert(b"a", entry(1));
-        assert!(cache.get(b"a").is_none());
+        cache.insert(1, b"a", entry(1));
+        assert!(cache.get(1, b"a").is_none());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! in front of either where a body or a message is compressed.
 
 use crate::problem::Problem;
+use crate::tensor::Target;
 use filter_api::{Rope, Sink};
 use std::fmt::Debug;
 
@@ -39,6 +40,8 @@ pub(crate) struct Inputs {
     pub(crate) first: Option<Tensor>,
     /// Whether it is asked for.
     pub(crate) describe: bool,
+    /// The model, where the body names it and not the path.
+    pub(crate) model: Option<Target>,
 }
 
 /// What is known of a tensor beside its elements.
@@ -90,6 +93,11 @@ pub(crate) trait ResponseCodec: Debug + Send {
     /// How long a compressed message has become so far, in bytes; 0 for one that is not compressed.
     fn inflated_bytes(&self) -> usize {
         0
+    }
+
+    /// A codec for the next message of a stream, where the method answers with one; this codec then reads none itself.
+    fn for_message(&self) -> Option<Box<dyn ResponseCodec>> {
+        None
     }
 
     /// Takes the next bytes of the message, cut anywhere, without its gRPC frame.

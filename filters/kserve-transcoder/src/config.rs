@@ -2,7 +2,9 @@
 
 use crate::compressed::COMPRESSOR_LEVELS;
 use crate::generic::PrintOptions;
-use crate::tensor::{AnswerForm, BodyModelName, NonFinite, TensorEncoding};
+use crate::kserve_v1::KserveV1;
+use crate::openai::{self, OpenAiConfig};
+use crate::tensor::{AnswerForm, BodyModelName, NonFinite, StreamMessages, TensorEncoding};
 use filter_api::{Bounds, Caps, ConfigError};
 use serde::Deserialize;
 
@@ -35,8 +37,8 @@ pub struct Config {
     /// `/inference.GRPCInferenceService/` can take it. `false` keeps the route that matched the client's path;
     /// only a dynamic module can do that.
     pub reselect_route: bool,
-    /// The cluster that GET requests are sent to where the host cannot give a request a body (proxy-wasm).
-    /// By default the cluster of the route that matched. It must speak HTTP/2.
+    /// The cluster that GET requests are sent to where the host cannot give a request a body (proxy-wasm), and that is asked
+    /// for a model's metadata (`kserve_v1`). By default the cluster of the route that matched. It must speak HTTP/2.
     pub unary_cluster: Option<String>,
     /// Hold the answer's headers back until its message has come, or the answer to a large one begins, so that a late
     /// error gets its own HTTP status. By default `true` in a dynamic module and `false` in proxy-wasm, where it needs
@@ -107,6 +109,15 @@ pub struct Config {
     /// Serve `GET /v2/models`: the names of the models that the server's repository index calls ready, as
     /// `{"models": [...]}`. Policies for the repository must cover this path, too.
     pub list_models: bool,
+    /// Serve inferences that answer with a stream (`POST /v2/models/M/infer_stream`), from model servers whose
+    /// `ModelStreamInfer` answers with these messages: `triton` for `ModelStreamInferResponse`, `mlserver` for
+    /// `ModelInferResponse`. With `mlserver` also under the other names that it has for them, `generate_stream` and, with one
+    /// answer, `generate`. By default these paths do not exist.
+    pub stream_messages: Option<StreamMessages>,
+    /// Serve KServe v1: `POST /v1/models/M:predict`, `GET /v1/models/M`, both also under `/versions/V`, and `GET
+    /// /v1/models`, which is what `list_models` is for v2. Without the key paths under `/v1` are not this filter's. `{}` has
+    /// the defaults.
+    pub kserve_v1: Option<KserveV1>,
     /// How many models have metrics of their own, and of each model up to eight versions; further versions count as its version
     /// `other`. Other models count as `other`, and so does every inference of a model or version before a model server has
     /// answered one with success, so that clients cannot make up names. `0` leaves out the metrics by model.
@@ -122,6 +133,8 @@ pub struct Config {
     /// `allow_on_headers_stop_iteration: true` beside it, without which every inference would hang, and a message then
     /// has to fit Envoy's buffer limit.
     pub hold_request_headers: bool,
+    /// Serve OpenAI's API in front of models that this lists: `models`, `embeddings` and `completions`.
+    pub openai: Option<OpenAiConfig>,
 }
 
 /// When, and how, answers are compressed.
@@ -184,9 +197,12 @@ impl Default for Config {
             case_insensitive_enum_parsing: false,
             path_prefixes: Vec::new(),
             list_models: false,
+            stream_messages: None,
+            kserve_v1: None,
             max_models: 100,
             describe_requests: false,
             hold_request_headers: false,
+            openai: None,
         }
     }
 }
@@ -220,6 +236,9 @@ impl Config {
         }
         if config.descriptor_sets.is_empty() && !config.services.is_empty() {
             return Err(ConfigError::at("services", "chooses from descriptor_sets, which is empty"));
+        }
+        if let Some(openai) = &config.openai {
+            openai::check_beside_kserve_v1(openai, config.kserve_v1.is_some())?;
         }
         Ok(config)
     }

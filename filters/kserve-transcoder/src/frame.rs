@@ -22,12 +22,22 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Takes the next bytes of the body and returns those of them that belong to the message.
-    pub(crate) fn take<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Problem> {
+    /// Takes the next bytes of a body of one message and returns those of them that belong to the message.
+    pub(crate) fn take<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], Problem> {
+        let of_message = self.take_off(&mut bytes)?;
+        if bytes.is_empty() {
+            return Ok(of_message);
+        }
+        Err(Problem::bad_answer("the model server sent more than one gRPC message for one request"))
+    }
+
+    /// Takes this message's bytes off the front of `bytes`, its frame included, and returns those of them that belong to
+    /// the message itself. What is left is the next message's.
+    pub(crate) fn take_off<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<&'a [u8], Problem> {
         let of_prefix = bytes.len().min(PREFIX_BYTES - self.prefix_read);
         self.prefix[self.prefix_read..self.prefix_read + of_prefix].copy_from_slice(&bytes[..of_prefix]);
         self.prefix_read += of_prefix;
-        let rest = &bytes[of_prefix..];
+        *bytes = &bytes[of_prefix..];
         let Some(length) = self.length() else { return Ok(&[]) };
         if self.prefix[0] > 1 {
             return Err(Problem::bad_answer(format!(
@@ -35,13 +45,10 @@ impl Reader {
                 self.prefix[0]
             )));
         }
-        if rest.len() > length - self.message_read {
-            return Err(Problem::bad_answer(
-                "the model server sent more than one gRPC message for one request",
-            ));
-        }
-        self.message_read += rest.len();
-        Ok(rest)
+        let (of_message, rest) = bytes.split_at(bytes.len().min(length - self.message_read));
+        *bytes = rest;
+        self.message_read += of_message.len();
+        Ok(of_message)
     }
 
     /// The message's length, once its prefix has been read.

@@ -47,16 +47,22 @@
 mod codec;
 mod compressed;
 mod config;
+mod error_form;
 mod exchange;
 mod frame;
 mod generic;
+mod kserve_v1;
 pub mod metrics;
 mod models;
+mod openai;
 mod problem;
 mod rows;
 mod settings;
 mod status;
+mod stream;
 mod tensor;
 
 pub use config::{CompressAnswers, Config, PathMode};
 pub use exchange::{Exchange, KserveTranscoder};
+pub use kserve_v1::{KserveV1, ModelInput, ModelInputs};
+pub use openai::{OpenAiConfig, OpenAiConstant, OpenAiInput, OpenAiModel, OpenAiOperation, OpenAiParameter};

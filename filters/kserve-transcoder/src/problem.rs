@@ -32,6 +32,11 @@ impl Problem {
         Self { status: 502, message: message.into(), details: "kserve_bad_answer" }
     }
 
+    /// The method streams in a way that cannot be served here.
+    pub(crate) fn streaming_method(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: 501, message: message.into(), details: "kserve_streaming_method" }
+    }
+
     /// The local reply that tells the client.
     #[must_use]
     pub(crate) fn reply(&self) -> Reply {

@@ -2,11 +2,14 @@
 
 use crate::config::{CompressAnswers, Config, PathMode};
 use crate::generic;
+use crate::kserve_v1::Signatures;
+use crate::openai::OpenAi;
 use crate::rows::{self, RawAnswers, Rows};
 use crate::tensor;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use filter_api::{Caps, ConfigError, Dir, PathPrefixes};
+use std::sync::Arc;
 
 /// What a configuration comes to on a host.
 #[derive(Debug)]
@@ -24,11 +27,17 @@ pub(crate) struct Settings {
     pub(crate) describes: bool,
     /// Inferences' headers are held back until their message is complete.
     pub(crate) holds_request_headers: bool,
+    /// The messages of inferences that answer with a stream.
+    pub(crate) stream_messages: Option<tensor::StreamMessages>,
     /// What concerns inferences, and the sizes of bodies and messages.
     pub(crate) codec: tensor::Options,
     /// What concerns all other calls.
     pub(crate) generic: generic::Options,
     pub(crate) rows: Rows,
+    /// What models' inputs are, where KServe v1 is served.
+    pub(crate) signatures: Option<Arc<Signatures>>,
+    /// OpenAI's API, if it is served.
+    pub(crate) openai: Option<Arc<OpenAi>>,
 }
 
 impl Settings {
@@ -39,7 +48,10 @@ impl Settings {
     pub(crate) fn read(json: &[u8], caps: Caps) -> Result<Self, ConfigError> {
         let config = Config::read(json, caps)?;
         let holds = config.hold_response_headers.unwrap_or(caps.hold[Dir::Response as usize]);
-        Ok(Self {
+        let prefixes = PathPrefixes::parse("path_prefixes", &config.path_prefixes)?;
+        let openai = |openai| OpenAi::read(openai, prefixes.clone(), config.hold_request_headers);
+        let openai = config.openai.as_ref().map(openai).transpose()?.map(Arc::new);
+        let settings = Self {
             path: config.path,
             reselect_route: config.reselect_route,
             holds_response_headers: holds,
@@ -50,6 +62,7 @@ impl Settings {
             max_models: config.max_models,
             describes: config.describe_requests,
             holds_request_headers: config.hold_request_headers,
+            stream_messages: config.stream_messages,
             codec: codec(&config),
             generic: generic::Options {
                 print: generic::Print::new(config.answer_form, config.print_options),
@@ -60,7 +73,7 @@ impl Settings {
             rows: Rows::load(rows::Options {
                 sets: descriptor_sets(&config.descriptor_sets)?,
                 services: config.services,
-                prefixes: PathPrefixes::parse("path_prefixes", &config.path_prefixes)?,
+                prefixes,
                 ignored: rows::Ignored {
                     names: config.ignored_query_parameters,
                     unknown: config.ignore_unknown_query_parameters,
@@ -72,9 +85,27 @@ impl Settings {
                     false if caps.body_on_header_only => RawAnswers::Never,
                     false => RawAnswers::ByCall,
                 },
+                stream_messages: config.stream_messages,
+                kserve_v1: config.kserve_v1.is_some(),
             })?,
+            signatures: config.kserve_v1.as_ref().map(Signatures::new).transpose()?.map(Arc::new),
             unary_cluster: config.unary_cluster,
-        })
+            openai,
+        };
+        settings.check_rows()?;
+        Ok(settings)
+    }
+
+    /// A row of the user's under OpenAI's prefix would never be reached.
+    fn check_rows(&self) -> Result<(), ConfigError> {
+        let Some(openai) = &self.openai else { return Ok(()) };
+        match self.rows.text_under(openai.prefix()) {
+            Some(path) => {
+                let reason = format!("the path {path} of a descriptor set begins with it as well");
+                Err(ConfigError::at("openai.prefix", reason))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -113,5 +144,46 @@ mod tests {
             Settings::read(json, Caps::PROXY_WASM).unwrap_err().to_string(),
             "configuration key path_prefixes[1]: \"serving\": it must begin with a slash"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_model_of_kserve_v1_is_named_with_its_path() {
+        let error = |v1: &str| {
+            let json = format!(r#"{{"kserve_v1":{v1}}}"#);
+            Settings::read(json.as_bytes(), Caps::PROXY_WASM).unwrap_err().to_string()
+        };
+        let model = |inputs: &str| error(&format!(r#"{{"models":[{{"name":"m","inputs":{inputs}}}]}}"#));
+        let at = "configuration key kserve_v1";
+        assert_eq!(
+            error(r#"{"metadata_seconds":0}"#),
+            format!("{at}.metadata_seconds: 0 is out of range: it must be from 1 to 86400")
+        );
+        assert_eq!(
+            error(r#"{"max_models":1001}"#),
+            format!("{at}.max_models: 1001 is out of range: it must be from 1 to 1000")
+        );
+        assert_eq!(model("[]"), format!("{at}.models[0].inputs: there are no inputs"));
+        let input = |name: &str, datatype: &str, shape: &str| {
+            format!(r#"{{"name":"{name}","datatype":"{datatype}","shape":{shape}}}"#)
+        };
+        assert_eq!(
+            model(&format!("[{}]", input("x", "fp32", "[1]"))),
+            format!("{at}.models[0].inputs[0].datatype: \"fp32\" is not a datatype")
+        );
+        assert_eq!(
+            model(&format!("[{}]", input("x", "FP32", "[-2]"))),
+            format!("{at}.models[0].inputs[0].shape: -2 is not a size, or -1 for any")
+        );
+        let x = input("x", "FP32", "[1]");
+        assert_eq!(
+            model(&format!("[{x},{x}]")),
+            format!("{at}.models[0].inputs: the input \"x\" is there twice")
+        );
+        let m = format!(r#"{{"name":"m","inputs":[{x}]}}"#);
+        assert_eq!(
+            error(&format!(r#"{{"models":[{m},{m}]}}"#)),
+            format!("{at}.models[1].name: the model \"m\" is given twice")
+        );
+        assert!(error(r#"{"seconds":1}"#).starts_with(&format!("{at}.seconds: unknown field")));
     }
 }

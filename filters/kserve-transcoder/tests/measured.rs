@@ -152,6 +152,38 @@ const HOSTS: [(&str, Caps); 3] = [
     ("{}", Caps::DYNAMIC_MODULE),
 ];
 
+/// OpenAI's API in front of the model `m`, which clients know as `gpt`.
+const OPENAI: &str = r#"{"describe_requests":true,"openai":{"models":[{"id":"gpt","model":"m","version":"2",
+    "embeddings":{"text":{"name":"x"},"output":"y"}}]}}"#;
+
+#[test]
+fn an_inference_of_openais_api_counts_for_the_model_that_the_configuration_names() {
+    let mut filter = Filter::new(OPENAI, Caps::DYNAMIC_MODULE);
+    let vector = b"\0\0\0\0\x14\x2a\x0c\x0a\x01y\x12\x04FP32\x1a\x01\x01\x32\x04\0\0\x80\x3f";
+    for (body, message, status) in [
+        (&br#"{"model":"gpt","input":["a","b","c"]}"#[..], &b""[..], "5"),
+        (br#"{"model":"gpt","input":"a"}"#, vector, "0"),
+        // Neither has reached a model server.
+        (br#"{"model":"m","input":"a"}"#, b"", "0"),
+        (br#"{"model":"made up","input":"a"}"#, b"", "0"),
+    ] {
+        let exchange = filter.request("/openai/v1/embeddings", None, body);
+        if body.starts_with(br#"{"model":"gpt""#) {
+            filter.answer(exchange, message, status);
+        }
+    }
+    assert_eq!(filter.endings(), [("m 2 0", 1), ("other other 5", 1)]);
+    let first =
+        ["model", "version", "envoy.ai.model.request", "datatype", "shape", "elements", "grpc_status"];
+    let names: Vec<&str> = filter.described().iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, [first, first].concat());
+    assert_eq!(filter.described()[..2], [("model", "m"), ("version", "2")]);
+    assert_eq!(
+        filter.described()[3..7],
+        [("datatype", "BYTES"), ("shape", "3,1"), ("elements", "3"), ("grpc_status", "5")]
+    );
+}
+
 #[test]
 fn an_inference_is_counted_with_its_sizes_its_elements_and_its_durations() {
     for (config, caps) in HOSTS {
@@ -166,6 +198,31 @@ fn an_inference_is_counted_with_its_sizes_its_elements_and_its_durations() {
         assert_eq!(of("model_last_byte_ms_bucket m any 1000"), Some(1));
         assert_eq!(of("model_last_byte_ms_bucket m any 500"), None);
         assert_eq!(of("model_last_byte_ms_count m any"), Some(1));
+    }
+}
+
+#[test]
+fn a_stream_is_one_inference_with_all_of_its_messages() {
+    for (config, caps) in HOSTS {
+        let config = config.replacen('{', r#"{"stream_messages": "mlserver", "#, 1).replace(", }", "}");
+        let stream = |status: &str| {
+            let mut filter = Filter::known(&config, caps);
+            let mut exchange = filter.request("/v2/models/m/infer_stream", None, BODY);
+            filter.world.ms += 1000;
+            filter.answer_headers(&mut exchange, false, &GRPC);
+            filter.answer_data(&mut exchange, ANSWER);
+            filter.world.ms += 1000;
+            filter.answer_data(&mut exchange, ANSWER);
+            filter.answer_trailers(&mut exchange, status);
+            filter
+        };
+        let filter = stream("0");
+        assert_eq!(filter.endings(), [("m any 0", 2)]);
+        assert_eq!(filter.told["model_answer_bytes m any"], 3 + 6);
+        assert_eq!(filter.told["model_first_byte_ms_sum m any"], 2000);
+        assert_eq!(filter.told["model_last_byte_ms_sum m any"], 3000);
+        // The error counts for the model, whether or not the client could be told.
+        assert_eq!(stream("13").endings(), [("m any 0", 1), ("m any 13", 1)]);
     }
 }
 

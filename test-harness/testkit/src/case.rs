@@ -1,8 +1,9 @@
 //! The form of a case.
 
-use crate::headers::Pairs;
-use crate::message::{Side, encode};
+use crate::headers::{Headers, Pairs, to_headers};
+use crate::message::{Side, encode, wrap};
 use crate::outcome::Outcome;
+use crate::part::Part;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +38,10 @@ pub struct Case {
     /// Whether the model server is asked depends on how the body is cut.
     #[serde(default)]
     pub asked_or_not: bool,
+    /// What the filter may first ask the model server beside the exchange, while the request's headers wait. Once it has
+    /// been answered, a host need not ask again.
+    #[serde(default)]
+    pub call: Option<FirstCall>,
     /// What the model server answers.
     #[serde(default)]
     pub answer: Option<Answer>,
@@ -165,6 +170,15 @@ pub struct Answer {
     /// A framed message in hexadecimal digits.
     #[serde(default)]
     pub message_hex: Option<String>,
+    /// Framed messages of a stream, each as `message` is; for `ModelStreamInfer` as for `ModelInfer`.
+    #[serde(default)]
+    pub messages: Vec<String>,
+    /// Framed messages of a stream, each as `message_hex` is. They come behind the others.
+    #[serde(default)]
+    pub messages_hex: Vec<String>,
+    /// Each of `messages` is the `infer_response` of a Triton's `ModelStreamInferResponse`.
+    #[serde(default)]
+    pub wrapped: bool,
     /// Data as they are, without a frame.
     #[serde(flatten)]
     pub body: Body,
@@ -175,6 +189,25 @@ pub struct Answer {
     /// The stream is reset once everything else has been sent.
     #[serde(default)]
     pub reset: bool,
+}
+
+/// What a filter asks the model server beside the exchange, and what it is answered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstCall {
+    /// The gRPC path; also says which messages these are.
+    pub rpc: String,
+    /// The request's message in protobuf's text format.
+    pub message: String,
+    /// The answer's message in protobuf's text format, with `grpc-status: 0` behind it.
+    #[serde(default)]
+    pub answer: Option<String>,
+    /// Headers of an answer that has nothing else: an error.
+    #[serde(default)]
+    pub error: Pairs,
+    /// Headers that the call must not have.
+    #[serde(default)]
+    pub absent: Vec<String>,
 }
 
 /// What the client must get.
@@ -277,6 +310,9 @@ impl Case {
         }
         case.upstream_message()?;
         case.answer_data()?;
+        if let Some(call) = &case.call {
+            call.parts()?;
+        }
         Ok(case)
     }
 
@@ -334,8 +370,57 @@ impl Case {
             (None, Some(hex)) => crate::frame(&unhex(hex)?),
             (None, None) => Vec::new(),
         };
+        for text in &answer.messages {
+            let message = encode(rpc, Side::Output, text)?;
+            data.extend(crate::frame(&if answer.wrapped { wrap(&message) } else { message }));
+        }
+        for hex in &answer.messages_hex {
+            data.extend(crate::frame(&unhex(hex)?));
+        }
         data.extend(answer.body.bytes()?);
         Ok(data)
+    }
+}
+
+impl FirstCall {
+    /// The answer.
+    ///
+    /// # Errors
+    /// The notation of its message is wrong.
+    pub fn parts(&self) -> Result<Vec<Part>, String> {
+        let mut headers = to_headers(&grpc_headers());
+        headers.insert(0, (b":status".to_vec(), b"200".to_vec()));
+        let Some(message) = &self.answer else {
+            headers.extend(to_headers(&self.error));
+            return Ok(vec![Part::Headers { headers, end: true }]);
+        };
+        let bytes = crate::frame(&encode(&self.rpc, Side::Output, message)?);
+        let trailers = to_headers(&vec![("grpc-status".to_owned(), "0".to_owned())]);
+        Ok(vec![
+            Part::Headers { headers, end: false },
+            Part::Data { bytes, end: false },
+            Part::Trailers(trailers),
+        ])
+    }
+
+    /// Whether a request is this call. An error says what is wrong with it.
+    ///
+    /// # Errors
+    /// It is, but has other headers or another message.
+    pub fn is(&self, headers: &Headers, body: &[u8]) -> Result<bool, String> {
+        let is_path = |(name, value): &(Vec<u8>, Vec<u8>)| name == b":path" && value == self.rpc.as_bytes();
+        if !headers.iter().any(is_path) {
+            return Ok(false);
+        }
+        let has = |wanted: &String| headers.iter().any(|(name, _)| name == wanted.as_bytes());
+        if let Some(name) = self.absent.iter().find(|name| has(name)) {
+            return Err(format!("the call must not have the header {name}"));
+        }
+        let expected = crate::frame(&encode(&self.rpc, Side::Input, &self.message)?);
+        match body == expected {
+            true => Ok(true),
+            false => Err(format!("the call must have the body {expected:02x?}, not {body:02x?}")),
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! A host in plain Rust: a proxy in memory under the driver that all hosts share.
 
-use crate::case::{Case, Column};
+use crate::case::{Case, Column, FirstCall};
 use crate::chunking::Chunking;
 use crate::headers::{Headers, Pairs, to_headers};
 use crate::local_reply::{grpc_local_reply, grpc_status_of, is_grpc};
 use crate::outcome::{Got, Outcome, Seen};
+use crate::part::Part;
 use filter_api::{
     Call, CallEnd, CallFailure, CallResponse, Caps, Charge, Dir, Event, Labels, Leases, Level, Map, Memory,
     PARK_LIMIT_BYTES, Plugin, Reply, Sink, View,
@@ -312,8 +313,13 @@ impl<'a, P: Plugin> Host<'a, P> {
 
     /// Asks the model server beside the exchange: the case's answer is the call's.
     fn call(&mut self, call: &Call) -> Result<CallEnd, String> {
-        let headers =
+        let headers: Headers =
             call.headers.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone())).collect();
+        if let Some(first) = &self.case.call
+            && first.is(&headers, &call.body)?
+        {
+            return Ok(CallEnd::Answered(first_answer(first)?));
+        }
         self.exchange.outcome.seen = Some(Seen { headers, body: call.body.clone(), ..Seen::default() });
         let Some(answer) = &self.case.answer else {
             return Err("the core makes a call, but the case has no answer".into());
@@ -353,6 +359,20 @@ impl<'a, P: Plugin> Host<'a, P> {
         };
         Ok(())
     }
+}
+
+/// The answer to the call that comes first, in one piece.
+fn first_answer(first: &FirstCall) -> Result<CallResponse, String> {
+    let mut response = CallResponse { headers: Vec::new(), body: Vec::new(), trailers: Vec::new() };
+    for part in first.parts()? {
+        match part {
+            Part::Headers { headers, .. } => response.headers = headers,
+            Part::Data { bytes, .. } => response.body = bytes,
+            Part::Trailers(trailers) => response.trailers = trailers,
+            Part::Reset => {}
+        }
+    }
+    Ok(response)
 }
 
 /// A chunk, or an empty one in front of trailers.

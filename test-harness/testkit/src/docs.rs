@@ -147,7 +147,14 @@ impl Tables<'_> {
             // Whatever serde_json reads.
             Value::Null => return "object".to_owned(),
             Value::String(name) => name.as_str(),
-            Value::Array(names) => names[0].as_str().unwrap(),
+            Value::Array(names) => {
+                let names: Vec<&str> =
+                    names.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect();
+                match names[..] {
+                    [name] => name,
+                    _ => return names.join(" or "),
+                }
+            }
             other => panic!("a property without a type: {other}"),
         };
         match (name, property["minimum"].as_u64(), property["maximum"].as_u64()) {

@@ -28,7 +28,9 @@ mod subject;
 #[cfg(not(target_family = "wasm"))]
 mod trials;
 
-pub use case::{Answer, Body, Case, Column, Expect, LoadError, Request, Upstream, golden_cases, load_dir};
+pub use case::{
+    Answer, Body, Case, Column, Expect, FirstCall, LoadError, Request, Upstream, golden_cases, load_dir,
+};
 pub use chunking::Chunking;
 pub use core_host::{Core, MEMORY_BYTES, UNKNOWN_CLUSTER, run_on_core};
 pub use headers::{Headers, Pairs};

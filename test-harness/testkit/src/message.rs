@@ -29,6 +29,11 @@ pub(crate) fn encode(rpc_path: &str, side: Side, text: &str) -> Result<Vec<u8>, 
         .map_err(|error| format!("{error:?}"))
 }
 
+/// A `ModelInferResponse` as Triton's `ModelStreamInferResponse` has it.
+pub(crate) fn wrap(message: &[u8]) -> Vec<u8> {
+    kserve_proto::wire::Message::new().bytes(2, message).into_bytes()
+}
+
 /// A message as text, for people who read a failure; in hexadecimal where it is not a message of this type.
 pub(crate) fn describe(rpc_path: &str, bytes: &[u8]) -> String {
     let decoded = method(rpc_path).ok().and_then(|method| DynamicMessage::decode(method.input(), bytes).ok());
@@ -57,6 +62,9 @@ pub fn unframe(body: &[u8]) -> Option<&[u8]> {
 }
 
 fn method(rpc_path: &str) -> Result<MethodDescriptor, String> {
+    // Its requests are the same, and so are the answers, which servers wrap in different ways or not at all.
+    let rpc_path =
+        if rpc_path == kserve_proto::MODEL_STREAM_INFER { kserve_proto::MODEL_INFER } else { rpc_path };
     let (service, method) = rpc_path.trim_start_matches('/').split_once('/').ok_or("not a gRPC path")?;
     let services = POOLS.iter().filter_map(|pool| pool.get_service_by_name(service));
     let mut methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());

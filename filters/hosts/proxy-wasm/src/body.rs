@@ -1,6 +1,6 @@
 //! Writing what replaces a chunk.
 
-use crate::memory::memory;
+use crate::memory;
 use filter_api::{Dir, Sink};
 use host_driver::{Body, Fate, Lost, Nowhere};
 use proxy_wasm::hostcalls;
@@ -37,7 +37,7 @@ pub(crate) struct Chunk {
 impl Body for Chunk {
     fn show<R>(self, look: impl FnOnce(&[&[u8]], &mut dyn Sink) -> (R, Fate)) -> Result<R, Lost> {
         let Self { body, size, limit } = self;
-        let mut charge = memory().account(usize::MAX).charge();
+        let mut charge = memory::charge();
         let no_memory =
             Lost { status: 503, why: "the memory for requests in progress is used up; try again later" };
         charge.grow(size).map_err(|_| no_memory)?;

@@ -1,6 +1,6 @@
 //! The memory that all plugins of a VM share.
 
-use filter_api::Memory;
+use filter_api::{Account, Charge, Memory};
 use std::sync::{Arc, OnceLock};
 
 /// What the streams of one VM may hold together, in bytes.
@@ -13,4 +13,11 @@ pub const VM_BUDGET_BYTES: usize = 768 * 1024 * 1024;
 pub(crate) fn memory() -> Arc<Memory> {
     static MEMORY: OnceLock<Arc<Memory>> = OnceLock::new();
     MEMORY.get_or_init(|| Memory::new(VM_BUDGET_BYTES)).clone()
+}
+
+/// An empty charge for what this host itself holds of the VM's memory. All of them are of one account, which is not made
+/// anew with each chunk.
+pub(crate) fn charge() -> Charge {
+    static ACCOUNT: OnceLock<Account> = OnceLock::new();
+    ACCOUNT.get_or_init(|| memory().account(usize::MAX)).charge()
 }

@@ -5,7 +5,7 @@ use filter_api::{Map, SignatureCheck, View};
 use host_driver::Maps;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{MapType, Status};
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::time::SystemTime;
 
 /// An exchange within one callback.
@@ -18,20 +18,51 @@ pub(crate) struct HostView {
     /// that error into a panic.
     here: Maps,
     fetched: [OnceCell<Headers>; 4],
-    changes: RefCell<Changes>,
+    changes: Cell<Changes>,
     changed: [Cell<bool>; 4],
 }
 
 /// Names and values, in order.
 type Headers = Vec<(String, Vec<u8>)>;
 
-/// The headers that this callback's operations have written, by map and name: of these the fetched map says
-/// nothing any more.
-type Changes = Vec<(Map, String)>;
+/// So many changes of headers are told apart.
+const MOST_CHANGES: usize = 12;
+
+/// The headers that this callback's operations have written, as hashes: of these the fetched map says nothing any more.
+/// Two headers with the same hash cost a host call that would not have been needed, and so do all headers once there
+/// are more changes than have a place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changes {
+    hashes: [u32; MOST_CHANGES],
+    count: usize,
+}
+
+impl Changes {
+    fn add(&mut self, map: Map, name: &str) {
+        if let Some(place) = self.hashes.get_mut(self.count) {
+            *place = hash(map, name);
+        }
+        self.count += 1;
+    }
+
+    fn may_have(&self, map: Map, name: &str) -> bool {
+        match self.hashes.get(..self.count) {
+            Some(hashes) => hashes.contains(&hash(map, name)),
+            None => true,
+        }
+    }
+}
+
+/// By the length and the last bytes of a name: names of headers differ in these.
+fn hash(map: Map, name: &str) -> u32 {
+    let start = 1 + map as u32 + 4 * name.len() as u32;
+    let tail = name.as_bytes().iter().rev().take(4);
+    tail.fold(start, |hash, byte| hash.wrapping_mul(31).wrapping_add((*byte).into()))
+}
 
 impl HostView {
     pub(crate) fn new(here: Maps) -> Self {
-        Self { here, fetched: Default::default(), changes: RefCell::default(), changed: Default::default() }
+        Self { here, fetched: Default::default(), changes: Cell::default(), changed: Default::default() }
     }
 
     /// Whether a map can be read and written.
@@ -42,9 +73,8 @@ impl HostView {
     /// Whether a header is known to have just these values, so that writing them would change nothing.
     pub(crate) fn is_already(&self, map: Map, name: &str, values: &[&[u8]]) -> bool {
         let Some(headers) = self.fetched[map as usize].get() else { return false };
-        let changed = |(other, changed): &(Map, String)| *other == map && changed == name;
         let here = headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_slice());
-        here.eq(values.iter().copied()) && !self.changes.borrow().iter().any(changed)
+        here.eq(values.iter().copied()) && !self.changes.get().may_have(map, name)
     }
 
     /// Notes that a header is being written.
@@ -52,7 +82,9 @@ impl HostView {
         self.changed[map as usize].set(true);
         // Of a map that was not read nothing is known anyway.
         if self.fetched[map as usize].get().is_some() {
-            self.changes.borrow_mut().push((map, name.to_owned()));
+            let mut changes = self.changes.get();
+            changes.add(map, name);
+            self.changes.set(changes);
         }
     }
 
@@ -138,5 +170,15 @@ mod tests {
         view.changes(map, "te");
         assert!(!view.is_already(map, "te", &[]), "an operation has set it since");
         assert!(view.is_already(map, "content-length", &[]));
+        assert!(
+            view.is_already(map, "tx", &[]) && view.is_already(map, "xte", &[]),
+            "they only look like it"
+        );
+
+        for number in 0..MOST_CHANGES {
+            view.changes(map, &format!("x-{number}"));
+            assert!(!view.is_already(map, &format!("x-{number}"), &[]));
+        }
+        assert!(!view.is_already(map, "content-length", &[]), "there are too many changes to know");
     }
 }

@@ -66,6 +66,51 @@ pub(crate) fn inflated(
     Ok(Box::new(Inflated { coding, inflater, begun: false, _held: charge }))
 }
 
+/// Decompresses a message that is here as a whole, of at most `max_bytes` after that.
+///
+/// # Errors
+/// It is not what its coding says, or too large, or the budget has no room for it.
+pub(crate) fn inflated_whole(
+    bytes: &[u8],
+    coding: Coding,
+    max_bytes: usize,
+    mut charge: Charge,
+) -> Result<Vec<u8>, Problem> {
+    charge.grow(DECOMPRESSOR_BYTES)?;
+    let mut inflater = Inflater::new(coding, Whole { message: Vec::new(), max_bytes, charge });
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    inflater.write(bytes).map_err(|failure| problem(coding, failure))?;
+    Ok(inflater.finish().map_err(|failure| problem(coding, failure))?.message)
+}
+
+/// A message that is kept.
+#[derive(Debug)]
+struct Whole {
+    message: Vec<u8>,
+    max_bytes: usize,
+    charge: Charge,
+}
+
+impl Take for Whole {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        if self.message.len() + bytes.len() > self.max_bytes {
+            return Err(too_large(self.max_bytes));
+        }
+        self.charge.grow(bytes.len())?;
+        self.message.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    let message = format!(
+        "the model server's answer is larger than max_response_bytes ({limit}) once it is decompressed"
+    );
+    Problem { status: 503, message: message.into(), details: "kserve_answer_too_large" }
+}
+
 /// So much of a server's text comes back in an error, in bytes.
 const QUOTED_BYTES: usize = 100;
 
@@ -91,11 +136,7 @@ impl Take for Bounded {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         self.taken = self.taken.saturating_add(bytes.len());
         if self.taken > self.max_bytes {
-            let limit = self.max_bytes;
-            let message = format!(
-                "the model server's answer is larger than max_response_bytes ({limit}) once it is decompressed"
-            );
-            return Err(Problem { status: 503, message: message.into(), details: "kserve_answer_too_large" });
+            return Err(too_large(self.max_bytes));
         }
         self.codec.write(bytes)
     }

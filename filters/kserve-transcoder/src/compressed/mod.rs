@@ -8,7 +8,7 @@ mod request;
 
 pub(crate) use accept::Encoding;
 pub(crate) use answer::{COMPRESSOR_LEVELS, Plan, Press, write_rest};
-pub(crate) use message::{MessageCoding, inflated};
+pub(crate) use message::{MessageCoding, inflated, inflated_whole};
 pub(crate) use request::decoded;
 
 use crate::problem::Problem;

@@ -4,22 +4,26 @@
 //! as the body is complete (never later: a proxy-wasm host cannot add a body once the request has trailers). The
 //! response half ([`response_half`]) reads one gRPC message and its status and makes the answer.
 
+mod openai;
 mod request_half;
 mod request_headers;
 mod response_half;
 
 use crate::compressed::Encoding;
+use crate::error_form::ErrorForm;
 use crate::metrics;
 use crate::models::{Ending, Inference, Models};
 use crate::settings::Settings;
 use crate::status::{self, Status};
+use crate::stream::StreamForm;
 use filter_api::{
     Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Map, Memory, Metric, OnData, OnHeaders,
     OnTrailers, Plugin, Stream,
 };
-use request_half::Reading;
+use request_half::{Awaiting, METADATA, Reading};
 use response_half::{Holding, ResponseHalf, Terms};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The filter: KServe v2 JSON over HTTP in, gRPC out, and back.
 #[derive(Debug)]
@@ -43,13 +47,21 @@ impl Plugin for KserveTranscoder {
         Ok(Self { account, models: Models::new(settings.max_models), settings, caps })
     }
 
+    /// Streams that wait for the same model's metadata look after it so often.
+    fn tick(&self) -> Option<Duration> {
+        self.settings.signatures.as_ref().map(|_| Duration::from_millis(50))
+    }
+
     fn open(self: &Arc<Self>) -> Exchange {
         Exchange {
             plugin: self.clone(),
             reading: Reading::Nothing,
+            awaiting: None,
             taken: 0,
             sent: false,
             head: false,
+            stream: None,
+            errors: ErrorForm::Kserve,
             inference: None,
             encoding: Encoding::Fixed,
             response: ResponseHalf::Done,
@@ -79,12 +91,18 @@ const MODEL_REQUEST: &str = "envoy.ai.model.request";
 pub struct Exchange {
     plugin: Arc<KserveTranscoder>,
     reading: Reading,
+    /// What the request's headers wait for, before its body is read.
+    awaiting: Option<Box<Awaiting>>,
     /// How much of the request's body has been read, in bytes.
     taken: usize,
     /// The message has gone out, and is counted as transcoded.
     sent: bool,
     /// The request is a HEAD, which is answered without a body.
     head: bool,
+    /// The method answers with a stream of messages, which look like this.
+    stream: Option<StreamForm>,
+    /// In which form the client is told of errors.
+    errors: ErrorForm,
     /// What is measured of an inference; taken once it has ended.
     inference: Option<Inference>,
     /// How the answer may be encoded.
@@ -128,7 +146,10 @@ impl Stream for Exchange {
         }
     }
 
-    fn call_ended(&mut self, _id: CallId, end: CallEnd, cx: &mut Cx<'_>) -> OnHeaders {
+    fn call_ended(&mut self, id: CallId, end: CallEnd, cx: &mut Cx<'_>) -> OnHeaders {
+        if id == METADATA {
+            return self.metadata_ended(&end, cx);
+        }
         let ResponseHalf::Expected(Some(codec)) = std::mem::replace(&mut self.response, ResponseHalf::Done)
         else {
             return OnHeaders::Continue;
@@ -139,6 +160,10 @@ impl Stream for Exchange {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
         }
         OnHeaders::Reply(answer.unwrap_or_else(|error| error))
+    }
+
+    fn woken(&mut self, cx: &mut Cx<'_>) -> OnHeaders {
+        self.look_for_metadata(cx)
     }
 
     fn ended(&mut self, cx: &mut Cx<'_>) {
@@ -156,9 +181,11 @@ impl Exchange {
             holding: Holding::of(settings.holds_response_headers, caps),
             gives_bodies: caps.body_on_header_only && caps.emit_in_trailers,
             head: self.head,
+            errors: self.errors,
             message: settings.codec.max_response_bytes,
             binary_header: settings.binary_header_bytes,
             encoding: self.encoding,
+            stream: self.stream,
         };
         match std::mem::replace(&mut self.reading, Reading::Ignored) {
             // What the server says to a request that was never sent in full is not what the client has to mend.
@@ -177,7 +204,7 @@ impl Exchange {
     fn measure_headers(&mut self, end: bool, cx: &mut Cx<'_>) {
         let Some(inference) = &mut self.inference else { return };
         inference.first_byte(cx.view.now());
-        if matches!(self.response, ResponseHalf::Transcoding(_)) {
+        if self.response.message_bytes().is_some() {
             return;
         }
         let code = response_half::ending_in_headers(end, cx.view);
@@ -187,8 +214,8 @@ impl Exchange {
     /// `lacks_status`: the answer ends with this chunk, and has said nothing of how the call ended.
     fn measure_data(&mut self, end: bool, lacks_status: bool, cx: &mut Cx<'_>) {
         let Some(inference) = &mut self.inference else { return };
-        if let ResponseHalf::Transcoding(message) = &self.response {
-            inference.answer_bytes = message.length().unwrap_or_default() as u64;
+        if let Some(bytes) = self.response.message_bytes() {
+            inference.answer_bytes = bytes;
         }
         if has_failed(cx) {
             let code = if lacks_status { status::UNKNOWN } else { status::INTERNAL };

@@ -1,5 +1,9 @@
 //! The request half of an exchange: headers and a JSON body become one gRPC message.
 
+mod predict;
+
+pub(super) use predict::{Awaiting, METADATA};
+
 use super::Exchange;
 use super::request_headers::{ORIGINAL_PATH, RequestHeaders, RequestLine};
 use super::response_half::{ResponseHalf, is_grpc};
@@ -7,12 +11,14 @@ use crate::codec::{Inputs, Progress, RequestCodec, Rest, Tensor, is_blank};
 use crate::compressed::{Encoding, decoded};
 use crate::config::PathMode;
 use crate::frame;
+use crate::generic;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::rows::{Found, Row, RowKind, Variables, split_query};
-use crate::{generic, tensor};
+use crate::stream::{StreamForm, accepts_events};
+use crate::tensor::{self, Signature, Target};
 use filter_api::{
-    Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Op, Rope, Route, Sink,
+    Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Op, Rope, Route, Sink, View,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +64,11 @@ impl Exchange {
         let line = RequestLine::read(cx.view);
         let (method, path) = line.parts();
         self.head = method == b"HEAD";
+        if let Some(openai) = &plugin.settings.openai
+            && let Some(found) = openai.find(method, path)
+        {
+            return self.openai_headers(openai, found, &line, end, cx);
+        }
         let (row, variables) = match plugin.settings.rows.find(method, path) {
             Ok(Found::Row { row, variables }) => (row, variables),
             Ok(Found::NotOurs) => return OnHeaders::Detach,
@@ -67,7 +78,15 @@ impl Exchange {
             Ok(Found::MethodNotAllowed { allow }) => return self.refuse_method(method, allow, cx),
             Err(problem) => return self.refuse(problem, cx),
         };
-        if row.kind() == RowKind::Infer {
+        if row.streams() {
+            match self.stream_form(row, end, cx) {
+                Ok(form) => self.stream = Some(form),
+                Err(problem) => return self.refuse(problem, cx),
+            }
+        }
+        let kind = row.kind();
+        // Not again, where the headers have waited.
+        if kind != RowKind::Generic && self.inference.is_none() {
             let (name, version) = (variables.get(MODEL).unwrap_or_default(), variables.get(VERSION));
             self.inference = plugin.models.begin(name, version, plugin.settings.describes, || cx.view.now());
             if plugin.settings.describes {
@@ -83,15 +102,22 @@ impl Exchange {
         if let Some(compress) = plugin.settings.compress_answers.filter(|_| row.answers_may_be_compressed()) {
             self.encoding = Encoding::of_request(compress.from_bytes, compress.level, cx.view);
         }
-        let body = match self.body(row, variables, end, cx) {
+        let signature = match kind {
+            RowKind::Predict => match self.signature(&variables, path, end, cx) {
+                Ok(signature) => Some(signature),
+                Err(verdict) => return verdict,
+            },
+            RowKind::Infer | RowKind::Generic => None,
+        };
+        let body = match self.body(row, variables, signature, end, cx) {
             Ok(body) => body,
             Err(problem) => return self.refuse(problem, cx),
         };
         if !end {
-            self.rewrite_headers(row, method, path, cx);
+            self.rewrite_headers(row.rpc_path(), method, path, cx);
             self.reading = Reading::Body(body);
             self.response = ResponseHalf::Expected(None);
-            let hold = plugin.settings.holds_request_headers && row.kind() == RowKind::Infer;
+            let hold = plugin.settings.holds_request_headers && kind != RowKind::Generic;
             return if hold { OnHeaders::Hold } else { OnHeaders::Continue };
         }
         let message = match self.finish(body) {
@@ -99,7 +125,7 @@ impl Exchange {
             Err(problem) => return self.refuse(problem, cx),
         };
         if plugin.caps.body_on_header_only {
-            self.rewrite_headers(row, method, path, cx);
+            self.rewrite_headers(row.rpc_path(), method, path, cx);
             OnHeaders::Emit(self.send(message, cx))
         } else {
             self.call(row, path, message, cx)
@@ -154,11 +180,11 @@ impl Exchange {
                     Err(problem) => problem,
                 };
                 self.refused(cx);
-                return OnTrailers::Reply(refused.reply());
+                return OnTrailers::Reply(refused.reply_as(self.errors));
             }
             Reading::Failed { problem, .. } => {
                 self.refused(cx);
-                return OnTrailers::Reply(problem.reply());
+                return OnTrailers::Reply(problem.reply_as(self.errors));
             }
         }
         remove_all(Map::RequestTrailers, cx);
@@ -214,6 +240,9 @@ impl Exchange {
         let (message, answer) = body.finish_described(&mut inputs)?;
         let prefix = frame::prefix(message.len())?;
         if let Some(inference) = &mut self.inference {
+            if let Some(Target { model, version }) = &inputs.model {
+                self.plugin.models.name(inference, model, version.as_deref());
+            }
             (inference.request_bytes, inference.elements) = (message.len() as u64, inputs.elements);
         }
         self.response = ResponseHalf::Expected(Some(answer));
@@ -222,6 +251,9 @@ impl Exchange {
 
     /// Sends the message in place of what was read.
     fn send(&mut self, message: Framed, cx: &mut Cx<'_>) -> Emission {
+        if let Some(model) = &message.inputs.model {
+            self.say_model(model, cx);
+        }
         if let Some(Tensor { datatype, shape }) = &message.inputs.first {
             cx.ops.describe("datatype", datatype);
             cx.ops.describe("shape", shape);
@@ -247,10 +279,42 @@ impl Exchange {
         };
         if end || still_accepted == 0 || problem.status != 400 {
             self.refused(cx);
-            return OnData::Reply(problem.reply());
+            return OnData::Reply(problem.reply_as(self.errors));
         }
         self.reading = Reading::Failed { problem, still_accepted };
         OnData::Keep
+    }
+
+    /// How the messages of a stream are to look, if the host can pass them on one by one.
+    fn stream_form(&self, row: &Row, end: bool, cx: &Cx<'_>) -> Result<StreamForm, Problem> {
+        let caps = self.plugin.caps;
+        if row.answers_raw() {
+            return Err(Problem::streaming_method(format!(
+                "{} answers with a stream of bodies that are not JSON (google.api.HttpBody), which is not served",
+                row.rpc_path()
+            )));
+        }
+        if end && !caps.body_on_header_only {
+            return Err(Problem::streaming_method(format!(
+                "{} answers with a stream, and a proxy-wasm filter gets all of the answer to a request without a body at \
+                 once: send a body, have the Lua filter of envoy/kserve-transcoder.lua-get.yaml give the request one, or \
+                 use the native module",
+                row.rpc_path()
+            )));
+        }
+        let form = match row.kind() {
+            // As the servers' own HTTP ports have it, whatever the client accepts.
+            RowKind::Infer | RowKind::Predict => StreamForm::EVENTS,
+            RowKind::Generic => self.plugin.settings.generic.print.stream_form(|| accepts_events(cx.view)),
+        };
+        if form.needs_end() && !caps.emit_in_trailers {
+            return Err(Problem::streaming_method(format!(
+                "{} answers with a stream, and a proxy-wasm filter cannot write the end of a JSON array: set \
+                 print_options.stream_newline_delimited or stream_sse_style_delimited, or use the native module",
+                row.rpc_path()
+            )));
+        }
+        Ok(form)
     }
 
     /// The body that is to come; with `end` it is empty, whatever its headers say of an encoding.
@@ -258,6 +322,7 @@ impl Exchange {
         &self,
         row: &Arc<Row>,
         variables: Variables,
+        signature: Option<Arc<Signature>>,
         end: bool,
         cx: &mut Cx<'_>,
     ) -> Result<Box<dyn RequestCodec>, Problem> {
@@ -265,15 +330,23 @@ impl Exchange {
         let headers = RequestHeaders::take(row.model(&variables), options.body_model_name, cx)?;
         let charge = self.plugin.account.of_one_owner().charge();
         let held = charge.sibling();
-        let codec: Box<dyn RequestCodec> = match row.kind() {
-            RowKind::Infer => {
-                let text = |field: &str| variables.get(field).map(str::to_owned);
-                let target =
-                    tensor::Target { model: text(MODEL).unwrap_or_default(), version: text(VERSION) };
-                let json_length = headers.json_length()?;
-                tensor::Request::new(target, options, json_length, charge)
+        let target = || {
+            let text = |field: &str| variables.get(field).map(str::to_owned);
+            tensor::Target { model: text(MODEL).unwrap_or_default(), version: text(VERSION) }
+        };
+        let codec: Box<dyn RequestCodec> = match (row.kind(), signature) {
+            (RowKind::Predict, Some(signature)) => {
+                tensor::Predict::new(target(), options, signature, charge)?
             }
-            RowKind::Generic => {
+            (RowKind::Infer | RowKind::Predict, _) => {
+                let request = tensor::Request::new(target(), options, headers.json_length()?, charge);
+                if row.streams() {
+                    request.answered_by(self.plugin.settings.stream_messages)
+                } else {
+                    request
+                }
+            }
+            (RowKind::Generic, _) => {
                 let content_type = || cx.view.header(Map::RequestHeaders, "content-type");
                 generic::request(row, variables, self.plugin.settings.generic, content_type, charge)?
             }
@@ -283,7 +356,7 @@ impl Exchange {
     }
 
     /// Makes the headers those of the gRPC request; the others have been taken off.
-    fn rewrite_headers(&self, row: &Row, method: &[u8], path: &[u8], cx: &mut Cx<'_>) {
+    pub(super) fn rewrite_headers(&self, rpc: &str, method: &[u8], path: &[u8], cx: &mut Cx<'_>) {
         let ops = &mut *cx.ops;
         let map = Map::RequestHeaders;
         // Most are that already, and a header costs the host more than this look.
@@ -297,7 +370,7 @@ impl Exchange {
             ops.set_header(map, ACCEPT_MESSAGES, ACCEPTED_MESSAGES);
         }
         match self.plugin.settings.path {
-            PathMode::Rewrite => ops.set_header(map, ":path", row.rpc_path().as_bytes()),
+            PathMode::Rewrite => ops.set_header(map, ":path", rpc.as_bytes()),
             // Envoy keeps a query when a route rewrites the path, and gRPC servers would look for it in the method.
             PathMode::Route => match split_query(path).0 {
                 without_query if without_query.len() < path.len() => {
@@ -311,46 +384,32 @@ impl Exchange {
 
     /// Sends the message beside the route, for a host that cannot give this request a body.
     fn call(&mut self, row: &Row, path: &[u8], message: Framed, cx: &mut Cx<'_>) -> OnHeaders {
-        let of_route = || {
-            let name = cx.view.property(&["xds", "cluster_name"])?;
-            String::from_utf8(name).ok().filter(|name| !name.is_empty())
-        };
-        let Some(cluster) = self.plugin.settings.unary_cluster.clone().or_else(of_route) else {
+        let Some(cluster) = self.cluster(cx) else {
             // No route, or one without a cluster (a redirect): Envoy's own answer is the right one, and the
             // response half gives it its shape.
             self.response = ResponseHalf::Expected(None);
             return OnHeaders::Continue;
         };
-        let mut headers = vec![
-            (":method".to_owned(), b"POST".to_vec()),
-            (":path".to_owned(), row.rpc_path().as_bytes().to_vec()),
-            (
-                ":authority".to_owned(),
-                cx.view
-                    .header(Map::RequestHeaders, ":authority")
-                    .unwrap_or_else(|| cluster.clone().into_bytes()),
-            ),
-            ("content-type".to_owned(), b"application/grpc".to_vec()),
-            ("te".to_owned(), b"trailers".to_vec()),
-            (ORIGINAL_PATH.to_owned(), path.to_vec()),
-        ];
-        if self.plugin.settings.accepts_compressed_messages {
-            headers.push((ACCEPT_MESSAGES.to_owned(), ACCEPTED_MESSAGES.to_vec()));
-        }
-        let (view, ops) = (cx.view, &*cx.ops);
-        let removed = |name: &str| ops.iter().any(|op| op == Op::RemoveHeader(Map::RequestHeaders, name));
-        view.each_header(Map::RequestHeaders, &mut |name, value| {
-            let Ok(text) = std::str::from_utf8(name) else { return };
-            let stays = text.starts_with(':') || NOT_FORWARDED.contains(&text) || removed(text);
-            if !stays {
-                headers.push((text.to_owned(), value.to_vec()));
-            }
-        });
         let mut body = Vec::with_capacity(frame::PREFIX_BYTES + message.message.len());
         message.write(&mut body);
+        let (ops, map) = (&*cx.ops, Map::RequestHeaders);
+        let removed = |name: &str| ops.iter().any(|op| op == Op::RemoveHeader(map, name));
+        let mut call = beside_route(CallId(0), cluster, (row.rpc_path(), path), body, removed, cx.view);
+        if self.plugin.settings.accepts_compressed_messages {
+            call.headers.push((ACCEPT_MESSAGES.to_owned(), ACCEPTED_MESSAGES.to_vec()));
+        }
         self.count_sent(cx);
-        cx.ops.call(Call { id: CallId(0), cluster, headers, body, timeout: CALL_TIMEOUT });
+        cx.ops.call(call);
         OnHeaders::Wait
+    }
+
+    /// The cluster that calls beside the route go to; `None` where there is none, or the route has none.
+    fn cluster(&self, cx: &Cx<'_>) -> Option<String> {
+        let of_route = || {
+            let name = cx.view.property(&["xds", "cluster_name"])?;
+            String::from_utf8(name).ok().filter(|name| !name.is_empty())
+        };
+        self.plugin.settings.unary_cluster.clone().or_else(of_route)
     }
 
     fn refuse_unknown(&mut self, path: &[u8], cx: &mut Cx<'_>) -> OnHeaders {
@@ -359,21 +418,21 @@ impl Exchange {
         self.refuse(Problem { status: 404, message: message.into(), details: "kserve_unknown_path" }, cx)
     }
 
-    fn refuse_method(&mut self, method: &[u8], allow: String, cx: &mut Cx<'_>) -> OnHeaders {
+    pub(super) fn refuse_method(&mut self, method: &[u8], allow: String, cx: &mut Cx<'_>) -> OnHeaders {
         let method = String::from_utf8_lossy(method).into_owned();
         let message = format!("{method} is not allowed here: use {allow}");
         let problem = Problem { status: 405, message: message.into(), details: "kserve_method_not_allowed" };
         self.refused(cx);
-        OnHeaders::Reply(problem.reply().header("allow", allow))
+        OnHeaders::Reply(problem.reply_as(self.errors).header("allow", allow))
     }
 
-    fn refuse(&mut self, problem: Problem, cx: &mut Cx<'_>) -> OnHeaders {
+    pub(super) fn refuse(&mut self, problem: Problem, cx: &mut Cx<'_>) -> OnHeaders {
         self.refused(cx);
-        OnHeaders::Reply(problem.reply())
+        OnHeaders::Reply(problem.reply_as(self.errors))
     }
 
     /// The filter answers itself: what still comes, the answer's own way out included, passes.
-    fn refused(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn refused(&mut self, cx: &mut Cx<'_>) {
         self.reading = Reading::Nothing;
         self.response = ResponseHalf::Done;
         self.count_refused(cx);
@@ -409,8 +468,36 @@ fn is_of_grpc(cx: &Cx<'_>) -> bool {
     cx.view.header(Map::RequestHeaders, "content-type").is_some_and(|content_type| is_grpc(&content_type))
 }
 
+/// A call for the request in hand, with its headers but for those that stay behind. `paths` are the gRPC method's and the
+/// client's.
+fn beside_route(
+    id: CallId,
+    cluster: String,
+    (rpc_path, path): (&str, &[u8]),
+    body: Vec<u8>,
+    stays_behind: impl Fn(&str) -> bool,
+    view: &dyn View,
+) -> Call {
+    let authority = view.header(Map::RequestHeaders, ":authority");
+    let mut headers = vec![
+        (":method".to_owned(), b"POST".to_vec()),
+        (":path".to_owned(), rpc_path.as_bytes().to_vec()),
+        (":authority".to_owned(), authority.unwrap_or_else(|| cluster.clone().into_bytes())),
+        ("content-type".to_owned(), b"application/grpc".to_vec()),
+        ("te".to_owned(), b"trailers".to_vec()),
+        (ORIGINAL_PATH.to_owned(), path.to_vec()),
+    ];
+    view.each_header(Map::RequestHeaders, &mut |name, value| {
+        let Ok(text) = std::str::from_utf8(name) else { return };
+        if !(text.starts_with(':') || NOT_FORWARDED.contains(&text) || stays_behind(text)) {
+            headers.push((text.to_owned(), value.to_vec()));
+        }
+    });
+    Call { id, cluster, headers, body, timeout: CALL_TIMEOUT }
+}
+
 /// Whether a request is a CORS preflight (Fetch standard, "CORS-preflight request").
-fn is_preflight(method: &[u8], cx: &Cx<'_>) -> bool {
+pub(super) fn is_preflight(method: &[u8], cx: &Cx<'_>) -> bool {
     method == b"OPTIONS" && cx.view.header(Map::RequestHeaders, "access-control-request-method").is_some()
 }
 

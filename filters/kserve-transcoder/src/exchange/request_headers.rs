@@ -100,7 +100,7 @@ impl RequestHeaders {
 }
 
 /// Whether a header is the original path to a reader to whom `_` is `-`, but not to Envoy, which replaces the true one.
-fn is_misspelt_path(name: &[u8]) -> bool {
+pub(super) fn is_misspelt_path(name: &[u8]) -> bool {
     is_same_header(name, ORIGINAL_PATH.as_bytes()) && name != ORIGINAL_PATH.as_bytes()
 }
 

@@ -188,6 +188,13 @@ impl RequestCodec for Request {
 }
 
 impl ResponseCodec for Response {
+    fn for_message(&self) -> Option<Box<dyn ResponseCodec>> {
+        let charge = self.charge.sibling();
+        let message = Buffer::new(charge.sibling());
+        let (row, print) = (self.row.clone(), self.print.of_stream());
+        Some(Box::new(Self { row, variables: Variables::default(), print, message, charge }))
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         self.message.push(bytes)?;
         Ok(())

@@ -1,5 +1,6 @@
 //! How messages are printed.
 
+use crate::stream::StreamForm;
 use crate::tensor::AnswerForm;
 use prost_reflect::SerializeOptions;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,10 @@ pub struct PrintOptions {
     pub always_print_enums_as_ints: bool,
     /// Names are those of the `.proto` file, and not in lowerCamelCase.
     pub preserve_proto_field_names: bool,
+    /// The messages of a stream are a line each, and not the items of a JSON array, which only a dynamic module can write.
+    pub stream_newline_delimited: bool,
+    /// The messages of a stream are a server-sent event each; goes before `stream_newline_delimited`.
+    pub stream_sse_style_delimited: bool,
 }
 
 /// How a message is printed.
@@ -33,17 +38,37 @@ pub struct PrintOptions {
 pub(crate) struct Print {
     form: AnswerForm,
     options: PrintOptions,
+    /// Streams look as Envoy's own transcoder writes them.
+    stock_streams: bool,
 }
 
 impl Print {
     /// Without options, protobuf's JSON has the names of the `.proto` file.
     pub(crate) fn new(form: AnswerForm, options: Option<PrintOptions>) -> Self {
         let ours = PrintOptions { preserve_proto_field_names: true, ..PrintOptions::default() };
-        Self { form, options: options.unwrap_or(ours) }
+        Self { form, stock_streams: options.is_some(), options: options.unwrap_or(ours) }
     }
 
     pub(super) fn form(self) -> AnswerForm {
         self.form
+    }
+
+    /// How the messages of a stream follow one another: as the options say where there are some, as in Envoy's own
+    /// transcoder; else as lines, or as events for a client that takes them.
+    pub(crate) fn stream_form(self, accepts_events: impl FnOnce() -> bool) -> StreamForm {
+        match self.options {
+            PrintOptions { stream_sse_style_delimited: true, .. } => StreamForm::EVENTS,
+            PrintOptions { stream_newline_delimited: true, .. } => StreamForm::STOCK_LINES,
+            _ if self.stock_streams => StreamForm::ARRAY,
+            _ if accepts_events() => StreamForm::EVENTS,
+            _ => StreamForm::LINES,
+        }
+    }
+
+    /// The same for the messages of a stream: one that has to be on one line has no white space.
+    pub(super) fn of_stream(self) -> Self {
+        let add_whitespace = self.options.add_whitespace && self.stream_form(|| false).needs_end();
+        Self { options: PrintOptions { add_whitespace, ..self.options }, ..self }
     }
 
     /// How `prost_reflect` is to print a message.

@@ -140,6 +140,30 @@ impl Models {
         })
     }
 
+    /// An inference begins whose model is not known yet: it counts for nothing until that is [named](Self::name). `None` as of
+    /// [`begin`](Self::begin).
+    pub(crate) fn begin_unnamed(
+        &self,
+        described: bool,
+        now: impl FnOnce() -> SystemTime,
+    ) -> Option<Inference> {
+        (self.most > 0 || described).then(|| Inference {
+            model: Model::Uncounted,
+            began: now(),
+            first_byte: None,
+            request_bytes: 0,
+            elements: 0,
+            answer_bytes: 0,
+        })
+    }
+
+    /// Says which model an inference is for.
+    pub(crate) fn name(&self, inference: &mut Inference, name: &str, version: Option<&str>) {
+        if let Some(named) = self.begin(name, version, true, || inference.began) {
+            inference.model = named.model;
+        }
+    }
+
     /// Adds an inference that has ended.
     pub(crate) fn add(&self, inference: Inference, ending: Ending, now: SystemTime) {
         let last_byte = inference.elapsed(now);

@@ -4,17 +4,20 @@
 //! are cut off; they set fields in a user's rows and nothing in ours.
 
 mod form;
+mod model_streams;
 mod query;
 mod rule;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;
+mod v1;
 
 pub(crate) use form::{Form, Plain};
 pub(crate) use query::{Ignored, Parameter};
 
 use crate::generic::{has_times, is_http_body};
 use crate::problem::Problem;
+use crate::tensor::StreamMessages;
 use filter_api::{ConfigError, PathPrefixes};
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorSet;
@@ -34,6 +37,8 @@ pub(crate) struct Rows {
     ignored: Ignored,
     raw_answers: RawAnswers,
     auto_mapping: bool,
+    /// KServe v1 is served.
+    kserve_v1: bool,
 }
 
 /// What a configuration says about rows.
@@ -49,6 +54,10 @@ pub(crate) struct Options {
     pub(crate) ignored: Ignored,
     /// Whether `GET /v2/models` lists the models that are ready.
     pub(crate) list_models: bool,
+    /// The messages of inferences that answer with a stream; without them there are no paths for such inferences.
+    pub(crate) stream_messages: Option<StreamMessages>,
+    /// Whether KServe v1 is served.
+    pub(crate) kserve_v1: bool,
     /// Whether methods of the user's sets that have no rule are rows of their own paths.
     pub(crate) auto_mapping: bool,
     /// Which rows may have answers of a type that only the message tells.
@@ -84,7 +93,7 @@ pub(crate) struct Row {
     pub(crate) has_times: bool,
     method: String,
     rpc_path: String,
-    streaming: bool,
+    streaming: Streaming,
     text: String,
     template: Template,
     variables: Arc<[(Variable, FieldPath)]>,
@@ -94,6 +103,8 @@ pub(crate) struct Row {
     binds_query: bool,
     /// Its path is the gRPC method's own, which gRPC clients use as well.
     pub(crate) is_shared_with_grpc: bool,
+    /// Its body is KServe v1's.
+    predicts: bool,
     /// Fields of every request message, whatever the client says.
     pub(crate) preset: Vec<(FieldDescriptor, Value)>,
 }
@@ -132,10 +143,20 @@ pub(crate) enum ResponseBody {
 /// The codec of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowKind {
-    /// The tensor codec: `ModelInfer`.
+    /// The tensor codec: `ModelInfer` and `ModelStreamInfer`.
     Infer,
+    /// The same, with bodies of KServe v1's.
+    Predict,
     /// The generic codec.
     Generic,
+}
+
+/// Which side of a method's calls may have any number of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Streaming {
+    Neither,
+    Answers,
+    Requests,
 }
 
 /// What a request is to this filter.
@@ -152,7 +173,7 @@ pub(crate) enum Found<'r> {
 }
 
 /// What a request's path and query say about fields of the message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Variables {
     of: Arc<[(Variable, FieldPath)]>,
     values: Vec<String>,
@@ -168,12 +189,28 @@ impl Rows {
     /// A set that cannot be read or has no rules, a rule that cannot be served, a service that no set has, and two rows
     /// for the same method and path.
     pub(crate) fn load(options: Options) -> Result<Self, ConfigError> {
-        let Options { sets, services, prefixes, ignored, list_models, auto_mapping, raw_answers } = options;
-        let mut rows = Self { prefixes, ignored, raw_answers, ..Self::default() };
+        let Options {
+            sets,
+            services,
+            prefixes,
+            ignored,
+            list_models,
+            stream_messages,
+            kserve_v1,
+            auto_mapping,
+            raw_answers,
+        } = options;
+        let mut rows = Self { prefixes, ignored, kserve_v1, raw_answers, ..Self::default() };
         rows.add(kserve_proto::DESCRIPTOR_SET, ".", |_| true)?;
         rows.add(kserve_proto::TRITON_DESCRIPTOR_SET, ".", |_| true)?;
         if list_models {
-            rows.add_list_of_models()?;
+            rows.add_list_of_models(OURS, "list_models")?;
+        }
+        if kserve_v1 {
+            rows.add_v1()?;
+        }
+        if let Some(messages) = stream_messages {
+            rows.add_model_streams(messages)?;
         }
         let ours = rows.rows.len();
         rows.auto_mapping = auto_mapping;
@@ -213,7 +250,7 @@ impl Rows {
     ///
     /// # Errors
     /// A row's path whose variables are badly escaped or not UTF-8, or a query that a user's row cannot take: 400. A
-    /// row of a streaming method, which has no form as one JSON request and one JSON answer: 501.
+    /// row of a method that takes a stream of requests, which has no form as one JSON request: 501.
     pub(crate) fn find(&self, method: &[u8], path: &[u8]) -> Result<Found<'_>, Problem> {
         let (path, query) = split_query(path);
         for form in self.prefixes.forms(path) {
@@ -225,9 +262,18 @@ impl Rows {
         Ok(Found::NotOurs)
     }
 
+    /// The first row's path, as its rule has it, that is under a prefix.
+    pub(crate) fn text_under(&self, prefix: &str) -> Option<&str> {
+        let is_under = |text: &str| {
+            text.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.rows.iter().map(|row| row.text.as_str()).find(|text| is_under(text))
+    }
+
     fn find_unprefixed(&self, method: &[u8], path: &[u8], query: &[u8]) -> Result<Found<'_>, Problem> {
         let elsewhere = match path.strip_prefix(OURS) {
             Some([] | [b'/', ..]) => Found::Unknown,
+            _ if self.kserve_v1 && v1::has(path) => Found::Unknown,
             _ => Found::NotOurs,
         };
         let mut buffer = [&b""[..]; MAX_SEGMENTS];
@@ -239,16 +285,11 @@ impl Rows {
         let of = |method: &[u8]| matching.clone().find(|row| row.method.as_bytes() == method);
         let row = of(method).or_else(|| if method == b"HEAD" { of(b"GET") } else { None });
         if let Some(row) = row {
-            if row.streaming {
-                return Err(Problem {
-                    status: 501,
-                    message: format!(
-                        "{} is a streaming method, which JSON over HTTP cannot call",
-                        row.rpc_path
-                    )
-                    .into(),
-                    details: "kserve_streaming_method",
-                });
+            if row.streaming == Streaming::Requests {
+                return Err(Problem::streaming_method(format!(
+                    "{} takes a stream of requests, which one JSON request cannot call",
+                    row.rpc_path
+                )));
             }
             let values = row.template.values(row.variables.iter().map(|(variable, _)| variable), segments)?;
             let parameters = match row.binds_query {
@@ -324,9 +365,10 @@ impl Rows {
         if any { Ok(true) } else { Err(error("none of its methods has a google.api.http rule".into())) }
     }
 
-    /// Adds `GET /v2/models`: the names of the models that the repository's index calls ready.
-    fn add_list_of_models(&mut self) -> Result<(), ConfigError> {
-        let error = |reason: String| ConfigError::at("list_models", reason);
+    /// Adds `GET /v2/models`, or the same under another root: the names of the models that the repository's index calls
+    /// ready. `key` is the configuration's that asks for it.
+    fn add_list_of_models(&mut self, root: &[u8], key: &str) -> Result<(), ConfigError> {
+        let error = |reason: String| ConfigError::at(key, reason);
         let pool = pool(kserve_proto::TRITON_DESCRIPTOR_SET).map_err(error)?;
         let service = pool.get_service_by_name(kserve_proto::SERVICE);
         let method =
@@ -343,7 +385,7 @@ impl Rows {
         let name = field(&model, "name")?;
         let binding = rule::Binding {
             method: "GET".into(),
-            template: format!("{}/models", String::from_utf8_lossy(OURS)),
+            template: format!("{}/models", String::from_utf8_lossy(root)),
             body: String::new(),
             response_body: String::new(),
         };
@@ -391,7 +433,11 @@ impl Row {
         Ok(Self {
             method: http_method,
             rpc_path: rpc.to_owned(),
-            streaming: method.is_client_streaming() || method.is_server_streaming(),
+            streaming: match (method.is_client_streaming(), method.is_server_streaming()) {
+                (true, _) => Streaming::Requests,
+                (false, true) => Streaming::Answers,
+                (false, false) => Streaming::Neither,
+            },
             body,
             answer,
             forms,
@@ -404,13 +450,23 @@ impl Row {
             model,
             binds_query: false,
             is_shared_with_grpc: false,
+            predicts: false,
             preset: Vec::new(),
         })
     }
 
     /// The codec.
     pub(crate) fn kind(&self) -> RowKind {
-        if self.rpc_path == kserve_proto::MODEL_INFER { RowKind::Infer } else { RowKind::Generic }
+        match self.rpc_path.as_str() {
+            kserve_proto::MODEL_INFER if self.predicts => RowKind::Predict,
+            kserve_proto::MODEL_INFER | kserve_proto::MODEL_STREAM_INFER => RowKind::Infer,
+            _ => RowKind::Generic,
+        }
+    }
+
+    /// Whether the method answers with a stream of messages.
+    pub(crate) fn streams(&self) -> bool {
+        self.streaming == Streaming::Answers
     }
 
     /// Whether answers are compressed where that is configured: those to inferences, as Triton does, and those of the user's
@@ -421,7 +477,7 @@ impl Row {
 
     /// Whether only the message of an answer says of which type its body is.
     pub(crate) fn answers_raw(&self) -> bool {
-        matches!(self.answer, ResponseBody::Raw(_)) && !self.streaming
+        matches!(self.answer, ResponseBody::Raw(_))
     }
 
     /// The gRPC request's `:path`: `/package.Service/Method`.

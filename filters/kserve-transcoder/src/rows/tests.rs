@@ -115,6 +115,39 @@ fn refused(sets: &[Vec<u8>]) -> String {
 }
 
 #[test]
+fn kserve_v1_has_its_paths_only_where_it_is_asked_for() {
+    let v1 = Rows::load(Options { kserve_v1: true, ..Options::default() }).unwrap();
+    let long = "/v1/models/m/versions/2";
+    for (method, path, expected) in [
+        ("POST", "/v1/models/m:predict", "ModelInfer model_name=m"),
+        ("POST", "/v1/models/a:b%20c:predict", "ModelInfer model_name=a:b c"),
+        ("POST", &format!("{long}:predict"), "ModelInfer model_name=m model_version=2"),
+        ("GET", "/v1/models/m", "ModelReady name=m"),
+        ("HEAD", "/v1/models/m", "ModelReady name=m"),
+        ("GET", long, "ModelReady name=m version=2"),
+        ("GET", "/v1/models", "RepositoryIndex"),
+        ("PUT", "/v1/models/m:predict", "allow: GET, POST"),
+        ("POST", "/v1/models/m/metadata", "unknown"),
+        ("GET", "/v1/models/", "unknown"),
+        ("GET", "/v1/modelsx", "not ours"),
+        ("GET", "/v1", "not ours"),
+        ("POST", "/v1/embeddings", "not ours"),
+        ("GET", "/v2/models", "unknown"),
+    ] {
+        assert_eq!(find(&v1, method, path), expected, "{method} {path}");
+        if path.starts_with("/v1") {
+            assert_eq!(find(&rows(), method, path), "not ours", "{method} {path}");
+        }
+    }
+    let kind = |path: &str| match v1.find(b"POST", path.as_bytes()) {
+        Ok(Found::Row { row, .. }) => row.kind(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(kind("/v1/models/m:predict"), RowKind::Predict);
+    assert_eq!(kind("/v2/models/m/infer"), RowKind::Infer);
+}
+
+#[test]
 fn every_path_of_the_protocol_finds_its_method() {
     let rows = rows();
     for (method, path, expected) in [
@@ -242,7 +275,8 @@ fn a_users_rows_join_ours_and_the_more_specific_one_wins() {
                additional_bindings { custom { kind: "HEAD" path: "/v2/models/{name}" } }
            }; }
            rpc Plain(M) returns (M);
-           rpc Many(M) returns (stream M) { option (google.api.http) = { get: "/v2/many" }; }"#,
+           rpc Many(M) returns (stream M) { option (google.api.http) = { get: "/v2/many" }; }
+           rpc Up(stream M) returns (M) { option (google.api.http) = { post: "/v2/up" }; }"#,
     )])
     .unwrap();
     assert_eq!(find(&rows, "GET", "/v2/models/all"), "Stats");
@@ -250,9 +284,10 @@ fn a_users_rows_join_ours_and_the_more_specific_one_wins() {
     assert_eq!(find(&rows, "HEAD", "/v2/models/other"), "Stats name=other");
     assert_eq!(find(&rows, "PUT", "/v2/models/other"), "allow: GET, HEAD");
     assert_eq!(find(&rows, "POST", "/v1/x/files/a/b"), "Stats inner.name=x name=files/a/b");
+    assert_eq!(find(&rows, "GET", "/v2/many"), "Many");
     assert_eq!(
-        find(&rows, "GET", "/v2/many"),
-        "501: /user.S/Many is a streaming method, which JSON over HTTP cannot call"
+        find(&rows, "POST", "/v2/up"),
+        "501: /user.S/Up takes a stream of requests, which one JSON request cannot call"
     );
 }
 
@@ -424,6 +459,32 @@ fn a_head_is_the_get_of_its_path() {
     assert_eq!(find(&rows, "HEAD", "/v2/models/m"), "ModelMetadata name=m");
     assert_eq!(find(&rows, "HEAD", "/v2/models/m/infer"), "allow: POST");
     assert_eq!(find(&rows, "HEAD", "/v2/nothing"), "unknown");
+}
+
+#[test]
+fn a_model_has_the_streams_of_its_kind_of_server() {
+    let of = |stream_messages| Rows::load(Options { stream_messages, ..Options::default() }).unwrap();
+    let (none, triton, mlserver) =
+        (of(None), of(Some(StreamMessages::Triton)), of(Some(StreamMessages::Mlserver)));
+    let stream = "ModelStreamInfer model_name=m";
+    for (path, in_triton, in_mlserver) in [
+        ("/v2/models/m/infer_stream", stream, stream),
+        ("/v2/models/m/generate_stream", "unknown", stream),
+        ("/v2/models/m/generate", "unknown", "ModelInfer model_name=m"),
+    ] {
+        assert_eq!(find(&none, "POST", path), "unknown", "{path}");
+        assert_eq!(find(&triton, "POST", path), in_triton, "{path}");
+        assert_eq!(find(&mlserver, "POST", path), in_mlserver, "{path}");
+    }
+    let path = "/v2/models/m/versions/1/infer_stream";
+    assert_eq!(find(&triton, "POST", path), "ModelStreamInfer model_name=m model_version=1");
+    assert_eq!(find(&triton, "GET", path), "allow: POST");
+    let Ok(Found::Row { row, variables }) = triton.find(b"POST", path.as_bytes()) else { panic!("no row") };
+    assert_eq!((row.kind(), row.streams(), row.model(&variables)), (RowKind::Infer, true, Some("m")));
+    let Ok(Found::Row { row, .. }) = mlserver.find(b"POST", b"/v2/models/m/generate") else {
+        panic!("no row")
+    };
+    assert_eq!((row.kind(), row.streams()), (RowKind::Infer, false));
 }
 
 #[test]

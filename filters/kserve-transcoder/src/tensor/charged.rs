@@ -4,17 +4,17 @@ use filter_api::{Charge, OverBudget};
 
 /// A list that is charged for the room of its items; what they own they charge themselves.
 #[derive(Debug)]
-pub(super) struct ChargedList<T> {
+pub(crate) struct ChargedList<T> {
     items: Vec<T>,
     charge: Charge,
 }
 
 impl<T> ChargedList<T> {
-    pub(super) fn new(charge: Charge) -> Self {
+    pub(crate) fn new(charge: Charge) -> Self {
         Self { items: Vec::new(), charge }
     }
 
-    pub(super) fn push(&mut self, item: T) -> Result<(), OverBudget> {
+    pub(crate) fn push(&mut self, item: T) -> Result<(), OverBudget> {
         if self.items.len() == self.items.capacity() {
             let more = self.items.capacity().max(4);
             let before = self.items.capacity() * size_of::<T>();
@@ -30,7 +30,7 @@ impl<T> ChargedList<T> {
     }
 
     /// Makes it `len` items that are all the same.
-    pub(super) fn fill(&mut self, item: T, len: usize) -> Result<(), OverBudget>
+    pub(crate) fn fill(&mut self, item: T, len: usize) -> Result<(), OverBudget>
     where
         T: Clone,
     {
@@ -46,17 +46,17 @@ impl<T> ChargedList<T> {
         Ok(())
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.items.clear();
     }
 
     /// Drops the first items, and keeps the room that they took.
-    pub(super) fn drop_front(&mut self, count: usize) {
+    pub(crate) fn drop_front(&mut self, count: usize) {
         self.items.drain(..count.min(self.items.len()));
     }
 
     /// Gives the items away, and what their room is charged, to be kept until they are gone.
-    pub(super) fn into_items(self) -> (Vec<T>, Charge) {
+    pub(crate) fn into_items(self) -> (Vec<T>, Charge) {
         (self.items, self.charge)
     }
 }

@@ -43,18 +43,25 @@
 mod charged;
 mod datatype;
 mod lengths;
-mod number;
+pub(crate) mod number;
 mod options;
 mod request;
 mod response;
-mod text;
+mod signature;
+pub(crate) mod text;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use charged::ChargedList;
+pub(crate) use datatype::{Datatype, MAX_RANK, elements};
 pub(crate) use options::Options;
-pub(crate) use options::{AnswerForm, BodyModelName, NonFinite, TensorEncoding};
-pub(crate) use request::{Request, goes_on};
+pub(crate) use options::{AnswerForm, BodyModelName, NonFinite, StreamMessages, TensorEncoding};
+pub(crate) use request::lexer::{Event, Lexer};
+pub(crate) use request::ready::{ReadyInput, message_of};
+pub(crate) use request::{Predict, Request, goes_on, raw_element};
+pub(crate) use response::{OutputTensor, Outputs, Response, Wanted, escape};
+pub(crate) use signature::{Declared, Signature};
 
 /// What the URL says.
 #[derive(Clone, Debug, PartialEq, Eq)]

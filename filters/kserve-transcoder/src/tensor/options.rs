@@ -67,3 +67,14 @@ pub(crate) struct Options {
     /// The longest message of an answer, in bytes.
     pub(crate) max_response_bytes: usize,
 }
+
+/// What a model server's `ModelStreamInfer` answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum StreamMessages {
+    /// `ModelStreamInferResponse`: an answer or an error.
+    Triton,
+    /// `ModelInferResponse`.
+    Mlserver,
+}

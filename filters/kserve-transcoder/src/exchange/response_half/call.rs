@@ -3,11 +3,12 @@
 use super::headers::{self, http_status, is_grpc, is_of_model};
 use super::{TEXT_BYTES, check_length, http_problem, not_grpc, without_grpc_status};
 use crate::codec::{Answer, ResponseCodec};
-use crate::compressed::{Encoding, MessageCoding, Press, inflated, write_rest};
+use crate::compressed::{Coding, Encoding, MessageCoding, Press, inflated, inflated_whole, write_rest};
 use crate::frame::Reader;
 use crate::problem::Problem;
 use crate::status::Status;
 use filter_api::{Account, CallEnd, CallFailure, CallResponse, Reply};
+use std::borrow::Cow;
 
 /// What Envoy's router answers where its load balancer picks no endpoint.
 const NO_ENDPOINT: &str = "no healthy upstream";
@@ -53,6 +54,25 @@ pub(crate) fn of_call(
     }
 }
 
+/// The message that a call has been answered with, for the filter itself. Where a host does not tell a call's trailers, as
+/// natively, the status that stands in them is not known: a message that is complete counts as a good one.
+pub(crate) fn message_of_call<'e>(
+    end: &'e CallEnd,
+    max_bytes: usize,
+    account: &Account,
+) -> Result<Cow<'e, [u8]>, Problem> {
+    match end {
+        CallEnd::Answered(response) => {
+            let Message { bytes, is_compressed, .. } = message(response, max_bytes)?;
+            match is_compressed {
+                false => Ok(Cow::Borrowed(bytes)),
+                true => inflated_whole(bytes, coding(response)?, max_bytes, account.charge()).map(Cow::Owned),
+            }
+        }
+        CallEnd::Failed(failure) => Err(call_problem(*failure)),
+    }
+}
+
 /// Adds the headers that are meant for the client, those of trailing metadata included.
 fn with_headers(mut reply: Reply, response: &CallResponse) -> Reply {
     let of_headers = |name: &[u8]| response.headers.iter().any(|(found, _)| found == name);
@@ -91,6 +111,29 @@ fn answer(
     max_bytes: usize,
     account: &Account,
 ) -> Result<Box<dyn Answer>, Problem> {
+    let Message { bytes, is_compressed, has_status } = message(response, max_bytes)?;
+    if is_compressed {
+        codec = inflated(codec, coding(response)?, max_bytes, account.charge())?;
+    }
+    codec.write(bytes)?;
+    let answer = codec.finish()?;
+    if has_status { Ok(answer) } else { Err(Status::missing()) }
+}
+
+/// The message of an answer that is not an error.
+struct Message<'r> {
+    bytes: &'r [u8],
+    is_compressed: bool,
+    /// The answer says that the call has succeeded.
+    has_status: bool,
+}
+
+/// How the message of an answer is compressed.
+fn coding(response: &CallResponse) -> Result<Coding, Problem> {
+    MessageCoding::of(header(response, b"grpc-encoding")).known()
+}
+
+fn message(response: &CallResponse, max_bytes: usize) -> Result<Message<'_>, Problem> {
     let content_type = header(response, b"content-type");
     let http_status = http_status(header(response, b":status"));
     if !is_grpc(content_type) {
@@ -117,14 +160,11 @@ fn answer(
     if let Some(problem) = reader.problem_at_end() {
         return Err(problem);
     }
-    if reader.is_compressed() {
-        let coding = MessageCoding::of(header(response, b"grpc-encoding"));
-        codec = inflated(codec, coding.known()?, max_bytes, account.charge())?;
-    }
-    codec.write(bytes)?;
-    let answer = codec.finish()?;
-    if has_status { Ok(answer) } else { Err(Status::missing()) }
+    Ok(Message { bytes, is_compressed: reader.is_compressed(), has_status })
 }
+
+/// The response code details of a call that has found no endpoint.
+pub(crate) const WITHOUT_SUBSET: &str = "kserve_call_without_subset";
 
 /// The cluster may well have healthy endpoints: a call has none of the route's metadata, so a cluster that picks a
 /// subset by it, and falls back to none, finds no endpoint for the call.
@@ -133,7 +173,7 @@ fn no_endpoint() -> Problem {
                    finds no subset: if the route's cluster picks endpoints by subset, either give these requests a \
                    body in front of this filter, with the Lua filter of envoy/kserve-transcoder.lua-get.yaml, or use \
                    the native module";
-    Problem { status: 503, message: message.into(), details: "kserve_call_without_subset" }
+    Problem { status: 503, message: message.into(), details: WITHOUT_SUBSET }
 }
 
 fn call_problem(failure: CallFailure) -> Problem {

@@ -1,6 +1,7 @@
 //! The headers of answers.
 
 use crate::compressed::{Coding, Encoding, MessageCoding};
+use crate::error_form::ErrorForm;
 use crate::problem::Problem;
 use filter_api::{Cx, Map, Reply, View};
 use std::borrow::Cow;
@@ -106,9 +107,19 @@ pub(super) fn of_answer(status: u16, json_bytes: Option<usize>, of_the_message: 
             cx.ops.set_header(map, "inference-header-content-length", bytes.to_string().as_bytes());
         }
     }
+    take_off(of_the_message, cx);
+}
+
+/// Makes the headers those of an answer with a stream of messages.
+pub(super) fn of_stream(content_type: &str, of_the_message: u8, cx: &mut Cx<'_>) {
+    cx.ops.set_header(Map::ResponseHeaders, "content-type", content_type.as_bytes());
+    take_off(of_the_message, cx);
+}
+
+fn take_off(of_the_message: u8, cx: &mut Cx<'_>) {
     for (at, name) in OF_THE_MESSAGE.into_iter().enumerate() {
         if of_the_message & 1 << at != 0 {
-            cx.ops.remove_header(map, name);
+            cx.ops.remove_header(Map::ResponseHeaders, name);
         }
     }
 }
@@ -186,8 +197,17 @@ pub(super) fn of_error(problem: &Problem, bytes: usize, cx: &mut Cx<'_>) {
 
 /// The reply for an error, with those headers of the answer in its place that are meant for the client. A host's reply
 /// to an answer passes no other filter, so what other filters have said so far must be in it.
-pub(super) fn error_reply(problem: &Problem, view: &dyn View) -> Reply {
-    let mut reply = problem.reply();
+pub(super) fn error_reply(problem: &Problem, form: ErrorForm, view: &dyn View) -> Reply {
+    in_place(problem.reply_as(form), view)
+}
+
+/// The reply to a HEAD of a stream of messages, in place of an answer that need not end.
+pub(super) fn of_head(content_type: &'static str, view: &dyn View) -> Reply {
+    in_place(Reply::new(200, "kserve_answer").header("content-type", content_type), view)
+}
+
+/// A reply in place of an answer, with those of its headers that are meant for the client.
+fn in_place(mut reply: Reply, view: &dyn View) -> Reply {
     view.each_header(Map::ResponseHeaders, &mut |name, value| {
         if is_for_client(name) {
             add(&mut reply, name, value);

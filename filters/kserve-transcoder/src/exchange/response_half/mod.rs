@@ -5,6 +5,8 @@
 //! out, an error in the body where a body can still be made, and a cut stream otherwise, but never a clean
 //! answer that is not one.
 //!
+//! A method that answers with a stream has each of its messages go out as it comes ([`streaming`]).
+//!
 //! The answer to a large message goes out while the message comes, if its codec can do that, and its headers with the
 //! first byte of it. From then on whatever goes wrong cuts it off, an error behind the message too.
 //!
@@ -14,19 +16,23 @@
 
 mod call;
 mod headers;
+mod streaming;
 mod transcoding;
 
-pub(crate) use call::of_call;
+pub(crate) use call::{WITHOUT_SUBSET, message_of_call, of_call};
 pub(in crate::exchange) use headers::is_grpc;
 
 use crate::codec::ResponseCodec;
 use crate::compressed::Encoding;
+use crate::error_form::ErrorForm;
 use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::status::{self, Status};
+use crate::stream::StreamForm;
 use filter_api::{Account, Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, View};
 use headers::Head;
+use streaming::Streaming;
 use transcoding::Transcoding;
 
 /// How long an error object may be that is given under headers which have gone out, in bytes.
@@ -43,9 +49,11 @@ pub(crate) enum ResponseHalf {
     /// An answer is to come; with a codec once the request has gone out in full.
     Expected(Option<Box<dyn ResponseCodec>>),
     /// A plain-text error of another's (Envoy's own 503, say) is getting the protocol's shape.
-    Text { text: Vec<u8>, head: bool },
+    Text { text: Vec<u8>, head: bool, status: u16, errors: ErrorForm },
     /// A message is being read.
     Transcoding(Transcoding),
+    /// Messages are being read, each of which goes out by itself.
+    Streaming(Box<Streaming>),
     /// The headers of an error have gone out. Its body, if it is still to come, goes out in place of the answer's, as
     /// soon as there is a place for it; what the server still sends is dropped.
     Error { body: Option<Vec<u8>>, in_trailers: bool },
@@ -81,18 +89,35 @@ pub(crate) struct Terms {
     pub(crate) gives_bodies: bool,
     /// The request was a HEAD: the client gets headers only (RFC 9110, section 9.3.2).
     pub(crate) head: bool,
+    /// In which form the client is told of errors.
+    pub(crate) errors: ErrorForm,
     /// The largest message, in bytes.
     pub(crate) message: usize,
     /// The JSON part of a binary answer whose headers go out first, in bytes.
     pub(crate) binary_header: usize,
     /// How the answer may be encoded.
     pub(crate) encoding: Encoding,
+    /// The method answers with a stream of messages, which look like this.
+    pub(crate) stream: Option<StreamForm>,
 }
 
 impl ResponseHalf {
     /// A message is being read whose headers had no `grpc-status`: its trailers must have one.
     pub(crate) fn lacks_status(&self) -> bool {
-        matches!(self, Self::Transcoding(message) if !message.has_status())
+        match self {
+            Self::Transcoding(message) => !message.has_status(),
+            Self::Streaming(stream) => !stream.has_status(),
+            _ => false,
+        }
+    }
+
+    /// How many bytes the messages of the answer have, as far as that is known; `None` if there is no answer.
+    pub(crate) fn message_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Transcoding(message) => Some(message.length().unwrap_or_default() as u64),
+            Self::Streaming(stream) => Some(stream.bytes()),
+            _ => None,
+        }
     }
 
     /// `account` is for what it takes to compress and to decompress.
@@ -120,17 +145,31 @@ impl ResponseHalf {
         let failure = match status {
             Some(status) if !status.is_ok() => Some(status.problem()),
             _ if head.status != 200 => Some(without_grpc_status(head.status)),
-            _ if end => Some(Problem::bad_answer("the model server ended the call without a message")),
+            None if end && terms.stream.is_some() => Some(Status::missing()),
+            _ if end && terms.stream.is_none() => {
+                Some(Problem::bad_answer("the model server ended the call without a message"))
+            }
             _ => None,
         };
-        match (failure, codec) {
-            (None, Some(codec)) => {
+        match (failure, codec, terms.stream) {
+            (None, Some(_), Some(form)) if terms.head && terms.holding == Holding::No => {
+                OnHeaders::Reply(headers::of_head(form.content_type, cx.view))
+            }
+            (None, Some(codec), Some(form)) => {
+                let stream = Streaming::begin(codec, form, has_status, terms, head, account, cx);
+                if end {
+                    return stream.ends_with_headers(cx);
+                }
+                *self = Self::Streaming(Box::new(stream));
+                if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
+            }
+            (None, Some(codec), None) => {
                 let message = Transcoding::begin(codec, has_status, terms, head, account, cx);
                 *self = Self::Transcoding(message);
                 if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }
-            (Some(problem), _) => self.refuse(&problem, end, terms.gives_bodies, terms, cx),
-            (None, None) => {
+            (Some(problem), ..) => self.refuse(&problem, end, terms.gives_bodies, terms, cx),
+            (None, None, _) => {
                 let early = "the model server answered before it had the whole request";
                 self.refuse(&Problem::bad_answer(early), end, false, terms, cx)
             }
@@ -140,7 +179,7 @@ impl ResponseHalf {
     pub(crate) fn data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
         match self {
             Self::Done | Self::Expected(_) => OnData::Pass,
-            Self::Text { text, head } => {
+            Self::Text { text, head, status, errors } => {
                 for slice in chunk.slices {
                     let room = TEXT_BYTES - text.len();
                     text.extend_from_slice(&slice[..slice.len().min(room)]);
@@ -148,13 +187,20 @@ impl ResponseHalf {
                 if !chunk.end {
                     return OnData::Park;
                 }
-                let body = if *head { Vec::new() } else { short_error_body(text) };
+                let body = if *head { Vec::new() } else { short_error_body(text, *status, *errors) };
                 *self = Self::Done;
                 OnData::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Transcoding(message) => {
                 let verdict = message.data(chunk, cx);
                 if matches!(verdict, OnData::Reset) {
+                    *self = Self::Done;
+                }
+                verdict
+            }
+            Self::Streaming(stream) => {
+                let verdict = stream.data(chunk, cx);
+                if matches!(verdict, OnData::Reset | OnData::Reply(_)) {
                     *self = Self::Done;
                 }
                 verdict
@@ -169,11 +215,12 @@ impl ResponseHalf {
     pub(crate) fn trailers(&mut self, cx: &mut Cx<'_>) -> OnTrailers {
         match std::mem::replace(self, Self::Done) {
             Self::Done | Self::Expected(_) => OnTrailers::Continue,
-            Self::Text { text, head } => {
-                let body = if head { Vec::new() } else { short_error_body(&text) };
+            Self::Text { text, head, status, errors } => {
+                let body = if head { Vec::new() } else { short_error_body(&text, status, errors) };
                 OnTrailers::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Transcoding(message) => message.trailers(cx),
+            Self::Streaming(stream) => stream.trailers(cx),
             Self::Error { body: None, .. } => {
                 headers::sort_trailers(false, cx);
                 OnTrailers::Continue
@@ -207,7 +254,7 @@ impl ResponseHalf {
                 cx.ops.count(metrics::FAILED_ANSWERS, 1);
                 cx.ops.set_header(Map::ResponseHeaders, "content-type", b"application/json");
                 cx.ops.remove_header(Map::ResponseHeaders, "content-length");
-                *self = Self::Text { text: Vec::new(), head: terms.head };
+                *self = Self::Text { text: Vec::new(), head: terms.head, status, errors: terms.errors };
                 OnHeaders::Continue
             }
             400..=599 => self.refuse(&http_problem(status, ""), end, true, terms, cx),
@@ -250,9 +297,9 @@ impl ResponseHalf {
         *self = Self::Done;
         let possible = if end { terms.gives_bodies } else { data_follows };
         if !possible {
-            return OnHeaders::Reply(headers::error_reply(problem, cx.view));
+            return OnHeaders::Reply(headers::error_reply(problem, terms.errors, cx.view));
         }
-        let body = problem.body();
+        let body = problem.body_as(terms.errors);
         headers::of_error(problem, body.len(), cx);
         let body = (!terms.head).then_some(body);
         let in_trailers = terms.gives_bodies;
@@ -330,11 +377,11 @@ fn http_problem(status: u16, text: &str) -> Problem {
 }
 
 /// An error object of at most [`LATE_ERROR_BYTES`]: a longer text is cut at a character.
-fn short_error_body(text: &[u8]) -> Vec<u8> {
+fn short_error_body(text: &[u8], status: u16, errors: ErrorForm) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let mut kept = text.trim();
     loop {
-        let body = http_problem(500, kept).body();
+        let body = http_problem(status, kept).body_as(errors);
         if body.len() <= LATE_ERROR_BYTES {
             return body;
         }
@@ -357,11 +404,14 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_until_its_error_object_can_be_parked() {
         for text in ["x".repeat(3000), "\u{1}".repeat(3000), "\u{e9}".repeat(3000), "\"".repeat(900)] {
-            let body = short_error_body(text.as_bytes());
+            let body = short_error_body(text.as_bytes(), 500, ErrorForm::Kserve);
             assert!(body.len() <= LATE_ERROR_BYTES && body.len() > LATE_ERROR_BYTES - 20, "{}", body.len());
             let error: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert!(text.starts_with(error["error"].as_str().unwrap()));
         }
-        assert_eq!(short_error_body(b" no healthy upstream\n"), br#"{"error":"no healthy upstream"}"#);
+        assert_eq!(
+            short_error_body(b" no healthy upstream\n", 503, ErrorForm::Kserve),
+            br#"{"error":"no healthy upstream"}"#
+        );
     }
 }

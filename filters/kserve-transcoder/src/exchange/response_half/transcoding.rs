@@ -174,6 +174,8 @@ impl Transcoding {
             // The headers have been let go with this chunk.
             Holding::No if held => dropped(cx),
             Holding::No => OnData::Keep,
+            // A codec may find too little in it, but the status behind it says more.
+            Holding::Small if is_empty => OnData::Park,
             Holding::Small if self.reader.is_complete() => self.park(cx),
             Holding::Small if self.is_small() => OnData::Park,
             Holding::Small if self.decides_content_type() => match self.begin_answer(cx) {
@@ -233,7 +235,7 @@ impl Transcoding {
         // Without a single chunk nothing is parked, and there is no place for a body.
         if held && !self.terms.gives_bodies && !self.reader.has_begun() {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
-            return OnTrailers::Reply(headers::error_reply(&problem, cx.view));
+            return OnTrailers::Reply(headers::error_reply(&problem, self.terms.errors, cx.view));
         }
         match self.abandon(&problem, cx) {
             OnData::Emit(emission) => OnTrailers::Emit(emission),
@@ -273,7 +275,7 @@ impl Transcoding {
         cx.ops.count(metrics::ERRORS_UNDER_200, 1);
         let body = match self.terms.head {
             true => Vec::new(),
-            false => short_error_body(problem.message.as_bytes()),
+            false => short_error_body(problem.message.as_bytes(), problem.status, self.terms.errors),
         };
         Some(self.write_rest(|out| out.write(&body), cx).0)
     }
@@ -477,7 +479,7 @@ impl Transcoding {
         // Gives back what they hold.
         (self.codec, self.parked, self.press) = (None, None, None);
         self.refused = true;
-        let body = problem.body();
+        let body = problem.body_as(self.terms.errors);
         headers::of_error(problem, body.len(), cx);
         OnData::Emit(self.give(body.len(), |out| out.write(&body), cx))
     }

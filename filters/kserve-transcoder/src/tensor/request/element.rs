@@ -1,5 +1,6 @@
 //! One element of a tensor: from a JSON token to raw bytes.
 
+use crate::tensor::datatype::Datatype;
 use crate::tensor::number::decimal::{Decimal, NumberError, WINDOW, ends_number, f32_of, f64_of, integer_of};
 use crate::tensor::number::float16;
 use std::marker::PhantomData;
@@ -32,6 +33,26 @@ pub(super) struct Integer<T>(PhantomData<T>);
 
 /// The same in quotes.
 pub(super) struct InQuotes<E>(PhantomData<E>);
+
+/// The element that a token is, as the low bytes of an integer. BYTES has no such elements.
+pub(crate) fn raw_element(datatype: Datatype, token: &[u8]) -> Result<u64, NumberError> {
+    match datatype {
+        Datatype::Bool => Bool::slow(token),
+        Datatype::Uint8 => Integer::<u8>::slow(token),
+        Datatype::Uint16 => Integer::<u16>::slow(token),
+        Datatype::Uint32 => Integer::<u32>::slow(token),
+        Datatype::Uint64 => Integer::<u64>::slow(token),
+        Datatype::Int8 => Integer::<i8>::slow(token),
+        Datatype::Int16 => Integer::<i16>::slow(token),
+        Datatype::Int32 => Integer::<i32>::slow(token),
+        Datatype::Int64 => Integer::<i64>::slow(token),
+        Datatype::Fp16 => Fp16::slow(token),
+        Datatype::Bf16 => Bf16::slow(token),
+        Datatype::Fp32 => Fp32::slow(token),
+        Datatype::Fp64 => Fp64::slow(token),
+        Datatype::Bytes => Err(NumberError::NotANumber),
+    }
+}
 
 fn low(bits: impl Into<u64>) -> u64 {
     bits.into()

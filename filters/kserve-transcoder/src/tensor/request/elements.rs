@@ -3,6 +3,8 @@
 //! A number goes from its digits straight to little-endian bytes. Within a chunk that is a tight loop over
 //! whole tokens; only a token that a chunk's end cuts is copied, and finished with the next chunk.
 
+mod rows;
+
 use super::element::{Bf16, Bool, Element, Fp16, Fp32, Fp64, InQuotes, Integer};
 use super::gap::Gap;
 use super::lexer::MAX_DEPTH;
@@ -26,6 +28,8 @@ pub(super) struct Elements {
     quoted: bool,
     /// How many arrays are open; the outermost was open before this was made.
     depth: usize,
+    /// How many may be.
+    deepest: usize,
     expect: Expect,
     /// How many elements have been read.
     count: u64,
@@ -79,6 +83,7 @@ impl Elements {
             path,
             quoted,
             depth: 1,
+            deepest: MAX_DEPTH,
             expect: Expect::ElementOrEnd,
             count: 0,
             token: Vec::new(),
@@ -267,8 +272,8 @@ impl Elements {
     /// Takes a bracket or comma. Says `false` if the byte starts an element.
     fn punctuation(&mut self, byte: u8) -> Result<bool, Problem> {
         match (byte, self.expect) {
-            (b'[', Expect::Element | Expect::ElementOrEnd) => {
-                if self.depth >= MAX_DEPTH {
+            (b'[', Expect::Element | Expect::ElementOrEnd) if self.deepest > 1 => {
+                if self.depth >= self.deepest {
                     return Err(self.problem(format_args!("arrays are nested deeper than {MAX_DEPTH}")));
                 }
                 self.depth += 1;
@@ -282,7 +287,7 @@ impl Elements {
             (_, Expect::CommaOrEnd) => {
                 return Err(self.problem(format_args!("expected a comma or ] after an element")));
             }
-            (b',' | b']' | b'{' | b'}' | b':' | b'"', _) => {
+            (b',' | b'[' | b']' | b'{' | b'}' | b':' | b'"', _) => {
                 let found = char::from(byte);
                 let name = self.datatype.name();
                 return Err(self.problem(format_args!("expected a value of {name}, found {found}")));

@@ -2,24 +2,28 @@
 
 use filter_api::{Buffer, OverBudget, Rope};
 
-/// A varint, on the stack.
+/// A varint, or two of which one is a key, on the stack.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Varint {
-    bytes: [u8; 10],
+    bytes: [u8; 16],
     len: usize,
 }
 
 impl Varint {
-    pub(super) fn new(mut value: u64) -> Self {
-        let mut varint = Self { bytes: [0; 10], len: 0 };
+    pub(super) fn new(value: u64) -> Self {
+        Self { bytes: [0; 16], len: 0 }.and(value)
+    }
+
+    /// A key, and a varint behind it.
+    fn and(mut self, mut value: u64) -> Self {
         while value >= 0x80 {
-            varint.bytes[varint.len] = value as u8 | 0x80;
-            varint.len += 1;
+            self.bytes[self.len] = value as u8 | 0x80;
+            self.len += 1;
             value >>= 7;
         }
-        varint.bytes[varint.len] = value as u8;
-        varint.len += 1;
-        varint
+        self.bytes[self.len] = value as u8;
+        self.len += 1;
+        self
     }
 
     /// The key of a length-delimited field.
@@ -55,8 +59,8 @@ impl Out for Rope {
 
 /// The head of a length-delimited field of `len` bytes.
 pub(super) fn head(out: &mut impl Out, field: u32, len: usize) -> Result<(), OverBudget> {
-    out.put(Varint::key(field).as_slice())?;
-    out.put(Varint::new(len as u64).as_slice())
+    // In one piece, because most heads have two bytes, and a piece costs more than they do.
+    out.put(Varint::key(field).and(len as u64).as_slice())
 }
 
 /// A string field, which proto3 leaves out if it is empty.

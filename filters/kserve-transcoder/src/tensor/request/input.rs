@@ -271,7 +271,8 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((value?, rest))
 }
 
-fn encode_head(
+/// The fields of an `InferInputTensor` but `contents`; `parameters` has been encoded.
+pub(super) fn encode_head(
     charge: &Charge,
     name: &[u8],
     datatype: Datatype,

@@ -10,11 +10,11 @@ use filter_api::{Buffer, Charge, OverBudget};
 use std::borrow::Cow;
 
 /// How deep arrays and objects may be nested.
-pub(super) const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// What has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(crate) enum Event {
     ObjectStart,
     ObjectEnd,
     ArrayStart,
@@ -33,7 +33,7 @@ pub(super) enum Event {
 
 /// The reader.
 #[derive(Debug)]
-pub(super) struct Lexer {
+pub(crate) struct Lexer {
     expect: Expect,
     token: Token,
     /// For each open array or object, from the lowest bit: whether it is an object.
@@ -75,7 +75,7 @@ enum Token {
 }
 
 impl Lexer {
-    pub(super) fn new(charge: Charge) -> Self {
+    pub(crate) fn new(charge: Charge) -> Self {
         Self {
             expect: Expect::Value,
             token: Token::None,
@@ -90,42 +90,42 @@ impl Lexer {
     }
 
     /// The text of the last [`Event::Key`], [`Event::String`] or [`Event::Number`].
-    pub(super) fn text(&self) -> &[u8] {
+    pub(crate) fn text(&self) -> &[u8] {
         self.text.as_slice()
     }
 
     /// How many arrays and objects are open.
-    pub(super) fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.depth
     }
 
     /// Whether the document has been closed.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.expect == Expect::Nothing
     }
 
     /// Whether nothing but blanks has been seen.
-    pub(super) fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.expect == Expect::Value && self.depth == 0 && self.token == Token::None
     }
 
     /// From now on strings are checked but not kept, or kept again.
-    pub(super) fn skip(&mut self, skipping: bool) {
+    pub(crate) fn skip(&mut self, skipping: bool) {
         self.skipping = skipping;
     }
 
     /// Someone else has read the rest of the array that was just opened, its closing bracket included.
-    pub(super) fn array_was_closed(&mut self) {
+    pub(crate) fn array_was_closed(&mut self) {
         self.close();
     }
 
     /// Counts bytes that have been taken, for the places that errors name.
-    pub(super) fn advance(&mut self, bytes: usize) {
+    pub(crate) fn advance(&mut self, bytes: usize) {
         self.offset += bytes as u64;
     }
 
     /// Takes bytes from the front of `input` until there is an event; `None` says that all are taken.
-    pub(super) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Problem> {
+    pub(crate) fn next(&mut self, input: &mut &[u8]) -> Result<Option<Event>, Problem> {
         let before = input.len();
         let event = self.event(input);
         self.advance(before - input.len());

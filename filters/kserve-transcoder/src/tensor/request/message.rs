@@ -33,18 +33,32 @@ pub(super) fn assemble(
         string(&mut message, 3, id.as_slice())?;
     }
     message.push(document.parameters.encoded())?;
-    let half = |input: &Input| matches!(input.datatype, Datatype::Fp16 | Datatype::Bf16);
-    let raw = encoding == TensorEncoding::Raw || document.inputs.iter().any(half);
     let (inputs, inputs_held) = document.inputs.into_items();
+    add_tensors(&mut message, inputs, document.outputs.as_slice(), encoding, charge)?;
+    drop(inputs_held);
+    Ok(message)
+}
+
+/// Adds the inputs, whose contents are all here or in shared memory, and the encoded `outputs` to a message that has every
+/// field in front of them.
+pub(super) fn add_tensors(
+    message: &mut Rope,
+    inputs: Vec<Input>,
+    outputs: &[u8],
+    encoding: TensorEncoding,
+    charge: &Charge,
+) -> Result<(), Problem> {
+    let half = |input: &Input| matches!(input.datatype, Datatype::Fp16 | Datatype::Bf16);
+    let raw = encoding == TensorEncoding::Raw || inputs.iter().any(half);
     if raw {
         for input in &inputs {
-            head(&mut message, INPUTS, input.head.len())?;
+            head(message, INPUTS, input.head.len())?;
             message.push(input.head.as_slice())?;
         }
-        message.push(document.outputs.as_slice())?;
+        message.push(outputs)?;
         for input in inputs {
             if let Contents::Raw(raw) = input.contents {
-                head(&mut message, RAW_INPUT_CONTENTS, raw.len())?;
+                head(message, RAW_INPUT_CONTENTS, raw.len())?;
                 message.append(raw);
             }
         }
@@ -58,20 +72,19 @@ pub(super) fn assemble(
                 _ => None,
             };
             let contents_len = contents.as_ref().map_or(0, |contents| field_len(CONTENTS, contents.len()));
-            head(&mut message, INPUTS, input.head.len() + contents_len)?;
+            head(message, INPUTS, input.head.len() + contents_len)?;
             message.push(input.head.as_slice())?;
             if let Some(contents) = contents {
-                head(&mut message, CONTENTS, contents.len())?;
+                head(message, CONTENTS, contents.len())?;
                 message.append(contents);
             }
         }
-        message.push(document.outputs.as_slice())?;
+        message.push(outputs)?;
     }
-    drop(inputs_held);
     if u32::try_from(message.len()).is_err() {
         return Err(Problem::too_large("the message is longer than gRPC allows, 4 GiB"));
     }
-    Ok(message)
+    Ok(())
 }
 
 /// Gives each input the entry of `raw_input_contents` that is its own.

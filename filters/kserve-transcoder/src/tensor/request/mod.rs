@@ -8,9 +8,11 @@ mod encode;
 mod gap;
 mod input;
 mod keys;
-mod lexer;
+pub(crate) mod lexer;
 mod message;
 mod parameters;
+mod predict;
+pub(crate) mod ready;
 mod source;
 mod strings;
 #[cfg(test)]
@@ -20,11 +22,13 @@ mod typed_contents;
 use crate::codec::{Inputs, Progress, RequestCodec, ResponseCodec, Rest};
 use crate::problem::Problem;
 use crate::tensor::charged::ChargedList;
-use crate::tensor::response::{Response, Wanted};
-use crate::tensor::{AnswerForm, BodyModelName, Options, Target};
+use crate::tensor::response::{Response, StreamResponse, Wanted};
+use crate::tensor::{AnswerForm, BodyModelName, Options, StreamMessages, Target};
 use document::Document;
+pub(crate) use element::raw_element;
 use filter_api::{Charge, Rope};
 use input::{Contents, Input};
+pub(crate) use predict::Predict;
 
 /// Reads the body of an inference request.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub(crate) struct Request {
     /// How many bytes have come.
     taken: usize,
     tails: Tails,
+    /// The answer is a stream of these messages.
+    stream: Option<StreamMessages>,
 }
 
 /// The binary part of the body.
@@ -67,7 +73,14 @@ impl Request {
             json_left: json_length,
             taken: 0,
             tails: Tails::default(),
+            stream: None,
         })
+    }
+
+    /// The answer is a stream of these messages, and each of them is JSON.
+    pub(crate) fn answered_by(mut self: Box<Self>, stream: Option<StreamMessages>) -> Box<Self> {
+        self.stream = stream;
+        self
     }
 
     fn write_tail(&mut self, mut bytes: &[u8]) -> Result<Progress, Problem> {
@@ -176,14 +189,19 @@ impl RequestCodec for Request {
             inputs.first = self.document.inputs.iter().next().map(Input::description);
         }
         let wanted = match self.options.answer_form {
+            _ if self.stream.is_some() => Wanted::nothing(&self.charge),
             AnswerForm::Kserve => {
                 Wanted::new(self.document.parameters.binary == Some(true), outputs, &self.charge)?
             }
             AnswerForm::Proto => Wanted::nothing(&self.charge),
         };
-        let Self { document, target, options, charge, .. } = *self;
+        let Self { document, target, options, charge, stream, .. } = *self;
         let message = message::assemble(document, &target, options.encoding, &charge)?;
-        Ok((message, Box::new(Response::new(options, wanted, charge))))
+        let answer = Response::new(options, wanted, charge);
+        Ok(match stream {
+            Some(StreamMessages::Triton) => (message, Box::new(StreamResponse::new(answer))),
+            Some(StreamMessages::Mlserver) | None => (message, Box::new(answer)),
+        })
     }
 }
 

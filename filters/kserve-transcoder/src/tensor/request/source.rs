@@ -28,6 +28,8 @@ pub(super) enum ArrayPath {
     /// In the input of this index.
     Of(usize, Source),
     RawInputContents,
+    /// In an array whose place its reader does not know, and the caller adds.
+    Row,
 }
 
 impl Display for ArrayPath {
@@ -36,6 +38,7 @@ impl Display for ArrayPath {
             Self::Of(input, Source::Plain) => write!(f, "inputs[{input}].data"),
             Self::Of(input, Source::Proto(field)) => write!(f, "inputs[{input}].contents.{}", field.name()),
             Self::RawInputContents => f.write_str("raw_input_contents"),
+            Self::Row => Ok(()),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::narrow::narrow;
 use super::print::{Part, escape};
 use super::wanted::Wanted;
 use crate::problem::Problem;
+use crate::tensor::charged::ChargedList;
 use crate::tensor::datatype::{Datatype, elements};
 use crate::tensor::{AnswerForm, Options};
 use filter_api::{Buffer, Charge, OverBudget, Rope};
@@ -22,9 +23,22 @@ pub(super) fn check(
     let form = options.answer_form;
     message.parameters.settle()?;
     let head = head(&message, form, &charge)?;
-    let (outputs, outputs_held) = message.outputs.into_items();
+    let tensors = tensors(message.outputs, message.raw, wanted, form, &mut charge)?;
+    Ok(TensorAnswer::new(options, head, tensors, wanted.any(), charge)?)
+}
+
+/// The outputs of a message that is complete, each with its raw contents if there are any, checked in full. What their
+/// list takes is charged to `charge`.
+pub(super) fn tensors(
+    outputs: ChargedList<Output>,
+    raws: ChargedList<Rope>,
+    wanted: &Wanted,
+    form: AnswerForm,
+    charge: &mut Charge,
+) -> Result<Vec<Tensor>, Problem> {
+    let (outputs, outputs_held) = outputs.into_items();
     let shared = outputs.iter().filter(|output| output.shared_memory).count();
-    let (raws, raws_held) = message.raw.into_items();
+    let (raws, raws_held) = raws.into_items();
     if !raws.is_empty() && raws.len() != outputs.len() && raws.len() + shared != outputs.len() {
         return Err(Problem::bad_answer(format!(
             "the server's answer has {} outputs but {} raw_output_contents",
@@ -41,10 +55,10 @@ pub(super) fn check(
     tensors.try_reserve_exact(outputs.len()).map_err(|_| OverBudget::allocation_failed(tensors_len))?;
     for output in outputs {
         let raw = if output.shared_memory && skips_shared { None } else { raws.next() };
-        tensors.push(tensor(output, raw, wanted, form, &charge)?);
+        tensors.push(tensor(output, raw, wanted, form, charge)?);
     }
     drop((raws, raws_held, outputs_held));
-    Ok(TensorAnswer::new(options, head, tensors, wanted.any(), charge)?)
+    Ok(tensors)
 }
 
 /// The document up to its outputs. The order of the keys is Triton's, or that of the fields.

@@ -5,14 +5,21 @@ mod bytes;
 mod check;
 mod entries;
 mod flow;
+mod in_stream;
 mod model;
 mod narrow;
+mod outputs;
 mod packed;
+mod predictions;
 mod print;
 mod render;
 mod repeated;
 mod wanted;
 
+pub(crate) use in_stream::StreamResponse;
+pub(crate) use outputs::{OutputTensor, Outputs};
+pub(crate) use predictions::Predictions;
+pub(crate) use print::escape;
 pub(crate) use wanted::Wanted;
 
 use crate::codec::{Answer, Beginning, ResponseCodec};
@@ -111,6 +118,12 @@ impl Response {
             streaming: None,
             charge,
         }
+    }
+
+    /// A reader of another message of the same stream.
+    fn sibling(&self) -> Self {
+        let charge = self.charge.sibling();
+        Self::new(self.options, Wanted::nothing(&charge), charge)
     }
 
     fn place(&self) -> Option<Place> {
@@ -406,6 +419,10 @@ impl Response {
 }
 
 impl ResponseCodec for Response {
+    fn for_message(&self) -> Option<Box<dyn ResponseCodec>> {
+        Some(Box::new(self.sibling()))
+    }
+
     fn wants_binary_answer(&self) -> bool {
         self.wanted.any()
     }

@@ -137,7 +137,7 @@ impl Sink for Printer<'_> {
 
 /// Gives the pieces of `text` with quotes, backslashes and control characters escaped. All else stays as it
 /// is, raw UTF-8 as Triton writes it.
-pub(super) fn escape(mut text: &[u8], mut write: impl FnMut(&[u8])) {
+pub(crate) fn escape(mut text: &[u8], mut write: impl FnMut(&[u8])) {
     loop {
         let (plain, rest) = text.split_at(plain_prefix(text));
         write(plain);

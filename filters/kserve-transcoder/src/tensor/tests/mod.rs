@@ -3,6 +3,7 @@
 
 mod answers;
 mod message;
+mod predict;
 mod requests;
 mod spellings;
 mod splits;

@@ -1,5 +1,5 @@
 //! Text: the inside of JSON strings, and base64 in pieces.
 
-pub(super) mod base64;
+pub(crate) mod base64;
 pub(super) mod string;
 pub(super) mod words;

@@ -1,0 +1,269 @@
+//! An answer of any number of gRPC messages, each of which goes on as soon as it is here.
+//!
+//! One message is held at a time. Headers that are held back wait for the first one, so that an error in its place is an
+//! ordinary answer. Once a message has gone out, an error behind the last one is told in one more message, where the
+//! host can still write then; anything else that goes wrong, and any error on other hosts, cuts the answer off.
+
+use super::headers::{self, Head};
+use super::{Holding, Terms, check_length};
+use crate::codec::ResponseCodec;
+use crate::compressed::{MessageCoding, inflated};
+use crate::frame::Reader;
+use crate::metrics;
+use crate::problem::Problem;
+use crate::status::Status;
+use crate::stream::StreamForm;
+use filter_api::{Account, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers};
+
+/// A stream on its way.
+#[derive(Debug)]
+pub(crate) struct Streaming {
+    /// Makes the codec of each message.
+    codec: Box<dyn ResponseCodec>,
+    /// The message that is being read, once its first byte is here.
+    message: Option<Box<dyn ResponseCodec>>,
+    reader: Reader,
+    form: StreamForm,
+    /// The headers have not gone out.
+    held: bool,
+    /// No message has gone out.
+    empty: bool,
+    /// The client has been told how it ended; what still comes is dropped.
+    over: bool,
+    /// The headers said that the call has succeeded, so that no trailers need to.
+    has_status: bool,
+    /// The lengths of the messages so far, in bytes.
+    bytes: u64,
+    terms: Terms,
+    /// As [`headers::Head`] has it.
+    of_the_message: u8,
+    /// How messages are compressed whose flag says so.
+    coding: MessageCoding,
+    /// What their decompressors are charged to.
+    account: Account,
+}
+
+impl Streaming {
+    /// A stream whose headers are here; they are let go unless they are held.
+    pub(super) fn begin(
+        codec: Box<dyn ResponseCodec>,
+        form: StreamForm,
+        has_status: bool,
+        terms: Terms,
+        head: Head,
+        account: &Account,
+        cx: &mut Cx<'_>,
+    ) -> Self {
+        let mut stream = Self {
+            codec,
+            message: None,
+            reader: Reader::default(),
+            form,
+            held: true,
+            empty: true,
+            over: false,
+            has_status,
+            bytes: 0,
+            terms,
+            of_the_message: head.of_the_message,
+            coding: head.coding,
+            account: account.clone(),
+        };
+        if has_status {
+            for name in ["grpc-status", "grpc-message"] {
+                cx.ops.remove_header(Map::ResponseHeaders, name);
+            }
+        }
+        if terms.holding == Holding::No {
+            stream.release_headers(cx);
+        }
+        stream
+    }
+
+    /// The headers were all that there is: the stream has no message.
+    pub(super) fn ends_with_headers(mut self, cx: &mut Cx<'_>) -> OnHeaders {
+        if self.held {
+            self.release_headers(cx);
+        }
+        match self.form.end(true) {
+            b"" => OnHeaders::Continue,
+            _ if self.terms.head => OnHeaders::Continue,
+            end => OnHeaders::Emit(cx.emit(|out| out.write(end))),
+        }
+    }
+
+    /// The headers said that the call has succeeded.
+    pub(super) fn has_status(&self) -> bool {
+        self.has_status
+    }
+
+    /// The lengths of the messages so far, in bytes.
+    pub(in crate::exchange) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes the next bytes of the stream.
+    pub(super) fn data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        if self.over {
+            return OnData::Emit(cx.emit(|_| {}));
+        }
+        for slice in chunk.slices {
+            if let Err(problem) = self.read(slice, cx) {
+                return self.stop(&problem, cx);
+            }
+            if self.over {
+                // To a HEAD, the first message is all that matters: the stream need not end.
+                return OnData::Reply(headers::of_head(self.form.content_type, cx.view));
+            }
+        }
+        if chunk.end {
+            return match self.end(None, cx) {
+                Some(emission) => OnData::Emit(emission),
+                None => OnData::Reset,
+            };
+        }
+        if self.held { OnData::Keep } else { OnData::Emit(cx.emit(|_| {})) }
+    }
+
+    /// Ends the stream.
+    pub(super) fn trailers(mut self, cx: &mut Cx<'_>) -> OnTrailers {
+        let status = Status::read(cx.view, Map::ResponseTrailers);
+        headers::sort_trailers(self.held, cx);
+        if self.over {
+            return OnTrailers::Continue;
+        }
+        if !self.terms.gives_bodies {
+            return self.trailers_without_a_place(status, cx);
+        }
+        match self.end(status, cx) {
+            Some(emission) => OnTrailers::Emit(emission),
+            None => OnTrailers::Reset,
+        }
+    }
+
+    /// Ends the stream in a host that cannot write anything in front of trailers.
+    fn trailers_without_a_place(mut self, status: Option<Status>, cx: &mut Cx<'_>) -> OnTrailers {
+        match self.failure(status) {
+            None => {
+                if self.held {
+                    self.release_headers(cx);
+                }
+                OnTrailers::Continue
+            }
+            Some(problem) => {
+                cx.ops.count(metrics::FAILED_ANSWERS, 1);
+                if self.held {
+                    return OnTrailers::Reply(headers::error_reply(&problem, self.terms.errors, cx.view));
+                }
+                cx.ops.count(metrics::RESETS, 1);
+                OnTrailers::Reset
+            }
+        }
+    }
+
+    /// Reads bytes of any number of messages, and hands on those that are complete.
+    fn read(&mut self, mut bytes: &[u8], cx: &mut Cx<'_>) -> Result<(), Problem> {
+        while !bytes.is_empty() && !self.over {
+            let of_message = self.reader.take_off(&mut bytes)?;
+            check_length(&self.reader, self.terms.message)?;
+            if self.reader.length().is_none() {
+                continue;
+            }
+            let codec = match &mut self.message {
+                Some(codec) => codec,
+                None => {
+                    let one_answer = || Problem::bad_answer("the method answers with one message");
+                    let mut codec = self.codec.for_message().ok_or_else(one_answer)?;
+                    if self.reader.is_compressed() {
+                        codec =
+                            inflated(codec, self.coding.known()?, self.terms.message, self.account.charge())?;
+                    }
+                    self.message.insert(codec)
+                }
+            };
+            codec.write(of_message)?;
+            if self.reader.is_complete() {
+                self.message_ends(cx)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn message_ends(&mut self, cx: &mut Cx<'_>) -> Result<(), Problem> {
+        let length = std::mem::take(&mut self.reader).length().unwrap_or_default();
+        self.bytes += length as u64;
+        let Some(codec) = self.message.take() else { return Ok(()) };
+        let answer = codec.finish()?;
+        if self.terms.head {
+            self.over = true;
+            return Ok(());
+        }
+        if self.held {
+            self.release_headers(cx);
+        }
+        let first = std::mem::take(&mut self.empty);
+        let form = self.form;
+        let _goes_on_with_the_verdict = cx.emit(|out| form.message(first, out, |out| answer.render(out)));
+        Ok(())
+    }
+
+    /// What is wrong with a stream that has ended, with this status in its trailers.
+    fn failure(&self, status: Option<Status>) -> Option<Problem> {
+        match status {
+            Some(status) if !status.is_ok() => Some(status.problem()),
+            _ if self.reader.has_begun() => self.reader.problem_at_end(),
+            None if !self.has_status => Some(Status::missing()),
+            _ => None,
+        }
+    }
+
+    /// The stream has ended where something can be written: writes what is still to be told. `None` if the client is told
+    /// by a reset.
+    fn end(&mut self, status: Option<Status>, cx: &mut Cx<'_>) -> Option<Emission> {
+        self.over = true;
+        self.message = None;
+        let Some(problem) = self.failure(status) else {
+            if self.held {
+                self.release_headers(cx);
+            }
+            let end = if self.terms.head { &[][..] } else { self.form.end(self.empty) };
+            return Some(cx.emit(|out| out.write(end)));
+        };
+        cx.ops.count(metrics::FAILED_ANSWERS, 1);
+        let body = problem.body_as(self.terms.errors);
+        if self.held {
+            self.held = false;
+            headers::of_error(&problem, body.len(), cx);
+            let body = if self.terms.head { &[][..] } else { &body[..] };
+            return Some(cx.emit(|out| out.write(body)));
+        }
+        // A host that cannot write in trailers is not to end some streams well and others not.
+        if !self.terms.gives_bodies {
+            cx.ops.count(metrics::RESETS, 1);
+            return None;
+        }
+        cx.ops.count(metrics::ERRORS_UNDER_200, 1);
+        let (form, first) = (self.form, self.empty);
+        Some(cx.emit(|out| {
+            form.message(first, out, |out| out.write(&body));
+            out.write(form.end(false));
+        }))
+    }
+
+    /// What comes is not a stream of messages, or cannot be taken; it may go on for ever.
+    fn stop(&mut self, problem: &Problem, cx: &mut Cx<'_>) -> OnData {
+        self.over = true;
+        self.message = None;
+        cx.ops.count(metrics::FAILED_ANSWERS, 1);
+        if self.held {
+            return OnData::Reply(headers::error_reply(problem, self.terms.errors, cx.view));
+        }
+        cx.ops.count(metrics::RESETS, 1);
+        OnData::Reset
+    }
+
+    fn release_headers(&mut self, cx: &mut Cx<'_>) {
+        self.held = false;
+        headers::of_stream(self.form.content_type, self.of_the_message, cx);
+    }
+}
