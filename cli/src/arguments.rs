@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Checks resources for Istio, and explains what the filters do with a request.
+/// Checks resources for Istio, explains what the filters do with a request, and migrates from the vendor's mesh.
 ///
 /// Exit codes: 0 for right, 1 if something is wrong with what was given, 2 if the command could not do its work.
 #[derive(Debug, Parser)]
@@ -91,7 +91,8 @@ pub struct Migrate {
     /// Files, folders, or - for standard input.
     #[arg(required = true, value_name = "FILE|DIR|-")]
     pub inputs: Vec<PathBuf>,
-    /// The folder to write to; without it everything goes to standard output as one stream.
+    /// The folder to write to, which has no manifests but those of this output; without it everything goes to standard
+    /// output as one stream.
     #[arg(short, long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Where the account goes; without it to standard error.

@@ -45,13 +45,16 @@ const ROUTE: [&str; 9] = [
     "timeout: 5s",
 ];
 /// Fields of a DestinationRule's dynamic subsets.
-const DYNAMIC: [&str; 7] = [
+const DYNAMIC: [&str; 10] = [
     "subsetSelectors: [{keys: [stage]}, {keys: [stage, version]}]",
     "subsetSelectors: [{keys: [other]}]",
     "subsetSelectors: [{keys: []}]",
     "subsetSelectors: 1",
     "fallbackPolicy: ANY_ENDPOINT",
     "fallbackPolicy: {a: b}",
+    "fallbackPolicy: DEFAULT_SUBSET",
+    "defaultSubset: {version: v1}",
+    "defaultSubset: []",
     "whatever: 1",
 ];
 

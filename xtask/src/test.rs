@@ -31,6 +31,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     add("FUNC_E", tools::func_e(workspace)?);
     add("HELM", mesh::helm(workspace));
     add("CRANE", mesh::crane(workspace));
+    add("OPENAI_PYTHON", python::openai(workspace).map_err(|Stop(why)| why));
     add("CYCLONEDX_PYTHON", python::cyclonedx(workspace).map_err(|Stop(why)| why));
     add("PROMETHEUS", tools::prometheus(workspace)?);
     add("IDENTITY_PROVIDER", node::identity_provider(workspace)?);
@@ -62,6 +63,7 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
     }
     tally.lacks("HELM", "--quick leaves out what needs Helm, which is built with Go");
     tally.lacks("CRANE", "--quick leaves out what needs crane, which is built with Go");
+    tally.lacks("OPENAI_PYTHON", "--quick leaves out what needs a Python environment");
     tally.lacks("CYCLONEDX_PYTHON", "--quick leaves out what needs a Python environment");
     tally.lacks("PROMETHEUS", "--quick leaves out what needs Prometheus");
     tally.lacks("PROTOBUF_CONFORMANCE", "--quick leaves out protobuf's own runner");
@@ -88,6 +90,7 @@ pub(crate) fn interop(workspace: &Workspace) -> Result<(), Stop> {
         Ok(python) => environment.push(("TRITON_PYTHON", python)),
         Err(Stop(why)) => tally.lacks("TRITON_PYTHON", &format!("no Triton: {why}")),
     }
+    environment.push(("OPENAI_PYTHON", python::openai(workspace)?));
     build::dist(workspace)?;
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--no-fail-fast", "-p", "e2e", "--test", "interop"]).envs(environment);

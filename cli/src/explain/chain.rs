@@ -195,7 +195,10 @@ fn of_resources(set: Set) -> Vec<Chain> {
             None => chains.push(Chain { name, proxy, links: vec![link], resources: set.resources.clone() }),
         }
     }
-    let routes = set.resources.iter().any(|l| matches!(l.resource.kind(), "VirtualService" | "HTTPRoute"));
+    let routes = set
+        .resources
+        .iter()
+        .any(|l| matches!(l.resource.kind(), "VirtualService" | "HTTPRoute" | "GRPCRoute"));
     if chains.is_empty() && routes {
         let name = "without filters".into();
         chains.push(Chain { name, proxy: Proxy::Unknown, links: Vec::new(), resources: set.resources });

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{Explain, Form};
 use crate::{Error, Outcome, input};
+use routes::End;
 
 /// One step of a request's way.
 #[derive(Debug)]
@@ -48,9 +49,23 @@ pub(crate) fn run(options: &Explain, out: &mut dyn Write) -> Result<Outcome, Err
             outcome = Outcome::Wrong;
         } else if !way.aside {
             steps.extend(metadata::step(&chain, &mut way));
-            steps.extend(routes::steps(&chain, &way, options.port));
-            if let Some(status) = options.answer {
-                steps.push(answer::of_the_server(status, &options.answer_headers, &mut way)?);
+            let (of_routes, end) = routes::steps(&chain, &way, options.port);
+            steps.extend(of_routes);
+            let answer =
+                options.answer.map(|status| answer::of_the_server(status, &options.answer_headers, &mut way));
+            let why = match end {
+                End::Server => None,
+                End::Answer => Some("the route answers by itself: --answer has nothing to follow"),
+                End::Nowhere => {
+                    Some("no route takes the request to a server: --answer has nothing to follow")
+                }
+            };
+            if let (Some(answer), Some(why)) = (&answer, why)
+                && answer.is_ok()
+            {
+                steps.push(Step { title: "the server's answer".into(), lines: vec![why.into()] });
+            } else if let Some(answer) = answer {
+                steps.push(answer?);
                 // An answer passes the filters from the last to the first.
                 steps.extend(
                     backs.iter_mut().rev().map(|(link, back)| filter::answered(link, back, &mut way)),

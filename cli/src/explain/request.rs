@@ -63,8 +63,8 @@ enum As {
     Lines,
 }
 
-/// Options of curl without a value that change nothing of a request.
-const QUIET: [&str; 16] = [
+/// Options of curl without a value that change nothing of a request as the filters see it.
+const QUIET: [&str; 29] = [
     "-s",
     "--silent",
     "-S",
@@ -79,15 +79,37 @@ const QUIET: [&str; 16] = [
     "--location",
     "-f",
     "--fail",
+    "--fail-with-body",
     "-N",
     "--no-buffer",
+    "-g",
+    "--globoff",
+    "-4",
+    "--ipv4",
+    "-6",
+    "--ipv6",
+    "-#",
+    "--progress-bar",
+    "--http1.1",
+    "--http2",
+    "--http2-prior-knowledge",
+    "--compressed",
 ];
-/// Options of curl for a version of HTTP or for compression, without a value.
-const TRANSPORT: [&str; 6] =
-    ["--http1.1", "--http2", "--http2-prior-knowledge", "--compressed", "-sS", "-si"];
 /// Options of curl with a value that change nothing of a request.
-const WITH_VALUE: [&str; 8] =
-    ["-o", "--output", "-w", "--write-out", "-m", "--max-time", "--connect-timeout", "--resolve"];
+const WITH_VALUE: [&str; 10] = [
+    "-o",
+    "--output",
+    "-w",
+    "--write-out",
+    "-m",
+    "--max-time",
+    "--connect-timeout",
+    "--resolve",
+    "--retry",
+    "--cacert",
+];
+/// Letters of curl's options that have a value, which may stand right behind them.
+const VALUED: &str = "AHXbdmow";
 
 fn of_curl(line: &str) -> Result<Request, Error> {
     let wrong = |reason: String| refused("--curl", reason);
@@ -98,51 +120,66 @@ fn of_curl(line: &str) -> Result<Request, Error> {
     }
     let mut parts = Parts { curl: true, ..Parts::default() };
     while let Some(word) = words.next() {
-        let (option, own) = match word.split_once('=') {
-            Some((option, value)) if option.starts_with("--") => (option.to_owned(), Some(value.to_owned())),
-            _ => (word.clone(), None),
-        };
-        // -XPOST and -Hname: value.
-        let (option, own) = match word.get(..2) {
-            Some(short @ ("-X" | "-H" | "-d")) if word.len() > 2 => {
-                (short.to_owned(), word.get(2..).map(str::to_owned))
+        for (option, own) in options(&word) {
+            let mut value = || {
+                own.clone().or_else(|| words.next()).ok_or_else(|| wrong(format!("{option} without a value")))
+            };
+            match option.as_str() {
+                "-X" | "--request" => parts.method = Some(value()?),
+                "-H" | "--header" => parts.headers.push(value()?),
+                "-d" | "--data" | "--data-ascii" => parts.data.push((As::Lines, value()?)),
+                "--data-binary" => parts.data.push((As::Bytes, value()?)),
+                "--data-raw" => parts.data.push((As::Text, value()?)),
+                "--json" => {
+                    parts.json = true;
+                    parts.data.push((As::Bytes, value()?));
+                }
+                "-b" | "--cookie" => {
+                    let cookie = value()?;
+                    parts.headers.push(format!("cookie: {cookie}"));
+                }
+                "-A" | "--user-agent" => {
+                    let agent = value()?;
+                    parts.headers.push(format!("user-agent: {agent}"));
+                }
+                "-I" | "--head" => parts.method = Some("HEAD".into()),
+                "--url" => parts.url = Some(value()?),
+                option if QUIET.contains(&option) => {}
+                option if WITH_VALUE.contains(&option) => drop(value()?),
+                option if option.starts_with('-') => {
+                    return Err(wrong(format!(
+                        "the option {option} of curl is not understood: take it out, or use the flags"
+                    )));
+                }
+                _ if parts.url.is_none() => parts.url = Some(option.clone()),
+                _ => return Err(wrong(format!("a second URL, {option}"))),
             }
-            _ => (option, own),
-        };
-        let mut value =
-            || own.clone().or_else(|| words.next()).ok_or_else(|| wrong(format!("{option} without a value")));
-        match option.as_str() {
-            "-X" | "--request" => parts.method = Some(value()?),
-            "-H" | "--header" => parts.headers.push(value()?),
-            "-d" | "--data" | "--data-ascii" => parts.data.push((As::Lines, value()?)),
-            "--data-binary" => parts.data.push((As::Bytes, value()?)),
-            "--data-raw" => parts.data.push((As::Text, value()?)),
-            "--json" => {
-                parts.json = true;
-                parts.data.push((As::Bytes, value()?));
-            }
-            "-b" | "--cookie" => {
-                let cookie = value()?;
-                parts.headers.push(format!("cookie: {cookie}"));
-            }
-            "-A" | "--user-agent" => {
-                let agent = value()?;
-                parts.headers.push(format!("user-agent: {agent}"));
-            }
-            "-I" | "--head" => parts.method = Some("HEAD".into()),
-            "--url" => parts.url = Some(value()?),
-            option if QUIET.contains(&option) || TRANSPORT.contains(&option) => {}
-            option if WITH_VALUE.contains(&option) => drop(value()?),
-            option if option.starts_with('-') => {
-                return Err(wrong(format!(
-                    "the option {option} of curl is not understood: take it out, or use the flags"
-                )));
-            }
-            _ if parts.url.is_none() => parts.url = Some(word),
-            _ => return Err(wrong(format!("a second URL, {word}"))),
         }
     }
     parts.request("--curl")
+}
+
+/// The options of a word, each with the value that stands in it: `-sXPOST` is `-s`, and `-X` with `POST`.
+fn options(word: &str) -> Vec<(String, Option<String>)> {
+    if word.starts_with("--") {
+        return vec![match word.split_once('=') {
+            Some((option, value)) => (option.to_owned(), Some(value.to_owned())),
+            None => (word.to_owned(), None),
+        }];
+    }
+    let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
+        return vec![(word.to_owned(), None)];
+    };
+    let mut found = Vec::new();
+    for (at, letter) in letters.char_indices() {
+        let value =
+            letters.get(at + letter.len_utf8()..).filter(|rest| VALUED.contains(letter) && !rest.is_empty());
+        found.push((format!("-{letter}"), value.map(str::to_owned)));
+        if value.is_some() {
+            break;
+        }
+    }
+    found
 }
 
 /// Whether a byte may be in a token (RFC 9110, 5.6.2).
@@ -281,7 +318,7 @@ mod tests {
     #[test]
     fn a_command_line_of_curl_is_read_as_a_shell_and_curl_do() {
         let line =
-            "curl -sS -XPUT 'http://h:8008/v2/models/m/infer?a=b#c' \\\n  -H 'X-A: b c' --json '{\"a\": 1}'";
+            "curl -sSXPUT 'http://h:8008/v2/models/m/infer?a=b#c' \\\n  -H 'X-A: b c' --json '{\"a\": 1}'";
         let request = of_curl(line).unwrap();
         assert_eq!((request.method.as_str(), request.authority.as_str()), ("PUT", "h:8008"));
         assert_eq!(request.path, "/v2/models/m/infer?a=b");
@@ -290,11 +327,16 @@ mod tests {
         assert_eq!(headers, ["x-a", "content-type", "accept"]);
         assert_eq!(of_curl("curl h").unwrap().path, "/");
         assert_eq!(of_curl("curl h -d a -d b").unwrap().body, b"a&b");
+        let request = of_curl("curl -sid '{}' -kXPATCH -sH'a: b' -LsS -w '%{http_code}' h/x").unwrap();
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("PATCH", "/x"));
+        assert_eq!((request.body.as_slice(), request.headers[0].0.as_str()), (&b"{}"[..], "a"));
         for (line, reason) in [
             ("wget h", "does not begin with curl"),
             ("curl", "there is no URL"),
             ("curl h --proxy x", "the option --proxy of curl is not understood"),
             ("curl h -H", "-H without a value"),
+            ("curl -sZ h", "the option -Z of curl is not understood"),
+            ("curl h -sX", "-X without a value"),
             ("curl 'h", "missing closing quote"),
         ] {
             let error = of_curl(line).unwrap_err().to_string();

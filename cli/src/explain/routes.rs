@@ -14,7 +14,7 @@ use crate::input::Located;
 
 /// The routes of every VirtualService that is for this proxy and for the request's host, those of all HTTPRoutes
 /// together, and what follows from them.
-pub(super) fn steps(chain: &Chain, way: &Way, port: Option<u64>) -> Vec<Step> {
+pub(super) fn steps(chain: &Chain, way: &Way, port: Option<u64>) -> (Vec<Step>, End) {
     let name = name(way);
     let of_kind = |kind: &'static str| {
         let of_kind = chain.resources.iter().filter(move |located| located.resource.kind() == kind);
@@ -24,14 +24,33 @@ pub(super) fn steps(chain: &Chain, way: &Way, port: Option<u64>) -> Vec<Step> {
             .collect::<Vec<_>>()
     };
     let services = of_kind("VirtualService").into_iter().map(|(located, granted)| {
-        let mut step = route(&chain.resources, located, way, port);
+        let (mut step, end) = route(&chain.resources, located, way, port);
         step.lines.splice(0..0, granted);
-        step
+        (step, end)
     });
-    let routes = of_kind("HTTPRoute");
-    let steps: Vec<Step> =
-        services.chain(http_route::step(&chain.resources, &routes, way, &name, port)).collect();
-    if steps.is_empty() { unserved(chain, &name, port).into_iter().collect() } else { steps }
+    let mut routes = of_kind("HTTPRoute");
+    routes.extend(of_kind("GRPCRoute"));
+    let of_gateway_api = http_route::step(&chain.resources, &routes, way, &name, port);
+    let (steps, ends): (Vec<Step>, Vec<End>) = services.chain(of_gateway_api).unzip();
+    if steps.is_empty() {
+        let unserved = unserved(chain, &name, port);
+        // Without any route nothing is known of where a request goes.
+        let end = if unserved.is_some() { End::Nowhere } else { End::Server };
+        return (unserved.into_iter().collect(), end);
+    }
+    let end = [End::Server, End::Answer].into_iter().find(|end| ends.contains(end));
+    (steps, end.unwrap_or(End::Nowhere))
+}
+
+/// Where a request's way ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// At a server, or where one may be.
+    Server,
+    /// At a route that answers by itself.
+    Answer,
+    /// At the proxy: no route takes it.
+    Nowhere,
 }
 
 /// What is asked for; `None` for any.
@@ -50,7 +69,7 @@ fn unserved(chain: &Chain, name: &str, port: Option<u64>) -> Option<Step> {
         let hosts = match resource.kind() {
             // One without hosts is for those that delegate to it.
             "VirtualService" if !resource.list("/spec/hosts").is_empty() => resource.list("/spec/hosts"),
-            "HTTPRoute" => resource.list("/spec/hostnames"),
+            "HTTPRoute" | "GRPCRoute" => resource.list("/spec/hostnames"),
             _ => continue,
         };
         if attachment::served(chain, resource, Asked { name: None, port: None }).is_none() {
@@ -88,8 +107,10 @@ fn name(way: &Way) -> String {
 fn is_for(route: &Resource, name: &str) -> bool {
     let gateways = route.list("/spec/gateways");
     let (hosts, mesh) = match route.kind() {
-        "HTTPRoute" if route.list("/spec/hostnames").is_empty() => return is_for_parent(route, name),
-        "HTTPRoute" => (route.list("/spec/hostnames"), false),
+        "HTTPRoute" | "GRPCRoute" if route.list("/spec/hostnames").is_empty() => {
+            return is_for_parent(route, name);
+        }
+        "HTTPRoute" | "GRPCRoute" => (route.list("/spec/hostnames"), false),
         _ => (
             route.list("/spec/hosts"),
             gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh"),
@@ -128,34 +149,40 @@ fn full(host: &str, namespace: &str) -> String {
     format!("{host}.{namespace}.svc.cluster.local")
 }
 
-fn route(resources: &[Located], located: &Located, way: &Way, port: Option<u64>) -> Step {
+fn route(resources: &[Located], located: &Located, way: &Way, port: Option<u64>) -> (Step, End) {
     let resource = &located.resource;
     let mut lines = Vec::new();
-    let mut taken = false;
+    let mut end = End::Nowhere;
     for (index, rule) in resource.list("/spec/http").iter().enumerate() {
         let said = format!("http[{index}]");
         match matched(rule, way, port) {
             Ok(why) => {
                 lines.push(format!("route: {said}{} takes it: {why}", named(rule)));
-                taken = match rule.get("delegate") {
+                end = match rule.get("delegate") {
                     Some(child) => delegated(resources, resource, child, way, port, &mut lines),
                     None => {
                         lines.extend(action(resources, resource, rule, way));
-                        true
+                        end_of(rule)
                     }
                 };
-                if taken {
+                if end != End::Nowhere {
                     break;
                 }
             }
             Err(why) => lines.push(format!("route: {said} does not: {why}")),
         }
     }
-    if !taken {
+    if end == End::Nowhere {
         lines.push("no route takes it: 404".into());
     }
     let title = format!("{}, {}:{}", resource.id(), located.file, located.line_of("/spec/http"));
-    Step { title, lines }
+    (Step { title, lines }, end)
+}
+
+/// Where a request ends that a rule takes.
+fn end_of(rule: &Value) -> End {
+    let answers = ["redirect", "directResponse"].iter().any(|own| rule.get(own).is_some());
+    if answers { End::Answer } else { End::Server }
 }
 
 /// A rule's name, as it is shown.
@@ -163,8 +190,8 @@ fn named(rule: &Value) -> String {
     rule.get("name").and_then(Value::as_str).map_or_else(String::new, |name| format!(" ({name})"))
 }
 
-/// Goes on with the routes of the VirtualService that a rule delegates to, which hold in addition; returns whether one of
-/// them takes the request, or could.
+/// Goes on with the routes of the VirtualService that a rule delegates to, which hold in addition; returns where the
+/// request ends, if one of them takes it, or could.
 fn delegated(
     resources: &[Located],
     parent: &Resource,
@@ -172,7 +199,7 @@ fn delegated(
     way: &Way,
     port: Option<u64>,
     lines: &mut Vec<String>,
-) -> bool {
+) -> End {
     let text = |field: &str| delegate.get(field).and_then(Value::as_str).unwrap_or_default();
     let namespace = Some(text("namespace")).filter(|own| !own.is_empty()).unwrap_or(parent.namespace());
     let id = format!("VirtualService {namespace}/{}", text("name"));
@@ -183,11 +210,11 @@ fn delegated(
     };
     let Some(child) = resources.iter().find(is_it).map(|located| &located.resource) else {
         lines.push(format!("delegates to {id}, which these resources do not have"));
-        return true;
+        return End::Server;
     };
     if !child.list("/spec/hosts").is_empty() {
         lines.push(format!("delegates to {id}, which has hosts of its own: Istio takes only one without"));
-        return false;
+        return End::Nowhere;
     }
     lines.push(format!("delegates to {id}"));
     for (index, rule) in child.list("/spec/http").iter().enumerate() {
@@ -196,12 +223,12 @@ fn delegated(
             Ok(why) => {
                 lines.push(format!("route: {said}{} takes it: {why}", named(rule)));
                 lines.extend(action(resources, child, rule, way));
-                return true;
+                return end_of(rule);
             }
             Err(why) => lines.push(format!("route: {said} does not: {why}")),
         }
     }
-    false
+    End::Nowhere
 }
 
 /// What a rule does with a request that it takes.

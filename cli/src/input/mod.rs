@@ -76,6 +76,8 @@ pub(crate) struct Located {
     pub(crate) file: String,
     /// The line at which its document begins, from 1.
     pub(crate) line: usize,
+    /// Which item of a List it is, from 1; 0 for a document of its own.
+    pub(crate) index: usize,
     /// The resource's own node.
     pub(crate) item: Item,
 }
@@ -176,11 +178,19 @@ pub(crate) fn not_a_resource(document: &Document) -> Error {
     document.error("", "not a Kubernetes resource: it has no apiVersion and no kind")
 }
 
+/// Whether a document is a List of resources.
+pub(crate) fn is_list(root: &Item) -> bool {
+    root.text("kind").ends_with("List") && root.get("items").is_some()
+}
+
 /// The resources of a document: one, or those of a List.
-fn located(document: &Document, root: &Item, namespace: &str) -> Result<Vec<Located>, Error> {
-    if let Some(items) = root.get("items").filter(|_| root.text("kind").ends_with("List")) {
+pub(crate) fn located(document: &Document, root: &Item, namespace: &str) -> Result<Vec<Located>, Error> {
+    if let Some(items) = root.get("items").filter(|_| is_list(root)) {
         let Node::List(items) = &items.node else { return Err(document.error("/items", "not a list")) };
-        return items.iter().map(|item| one(document, item, namespace)).collect();
+        let numbered = items.iter().enumerate();
+        return numbered
+            .map(|(index, item)| Ok(Located { index: index + 1, ..one(document, item, namespace)? }))
+            .collect();
     }
     Ok(vec![one(document, root, namespace)?])
 }
@@ -216,6 +226,7 @@ pub(crate) fn one(document: &Document, item: &Item, namespace: &str) -> Result<L
         resource: Resource { value },
         file: document.file.clone(),
         line: document.line,
+        index: 0,
         item: item.clone(),
     })
 }

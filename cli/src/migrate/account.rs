@@ -49,24 +49,18 @@ pub(crate) struct Entry {
     pub(crate) action: Action,
     pub(crate) file: String,
     pub(crate) line: usize,
-    /// The line at which its document begins.
-    document: usize,
+    /// Its document.
+    place: Place,
     pub(crate) pointer: String,
     pub(crate) resource: String,
     pub(crate) what: String,
 }
 
-/// A document: its file, and the line at which it begins.
-pub(super) type Place = (String, usize);
+/// A document: its file, and the line at which it begins. An item of a List counts as one, by its number.
+pub(super) type Place = (String, usize, usize);
 
 pub(super) fn place(located: &Located) -> Place {
-    (located.file.clone(), located.line)
-}
-
-impl Entry {
-    fn place(&self) -> Place {
-        (self.file.clone(), self.document)
-    }
+    (located.file.clone(), located.line, located.index)
 }
 
 /// The account.
@@ -82,7 +76,7 @@ impl Account {
             action,
             file: located.file.clone(),
             line: located.line_of(pointer),
-            document: located.line,
+            place: place(located),
             pointer: pointer.to_owned(),
             resource: located.resource.id(),
             what: what.into(),
@@ -92,7 +86,8 @@ impl Account {
     /// Adds a line about a whole file.
     pub(super) fn note(&mut self, action: Action, file: String, what: impl Into<String>) {
         let (pointer, resource) = (String::new(), String::new());
-        self.entries.push(Entry { action, file, line: 1, document: 1, pointer, resource, what: what.into() });
+        let place = (file.clone(), 1, 0);
+        self.entries.push(Entry { action, file, line: 1, place, pointer, resource, what: what.into() });
     }
 
     pub(super) fn refuse(&mut self, located: &Located, pointer: &str, why: impl Into<String>) {
@@ -106,7 +101,11 @@ impl Account {
 
     /// The documents of which something is refused.
     pub(super) fn refused(&self) -> BTreeSet<Place> {
-        self.entries.iter().filter(|entry| entry.action == Action::Refused).map(Entry::place).collect()
+        self.entries
+            .iter()
+            .filter(|entry| entry.action == Action::Refused)
+            .map(|entry| entry.place.clone())
+            .collect()
     }
 
     /// Takes out the first `decided` entries about documents that stay as they are, except what is refused of them.
@@ -114,7 +113,7 @@ impl Account {
         let mut index = 0;
         self.entries.retain(|entry| {
             index += 1;
-            index > decided || entry.action == Action::Refused || !kept.contains(&entry.place())
+            index > decided || entry.action == Action::Refused || !kept.contains(&entry.place)
         });
     }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::account::{Account, Action, Place, place};
 use super::files::Fate;
-use super::render;
+use super::render::{self, Source};
 use super::tree::{fields, get_mut, item, prune, set};
 use crate::input::Located;
 
@@ -17,12 +17,18 @@ const ACCOUNT: &str = "istio.io/for-service-account";
 pub(super) fn serving(located: &Located, account: &mut Account) -> Fate {
     let release = located.resource.text("/spec/tag");
     let release = if release.is_empty() { "v0.12.0" } else { release };
-    account.add(
-        Action::Todo,
-        located,
-        "/kind",
-        format!("install ModelMesh {release} as published (kserve/modelmesh-serving, scripts/install.sh) in modelmesh-serving"),
-    );
+    let namespace = located.resource.text("/spec/multiModelControllerNamespace");
+    let namespace = if namespace.is_empty() { "modelmesh-serving" } else { namespace };
+    if located.resource.at("/spec/enabled") != Some(&Value::Bool(false)) {
+        account.add(
+            Action::Todo,
+            located,
+            "/kind",
+            format!(
+                "install ModelMesh {release} as published (kserve/modelmesh-serving, scripts/install.sh) in {namespace}"
+            ),
+        );
+    }
     let Some(spec) = located.item.get("spec") else {
         account.refuse(located, "", "has no spec");
         return Fate::Gone;
@@ -129,7 +135,7 @@ fn is_beside(filter: &Located, other: &Located) -> bool {
 }
 
 /// A waypoint for a service account becomes one for the Services of that account's pods.
-pub(super) fn waypoint(located: &Located, source: &str, account: &mut Account) -> Fate {
+pub(super) fn waypoint(located: &Located, source: Source<'_>, account: &mut Account) -> Fate {
     let pointer = "/metadata/annotations/istio.io~1for-service-account";
     let Some(of) = located.resource.at(pointer).and_then(Value::as_str) else { return Fate::Same };
     if located.resource.text("/spec/gatewayClassName") != "istio-waypoint" {

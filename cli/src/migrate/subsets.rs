@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use super::Settings;
 use super::account::{Account, Action, Place, place};
 use super::tree::{at, fields, get_mut, items, list, prune, remove, set, text};
-use crate::arguments::{Fallback, Groups};
+use crate::arguments::Groups;
 use crate::input::{Item, Located, Node};
 use groups::Group;
 use route::Route;
@@ -39,7 +39,18 @@ struct Dynamic<'a> {
     located: &'a Located,
     host: String,
     selectors: Vec<Vec<String>>,
-    fallback: Fallback,
+    otherwise: Otherwise,
+}
+
+/// What a request of no group gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Otherwise {
+    /// Any endpoint.
+    Any,
+    /// 503.
+    Refusal,
+    /// The pods with these labels.
+    Subset(BTreeMap<String, String>),
 }
 
 /// What becomes other resources.
@@ -192,7 +203,8 @@ fn rewritten(
     match settings.groups {
         Groups::Routes => {
             let groups = groups::of(rule, &route.mappings, pods, settings, account);
-            let rules = rules::routes(route, &groups, rule.fallback, account);
+            let otherwise = groups::otherwise(rule, settings);
+            let rules = rules::routes(route, &groups, &rule.otherwise, otherwise.as_ref(), account);
             // The last one is for requests of no group.
             let routes = count(rules.len().saturating_sub(1), "route");
             mapped(
@@ -212,6 +224,11 @@ fn rewritten(
             );
         }
         Groups::Policy => {
+            // At a waypoint no patch reaches the Service's own cluster: the policy is in one beside it.
+            if route.is_for_the_mesh() {
+                let host = cluster::host(&route.host);
+                for_each_destination(&mut alone, |to| set(to, "host", text(host.clone())));
+            }
             mapped(
                 account,
                 format!(
@@ -239,6 +256,18 @@ fn chosen_from(
             mappings.push(mapping.clone());
         }
     }
+    let added = settings.groups == Groups::SubsetLb || routes.iter().any(Route::is_for_the_mesh);
+    if settings.groups != Groups::Routes
+        && added
+        && let Some(left) = left(rule, host.as_ref())
+    {
+        for (key, _) in left.get("spec").map_or(&[][..], fields).iter().filter(|(key, _)| key.name != "host")
+        {
+            let why = "is not for the cluster that an EnvoyFilter adds: take --groups routes";
+            account.refuse(rule.located, &format!("/spec/{}", key.name), why);
+        }
+        return None;
+    }
     if settings.groups == Groups::Policy {
         let more = vec![policy::resource(rule, routes, all, account)?];
         let own = left(rule, host.as_ref());
@@ -252,20 +281,14 @@ fn chosen_from(
         }
         return Some(Change { own, more });
     }
-    let groups = groups::of(rule, &mappings, pods, settings, account);
+    let mut groups = groups::of(rule, &mappings, pods, settings, account);
     if settings.groups == Groups::Routes {
+        let own = groups::otherwise(rule, settings);
+        groups.extend(own.filter(|own| !groups.iter().any(|group| group.name == own.name)));
         return Some(Change {
             own: Some(with_subsets(rule, host.as_ref(), &groups, account)),
             more: Vec::new(),
         });
-    }
-    if let Some(left) = left(rule, host.as_ref()) {
-        for (key, _) in left.get("spec").map_or(&[][..], fields).iter().filter(|(key, _)| key.name != "host")
-        {
-            let why = "is not for the cluster that an EnvoyFilter adds: take --groups routes";
-            account.refuse(rule.located, &format!("/spec/{}", key.name), why);
-        }
-        return None;
     }
     let more = cluster::resources(rule, routes, &groups, all, settings, account)?;
     let what = format!("becomes the EnvoyFilter {} and a Service for each group", filter(rule));

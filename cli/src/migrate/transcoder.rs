@@ -4,11 +4,12 @@ mod patches;
 
 use serde_json::{Value, json};
 
+use super::Settings;
 use super::account::{Account, Action};
-use super::tree::{at, fields, item, list, map, text};
-use super::{Settings, render};
+use super::render::{self, Source};
+use super::tree::{at, fields, item, list, map, moved, placed, text};
 use crate::arguments::Shape;
-use crate::input::{Item, Located};
+use crate::input::{Item, Key, Located};
 
 /// What the filter may be told instead of the vendor's fields.
 struct Plan {
@@ -17,14 +18,15 @@ struct Plan {
     labels: Option<Item>,
     port: Option<u64>,
     phase: &'static str,
-    config: Vec<(&'static str, Item)>,
+    config: Vec<(Key, Item)>,
     /// How answers are printed.
-    print: Vec<(&'static str, Item)>,
+    print: Vec<(Key, Item)>,
 }
 
 /// The plugin's text; `None` if a field is refused.
 pub(super) fn plugin(
     located: &Located,
+    source: Source<'_>,
     all: &[Located],
     settings: &Settings,
     account: &mut Account,
@@ -93,9 +95,20 @@ pub(super) fn plugin(
             super::tree::remove(&mut metadata, &key.name);
         }
     }
-    let resource =
-        vec![("apiVersion", text(api)), ("kind", text(becomes)), ("metadata", metadata), ("spec", spec)];
-    Some(render::document(&map(resource)))
+    let keys = fields(&located.item);
+    let line = |name: &str| keys.iter().find(|(key, _)| key.name == name).map_or(0, |(key, _)| key.line);
+    // The comments in front of a document stay there, whichever field it begins with.
+    let first = keys.iter().map(|(key, _)| key.line).min().unwrap_or_default();
+    let kind = if line("kind") == first { line("apiVersion") } else { line("kind") };
+    // In an EnvoyFilter nothing of the specification is a field of its own: its comments come before it.
+    let below = if patches { usize::MAX } else { line("spec") };
+    let resource = placed(vec![
+        (moved("apiVersion", first), text(api)),
+        (moved("kind", kind), text(becomes)),
+        (moved("metadata", line("metadata")), metadata),
+        (moved("spec", below), spec),
+    ]);
+    Some(render::rewritten(&resource, source))
 }
 
 /// The `spec` of a plugin.
@@ -107,22 +120,30 @@ fn wasm(
     account: &mut Account,
 ) -> Item {
     let url = module(located, &settings.registry, account);
+    let of = located.item.get("spec").map_or(&[][..], fields);
+    // A field that takes the place of one of the vendor's has its comments.
+    let moved = |name: &str, from: &str| {
+        moved(name, of.iter().find(|(key, _)| key.name == from).map_or(0, |(key, _)| key.line))
+    };
     let mut spec = match target {
-        Target::Gateway(labels) => vec![("selector", map(vec![("matchLabels", labels.clone())]))],
+        Target::Gateway(labels) => {
+            let labels = map(vec![("matchLabels", labels.clone())]);
+            vec![(moved("selector", "workloadSelector"), labels)]
+        }
         Target::Waypoint { service, .. } => {
             let reference = json!({"group": "", "kind": "Service", "name": service.resource.name()});
-            vec![("targetRefs", list(vec![item(&reference)]))]
+            vec![(moved("targetRefs", "workloadSelector"), list(vec![item(&reference)]))]
         }
     };
     if let Some(port) = plan.port.filter(|_| plan.gateway) {
-        spec.push(("match", item(&json!([{"ports": [{"number": port}]}]))));
+        spec.push((moved("match", "portNumber"), item(&json!([{"ports": [{"number": port}]}]))));
     }
-    spec.push(("url", text(url)));
-    spec.push(("failStrategy", text("FAIL_RELOAD")));
-    spec.push(("phase", text(plan.phase)));
-    spec.push(("priority", item(&json!(0))));
-    spec.push(("pluginConfig", map(plan.config)));
-    map(spec)
+    spec.push((moved("url", ""), text(url)));
+    spec.push((moved("failStrategy", ""), text("FAIL_RELOAD")));
+    spec.push((moved("phase", "transcodeFirst"), text(plan.phase)));
+    spec.push((moved("priority", "priority"), item(&json!(0))));
+    spec.push((moved("pluginConfig", ""), placed(plan.config)));
+    placed(spec)
 }
 
 /// Where the module is.
@@ -137,7 +158,10 @@ fn plan(located: &Located, form: Shape, account: &mut Account) -> Plan {
         labels: None,
         port: None,
         phase: "UNSPECIFIED_PHASE",
-        config: vec![("answer_form", text("proto")), ("ignore_unknown_fields", item(&json!(true)))],
+        config: vec![
+            (moved("answer_form", 0), text("proto")),
+            (moved("ignore_unknown_fields", 0), item(&json!(true))),
+        ],
         print: Vec::new(),
     };
     account.add(
@@ -150,15 +174,17 @@ fn plan(located: &Located, form: Shape, account: &mut Account) -> Plan {
     let empty = map(Vec::new());
     let spec = located.item.get("spec").unwrap_or(&empty);
     for (key, value) in fields(spec) {
-        field(located, &key.name, value, &mut plan, account);
+        field(located, key, value, &mut plan, account);
     }
     // Also without options: they have Envoy's defaults then, which are the vendor's.
-    plan.config.push(("print_options", map(std::mem::take(&mut plan.print))));
+    let line = fields(spec).iter().find(|(key, _)| key.name == "printOptions").map_or(0, |(key, _)| key.line);
+    plan.config.push((moved("print_options", line), placed(std::mem::take(&mut plan.print))));
     plan
 }
 
 /// One field of the specification.
-fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &mut Account) {
+fn field(located: &Located, key: &Key, item: &Item, plan: &mut Plan, account: &mut Account) {
+    let (name, line) = (key.name.as_str(), key.line);
     let pointer = format!("/spec/{name}");
     let value = item.value();
     let mapped = |account: &mut Account, what: &str| account.add(Action::Mapped, located, &pointer, what);
@@ -184,7 +210,7 @@ fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &
             mapped(account, if *gateway { "the plugin has a selector" } else { "the plugin targets a Service's waypoint: ambient has no sidecars" });
         }
         ("portNumber", Value::Number(number)) if number.as_u64().is_some_and(|n| (1..=65535).contains(&n)) => {
-            // What becomes of it depends on where the plugin goes.
+            // Where the plugin goes says what it is mapped to.
             plan.port = number.as_u64();
         }
         ("services", Value::Array(services)) if services.iter().all(Value::is_string) => {
@@ -193,12 +219,12 @@ fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &
             let named: Vec<_> = services.iter().filter(|service| !kserve(service)).cloned().collect();
             let others = !named.is_empty();
             if others {
-                plan.config.push(("services", super::tree::item(&Value::Array(named))));
+                plan.config.push((moved("services", line), super::tree::item(&Value::Array(named))));
             }
             mapped(account, if others { "becomes the key services" } else { "is served anyway" });
         }
         ("protoDescriptorBin", Value::String(descriptors)) => {
-            plan.config.push(("descriptor_sets", list(vec![text(descriptors.clone())])));
+            plan.config.push((moved("descriptor_sets", line), list(vec![text(descriptors.clone())])));
             mapped(account, "becomes the key descriptor_sets");
         }
         ("builtinProtoDescriptor", Value::String(name)) if name.eq_ignore_ascii_case("kserve_predict_v2") => {
@@ -211,11 +237,11 @@ fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &
             mapped(account, if *first { "phase AUTHN: before authentication and authorisation" } else { "after authorisation, which is the default" });
         }
         ("ignoredQueryParameters", Value::Array(names)) if names.iter().all(Value::is_string) => {
-            plan.config.push(("ignored_query_parameters", item.clone()));
+            plan.config.push((moved("ignored_query_parameters", line), item.clone()));
             mapped(account, "becomes the key ignored_query_parameters");
         }
         ("ignoreUnknownQueryParameters", Value::Bool(_)) => {
-            plan.config.push(("ignore_unknown_query_parameters", item.clone()));
+            plan.config.push((moved("ignore_unknown_query_parameters", line), item.clone()));
             mapped(account, "becomes the key ignore_unknown_query_parameters");
         }
         ("convertGrpcStatus" | "matchIncomingRequestRoute" | "autoMapping", Value::Bool(false)) => {
@@ -227,7 +253,7 @@ fn field(located: &Located, name: &str, item: &Item, plan: &mut Plan, account: &
             "the filter has one form for errors, {\"error\": TEXT} with the HTTP status of the gRPC status: take the field out, and have clients read that",
         ),
         ("matchIncomingRequestRoute", Value::Bool(true)) if plan.form == Shape::Native => {
-            plan.config.push(("reselect_route", super::tree::item(&json!(false))));
+            plan.config.push((moved("reselect_route", line), super::tree::item(&json!(false))));
             mapped(account, "becomes reselect_route: false");
         }
         ("matchIncomingRequestRoute", Value::Bool(true)) => account.refuse(
@@ -276,6 +302,22 @@ const KNOWN: [&str; 14] = [
     "workloadSelector",
 ];
 
+/// Where a field of the plugin came from, for what is said of it.
+pub(super) fn of_the_input<'a>(located: &Located, pointer: &'a str) -> &'a str {
+    let Some(key) = pointer.strip_prefix("/spec/pluginConfig/") else { return pointer };
+    if !located.resource.is(super::VENDOR, "ASMGrpcJsonTranscoder") {
+        return pointer;
+    }
+    match key.split('/').next().unwrap_or_default() {
+        "services" => "/spec/services",
+        "descriptor_sets" => "/spec/protoDescriptorBin",
+        "ignored_query_parameters" => "/spec/ignoredQueryParameters",
+        "ignore_unknown_query_parameters" => "/spec/ignoreUnknownQueryParameters",
+        "print_options" => "/spec/printOptions",
+        _ => pointer,
+    }
+}
+
 /// Those of Envoy's own transcoder, which the vendor's is.
 fn print_options(located: &Located, options: &Item, plan: &mut Plan, account: &mut Account) {
     for (key, value) in fields(options) {
@@ -291,7 +333,7 @@ fn print_options(located: &Located, options: &Item, plan: &mut Plan, account: &m
             }
         };
         if value.value().is_boolean() {
-            plan.print.push((name, value.clone()));
+            plan.print.push((moved(name, key.line), value.clone()));
             account.add(Action::Mapped, located, &pointer, format!("becomes the key print_options.{name}"));
         } else {
             account.refuse(located, &pointer, format!("{} is not a value of this field", value.value()));

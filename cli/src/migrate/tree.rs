@@ -21,6 +21,16 @@ pub(super) fn map(fields: Vec<(&str, Item)>) -> Item {
     Item { node: Node::Map(fields.into_iter().map(|(name, below)| (key(name), below)).collect()), line: 0 }
 }
 
+/// Fields with their places in the input.
+pub(super) fn placed(fields: Vec<(Key, Item)>) -> Item {
+    Item { node: Node::Map(fields), line: 0 }
+}
+
+/// The key of a field that takes the place of another one: comments go along.
+pub(super) fn moved(name: &str, line: usize) -> Key {
+    Key { name: name.to_owned(), line }
+}
+
 pub(super) fn list(items: Vec<Item>) -> Item {
     Item { node: Node::List(items), line: 0 }
 }

@@ -90,9 +90,12 @@ struct Cache<T> {
 #[derive(Debug)]
 struct Generation<T> {
     /// By place. Of two tokens with the same one the younger is remembered.
-    entries: HashMap<u64, (Box<[u8]>, Entry<T>), BuildHasherDefault<AsItIs>>,
+    entries: HashMap<u64, Kept<T>, BuildHasherDefault<AsItIs>>,
     bytes: usize,
 }
+
+/// A token, and what is remembered of it.
+type Kept<T> = (Box<[u8]>, Entry<T>);
 
 impl<T> Default for Generation<T> {
     fn default() -> Self {
@@ -105,7 +108,7 @@ impl<T> Generation<T> {
         self.entries.get(&place).filter(|(other, _)| is_same(other, token)).map(|(_, entry)| entry)
     }
 
-    fn remove(&mut self, place: u64, token: &[u8]) -> Option<(Box<[u8]>, Entry<T>)> {
+    fn remove(&mut self, place: u64, token: &[u8]) -> Option<Kept<T>> {
         self.get(place, token)?;
         let removed = self.entries.remove(&place);
         self.bytes -= removed.as_ref().map_or(0, |(token, _)| token.len());

@@ -92,7 +92,7 @@ fn message(letters: usize) -> (Vec<u8>, String) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_message_goes_on_with_its_last_byte_however_the_stream_is_cut(

@@ -34,11 +34,12 @@ const BOUND: Duration = Duration::from_secs(20);
 const SERVICE: &str = "/inference.GRPCInferenceService";
 
 /// Every bootstrap, with what is particular to it.
-const FILES: [File; 5] = [
+const FILES: [File; 6] = [
     File { name: "kserve-transcoder.yaml", ..File::PLAIN },
     File { name: "kserve-transcoder.hold.yaml", late_errors: true, ..File::PLAIN },
     File { name: "kserve-transcoder.lua-get.yaml", get_by_route: true, ..File::PLAIN },
     File { name: "kserve-transcoder.native.yaml", late_errors: true, get_by_route: true, ..File::PLAIN },
+    File { name: "kserve-transcoder.openai.yaml", ..File::PLAIN },
     File { name: "kserve-transcoder.per-model-routes.yaml", model_routes: true, ..File::PLAIN },
 ];
 

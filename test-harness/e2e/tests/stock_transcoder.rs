@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, send};
-use odd_server::{OddServer, Recorded, Script};
+use odd_server::{OddServer, Recorded, Script, wire};
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver, GoogleFileResolver};
@@ -69,6 +69,8 @@ service S {
   rpc Rest(M) returns (M) { option (google.api.http) = { get: "/v1/files/{name=**}" }; }
   rpc Verb(M) returns (M) { option (google.api.http) = { post: "/v1/things/{name}:archive" body: "*" }; }
   rpc Full(M) returns (M) { option (google.api.http) = { get: "/v1/full" }; }
+  rpc Many(M) returns (stream M) { option (google.api.http) = { get: "/v1/many" additional_bindings { post: "/v1/many" body: "*" } }; }
+  rpc None(M) returns (stream M) { option (google.api.http) = { get: "/v1/none" }; }
   rpc Fails(M) returns (M) { option (google.api.http) = { get: "/v1/fails" }; }
   rpc Remove(M) returns (google.protobuf.Empty) { option (google.api.http) = { delete: "/v1/things/{name}" }; }
   rpc Change(M) returns (M) { option (google.api.http) = { patch: "/v1/things/{name}" body: "inner" }; }
@@ -235,11 +237,15 @@ fn compare(installed: &Installed) {
     server.script_for_path("/user.S/Down", Script::message(b"\x0a\x03a/b\x12\x03\x00{x"));
     server.script_for_path("/user.S/Part", Script::message(b"\x0a\x01n\x1a\x0a\x0a\x03c/d\x12\x03\x00{x"));
     server.script_for_path("/user.Held/Both", Script::message(b"\x0a\x03e/f\x12\x03{}}"));
+    server.script_for_path("/user.S/Many", Script::pieces([wire::frame(FULL), wire::frame(b"\x0a\x01a")]));
+    server.script_for_path("/user.S/None", Script::pieces::<Vec<u8>>([]));
 
     let prints = [
         json!({}),
         json!({"add_whitespace": true, "preserve_proto_field_names": true}),
         json!({"always_print_primitive_fields": true, "always_print_enums_as_ints": true}),
+        json!({"stream_newline_delimited": true}),
+        json!({"stream_newline_delimited": true, "stream_sse_style_delimited": true}),
     ];
     let mut listeners = Vec::new();
     for (index, print) in prints.iter().enumerate() {
@@ -335,11 +341,18 @@ fn compare(installed: &Installed) {
         }
     }
     for (index, print) in prints.iter().enumerate() {
-        let told = |name: &str| ask(&format!("{name}{index}"), "GET", "/v1/full", "").1.text();
-        // Whole floating-point numbers have `.0` in ours.
-        let (stock, ours) = (told("stock"), told("native").replace(".0,", ",").replace(".0}", "}"));
-        if ours != stock {
-            wrong += &format!("{print}\n  stock {stock}\n  native {ours}\n");
+        for path in ["/v1/full", "/v1/many", "/v1/none"] {
+            let told = |name: &str| {
+                let answer = ask(&format!("{name}{index}"), "GET", path, "").1;
+                let content_type = answer.head.as_ref().and_then(|head| head.header("content-type"));
+                // Whole floating-point numbers have `.0` in ours.
+                let text = answer.text().replace(".0,", ",").replace(".0}", "}");
+                format!("{} {text}", String::from_utf8_lossy(content_type.unwrap_or_default()))
+            };
+            let (stock, ours) = (told("stock"), told("native"));
+            if ours != stock {
+                wrong += &format!("{path} {print}\n  stock {stock}\n  native {ours}\n");
+            }
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

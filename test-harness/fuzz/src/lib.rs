@@ -14,6 +14,7 @@ mod number;
 mod request;
 mod run;
 mod seeds;
+mod stream;
 
 use message::{ModelInferRequest, ModelInferResponse};
 use prost::Message as _;
@@ -35,13 +36,15 @@ pub enum Target {
     /// Whole exchanges after the golden cases. Bytes: which case, which host and configuration, a seed, the length of
     /// the request's body (2 bytes, little-endian), that body, the data of the answer.
     Exchange,
+    /// The reader of streams of answers. Bytes: which host and kind of message, a seed, the stream in its frames.
+    Stream,
     /// Tokens, key sets and requests for `claim-headers`. Bytes: which part of these, that part.
     Claims,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Request, Self::Answer, Self::Exchange, Self::Claims];
+    pub const ALL: [Self; 5] = [Self::Request, Self::Answer, Self::Exchange, Self::Stream, Self::Claims];
 
     /// Its name among the fuzz targets.
     #[must_use]
@@ -50,6 +53,7 @@ impl Target {
             Self::Request => "request",
             Self::Answer => "answer",
             Self::Exchange => "exchange",
+            Self::Stream => "stream",
             Self::Claims => "claims",
         }
     }
@@ -61,6 +65,7 @@ impl Target {
             Self::Request => seeds::requests(),
             Self::Answer => seeds::answers(),
             Self::Exchange => seeds::exchanges(),
+            Self::Stream => stream::seeds(),
             Self::Claims => claims::seeds(),
         }
     }
@@ -74,6 +79,7 @@ impl Target {
             Self::Request => check_request(input),
             Self::Answer => check_answer(input),
             Self::Exchange => check_exchange(input),
+            Self::Stream => stream::check(input),
             Self::Claims => claims::check(input),
         }
     }
@@ -219,8 +225,11 @@ fn header(headers: &testkit::Headers, name: &str) -> Option<String> {
     found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
 }
 
-static GOLDEN: LazyLock<Vec<Case>> =
-    LazyLock::new(|| golden_cases().expect("the golden cases are well formed"));
+static GOLDEN: LazyLock<Vec<Case>> = LazyLock::new(|| {
+    let cases = golden_cases().expect("the golden cases are well formed");
+    // A byte says which one is meant.
+    cases.into_iter().filter(|case| case.filter == "kserve_transcoder").collect()
+});
 
 fn check_exchange(input: &[u8]) {
     let Some((&[index, setup, seed, low, high], rest)) = input.split_first_chunk() else { return };
@@ -230,6 +239,7 @@ fn check_exchange(input: &[u8]) {
     case.request.body = testkit::Body { bytes: body.to_vec(), ..Default::default() };
     let answer = case.answer.get_or_insert_with(|| inference().answer.expect("it has one"));
     (answer.message, answer.message_hex) = (None, None);
+    (answer.messages, answer.messages_hex) = (Vec::new(), Vec::new());
     answer.body = testkit::Body { bytes: data.to_vec(), ..Default::default() };
     let setup = Setup::ALL[usize::from(setup) % Setup::ALL.len()];
     let whole = run(&case, setup, Chunking::Whole);

@@ -17,24 +17,46 @@ pub(crate) enum Setup {
     Wasm,
     /// In wasm, with headers held.
     WasmHold,
+    /// Natively, with MLServer's streams.
+    StreamNative,
+    /// Natively, with Triton's streams.
+    StreamTriton,
+    /// In wasm, with MLServer's streams.
+    StreamWasm,
+    /// The same with headers held.
+    StreamWasmHold,
 }
 
 impl Setup {
+    /// Those without streams.
     pub(crate) const ALL: [Self; 5] = [Self::Native, Self::Typed, Self::Proto, Self::Wasm, Self::WasmHold];
+
+    /// Those with streams.
+    pub(crate) const STREAMS: [Self; 4] =
+        [Self::StreamNative, Self::StreamTriton, Self::StreamWasm, Self::StreamWasmHold];
+
+    fn core(self) -> Core<KserveTranscoder> {
+        let (column, config) = match self {
+            Self::Native => (Column::Native, "{}"),
+            Self::Typed => (Column::Native, r#"{"tensor_encoding": "contents"}"#),
+            Self::Proto => (Column::Native, r#"{"answer_form": "proto"}"#),
+            Self::Wasm => (Column::Wasm, "{}"),
+            Self::WasmHold => (Column::WasmHold, r#"{"hold_response_headers": true}"#),
+            Self::StreamNative => (Column::Native, r#"{"stream_messages": "mlserver"}"#),
+            Self::StreamTriton => (Column::Native, r#"{"stream_messages": "triton"}"#),
+            Self::StreamWasm => (Column::Wasm, r#"{"stream_messages": "mlserver"}"#),
+            Self::StreamWasmHold => {
+                (Column::WasmHold, r#"{"stream_messages": "mlserver", "hold_response_headers": true}"#)
+            }
+        };
+        Core::configure(config, column).expect("the configuration is right")
+    }
 }
 
 thread_local! {
     // One for each thread, because a core's memory is counted after every exchange.
-    static CORES: [Core<KserveTranscoder>; 5] = Setup::ALL.map(|setup| {
-        let (column, config) = match setup {
-            Setup::Native => (Column::Native, "{}"),
-            Setup::Typed => (Column::Native, r#"{"tensor_encoding": "contents"}"#),
-            Setup::Proto => (Column::Native, r#"{"answer_form": "proto"}"#),
-            Setup::Wasm => (Column::Wasm, "{}"),
-            Setup::WasmHold => (Column::WasmHold, r#"{"hold_response_headers": true}"#),
-        };
-        Core::configure(config, column).expect("the configuration is right")
-    });
+    static CORES: Vec<Core<KserveTranscoder>> =
+        Setup::ALL.into_iter().chain(Setup::STREAMS).map(Setup::core).collect();
 }
 
 /// Runs an exchange.

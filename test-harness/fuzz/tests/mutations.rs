@@ -21,6 +21,16 @@ fn every_golden_exchange_is_the_same_in_any_chunks() {
 }
 
 #[test]
+fn every_seed_of_a_stream_is_read_as_others_read_it() {
+    seeds(Target::Stream);
+}
+
+#[test]
+fn mutated_streams_are_read_as_others_read_them() {
+    mutations(Target::Stream);
+}
+
+#[test]
 fn every_seed_of_claims_is_judged_as_others_judge_it() {
     seeds(Target::Claims);
 }
@@ -50,7 +60,7 @@ const FOUND: &[(Target, &[u8])] = &[
     // A binary answer to an empty message, in wasm.
     (Target::Answer, b"\x05\x01"),
     // A form feed behind the document, cut off from it.
-    (Target::Exchange, b"\x0e\x75\0\x01\0\x0c\0-Infinity"),
+    (Target::Exchange, b"\x02\x75\0\x01\0\x0c\0-Infinity"),
     (Target::Request, b"\0\x05\0\0{\"inputs\":[]}\x0c"),
     // A blank behind the last binary tensor, cut off from it.
     (Target::Request, b"\x02\x05\x0d\0{\"inputs\":[]}\n"),

@@ -46,14 +46,29 @@ const ADVICE: [&str; 9] = [
     "has conditional routes only",
 ];
 
+/// Rules of the same: what they find may be mended elsewhere, or be meant so.
+const UNSURE_RULES: [&str; 9] = [
+    "endpoints-without-socket",
+    "gateway-module-fetched",
+    "ingress-past-plugin",
+    "missing-service",
+    "parameters-elsewhere",
+    "pull-secret",
+    "reference-grant",
+    "two-transcoders",
+    "unknown-filter",
+];
+/// Rules that say what a cluster must be told besides.
+const ADVISING_RULES: [&str; 1] = ["inference-pool-off"];
+
 impl Problem {
     /// How sure it is, when all that is known are the resources.
     #[must_use]
     pub fn level(&self) -> Level {
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| self.reason.contains(phrase));
-        if says(&ADVICE) {
+        if says(&ADVICE) || ADVISING_RULES.contains(&self.rule) {
             Level::Note
-        } else if says(&UNSURE) {
+        } else if says(&UNSURE) || UNSURE_RULES.contains(&self.rule) {
             Level::Warning
         } else {
             Level::Error

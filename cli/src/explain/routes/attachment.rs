@@ -15,7 +15,7 @@ const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 /// Whether a route is for a proxy: `None` if it is not, otherwise what has to be taken for granted.
 pub(super) fn served(chain: &Chain, route: &Resource, asked: Asked<'_>) -> Option<Vec<String>> {
     match route.kind() {
-        "HTTPRoute" => http_route(chain, route, asked),
+        "HTTPRoute" | "GRPCRoute" => http_route(chain, route, asked),
         _ => virtual_service(chain, route, asked),
     }
 }

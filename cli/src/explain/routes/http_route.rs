@@ -6,19 +6,19 @@ use std::cmp::Reverse;
 use istio_lint::Resource;
 use serde_json::{Value, json};
 
-use super::{attachment, conditions, destination};
+use super::{End, attachment, conditions, destination};
 use crate::explain::Step;
 use crate::explain::exchange::Way;
 use crate::input::Located;
 
-/// The step of all HTTPRoutes of a proxy: those of a listener are one list.
+/// The step of all HTTPRoutes and GRPCRoutes of a proxy: those of a listener are one list.
 pub(super) fn step(
     resources: &[Located],
     routes: &[(&Located, Vec<String>)],
     way: &Way,
     name: &str,
     port: Option<u64>,
-) -> Option<Step> {
+) -> Option<(Step, End)> {
     let (mut found, mut lines): (Vec<Candidate<'_>>, Vec<String>) = (Vec::new(), Vec::new());
     let several = routes.len() > 1;
     for (located, granted) in routes {
@@ -38,7 +38,7 @@ pub(super) fn step(
     let place = |l: &Located| format!("{}, {}:{}", l.resource.id(), l.file, l.line_of("/spec/rules"));
     let Some((taken, others)) = found.split_first() else {
         lines.push("no route takes it: 404".into());
-        return Some(Step { title: place(first), lines });
+        return Some((Step { title: place(first), lines }, End::Nowhere));
     };
     for other in others {
         let why = taken.rank.over(&other.rank);
@@ -47,14 +47,14 @@ pub(super) fn step(
     lines.push(format!("route: {} takes it: {}", taken.said, taken.why));
     let resource = &taken.located.resource;
     let filters = taken.rule.get("filters").and_then(Value::as_array).into_iter().flatten();
-    lines.extend(
-        filters.filter_map(|filter| Some(format!("filter of the route: {}", filter.get("type")?.as_str()?))),
-    );
+    let filters: Vec<&str> = filters.filter_map(|filter| filter.get("type")?.as_str()).collect();
+    lines.extend(filters.iter().map(|name| format!("filter of the route: {name}")));
     for backend in taken.rule.get("backendRefs").and_then(Value::as_array).into_iter().flatten() {
         let target = target(backend, resource.namespace());
         lines.extend(destination(resources, resource, &target, way));
     }
-    Some(Step { title: place(taken.located), lines })
+    let end = if filters.contains(&"RequestRedirect") { End::Answer } else { End::Server };
+    Some((Step { title: place(taken.located), lines }, end))
 }
 
 /// A rule that takes the request.
@@ -111,11 +111,13 @@ fn candidate(
     let all = rule.get("matches").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let anything = [json!({})];
     let all = if all.is_empty() { &anything[..] } else { all };
+    let grpc = located.resource.kind() == "GRPCRoute";
     let (mut best, mut why_not) = (None, Vec::new());
     for one in all {
-        match conditions(&translated(one), way, port) {
+        let one = if grpc { of_grpc(one) } else { one.clone() };
+        match conditions(&translated(&one), way, port) {
             Ok(why) => {
-                let rank = rank(&located.resource, one, name);
+                let rank = rank(&located.resource, &one, name);
                 if best.as_ref().is_none_or(|(known, _)| *known < rank) {
                     best = Some((rank, why));
                 }
@@ -124,6 +126,31 @@ fn candidate(
         }
     }
     best.ok_or_else(|| why_not.join("; "))
+}
+
+/// A match of a GRPCRoute as one of an HTTPRoute has it: a method is a path (gRPC over HTTP/2).
+fn of_grpc(one: &Value) -> Value {
+    let mut found = one.clone();
+    let method = found.as_object_mut().and_then(|all| all.remove("method"));
+    let text = |field: &str| {
+        let method = method.as_ref()?.get(field)?.as_str()?;
+        Some(method).filter(|text| !text.is_empty())
+    };
+    let expression = text("type") == Some("RegularExpression");
+    let any = "[^/]+";
+    found["path"] = match (text("service"), text("method")) {
+        (None, None) => return found,
+        (service, method) if expression => {
+            let value = format!("/{}/{}", service.unwrap_or(any), method.unwrap_or(any));
+            json!({"type": "RegularExpression", "value": value})
+        }
+        (Some(service), Some(method)) => json!({"type": "Exact", "value": format!("/{service}/{method}")}),
+        (Some(service), None) => json!({"type": "PathPrefix", "value": format!("/{service}")}),
+        (None, Some(method)) => {
+            json!({"type": "RegularExpression", "value": format!("/{any}/{}", regex::escape(method))})
+        }
+    };
+    found
 }
 
 fn rank(route: &Resource, one: &Value, name: &str) -> Rank {

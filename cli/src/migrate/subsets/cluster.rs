@@ -11,11 +11,13 @@ use super::super::tree::{item, map, text};
 use super::super::{Settings, transcoder};
 use super::groups::Group;
 use super::route::Route;
-use super::{Dynamic, Mapping, filter};
-use crate::arguments::{Fallback, Shape};
+use super::{Dynamic, Mapping, Otherwise, filter};
+use crate::arguments::Shape;
 use crate::input::{Item, Located};
 
-const BODY_FOR_GET: &str = include_str!("body_for_get.lua");
+/// The very text that the chart installs.
+const BODY_FOR_GET: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/inference-filters/files/body-for-get.lua"));
 /// In front of a transcoder by `EnvoyFilter`, which has 10.
 const PRIORITY: i64 = 5;
 
@@ -34,6 +36,15 @@ pub(super) fn resources(
     account: &mut Account,
 ) -> Option<Vec<Item>> {
     let of = routes.first()?.host.clone();
+    if let Otherwise::Subset(labels) = &rule.otherwise
+        && !groups.iter().any(|group| labels.iter().all(|(key, value)| group.pairs.get(key) == Some(value)))
+    {
+        let why = "no group of the selectors has all of these labels, and the added cluster has the pods of groups only: take \
+                   --groups routes";
+        let place = "/spec/trafficPolicy/loadBalancer/dynamicSubset/defaultSubset";
+        account.refuse(rule.located, place, why);
+        return None;
+    }
     let service = service(rule, &of, all, account)?;
     let mut ports = BTreeSet::new();
     let mut spots: Vec<(Spot, Vec<Mapping>)> = Vec::new();
@@ -103,7 +114,7 @@ fn parts(host: &str) -> Option<(&str, &str)> {
 }
 
 /// The Service, if the input has it; the outer `None` if its groups cannot have names in DNS.
-fn service<'a>(
+pub(super) fn service<'a>(
     rule: &Dynamic<'_>,
     host: &str,
     all: &'a [Located],
@@ -126,6 +137,33 @@ fn service<'a>(
 struct Endpoint {
     port: u64,
     http2: bool,
+}
+
+/// Whether a Service's port speaks HTTP/2; `None` if the input does not say it.
+pub(super) fn speaks_http2(
+    rule: &Dynamic<'_>,
+    service: Option<&Located>,
+    port: u64,
+    transcoded: bool,
+    account: &mut Account,
+) -> Option<bool> {
+    let found = service.and_then(|s| s.resource.list("/spec/ports").iter().find(|p| p["port"] == port));
+    match (service, found) {
+        (_, Some(found)) => Some(is_http2(found)),
+        (None, None) => endpoint(rule, None, port, transcoded, account).map(|endpoint| endpoint.http2),
+        (Some(service), None) => {
+            let why = format!("{} has no port {port}", service.resource.id());
+            account.refuse(rule.located, "/spec/host", why);
+            None
+        }
+    }
+}
+
+fn is_http2(port: &Value) -> bool {
+    let says = |field: &str| port.get(field).and_then(Value::as_str).unwrap_or_default();
+    let protocol = if says("appProtocol").is_empty() { says("name") } else { says("appProtocol") };
+    let protocol = protocol.rsplit('/').next().unwrap_or_default();
+    ["grpc", "http2", "h2c"].iter().any(|one| protocol.starts_with(one))
 }
 
 fn endpoint(
@@ -157,11 +195,7 @@ fn endpoint(
         account.refuse(rule.located, "/spec/host", why);
         return None;
     };
-    let says = |field: &str| found.get(field).and_then(Value::as_str).unwrap_or_default();
-    let protocol = if says("appProtocol").is_empty() { says("name") } else { says("appProtocol") };
-    let protocol = protocol.rsplit('/').next().unwrap_or_default();
-    let http2 = ["grpc", "http2", "h2c"].iter().any(|one| protocol.starts_with(one));
-    Some(Endpoint { port: target, http2 })
+    Some(Endpoint { port: target, http2: is_http2(found) })
 }
 
 /// The cluster that a route's destination names.
@@ -177,6 +211,17 @@ fn cluster(rule: &Dynamic<'_>, name: String, groups: &[Group], of: &str, at: &En
         })
     };
     let endpoints: Vec<Value> = groups.iter().map(endpoint).collect();
+    let mut subsets = json!({
+        "fallback_policy": match rule.otherwise {
+            Otherwise::Any => "ANY_ENDPOINT",
+            Otherwise::Refusal => "NO_FALLBACK",
+            Otherwise::Subset(_) => "DEFAULT_SUBSET",
+        },
+        "subset_selectors": selectors,
+    });
+    if let Otherwise::Subset(labels) = &rule.otherwise {
+        subsets["default_subset"] = json!(labels);
+    }
     json!({
         "name": name,
         "type": "STRICT_DNS",
@@ -184,13 +229,7 @@ fn cluster(rule: &Dynamic<'_>, name: String, groups: &[Group], of: &str, at: &En
         "dns_lookup_family": "V4_PREFERRED",
         "respect_dns_ttl": true,
         "lb_policy": "LEAST_REQUEST",
-        "lb_subset_config": {
-            "fallback_policy": match rule.fallback {
-                Fallback::Any => "ANY_ENDPOINT",
-                Fallback::None => "NO_FALLBACK",
-            },
-            "subset_selectors": selectors,
-        },
+        "lb_subset_config": subsets,
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
             "explicit_http_config": {protocol: {}},

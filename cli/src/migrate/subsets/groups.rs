@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::Settings;
 use super::super::account::{Account, Action};
 use super::super::tree::{map, text};
-use super::{Dynamic, Mapping};
+use super::{Dynamic, Mapping, Otherwise};
 use crate::input::{Item, Located};
 
 /// More groups of one DestinationRule than this are refused: each is a route.
@@ -25,6 +25,14 @@ pub(super) struct Group {
 }
 
 impl Group {
+    fn new(pairs: BTreeMap<String, String>, settings: &Settings) -> Self {
+        let labels = pairs.iter().map(|(key, value)| {
+            let own = settings.pods.get(&(key.clone(), value.clone())).cloned();
+            own.unwrap_or((key.clone(), value.clone()))
+        });
+        Self { name: name(&pairs), labels: labels.collect(), pairs }
+    }
+
     /// The labels of its pods.
     pub(super) fn labels(&self) -> &BTreeMap<String, String> {
         &self.labels
@@ -59,25 +67,17 @@ pub(super) fn of(
             continue;
         }
         for pairs in combinations(rule, keys, pods, settings, &pointer, account) {
-            let labels = pairs.iter().map(|(key, value)| {
-                settings
-                    .pods
-                    .get(&(key.clone(), value.clone()))
-                    .cloned()
-                    .unwrap_or((key.clone(), value.clone()))
-            });
-            let name = name(&pairs);
-            let labels: BTreeMap<String, String> = labels.collect();
-            match groups.iter().find(|group| group.name == name) {
-                Some(other) if other.pairs == pairs => {}
+            let group = Group::new(pairs, settings);
+            match groups.iter().find(|other| other.name == group.name) {
+                Some(other) if other.pairs == group.pairs => {}
                 Some(_) => {
                     account.refuse(
                         rule.located,
                         &pointer,
-                        format!("two groups would have the subset {name}"),
+                        format!("two groups would have the subset {}", group.name),
                     );
                 }
-                None => groups.push(Group { name, pairs, labels }),
+                None => groups.push(group),
             }
         }
     }
@@ -86,6 +86,14 @@ pub(super) fn of(
         groups.clear();
     }
     groups
+}
+
+/// The group that requests of no other one get, where there is such a group.
+pub(super) fn otherwise(rule: &Dynamic<'_>, settings: &Settings) -> Option<Group> {
+    match &rule.otherwise {
+        Otherwise::Subset(labels) => Some(Group::new(labels.clone(), settings)),
+        Otherwise::Any | Otherwise::Refusal => None,
+    }
 }
 
 /// Values of some labels.

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::super::account::{Account, Action};
 use super::super::spot::{self, Spot};
+use super::super::transcoder;
 use super::super::tree::{map, text};
+use super::cluster;
 use super::route::Route;
-use super::{Dynamic, filter};
-use crate::arguments::Fallback;
+use super::{Dynamic, Otherwise, filter};
 use crate::input::{Item, Located};
 
 /// Among `EnvoyFilter`s that change a cluster the order does not matter.
@@ -52,27 +53,49 @@ pub(super) fn resource(
     for route in routes {
         ports.extend(route.ports(account)?);
         for spot in route.spots(all, account)? {
-            if matches!(spot, Spot::Waypoint { .. }) {
-                let why = "is for the mesh, and at a waypoint no EnvoyFilter changes a Service's cluster: take --groups routes";
-                account.refuse(route.located, "/spec", why);
-                return None;
-            }
             if !spots.contains(&spot) {
                 spots.push(spot);
             }
         }
     }
     let [spot] = &spots[..] else {
-        let why = "is at several gateways: take --groups routes, or a DestinationRule and a route for each";
+        let why = "is at several gateways, or at one and in the mesh: take --groups routes, or a DestinationRule and a route for each";
         account.refuse(first.located, "/spec/gateways", why);
         return None;
     };
-    let otherwise = if rule.fallback == Fallback::Any { "any" } else { "none" };
+    let otherwise = match rule.otherwise {
+        Otherwise::Any => "any",
+        Otherwise::Refusal => "none",
+        Otherwise::Subset(_) => {
+            let why =
+                "the policy falls back on any pod or on none, not on some: take --groups routes or subset-lb";
+            let place = "/spec/trafficPolicy/loadBalancer/dynamicSubset/fallbackPolicy";
+            account.refuse(rule.located, place, why);
+            return None;
+        }
+    };
     let config = json!({"keys": keys, "no_group": otherwise, "unknown_group": otherwise, "unhealthy_group": otherwise});
     let value = balancer(&config);
-    let patches = ports.iter().map(|port| spot.merged(spot.cluster(*port, &first.host), &value)).collect();
+    let mut patches = Vec::new();
+    for port in ports {
+        if matches!(spot, Spot::Gateway { .. }) {
+            patches.push(spot.merged(spot.cluster(port, &first.host), &value));
+            continue;
+        }
+        let service = cluster::service(rule, &first.host, all, account)?;
+        let models = service.is_some_and(|service| transcoder::at_service(all, service));
+        let http2 = cluster::speaks_http2(rule, service, port, models, account)?;
+        patches.push(spot.added("CLUSTER", &beside(spot, port, &first.host, http2, &value)));
+    }
     account.add(Action::Todo, rule.located, "", spot::MODULE);
-    let what = "the EnvoyFilter is in istio-system, from where it is for the gateway's pods in any namespace";
+    let what = match spot {
+        Spot::Gateway { .. } => {
+            "the EnvoyFilter is in istio-system, from where it is for the gateway's pods in any namespace"
+        }
+        Spot::Waypoint { .. } => {
+            "at a waypoint the policy is in a cluster beside the Service's own, with the endpoints that istiod has for that one"
+        }
+    };
     account.add(Action::Assumed, rule.located, "", what);
     Some(map(vec![
         ("apiVersion", text("networking.istio.io/v1alpha3")),
@@ -80,6 +103,44 @@ pub(super) fn resource(
         ("metadata", map(vec![("name", text(filter(rule))), ("namespace", text(spot.namespace()))])),
         ("spec", spot.spec(PRIORITY, patches)),
     ]))
+}
+
+/// A cluster with the endpoints of a waypoint's own, and with the policy.
+fn beside(spot: &Spot, port: u64, host: &str, http2: bool, balancer: &Value) -> Value {
+    let protocol = if http2 { "http2_protocol_options" } else { "http_protocol_options" };
+    let mut cluster = json!({
+        "name": spot.cluster(port, &cluster::host(host)),
+        "type": "EDS",
+        "connect_timeout": "10s",
+        "eds_cluster_config": {
+            "service_name": spot.cluster(port, host),
+            "eds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
+        },
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {protocol: {}},
+        }},
+        // The endpoints are addresses of Istio's listener connect_originate, which takes from their metadata where a
+        // connection goes.
+        "transport_socket": {
+            "name": "internal_upstream",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport",
+                "passthrough_metadata": [
+                    {"kind": {"host": {}}, "name": "envoy.filters.listener.original_dst"},
+                    {"kind": {"host": {}}, "name": "istio"},
+                ],
+                "transport_socket": {
+                    "name": "envoy.transport_sockets.raw_buffer",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
+                    },
+                },
+            },
+        },
+    });
+    cluster["load_balancing_policy"] = balancer["load_balancing_policy"].clone();
+    cluster
 }
 
 /// The part of an endpoint's `istio.workload` that is made of a label.

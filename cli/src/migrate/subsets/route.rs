@@ -19,6 +19,12 @@ pub(super) struct Route<'a> {
 }
 
 impl Route<'_> {
+    /// Whether callers in the mesh have it.
+    pub(super) fn is_for_the_mesh(&self) -> bool {
+        let gateways = self.located.resource.list("/spec/gateways");
+        gateways.is_empty() || gateways.iter().any(|gateway| gateway == "mesh")
+    }
+
     /// The ports of the Service that it sends to; `None` if one is not named.
     pub(super) fn ports(&self, account: &mut Account) -> Option<Vec<u64>> {
         let mut ports = Vec::new();

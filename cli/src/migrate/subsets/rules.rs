@@ -6,15 +6,15 @@ use super::super::account::Account;
 use super::super::tree::{fields, get_mut, item, items, list, map, remove, set, text};
 use super::groups::Group;
 use super::route::Route;
-use super::{HEADERS, for_each_destination};
-use crate::arguments::Fallback;
+use super::{HEADERS, Otherwise, for_each_destination};
 use crate::input::Item;
 
 /// The routes that take the place of one: one for each group, and one for requests of no group.
 pub(super) fn routes(
     of: &Route<'_>,
     groups: &[Group],
-    fallback: Fallback,
+    otherwise: &Otherwise,
+    fallback: Option<&Group>,
     account: &mut Account,
 ) -> Vec<Item> {
     let rule = of.rule;
@@ -32,10 +32,10 @@ pub(super) fn routes(
         for_each_destination(&mut route, |to| set(to, "subset", text(group.name.clone())));
         routes.push(route);
     }
-    routes.push(match fallback {
-        Fallback::Any => rest,
-        Fallback::None => refusing(&rest, &name),
-    });
+    if let Some(group) = fallback {
+        for_each_destination(&mut rest, |to| set(to, "subset", text(group.name.clone())));
+    }
+    routes.push(if *otherwise == Otherwise::Refusal { refusing(&rest, &name) } else { rest });
     routes
 }
 

@@ -1,11 +1,13 @@
 //! What a DestinationRule says of its dynamic subsets.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::super::Settings;
 use super::super::account::{Account, Action};
 use super::super::tree::{at, fields, items};
-use super::{DYNAMIC, Dynamic, NETWORKING, full_name};
+use super::{DYNAMIC, Dynamic, NETWORKING, Otherwise, full_name};
 use crate::arguments::{Fallback, Groups};
 use crate::input::{Item, Located};
 
@@ -21,7 +23,7 @@ pub(super) fn read<'a>(
     let dynamic = at(&located.item, &DYNAMIC)?;
     let pointer = "/spec/trafficPolicy/loadBalancer/dynamicSubset";
     let mut selectors = Vec::new();
-    let mut fallback = None;
+    let (mut fallback, mut labels) = (None, None);
     let before = account.entries.len();
     for (key, value) in fields(dynamic) {
         let here = format!("{pointer}/{}", key.name);
@@ -32,15 +34,27 @@ pub(super) fn read<'a>(
                 }
             }
             ("fallbackPolicy", Value::String(policy)) if policy == "ANY_ENDPOINT" => {
-                fallback = Some(Fallback::Any);
+                fallback = Some(Otherwise::Any);
             }
             ("fallbackPolicy", Value::String(policy)) if policy == "NO_FALLBACK" => {
-                fallback = Some(Fallback::None);
+                fallback = Some(Otherwise::Refusal);
+            }
+            ("fallbackPolicy", Value::String(policy)) if policy == "DEFAULT_SUBSET" => {
+                fallback = Some(Otherwise::Subset(BTreeMap::new()));
+            }
+            ("defaultSubset", Value::Object(pairs))
+                if !pairs.is_empty() && pairs.values().all(Value::is_string) =>
+            {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                labels = Some(pairs.iter().map(|(key, value)| (key.clone(), text(value))).collect());
+            }
+            ("defaultSubset", _) => {
+                account.refuse(located, &here, "must be a map of texts with at least one label");
             }
             ("fallbackPolicy", policy) => account.refuse(
                 located,
                 &here,
-                format!("{policy} has no equal in routes: use ANY_ENDPOINT or NO_FALLBACK"),
+                format!("{policy} is not known: ANY_ENDPOINT, NO_FALLBACK and DEFAULT_SUBSET are"),
             ),
             (_, _) => account.refuse(located, &here, "unknown field of dynamicSubset"),
         }
@@ -48,10 +62,11 @@ pub(super) fn read<'a>(
     if selectors.is_empty() && account.entries.len() == before {
         account.refuse(located, pointer, "has no subsetSelectors");
     }
+    with_labels(&mut fallback, labels, located, pointer, account);
     if account.entries[before..].iter().any(|entry| entry.action == Action::Refused) {
         return None;
     }
-    match fallback {
+    match &fallback {
         Some(_) => account.add(Action::Mapped, located, &format!("{pointer}/fallbackPolicy"), match settings.groups {
             Groups::Routes => "becomes the last route",
             Groups::SubsetLb => "becomes fallback_policy",
@@ -74,7 +89,38 @@ pub(super) fn read<'a>(
     };
     account.add(Action::Mapped, located, &format!("{pointer}/subsetSelectors"), what);
     let host = full_name(located.resource.text("/spec/host"), located.resource.namespace());
-    Some(Dynamic { located, host, selectors, fallback: fallback.unwrap_or(settings.fallback) })
+    let otherwise = fallback.unwrap_or(match settings.fallback {
+        Fallback::Any => Otherwise::Any,
+        Fallback::None => Otherwise::Refusal,
+    });
+    Some(Dynamic { located, host, selectors, otherwise })
+}
+
+/// The default subset belongs to its policy.
+fn with_labels(
+    fallback: &mut Option<Otherwise>,
+    labels: Option<BTreeMap<String, String>>,
+    located: &Located,
+    pointer: &str,
+    account: &mut Account,
+) {
+    let place = format!("{pointer}/defaultSubset");
+    match (fallback, labels) {
+        (Some(Otherwise::Subset(own)), Some(labels)) => {
+            let what =
+                "is read as Envoy's default_subset: requests of no group go to the pods with these labels";
+            account.add(Action::Assumed, located, &place, what);
+            *own = labels;
+        }
+        (Some(Otherwise::Subset(_)), None) => {
+            let why = "DEFAULT_SUBSET needs the labels of its pods, in defaultSubset";
+            account.refuse(located, &format!("{pointer}/fallbackPolicy"), why);
+        }
+        (_, Some(_)) => {
+            account.add(Action::Dropped, located, &place, "counts with fallbackPolicy: DEFAULT_SUBSET only");
+        }
+        (_, None) => {}
+    }
 }
 
 fn keys(located: &Located, selector: &Item, pointer: &str, account: &mut Account) -> Option<Vec<String>> {

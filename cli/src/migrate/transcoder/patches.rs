@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::account::{Account, Action};
 use super::super::spot::{self, Spot};
-use super::super::tree::map;
+use super::super::tree::placed;
 use super::{Plan, Target, module};
 use crate::arguments::Shape;
 use crate::input::{Item, Located};
@@ -30,7 +30,7 @@ pub(super) fn spec(
         return None;
     }
     let spot = spot(located, plan, target, all, account)?;
-    let mut config = map(plan.config.clone()).value();
+    let mut config = placed(plan.config.clone()).value();
     if plan.form == Shape::Native {
         account.add(Action::Todo, located, "/kind", spot::MODULE);
         let filter = spot::native("kserve-transcoder", "kserve_transcoder", &config.to_string());

@@ -78,6 +78,23 @@ class Identity(Telling):
         ]
 
 
+class Words(Telling):
+    """The words of a text, one after the other, as language models give theirs. At the word "fail" it fails."""
+
+    def infer(self, inputs):
+        words = as_bytes(values(required(inputs, "text", "BYTES").data)[0]).split()
+        return [ResponseOutput(name="word", datatype="BYTES", shape=[len(words)], data=words)]
+
+    async def predict_stream(self, payloads):
+        async for payload in payloads:
+            answer = await self.predict(payload)
+            for word in answer.outputs[0].data:
+                if as_bytes(word) == b"fail":
+                    raise InferenceError("the model lost its thread")
+                output = ResponseOutput(name="word", datatype="BYTES", shape=[1], data=[word])
+                yield InferenceResponse(model_name=self.name, id=payload.id, outputs=[output])
+
+
 def required(inputs, name, datatype):
     tensor = inputs.get(name)
     if tensor is None or str(getattr(tensor.datatype, "value", tensor.datatype)) != datatype:

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 mod echo;
+mod openai;
 #[path = "../application/pictures.rs"]
 mod pictures;
+mod streams;
 mod styles;
 
 use std::net::SocketAddr;
@@ -40,10 +42,23 @@ fn main() -> ExitCode {
         .triton("triton_itself_and_triton_behind_the_filter_answer_alike", |envoy, python, triton| {
             echo::triton(envoy, &python, &triton);
         })
+        .model_server("mlservers_streams_are_those_of_its_own_port", |envoy, python| {
+            streams::mlserver(envoy, &python);
+        })
+        .triton("tritons_streams_have_an_event_for_each_answer", |envoy, _, triton| {
+            streams::triton(envoy, &triton);
+        })
         .given(
             "triton_paints_for_the_ai_application_as_its_engine_does",
             for_styles(),
             |(envoy, python, triton, models)| styles::on_triton(&envoy, &python, &triton, &models),
+        )
+        .given(
+            "openais_client_embeds_pictures_and_completes_texts",
+            for_openai(),
+            |(envoy, models, python)| {
+                openai::on_mlserver(&envoy, &models, &python);
+            },
         )
         .run()
 }
@@ -57,6 +72,18 @@ fn for_styles() -> Result<(Installed, PathBuf, PathBuf, PathBuf), &'static str> 
         models_python().ok_or("MODELS_PYTHON")?,
         triton_python().ok_or("TRITON_PYTHON")?,
         application_models().ok_or("APPLICATION_MODELS")?,
+    ))
+}
+
+/// The newest Envoy, and the Python environments of the model servers and of OpenAI's client, if the application's models are
+/// here as well; or what of it is missing.
+fn for_openai() -> Result<(Installed, PathBuf, PathBuf), &'static str> {
+    let newest = envoys().into_iter().find(|envoy| envoy.version == VERSIONS[VERSIONS.len() - 1]);
+    application_models().ok_or("APPLICATION_MODELS")?;
+    Ok((
+        newest.ok_or("ENVOY_140")?,
+        models_python().ok_or("MODELS_PYTHON")?,
+        openai::python().ok_or("OPENAI_PYTHON")?,
     ))
 }
 

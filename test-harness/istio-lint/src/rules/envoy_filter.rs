@@ -34,6 +34,10 @@ pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<Problem> {
     let ours = embedded::has_ours(filter);
     for (index, patch) in filter.list("/spec/configPatches").iter().enumerate() {
         let mut wrong: Vec<String> = context(place, patch).into_iter().collect();
+        let of_listener = matches!(text(patch, "/applyTo"), "LISTENER" | "FILTER_CHAIN" | "NETWORK_FILTER");
+        if of_listener && place == Place::Waypoint && patch.pointer("/match/listener/portNumber").is_some() {
+            wrong.push("portNumber at a waypoint never matches".into());
+        }
         if text(patch, "/applyTo") == "HTTP_FILTER" {
             wrong.extend(http_filter(place, patch, ours));
         }

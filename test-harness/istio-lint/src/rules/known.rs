@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::NETWORKING;
 use super::traps::{destinations, full_name, in_mesh, is_waypoint};
+use super::{GATEWAY_API, NETWORKING};
 use crate::embedded;
 use crate::resource::{Resource, text};
 
@@ -24,6 +24,10 @@ pub(super) struct Known<'a> {
     pub(super) namespaces: HashMap<&'a str, Vec<&'a Resource>>,
     /// The namespaces that have a waypoint.
     pub(super) waypoints: HashSet<&'a str>,
+    /// The names of Services with an address of their own, by their namespaces.
+    pub(super) reachable: HashMap<&'a str, Vec<&'a str>>,
+    /// The names of what makes Services for itself, by their namespaces.
+    pub(super) makers: HashMap<&'a str, Vec<&'a str>>,
     /// The hosts of ServiceEntries.
     pub(super) entries: HashSet<&'a str>,
     /// The names of the clusters that EnvoyFilters add.
@@ -36,6 +40,8 @@ pub(super) struct Known<'a> {
     pub(super) in_mesh: HashMap<String, &'a Resource>,
     /// The policy that is for a Service, by its namespace and name.
     pub(super) policies: HashMap<[&'a str; 2], &'a Resource>,
+    /// The plugin or `RequestAuthentication` that is for a Service or a Gateway, by its namespace, the kind and the name.
+    pub(super) plugins: HashMap<[&'a str; 3], &'a Resource>,
     /// The hosts that a route names, a Service has or a ServiceEntry adds.
     pub(super) hosts: HashSet<String>,
     /// Those of them that are Services, by their namespaces.
@@ -64,6 +70,12 @@ impl<'a> Known<'a> {
 
     fn add(&mut self, resource: &'a Resource) {
         match (resource.group(), resource.kind()) {
+            ("", "Service") if resource.text("/spec/clusterIP") != "None" => {
+                self.reachable.entry(resource.namespace()).or_default().push(resource.name());
+            }
+            (GATEWAY_API, "Gateway") | (_, "InferenceService" | "InferenceGraph") => {
+                self.makers.entry(resource.namespace()).or_default().push(resource.name());
+            }
             (NETWORKING, "ServiceEntry") => self.entries.extend(texts(resource)),
             (NETWORKING, "DestinationRule") => {
                 let host = full_name(resource.text("/spec/host"), resource.namespace());
@@ -79,6 +91,12 @@ impl<'a> Known<'a> {
                 for target in resource.targets().iter().filter(|t| text(t, "/kind") == "Service") {
                     let service = [resource.namespace(), text(target, "/name")];
                     self.policies.entry(service).or_insert(resource);
+                }
+            }
+            (_, "WasmPlugin" | "TrafficExtension" | "RequestAuthentication") => {
+                for target in resource.targets() {
+                    let target = [resource.namespace(), text(target, "/kind"), text(target, "/name")];
+                    self.plugins.entry(target).or_insert(resource);
                 }
             }
             (_, "EnvoyFilter") => {
@@ -148,7 +166,6 @@ fn texts(resource: &Resource) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::GATEWAY_API;
     use serde_json::json;
 
     #[test]

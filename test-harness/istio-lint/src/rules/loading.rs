@@ -40,8 +40,19 @@ fn wasm(config: &Value) -> Vec<String> {
     if config.pointer("/fail_open") == Some(&Value::Bool(true)) {
         wrong.push("fail_open serves without the filter".to_owned());
     }
+    let interval = text(config, "/reload_config/backoff/base_interval");
+    let seconds = interval.strip_suffix('s').and_then(|number| number.parse::<f64>().ok());
+    if seconds.is_some_and(|seconds| seconds < SHORTEST) {
+        wrong.push(format!(
+            "reload_config.backoff.base_interval {interval} ends Envoy at the first reload: it divides by half of the \
+             milliseconds, so take 0.1s or more"
+        ));
+    }
     wrong
 }
+
+/// In seconds: half of it in whole milliseconds must not be zero.
+const SHORTEST: f64 = 0.002;
 
 fn native(module: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -75,6 +86,12 @@ mod tests {
         assert!(wrong(&filter(json!({})))[0].contains("failure_policy must be"));
         let open = filter(json!({"failure_policy": "FAIL_RELOAD", "fail_open": true}));
         assert!(wrong(&open)[0].contains("without the filter"));
+        let reloads = |interval: &str| {
+            let backoff = json!({"backoff": {"base_interval": interval}});
+            wrong(&filter(json!({"failure_policy": "FAIL_RELOAD", "reload_config": backoff})))
+        };
+        assert!(reloads("0.1s").is_empty());
+        assert!(reloads("0.001s")[0].contains("ends Envoy at the first reload"));
     }
 
     #[test]

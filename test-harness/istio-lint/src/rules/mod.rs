@@ -61,6 +61,7 @@ pub fn check_beside(resources: &[Resource], gateways: &[Resource]) -> Vec<Proble
                 add("native-module", whole(native::check(&overlay, resource), "/spec"));
             }
             "VirtualService" | "HTTPRoute" => add("routes", routes::check(&overlay, resource)),
+            "GRPCRoute" => add("routes", routes::check_parents(&overlay, resource)),
             "DestinationRule" => add("subset-name", routes::check_subsets(resource)),
             "AuthorizationPolicy" | "RequestAuthentication" => {
                 add("policy", whole(policy(&overlay, resource), "/spec"));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::traps::full_name;
+use super::traps::{full_name, of_virtual_service};
 use super::{GATEWAY_API, NETWORKING, Overlay, is_dns_label};
 use crate::Problem;
 use crate::resource::{Resource, items, text};
@@ -49,13 +49,32 @@ fn of_all(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
     if resource.kind() == "VirtualService" {
         wrong.extend(attachment(overlay, resource, &rules));
     } else {
-        for parent in resource.list("/spec/parentRefs") {
-            let name = text(parent, "/name");
-            if matches!(text(parent, "/kind"), "" | "Gateway")
-                && overlay.find(GATEWAY_API, "Gateway", resource.namespace(), name).is_none()
-            {
-                wrong.push(format!("its parent {name} is not in its namespace"));
-            }
+        wrong.extend(parents(overlay, resource));
+    }
+    wrong
+}
+
+/// `GRPCRoute`.
+pub(super) fn check_parents(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
+    let wrong = parents(overlay, resource).into_iter();
+    wrong.map(|reason| Problem { pointer: "/spec".into(), ..Problem::new(resource, reason) }).collect()
+}
+
+/// Gateways that are not there.
+fn parents(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for parent in resource.list("/spec/parentRefs") {
+        let (name, namespace) = (text(parent, "/name"), text(parent, "/namespace"));
+        let own = namespace.is_empty() || namespace == resource.namespace();
+        let namespace = if own { resource.namespace() } else { namespace };
+        if matches!(text(parent, "/kind"), "" | "Gateway")
+            && overlay.find(GATEWAY_API, "Gateway", namespace, name).is_none()
+        {
+            wrong.push(if own {
+                format!("its parent {name} is not in its namespace")
+            } else {
+                format!("its parent {name} of {namespace} is not among these resources")
+            });
         }
     }
     wrong
@@ -132,8 +151,9 @@ impl<'a> Match<'a> {
     }
 
     fn of_virtual_service(value: &'a Value) -> Self {
-        let headers = value.get("headers").and_then(Value::as_object);
-        let has = |name: &str| headers.is_some_and(|h| h.keys().any(|key| key.starts_with(name)));
+        let headers =
+            || ["headers", "withoutHeaders"].into_iter().filter_map(|all| value.get(all)?.as_object());
+        let has = |name: &str| headers().flat_map(|all| all.keys()).any(|key| key.starts_with(name));
         let path = match value.get("uri").and_then(Value::as_object).and_then(|uri| uri.iter().next()) {
             Some((kind, Value::String(text))) if kind == "exact" => Path::Exact(text),
             Some((kind, Value::String(text))) if kind == "regex" => Path::Regex(text),
@@ -222,16 +242,7 @@ fn attachment(overlay: &Overlay<'_>, resource: &Resource, rules: &[Rule<'_>]) ->
 /// A subset that no DestinationRule of the very same host defines is a route to nowhere: 503.
 fn destinations(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let rules = resource.list("/spec/http").iter().enumerate();
-    let routes = rules.flat_map(|(i, rule)| {
-        items(rule, "/route")
-            .iter()
-            .enumerate()
-            .map(move |(j, route)| (format!("/spec/http/{i}/route/{j}/destination"), route))
-    });
-    for (pointer, destination) in
-        routes.filter_map(|(pointer, route)| Some((pointer, route.get("destination")?)))
-    {
+    for (pointer, destination) in of_virtual_service(resource) {
         let mut wrong: Vec<String> = Vec::new();
         let (host, subset) = (text(destination, "/host"), text(destination, "/subset"));
         let full = full_name(host, resource.namespace());

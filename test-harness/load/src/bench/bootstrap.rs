@@ -13,6 +13,7 @@ use crate::claims::{self, Claims};
 use crate::column::Column;
 use crate::descriptors;
 use crate::exchange::{SUBSET_HEADER, SUBSET_KEY};
+use crate::least::Least;
 use crate::nothing::Nothing;
 use crate::row::{Callbacks, Row};
 
@@ -36,6 +37,7 @@ pub(crate) struct Setup {
     /// Where what only a run needs is written.
     scratch: PathBuf,
     nothing: Nothing,
+    least: Least,
 }
 
 impl Setup {
@@ -47,7 +49,8 @@ impl Setup {
         let printed = printed.map_err(|e| format!("cannot run {}: {e}", envoy.display()))?;
         let version = String::from_utf8_lossy(&printed.stdout);
         let version = version.split_once("version: ").map_or("", |(_, version)| version).trim().to_owned();
-        let setup = Self { envoy, version, dist: dist.to_owned(), nothing: Nothing::new(&scratch)?, scratch };
+        let (nothing, least) = (Nothing::new(&scratch)?, Least::new(&scratch)?);
+        let setup = Self { envoy, version, dist: dist.to_owned(), nothing, least, scratch };
         let modules = ["kserve_transcoder", "dynamic_subset", "claim_headers"].map(|name| setup.wasm(name));
         for filter in modules.into_iter().chain([setup.native()]) {
             if !filter.is_file() {
@@ -106,6 +109,9 @@ impl Setup {
             clusters.iter().map(|(name, at)| cluster(name, *at, protocol, fallback, many)).collect();
         let mut filters = match (row, row.exchange()) {
             (Row::Rules(rules), _) => self.subset_filters(column, rules),
+            (Row::Least(row), _) if column == Column::Wasm => {
+                vec![wasm(self.least.wasm(row), "least", &json!({}))]
+            }
             (_, Row::Subset) => self.subset_filters(column, 1),
             (_, Row::Claims(claims)) => self.claims_filters(claims, column),
             (_, Row::Nothing(callbacks)) => self.nothing_filters(callbacks, column),

@@ -40,6 +40,9 @@ impl Exchange {
         if let (Row::Idle(_), Column::Grpc) = (row, column) {
             return Err("its message is not kept back");
         }
+        if let (Row::Least(_), Column::Native | Column::Grpc) = (row, column) {
+            return Err("the filter is in wasm");
+        }
         match row.exchange() {
             Row::Nothing(_) if matches!(column, Column::Stock | Column::Grpc) => {
                 Err("the filter is in wasm, or native")
@@ -78,7 +81,7 @@ impl Exchange {
             }
             Row::BinaryRequest => Ok(Self::binary_request(column, &Tensor::image(side, Digits::Nine))),
             Row::BinaryResponse => Ok(Self::binary_response(column, &Tensor::image(side, Digits::Nine))),
-            Row::Workers(..) | Row::Idle(_) | Row::Rules(_) | Row::Descriptors(_) => {
+            Row::Workers(..) | Row::Least(_) | Row::Idle(_) | Row::Rules(_) | Row::Descriptors(_) => {
                 Err("it has another row's exchange")
             }
         }

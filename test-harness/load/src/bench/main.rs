@@ -10,6 +10,7 @@ mod descriptors;
 mod exchange;
 mod growth;
 mod idle;
+mod least;
 mod measure;
 mod nothing;
 mod plan;

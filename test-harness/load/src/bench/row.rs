@@ -31,6 +31,9 @@ pub(crate) enum Row {
     GrowingResponse(Megabytes),
     /// JSON to a server that speaks it, past a filter that does nothing: what entering a filter costs.
     Nothing(Callbacks),
+    /// Another row's exchange, in wasm by a filter that gives constant bytes and makes the fewest host calls: what no filter
+    /// in wasm can go below.
+    Least(Together),
     /// Another row's exchange, with so many workers.
     Workers(Together, u32),
     /// So many requests of which the second half does not come: the memory that each takes.
@@ -50,7 +53,7 @@ pub(crate) enum Callbacks {
     OfBoth,
 }
 
-/// A row that is measured with more workers.
+/// A row whose exchange others have as well: with more workers, or by the fewest host calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Together {
     /// [`Row::Tiny`].
@@ -128,11 +131,13 @@ pub(crate) enum Form {
 
 impl Row {
     /// All, in the table's order.
-    pub(crate) const ALL: [Self; 44] = [
+    pub(crate) const ALL: [Self; 46] = [
         Self::Tiny,
         Self::Subset,
         Self::Nothing(Callbacks::OfRequest),
         Self::Nothing(Callbacks::OfBoth),
+        Self::Least(Together::Tiny),
+        Self::Least(Together::Remembered),
         Self::Claims(Claims::Metadata),
         Self::Claims(Claims::Remembered(Signature::Rs256)),
         Self::Claims(Claims::Remembered(Signature::Es256)),
@@ -178,8 +183,11 @@ impl Row {
     /// The row whose bytes and filters it has.
     pub(crate) fn exchange(self) -> Self {
         match self {
-            Self::Workers(Together::Tiny, _) | Self::Descriptors(_) | Self::Idle(_) => Self::Tiny,
-            Self::Workers(Together::Remembered, _) => Self::Claims(Claims::Remembered(Signature::Rs256)),
+            Self::Workers(Together::Tiny, _) | Self::Least(Together::Tiny) => Self::Tiny,
+            Self::Descriptors(_) | Self::Idle(_) => Self::Tiny,
+            Self::Workers(Together::Remembered, _) | Self::Least(Together::Remembered) => {
+                Self::Claims(Claims::Remembered(Signature::Rs256))
+            }
             Self::Rules(_) => Self::Subset,
             row => row,
         }
@@ -277,6 +285,8 @@ impl Row {
             Self::Workers(Together::Remembered, workers) => {
                 return format!("claims_cached_rs256_{workers}_workers");
             }
+            Self::Least(Together::Tiny) => "least_tiny",
+            Self::Least(Together::Remembered) => "least_claims_cached_rs256",
             Self::Nothing(Callbacks::OfRequest) => "nothing_request",
             Self::Nothing(Callbacks::OfBoth) => "nothing_both",
             Self::Tiny => "tiny",
@@ -325,6 +335,12 @@ impl Row {
             }
             Self::Workers(Together::Remembered, workers) => {
                 return format!("a claim, RS256, token in the cache, 16 connections, {workers} workers");
+            }
+            Self::Least(Together::Tiny) => {
+                "tiny, wasm with constant bytes and the fewest host calls, 16 connections"
+            }
+            Self::Least(Together::Remembered) => {
+                "a claim, RS256, wasm with constant bytes and the fewest host calls, 16 connections"
             }
             Self::Nothing(Callbacks::OfRequest) => {
                 "a filter that does nothing, callbacks of the request: JSON passed on, 16 connections"

@@ -46,7 +46,7 @@ fn block(out: &mut String, measured: &Measured) {
     let sizes = sizes
         .map_or(String::new(), |n| format!("{} in, {} out", size(n.request_bytes), size(n.answer_bytes)));
     let _ = writeln!(out, "\n{} ({sizes})", measured.row.title());
-    let heads = match measured.row {
+    let heads = match measured.row.exchange() {
         Row::Claims(_) => [
             "requests/s",
             "of stock's",
@@ -67,10 +67,11 @@ fn block(out: &mut String, measured: &Measured) {
         match numbers {
             Ok(numbers) => {
                 let compared = measured.compared(*column, numbers);
-                let cells = match measured.row {
-                    Row::Claims(_) => whole(measured.row, *column, numbers, compared),
-                    row if row.is_at_once() => at_once(row, *column, numbers, compared),
-                    row => large(row, *column, numbers, compared),
+                let row = measured.row;
+                let cells = match row.exchange() {
+                    Row::Claims(_) => whole(row, *column, numbers, compared),
+                    exchange if exchange.is_at_once() => at_once(row, *column, numbers, compared),
+                    _ => large(row, *column, numbers, compared),
                 };
                 line(out, column.name(), &cells);
             }

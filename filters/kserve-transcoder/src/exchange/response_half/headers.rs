@@ -201,9 +201,10 @@ pub(super) fn error_reply(problem: &Problem, form: ErrorForm, view: &dyn View) -
     in_place(problem.reply_as(form), view)
 }
 
-/// The reply to a HEAD of a stream of messages, in place of an answer that need not end.
-pub(super) fn of_head(content_type: &'static str, view: &dyn View) -> Reply {
-    in_place(Reply::new(200, "kserve_answer").header("content-type", content_type), view)
+/// The reply to a HEAD of a stream of messages, in place of an answer that need not end. Envoy gives a reply without a body
+/// no content type.
+pub(super) fn of_head(view: &dyn View) -> Reply {
+    in_place(Reply::new(200, "kserve_answer"), view)
 }
 
 /// A reply in place of an answer, with those of its headers that are meant for the client.

@@ -152,8 +152,8 @@ impl ResponseHalf {
             _ => None,
         };
         match (failure, codec, terms.stream) {
-            (None, Some(_), Some(form)) if terms.head && terms.holding == Holding::No => {
-                OnHeaders::Reply(headers::of_head(form.content_type, cx.view))
+            (None, Some(_), Some(_)) if terms.head && terms.holding == Holding::No => {
+                OnHeaders::Reply(headers::of_head(cx.view))
             }
             (None, Some(codec), Some(form)) => {
                 let stream = Streaming::begin(codec, form, has_status, terms, head, account, cx);

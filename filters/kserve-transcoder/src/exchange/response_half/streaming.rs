@@ -113,7 +113,7 @@ impl Streaming {
             }
             if self.over {
                 // To a HEAD, the first message is all that matters: the stream need not end.
-                return OnData::Reply(headers::of_head(self.form.content_type, cx.view));
+                return OnData::Reply(headers::of_head(cx.view));
             }
         }
         if chunk.end {

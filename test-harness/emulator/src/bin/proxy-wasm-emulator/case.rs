@@ -125,6 +125,13 @@ pub(crate) struct Answer {
     message: Option<String>,
     #[serde(default)]
     message_hex: Option<String>,
+    #[serde(default)]
+    messages: Vec<String>,
+    #[serde(default)]
+    messages_hex: Vec<String>,
+    /// Only together with `messages`.
+    #[serde(default, rename = "wrapped")]
+    _wrapped: bool,
     #[serde(flatten)]
     body: Body,
     #[serde(default = "grpc_trailers")]
@@ -200,7 +207,10 @@ impl Case {
     /// Whether it has a message in protobuf's text format, which cannot be read without descriptors.
     pub(crate) fn needs_descriptors(&self) -> bool {
         self.upstream.as_ref().is_some_and(|upstream| upstream.message.is_some())
-            || self.answer.as_ref().is_some_and(|answer| answer.message.is_some())
+            || self
+                .answer
+                .as_ref()
+                .is_some_and(|answer| answer.message.is_some() || !answer.messages.is_empty())
     }
 
     pub(crate) fn expect(&self, hold: bool) -> &Expect {
@@ -230,6 +240,9 @@ impl Answer {
             Some(hex) => frame(&unhex(hex)?),
             None => Vec::new(),
         };
+        for hex in &self.messages_hex {
+            data.extend(frame(&unhex(hex)?));
+        }
         data.extend(self.body.bytes()?);
         Ok(data)
     }

@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use super::fields;
-use super::{at, in_mesh};
+use super::{at, fields, http_filters, in_mesh, values};
 use crate::Problem;
 use crate::resource::{Resource, items, text};
 use crate::rules::{NETWORKING, Overlay, Place};
@@ -30,6 +29,11 @@ pub(super) fn check(overlay: &Overlay<'_>, filter: &Resource) -> Vec<Problem> {
         if let Some(reason) = missing_chain(overlay, text(patch, chain)) {
             problems.push(at(filter, "missing-chain", format!("{pointer}{chain}"), reason));
         }
+        problems.extend(http_filters::check(filter, value, &format!("{pointer}/patch/value")));
+        let values = values::unknown(apply_to, value);
+        problems.extend(values.into_iter().map(|(place, reason)| {
+            at(filter, "unknown-envoy-value", format!("{pointer}/patch/value{place}"), reason)
+        }));
         let unknown = fields::unknown(apply_to, value);
         problems.extend(unknown.into_iter().map(|(place, message)| {
             let name = place.rsplit('/').next().unwrap_or_default();
@@ -71,6 +75,9 @@ fn cluster(
             reason,
         ));
     }
+    if operation == "ADD" && overlay.place(filter) == Ok(Place::Waypoint) {
+        problems.extend(discovered(overlay, filter, value, pointer));
+    }
     if operation == "ADD"
         && value.get("transport_socket").is_none()
         && value.get("transport_socket_matches").is_none()
@@ -97,6 +104,32 @@ fn cluster(
                 break;
             }
         }
+    }
+    problems
+}
+
+/// A cluster that a waypoint asks istiod for the endpoints of.
+fn discovered(overlay: &Overlay<'_>, filter: &Resource, value: &Value, pointer: &str) -> Vec<Problem> {
+    let place = "/eds_cluster_config/service_name";
+    let service = text(value, place).rsplit('|').next().unwrap_or_default();
+    let Some((name, namespace)) =
+        service.strip_suffix(".svc.cluster.local").and_then(|host| host.split_once('.'))
+    else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
+    let found = overlay.find("", "Service", namespace, name);
+    if let Some(service) = found.filter(|service| service.text("/spec/clusterIP") == "None") {
+        let reason = format!(
+            "takes its endpoints from {}, which is headless: istiod tells a waypoint none of them, so the cluster stays empty",
+            service.id()
+        );
+        problems.push(at(filter, "empty-cluster", format!("{pointer}/patch/value{place}"), reason));
+    }
+    if value.get("transport_socket").is_none() && value.get("transport_socket_matches").is_none() {
+        let reason = "takes its endpoints from istiod, which at a waypoint are addresses of HBONE, and has no \
+                      transport_socket internal_upstream, which tells Istio's listener where they lead";
+        problems.push(at(filter, "endpoints-without-socket", format!("{pointer}/patch/value"), reason));
     }
     problems
 }

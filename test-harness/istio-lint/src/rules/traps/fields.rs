@@ -27,6 +27,8 @@ pub(super) fn unknown(apply_to: &str, value: &Value) -> Vec<(String, &'static st
         "NETWORK_FILTER" => look(&NETWORK_FILTER, value, "", &mut found),
         "CLUSTER" => look(&messages::CLUSTER, value, "", &mut found),
         "LISTENER" => look(&messages::LISTENER, value, "", &mut found),
+        "FILTER_CHAIN" => look(&messages::FILTER_CHAIN, value, "", &mut found),
+        "LISTENER_FILTER" => look(&messages::LISTENER_FILTER, value, "", &mut found),
         "ROUTE_CONFIGURATION" => look(&messages::ROUTES, value, "", &mut found),
         "VIRTUAL_HOST" => look(&messages::VIRTUAL_HOST, value, "", &mut found),
         "HTTP_ROUTE" => look(&messages::ROUTE, value, "", &mut found),
@@ -91,7 +93,7 @@ fn look(message: &'static Message, value: &Value, place: &str, found: &mut Vec<(
 }
 
 /// `failurePolicy` as `failure_policy`.
-fn snake(name: &str) -> String {
+pub(super) fn snake(name: &str) -> String {
     let mut snake = String::new();
     for letter in name.chars() {
         if letter.is_ascii_uppercase() {
@@ -107,7 +109,7 @@ pub(super) static HTTP_FILTER: Message = Message {
     fields: &["name", "typed_config", "config_discovery", "is_optional", "disabled"],
     below: &[],
 };
-static NETWORK_FILTER: Message =
+pub(super) static NETWORK_FILTER: Message =
     Message { name: "Filter", fields: &["name", "typed_config", "config_discovery"], below: &[] };
 static EXTENSION: Message =
     Message { name: "TypedExtensionConfig", fields: &["name", "typed_config"], below: &[] };
@@ -224,6 +226,24 @@ mod tests {
                 "/foo_bar",
             ),
             ("LISTENER", json!({"per_connection_buffer_limit_bytes": 1}), json!({"nope": 1}), "/nope"),
+            (
+                "FILTER_CHAIN",
+                json!({"filterChainMatch": {"server_names": ["a"]}, "transport_socket_connect_timeout": "1s"}),
+                json!({"filter_chain_match": {"server_name": ["a"]}}),
+                "/filter_chain_match/server_name",
+            ),
+            (
+                "LISTENER_FILTER",
+                json!({"name": "l", "filter_disabled": {"any_match": true}}),
+                json!({"name": "l", "disabled": true}),
+                "/disabled",
+            ),
+            (
+                "LISTENER",
+                json!({"filter_chains": [{"name": "c"}], "default_filter_chain": {"filters": []}}),
+                json!({"filter_chains": [{"nme": "c"}]}),
+                "/filter_chains/0/nme",
+            ),
             (
                 "HTTP_ROUTE",
                 json!({"route": {"cluster_header": "x"}}),

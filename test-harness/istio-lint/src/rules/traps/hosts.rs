@@ -10,10 +10,11 @@ use crate::rules::{NETWORKING, Overlay};
 const IN_CLUSTER: &str = ".svc.cluster.local";
 
 pub(super) fn check(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
-    let mut problems: Vec<_> = destinations(resource)
-        .into_iter()
-        .filter_map(|(pointer, host, port)| missing_port(overlay, resource, &pointer, &host, port?))
-        .collect();
+    let mut problems = Vec::new();
+    for (pointer, host, port) in destinations(resource) {
+        problems.extend(port.and_then(|port| missing_port(overlay, resource, &pointer, &host, port)));
+        problems.extend(missing_service(overlay, resource, &pointer, &host));
+    }
     match (resource.group(), resource.kind()) {
         (NETWORKING, "DestinationRule") => {
             problems.extend(unnamed(overlay, resource));
@@ -38,12 +39,23 @@ fn missing_port(
     let ports: Vec<u64> =
         service.list("/spec/ports").iter().filter_map(|p| p.get("port")?.as_u64()).collect();
     (!ports.contains(&port)).then(|| {
-        let reason = format!(
-            "sends to port {port} of {}, which has {ports:?}: every request is answered 503",
-            service.id()
-        );
+        let (does, so) = if pointer.contains("irror") {
+            ("sends copies to", "they go nowhere")
+        } else {
+            ("sends to", "every request is answered 503")
+        };
+        let reason = format!("{does} port {port} of {}, which has {ports:?}: {so}", service.id());
         at(route, "missing-port", format!("{pointer}/port"), reason)
     })
+}
+
+/// A Service that is not there, in a namespace of which the resources have others. Those that have a name for the pods
+/// of a group only do not count.
+fn missing_service(overlay: &Overlay<'_>, route: &Resource, pointer: &str, host: &str) -> Option<Problem> {
+    let (name, namespace) = host.strip_suffix(IN_CLUSTER)?.split_once('.')?;
+    let reason = super::absent(overlay, namespace, name)?;
+    (!overlay.known.entries.contains(host))
+        .then(|| at(route, "missing-service", pointer, format!("sends to {host}, and {reason}")))
 }
 
 /// A rule for a host that no route names, no Service has and no ServiceEntry adds. Where none of these are known

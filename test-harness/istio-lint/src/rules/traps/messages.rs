@@ -3,7 +3,7 @@
 //! They are those of Envoy 1.40's `envoy/config/{cluster,listener,route}/v3` and of
 //! `envoy/extensions/filters/network/http_connection_manager/v3`, in the order of the protos.
 
-use super::fields::{HTTP_FILTER, Message, SUBSETS};
+use super::fields::{HTTP_FILTER, Message, NETWORK_FILTER, SUBSETS};
 
 pub(super) static CLUSTER: Message = Message {
     name: "Cluster",
@@ -109,6 +109,45 @@ pub(super) static LISTENER: Message = Message {
         "bypass_overload_manager",
         "tcp_keepalive",
     ],
+    below: &[
+        ("filter_chains", &FILTER_CHAIN),
+        ("default_filter_chain", &FILTER_CHAIN),
+        ("listener_filters", &LISTENER_FILTER),
+    ],
+};
+pub(super) static FILTER_CHAIN: Message = Message {
+    name: "FilterChain",
+    fields: &[
+        "filter_chain_match",
+        "filters",
+        "use_proxy_proto",
+        "metadata",
+        "transport_socket",
+        "transport_socket_connect_timeout",
+        "name",
+    ],
+    below: &[("filter_chain_match", &FILTER_CHAIN_MATCH), ("filters", &NETWORK_FILTER)],
+};
+static FILTER_CHAIN_MATCH: Message = Message {
+    name: "FilterChainMatch",
+    fields: &[
+        "destination_port",
+        "prefix_ranges",
+        "address_suffix",
+        "suffix_len",
+        "direct_source_prefix_ranges",
+        "source_type",
+        "source_prefix_ranges",
+        "source_ports",
+        "server_names",
+        "transport_protocol",
+        "application_protocols",
+    ],
+    below: &[],
+};
+pub(super) static LISTENER_FILTER: Message = Message {
+    name: "ListenerFilter",
+    fields: &["name", "typed_config", "config_discovery", "filter_disabled"],
     below: &[],
 };
 pub(super) static MANAGER: Message = Message {

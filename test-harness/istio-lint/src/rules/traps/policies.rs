@@ -25,9 +25,11 @@ pub(super) fn check(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> 
         return Vec::new();
     }
     let mut problems = targets(overlay, resource);
+    problems.extend(addresses(resource));
     problems.extend(selector(overlay, resource));
     problems.extend(behind_waypoint(overlay, resource));
     problems.extend(module(resource));
+    problems.extend(secret(overlay, resource));
     problems
 }
 
@@ -58,6 +60,10 @@ fn targets(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
                 }
             }
             "Service" if resource.kind() != "EnvoyFilter" => {
+                let missing = super::absent(overlay, resource.namespace(), name);
+                problems.extend(missing.map(|why| {
+                    at(resource, "missing-service", pointer.clone(), format!("targets the Service {name}, and {why}"))
+                }));
                 problems.extend(service(overlay, resource, pointer, name));
             }
             _ => {}
@@ -68,6 +74,20 @@ fn targets(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
 
 fn not_envoy(class: &str) -> String {
     format!("applies to a gateway of the class {class}, which is not Envoy: no filter runs there")
+}
+
+/// Addresses of keys that the webhook refuses.
+fn addresses(policy: &Resource) -> Vec<Problem> {
+    let rules = policy.list("/spec/jwtRules").iter().enumerate();
+    let broken = rules.filter_map(|(index, rule)| {
+        let address = rule.get("jwksUri")?.as_str()?;
+        let whole = ["http://", "https://"].iter().any(|scheme| {
+            address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        });
+        let reason = format!("{address:?} is not a URL with http or https: the webhook refuses it");
+        (!whole).then(|| at(policy, "jwks-uri", format!("/spec/jwtRules/{index}/jwksUri"), reason))
+    });
+    broken.collect()
 }
 
 /// A Service that is attached to a waypoint in another namespace, or to one that is not for Services.
@@ -165,6 +185,21 @@ fn is_of_requests(rule: &Value) -> bool {
     has("/to", "operation", &operation)
         || has("/from", "source", &source)
         || items(rule, "/when").iter().any(|condition| text(condition, "/key").starts_with("request."))
+}
+
+/// Istio's agent gets the Secret for a registry from the plugin's own namespace. Most resources have no Secrets.
+fn secret(overlay: &Overlay<'_>, plugin: &Resource) -> Option<Problem> {
+    let pointer = ["/spec/imagePullSecret", "/spec/wasm/imagePullSecret"];
+    let pointer = pointer.into_iter().find(|pointer| !plugin.text(pointer).is_empty())?;
+    let name = plugin.text(pointer);
+    let own = overlay.find("", "Secret", plugin.namespace(), name);
+    let elsewhere = overlay.of_kind("Secret").iter().find(|secret| own.is_none() && secret.name() == name)?;
+    let reason = format!(
+        "is taken from the plugin's own namespace, and these resources have the Secret {name} in {}: without it the \
+         module is not fetched, and every request is refused",
+        elsewhere.namespace()
+    );
+    Some(at(plugin, "pull-secret", pointer, reason))
 }
 
 /// Fields of a module's source that do nothing.

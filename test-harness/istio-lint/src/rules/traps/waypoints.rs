@@ -14,15 +14,23 @@ const IN_CLUSTER: &str = ".svc.cluster.local";
 
 pub(super) fn check(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
     match (resource.group(), resource.kind()) {
-        (NETWORKING, "VirtualService") if in_mesh(resource) => {
-            let mut problems = routes(overlay, resource);
-            problems.extend(believed(overlay, resource));
+        (NETWORKING, "VirtualService") => {
+            let mut problems = Vec::new();
+            if in_mesh(resource) {
+                problems.extend(routes(overlay, resource));
+                problems.extend(believed(overlay, resource));
+            }
+            if resource.list("/spec/gateways").iter().any(|gateway| gateway != "mesh") {
+                problems.extend(past_the_waypoint(overlay, resource));
+            }
             problems
         }
-        (NETWORKING, "VirtualService") => past_the_waypoint(overlay, resource),
         (GATEWAY_API, "HTTPRoute" | "GRPCRoute") => {
             let mut problems = mixed(overlay, resource);
-            problems.extend(past_the_waypoint(overlay, resource));
+            let of_gateway = |parent: &Value| matches!(text(parent, "/kind"), "" | "Gateway");
+            if resource.list("/spec/parentRefs").iter().any(of_gateway) {
+                problems.extend(past_the_waypoint(overlay, resource));
+            }
             problems
         }
         (GATEWAY_API, "Gateway") => gateway(resource),
@@ -57,6 +65,15 @@ fn routes(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> {
                     "source-labels",
                     format!("/spec/http/{i}/match/{j}/sourceLabels"),
                     "a waypoint drops a match with sourceLabels: requests never take this route",
+                ));
+            }
+            if one.get("sourceNamespace").is_some() && has_waypoint(overlay, resource.namespace()) {
+                problems.push(at(
+                    resource,
+                    "source-namespace",
+                    format!("/spec/http/{i}/match/{j}/sourceNamespace"),
+                    "a waypoint compares sourceNamespace with its own namespace, not with the caller's: match on a header, or \
+                     limit callers with an AuthorizationPolicy",
                 ));
             }
         }
@@ -127,14 +144,20 @@ fn past_the_waypoint(overlay: &Overlay<'_>, route: &Resource) -> Vec<Problem> {
         };
         let skipped =
             !matches!(own(USE_WAYPOINT), "" | "none") && own("istio.io/ingress-use-waypoint") != "true";
-        if let Some(policy) = skipped.then(|| guarding(overlay, service)).flatten() {
+        if !skipped {
+            continue;
+        }
+        let policy = guarding(overlay, service).map(|policy| ("ingress-past-waypoint", policy));
+        let plugin =
+            || changing(overlay, service, own(USE_WAYPOINT)).map(|other| ("ingress-past-plugin", other));
+        if let Some((rule, passed)) = policy.or_else(plugin) {
             let reason = format!(
                 "sends to {}, whose waypoint an ingress gateway goes past, and so past {}: label the Service \
                  istio.io/ingress-use-waypoint=true",
                 service.id(),
-                policy.id()
+                passed.id()
             );
-            problems.push(at(route, "ingress-past-waypoint", pointer, reason));
+            problems.push(at(route, rule, pointer, reason));
         }
     }
     problems
@@ -143,6 +166,13 @@ fn past_the_waypoint(overlay: &Overlay<'_>, route: &Resource) -> Vec<Problem> {
 /// A policy that is meant for every request to a Service.
 fn guarding<'a>(overlay: &Overlay<'a>, service: &Resource) -> Option<&'a Resource> {
     overlay.known.policies.get(&[service.namespace(), service.name()]).copied()
+}
+
+/// A plugin that takes every request to a Service, or every one at its waypoint; callers in the mesh may be all that it
+/// is meant for.
+fn changing<'a>(overlay: &Overlay<'a>, service: &Resource, waypoint: &str) -> Option<&'a Resource> {
+    let at = |kind, name| overlay.known.plugins.get(&[service.namespace(), kind, name]).copied();
+    at("Service", service.name()).or_else(|| at("Gateway", waypoint))
 }
 
 /// A waypoint for a service account, as older ambient meshes had them.
