@@ -2,7 +2,7 @@
 //!
 //! Two codecs exist: [`tensor`](crate::tensor) for inference, which streams tensor data, and
 //! [`generic`](crate::generic) for everything else, which goes by descriptors. [`compressed`](crate::compressed) stands
-//! in front of either where a body is compressed.
+//! in front of either where a body or a message is compressed.
 
 use crate::problem::Problem;
 use crate::tensor::Target;
@@ -64,6 +64,16 @@ pub(crate) trait ResponseCodec: Debug + Send {
         false
     }
 
+    /// Whether only the message says of which type the answer's body is, so that its headers have to wait for it.
+    fn decides_content_type(&self) -> bool {
+        false
+    }
+
+    /// The type of the body of an answer that has begun, if it is not JSON.
+    fn content_type(&self) -> Option<&str> {
+        None
+    }
+
     /// Allows the answer to be written while the message comes, which has `message_bytes`. Only before the first of them.
     fn stream(&mut self, _message_bytes: usize) {}
 
@@ -78,6 +88,11 @@ pub(crate) trait ResponseCodec: Debug + Send {
     /// error the answer cannot be completed.
     fn flow(&mut self, _out: &mut dyn Sink) -> Result<(), Problem> {
         Ok(())
+    }
+
+    /// How long a compressed message has become so far, in bytes; 0 for one that is not compressed.
+    fn inflated_bytes(&self) -> usize {
+        0
     }
 
     /// A codec for the next message of a stream, where the method answers with one; this codec then reads none itself.
@@ -111,6 +126,11 @@ pub(crate) trait Answer: Debug + Send {
     /// The HTTP status: 200, or another where the message itself says "no" (a server that is not ready).
     fn status(&self) -> u16 {
         200
+    }
+
+    /// The type of the body, if it is not JSON.
+    fn content_type(&self) -> Option<&str> {
+        None
     }
 
     /// The length of the JSON part of a body that has binary tensor data behind it, in bytes; `None` for a body

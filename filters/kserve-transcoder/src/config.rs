@@ -1,5 +1,6 @@
 //! The filter's configuration.
 
+use crate::compressed::COMPRESSOR_LEVELS;
 use crate::generic::PrintOptions;
 use crate::kserve_v1::KserveV1;
 use crate::openai::{self, OpenAiConfig};
@@ -16,6 +17,11 @@ const BODY_BYTES: Bounds = Bounds::at_least(1);
 const BUDGET_BYTES: Bounds = Bounds::at_least(64 * 1024);
 /// The values of `binary_header_bytes`.
 const HEADER_BYTES: Bounds = Bounds::at_least(256);
+/// The values of `compress_answers.from_bytes`.
+const FROM_BYTES: Bounds = Bounds { least: 1, most: 64 * 1024 };
+/// The values of `compress_answers.level`.
+const LEVEL: Bounds =
+    Bounds { least: *COMPRESSOR_LEVELS.start() as u64, most: *COMPRESSOR_LEVELS.end() as u64 };
 /// The values of `max_models`.
 pub(crate) const MAX_MODELS: Bounds = Bounds { least: 0, most: 1000 };
 
@@ -62,6 +68,13 @@ pub struct Config {
     /// `bare` as the words `NaN`, `Infinity` and `-Infinity`, as Triton does (`JSON.parse` refuses them); `null` for
     /// all three, as MLServer does; or `string` as protobuf's JSON does. Requests may use any of these.
     pub non_finite: NonFinite,
+    /// Compress answers to inferences, and of `descriptor_sets`, with gzip or deflate for clients that accept it
+    /// (`accept-encoding`), as Triton's own HTTP port does. `{}` is enough. Without the key answers are not compressed here; Envoy's own compressor filter, in front, can do it as
+    /// well.
+    pub compress_answers: Option<CompressAnswers>,
+    /// Tell model servers that they may compress their gRPC messages, by `grpc-accept-encoding: gzip`. A message that a server
+    /// compresses with gzip or deflate is read with and without this key.
+    pub accept_compressed_messages: bool,
     /// How another model's name than the one in the URL is treated, as `model_name` in an inference's body, or in one of the
     /// headers by which ModelMesh knows a model (`mm-model-id`, `mm-vmodel-id`, each also with `-bin`, and `tas-model-id`):
     /// `refuse` answers 400, `ignore` uses the name in the URL, as MLServer does, and removes the header.
@@ -76,6 +89,9 @@ pub struct Config {
     pub descriptor_sets: Vec<String>,
     /// The services of `descriptor_sets` that are meant, as `package.Service`. By default all of them.
     pub services: Vec<String>,
+    /// Serve methods of `descriptor_sets` that have no `google.api.http` rule and stream nothing as a POST of their message to the
+    /// gRPC path, `/package.Service/Method`. A gRPC client's request to it, by its `content-type`, passes untouched.
+    pub auto_mapping: bool,
     /// Query parameters that a path of `descriptor_sets` leaves out. Any other that sets no field of the request
     /// message is a 400.
     pub ignored_query_parameters: Vec<String>,
@@ -84,6 +100,8 @@ pub struct Config {
     /// Leave out every member of a body that names no field of the request message; otherwise it is a 400. In the body of an
     /// inference unknown members are always left out.
     pub ignore_unknown_fields: bool,
+    /// Names of enums, in bodies, paths and queries of `descriptor_sets`, may be in any case, and have `-` for `_`.
+    pub case_insensitive_enum_parsing: bool,
     /// What may stand in front of every path that the filter serves, such as `/serving/{namespace}/{service}`: whole
     /// segments, of which a name in braces stands for any one. It is taken off before the path is read; with `path:
     /// route` it stays in `:path`, for the route to see.
@@ -119,6 +137,27 @@ pub struct Config {
     pub openai: Option<OpenAiConfig>,
 }
 
+/// When, and how, answers are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct CompressAnswers {
+    /// The length from which on an answer is compressed, in bytes. In proxy-wasm without held headers the answer to a POST is
+    /// always sent as gzip or deflate to a client that accepts it, because the headers go out before its length is known; a
+    /// shorter one only has the form.
+    #[cfg_attr(test, schemars(range(min = FROM_BYTES.least, max = FROM_BYTES.most)))]
+    pub from_bytes: usize,
+    /// How hard the compressor tries: from 1, the fastest, to 9, the smallest.
+    #[cfg_attr(test, schemars(range(min = LEVEL.least, max = LEVEL.most)))]
+    pub level: u32,
+}
+
+impl Default for CompressAnswers {
+    fn default() -> Self {
+        Self { from_bytes: 1024, level: 1 }
+    }
+}
+
 /// How `:path` of a request that is transcoded is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
@@ -145,13 +184,17 @@ impl Default for Config {
             answer_form: AnswerForm::Kserve,
             print_options: None,
             non_finite: NonFinite::Bare,
+            compress_answers: None,
+            accept_compressed_messages: false,
             body_model_name: BodyModelName::Refuse,
             binary_header_bytes: 4096,
             descriptor_sets: Vec::new(),
             services: Vec::new(),
+            auto_mapping: false,
             ignored_query_parameters: Vec::new(),
             ignore_unknown_query_parameters: false,
             ignore_unknown_fields: false,
+            case_insensitive_enum_parsing: false,
             path_prefixes: Vec::new(),
             list_models: false,
             stream_messages: None,
@@ -176,6 +219,10 @@ impl Config {
         BUDGET_BYTES.check("memory_budget_bytes", config.memory_budget_bytes as u64)?;
         HEADER_BYTES.check("binary_header_bytes", config.binary_header_bytes as u64)?;
         MAX_MODELS.check("max_models", config.max_models as u64)?;
+        if let Some(compress) = &config.compress_answers {
+            FROM_BYTES.check("compress_answers.from_bytes", compress.from_bytes as u64)?;
+            LEVEL.check("compress_answers.level", u64::from(compress.level))?;
+        }
         if config.unary_cluster.as_deref() == Some("") {
             return Err(ConfigError::at("unary_cluster", "a cluster's name cannot be empty"));
         }
@@ -234,6 +281,15 @@ mod tests {
             error(r#"{"max_models":1001}"#),
             "configuration key max_models: 1001 is out of range: it must be from 0 to 1000"
         );
+        assert_eq!(
+            error(r#"{"compress_answers":{"from_bytes":65537}}"#),
+            "configuration key compress_answers.from_bytes: 65537 is out of range: it must be from 1 to 65536"
+        );
+        assert_eq!(
+            error(r#"{"compress_answers":{"level":0}}"#),
+            "configuration key compress_answers.level: 0 is out of range: it must be from 1 to 9"
+        );
+        assert!(error(r#"{"compress_answers":true}"#).contains("compress_answers: invalid type"));
         assert!(error(r#"{"descriptor_sets":["a",3]}"#).contains("descriptor_sets[1]: invalid type"));
         assert!(error(r#"{"unary_cluster":""}"#).contains("unary_cluster: a cluster's name cannot be empty"));
         assert_eq!(

@@ -39,10 +39,11 @@ impl Reader {
         self.prefix_read += of_prefix;
         *bytes = &bytes[of_prefix..];
         let Some(length) = self.length() else { return Ok(&[]) };
-        if self.prefix[0] != 0 {
-            return Err(Problem::bad_answer(
-                "the model server compressed its gRPC answer, which was not asked for",
-            ));
+        if self.prefix[0] > 1 {
+            return Err(Problem::bad_answer(format!(
+                "the model server's gRPC message begins with the flag {}, which should be 0 or 1",
+                self.prefix[0]
+            )));
         }
         let (of_message, rest) = bytes.split_at(bytes.len().min(length - self.message_read));
         *bytes = rest;
@@ -54,6 +55,11 @@ impl Reader {
     pub(crate) fn length(&self) -> Option<usize> {
         let [_, a, b, c, d] = self.prefix;
         (self.prefix_read == PREFIX_BYTES).then(|| u32::from_be_bytes([a, b, c, d]) as usize)
+    }
+
+    /// Whether the message is compressed, once its prefix has been read.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.length().is_some() && self.prefix[0] == 1
     }
 
     /// Whether any byte has been read.
@@ -103,6 +109,17 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_says_whether_the_message_is_compressed() {
+        for (bytes, expected) in
+            [(&b"\x01\0\0\0"[..], false), (b"\x01\0\0\0\x01", true), (b"\0\0\0\0\x01x", false)]
+        {
+            let mut reader = Reader::default();
+            reader.take(bytes).unwrap();
+            assert_eq!(reader.is_compressed(), expected);
+        }
+    }
+
+    #[test]
     fn odd_frames_are_named() {
         let problem = |bytes: &[u8]| {
             let mut reader = Reader::default();
@@ -111,7 +128,7 @@ mod tests {
                 Ok(_) => reader.problem_at_end().unwrap().message,
             }
         };
-        assert!(problem(b"\x01\0\0\0\x01x").contains("compressed"));
+        assert!(problem(b"\x02\0\0\0\x01x").contains("begins with the flag 2"));
         assert!(problem(b"\0\0\0\0\x01xy").contains("more than one"));
         assert!(problem(b"\0\0\0\0\x02x").contains("after 1 of 2 bytes"));
         assert!(problem(b"\0\0").contains("within a gRPC frame"));

@@ -62,7 +62,7 @@ mod status;
 mod stream;
 mod tensor;
 
-pub use config::{Config, PathMode};
+pub use config::{CompressAnswers, Config, PathMode};
 pub use exchange::{Exchange, KserveTranscoder};
 pub use kserve_v1::{KserveV1, ModelInput, ModelInputs};
 pub use openai::{OpenAiConfig, OpenAiConstant, OpenAiInput, OpenAiModel, OpenAiOperation, OpenAiParameter};

@@ -1,10 +1,10 @@
 //! The form of a configuration that the filter works with.
 
-use crate::config::{Config, PathMode};
+use crate::config::{CompressAnswers, Config, PathMode};
 use crate::generic;
 use crate::kserve_v1::Signatures;
 use crate::openai::OpenAi;
-use crate::rows::{self, Rows};
+use crate::rows::{self, RawAnswers, Rows};
 use crate::tensor;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) holds_response_headers: bool,
     pub(crate) memory_budget_bytes: usize,
     pub(crate) binary_header_bytes: usize,
+    pub(crate) compress_answers: Option<CompressAnswers>,
+    pub(crate) accepts_compressed_messages: bool,
     pub(crate) max_models: usize,
     pub(crate) describes: bool,
     /// Inferences' headers are held back until their message is complete.
@@ -55,6 +57,8 @@ impl Settings {
             holds_response_headers: holds,
             memory_budget_bytes: config.memory_budget_bytes,
             binary_header_bytes: config.binary_header_bytes,
+            compress_answers: config.compress_answers,
+            accepts_compressed_messages: config.accept_compressed_messages,
             max_models: config.max_models,
             describes: config.describe_requests,
             holds_request_headers: config.hold_request_headers,
@@ -63,6 +67,7 @@ impl Settings {
             generic: generic::Options {
                 print: generic::Print::new(config.answer_form, config.print_options),
                 ignore_unknown_fields: config.ignore_unknown_fields,
+                case_insensitive_enums: config.case_insensitive_enum_parsing,
                 max_request_bytes: config.max_request_bytes,
             },
             rows: Rows::load(rows::Options {
@@ -74,6 +79,12 @@ impl Settings {
                     unknown: config.ignore_unknown_query_parameters,
                 },
                 list_models: config.list_models,
+                auto_mapping: config.auto_mapping,
+                raw_answers: match holds {
+                    true => RawAnswers::Any,
+                    false if caps.body_on_header_only => RawAnswers::Never,
+                    false => RawAnswers::ByCall,
+                },
                 stream_messages: config.stream_messages,
                 kserve_v1: config.kserve_v1.is_some(),
             })?,

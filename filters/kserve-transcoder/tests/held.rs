@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
 use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, OnHeaders, Ops, Plugin, Sink, Stream, View};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use kserve_transcoder::{Exchange, KserveTranscoder};
 use peak_alloc::PeakAlloc;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 #[cfg(target_family = "wasm")]
@@ -244,13 +247,26 @@ fn what_an_answer_holds_is_charged_whatever_it_consists_of() {
         ("a long name of an output", field(5, &field(1, &vec![b'a'; BODY_BYTES]))),
         ("unknown fields", many(&field(15, b"what"))),
     ];
-    for (what, message) in &answers {
-        let mut meter = Meter::new("{}", INFER, &[]);
-        meter.feed(Dir::Request, small, "the request");
+    let frame = |flag: u8, message: &[u8]| {
         let length = u32::try_from(message.len()).unwrap();
-        let body = [&[0][..], &length.to_be_bytes(), message].concat();
+        [&[flag][..], &length.to_be_bytes(), message].concat()
+    };
+    for (what, message) in &answers {
+        for config in ["{}", r#"{"compress_answers": {"from_bytes": 1}}"#] {
+            let mut meter = Meter::new(config, INFER, &[("accept-encoding", "deflate".to_owned())]);
+            meter.feed(Dir::Request, small, "the request");
+            let body = frame(0, message);
+            meter.headers(Dir::Response);
+            meter.feed(Dir::Response, &body, what);
+            println!("{what}: at most {} KiB charged for {} KiB", meter.most >> 10, message.len() >> 10);
+        }
+        let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
+        compressed.write_all(message).unwrap();
+        let compressed = frame(1, &compressed.finish().unwrap());
+        let mut meter = Meter::new("{}", INFER, &[]);
+        meter.view.0.push((Map::ResponseHeaders, "grpc-encoding", "gzip".to_owned()));
+        meter.feed(Dir::Request, small, "the request");
         meter.headers(Dir::Response);
-        meter.feed(Dir::Response, &body, what);
-        println!("{what}: at most {} KiB charged for {} KiB", meter.most >> 10, message.len() >> 10);
+        meter.feed(Dir::Response, &compressed, &format!("{what}, compressed"));
     }
 }

@@ -12,11 +12,13 @@ const BEGIN: &str =
 const END: &str = "<!-- end of the table -->\n";
 
 /// The folders of `test-harness/cases`, and the feature that the cases of each are about.
-const FEATURES: [(&str, &str); 10] = [
+const FEATURES: [(&str, &str); 12] = [
     ("infer", "inference: JSON, protobuf's JSON and binary tensors"),
     ("health", "health, readiness and metadata"),
     ("triton", "Triton's extensions"),
     ("errors", "errors of model servers"),
+    ("compression", "compressed answers and messages"),
+    ("http_body", "bodies that are not JSON"),
     ("routing", "paths, methods and other protocols"),
     ("streams", "methods that answer with a stream"),
     ("v1", "KServe v1"),

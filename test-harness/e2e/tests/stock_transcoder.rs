@@ -26,6 +26,7 @@ const SERVICE: &str = r#"
 syntax = "proto3";
 package user;
 import "google/api/annotations.proto";
+import "google/api/httpbody.proto";
 import "google/protobuf/any.proto";
 import "google/protobuf/duration.proto";
 import "google/protobuf/empty.proto";
@@ -55,7 +56,12 @@ message M {
   float single = 18;
   oneof choice { string one = 19; int32 other = 20; }
 }
+message Upload { string name = 1; google.api.HttpBody file = 3; int32 number = 5; }
 service S {
+  rpc Raw(google.api.HttpBody) returns (M) { option (google.api.http) = { post: "/v1/raw" body: "*" }; }
+  rpc Up(Upload) returns (M) { option (google.api.http) = { put: "/v1/up/{name}" body: "file" }; }
+  rpc Down(M) returns (google.api.HttpBody) { option (google.api.http) = { get: "/v1/down/{name}" }; }
+  rpc Part(M) returns (Upload) { option (google.api.http) = { get: "/v1/part/{name}" response_body: "file" }; }
   rpc Whole(M) returns (M) { option (google.api.http) = { post: "/v1/whole" body: "*" additional_bindings { put: "/v1/whole/{name}" body: "*" } additional_bindings { get: "/v1/also/{name}" } }; }
   rpc Inner(M) returns (M) { option (google.api.http) = { post: "/v1/inner/{name}" body: "inner" }; }
   rpc Query(M) returns (M) { option (google.api.http) = { get: "/v1/query" }; }
@@ -68,9 +74,34 @@ service S {
   rpc Fails(M) returns (M) { option (google.api.http) = { get: "/v1/fails" }; }
   rpc Remove(M) returns (google.protobuf.Empty) { option (google.api.http) = { delete: "/v1/things/{name}" }; }
   rpc Change(M) returns (M) { option (google.api.http) = { patch: "/v1/things/{name}" body: "inner" }; }
+  rpc Auto(M) returns (M);
   rpc Odd(M) returns (M) { option (google.api.http) = { custom: { kind: "OPTIONS" path: "/v1/odd" } }; }
 }
+service Held {
+  rpc Both(google.api.HttpBody) returns (google.api.HttpBody) { option (google.api.http) = { post: "/v1/both" body: "*" }; }
+}
 "#;
+
+const HTTP_BODY: &str = r#"
+syntax = "proto3";
+package google.api;
+import "google/protobuf/any.proto";
+message HttpBody { string content_type = 1; bytes data = 2; repeated google.protobuf.Any extensions = 3; }
+"#;
+
+/// Bodies that are not JSON, their type first: method, path, type, body.
+const RAW: &[(&str, &str, &str, &str)] = &[
+    ("POST", "/v1/raw", "image/png", "\u{0}\u{1}{"),
+    ("POST", "/v1/raw", "application/json", "{\"a\": 1}"),
+    ("POST", "/v1/raw", "", "x"),
+    ("POST", "/v1/raw", "text/plain", ""),
+    ("PUT", "/v1/up/n?number=7", "text/plain; charset=utf-8", "hello"),
+    ("PUT", "/v1/up/n", "", ""),
+    ("GET", "/v1/down/n", "", ""),
+    ("GET", "/v1/down/n?number=3", "", ""),
+    ("GET", "/v1/part/n", "", ""),
+    ("POST", "/v1/both", "a/b", "both"),
+];
 
 struct Source;
 
@@ -78,6 +109,7 @@ impl FileResolver for Source {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
         match name {
             "user.proto" => File::from_source(name, SERVICE),
+            "google/api/httpbody.proto" => File::from_source(name, HTTP_BODY),
             _ => Err(protox::Error::file_not_found(name)),
         }
     }
@@ -127,6 +159,9 @@ const CASES: &[(&str, &str, &str, Ours)] = &[
     ("POST", "/v1/whole", r#"{"number":3000000000}"#, Ours::Same),
     ("POST", "/v1/whole", r#"{"number":1.5}"#, Ours::Same),
     ("POST", "/v1/whole", r#"{"mainColour":"GREEN"}"#, Ours::Takes),
+    ("POST", "/v1/whole", r#"{"mainColour":"blue"}"#, Ours::Same),
+    ("POST", "/v1/whole", r#"{"number":"1e2","many":[{"number":"2.0"}]}"#, Ours::Takes),
+    ("GET", "/v1/query?mainColour=blue", "", Ours::Same),
     ("POST", "/v1/whole", r#"{"name":"a","name":"b"}"#, Ours::Refuses(400)),
     ("POST", "/v1/whole", r#"{"name":null}"#, Ours::Same),
     ("POST", "/v1/whole", r#"{"one":"a","other":1}"#, Ours::Same),
@@ -168,6 +203,9 @@ const CASES: &[(&str, &str, &str, Ours)] = &[
     ("DELETE", "/v1/things/t", "", Ours::Same),
     ("PATCH", "/v1/things/t", r#"{"number":1}"#, Ours::Same),
     ("OPTIONS", "/v1/odd", "", Ours::Same),
+    ("POST", "/user.S/Auto", r#"{"name":"a"}"#, Ours::Same),
+    ("POST", "/user.S/Auto", "{", Ours::Same),
+    ("POST", "/user.S/Auto", "", Ours::Same),
     ("GET", "/v1/whole", "", Ours::Refuses(405)),
     ("GET", "/v1/nothing", "", Ours::Same),
 ];
@@ -184,7 +222,11 @@ struct Seen {
 fn compare(installed: &Installed) {
     let set = descriptor_set();
     let pool = DescriptorPool::decode(&*set).unwrap();
-    let kind = pool.get_message_by_name("user.M").unwrap();
+    let kind = |path: &str| {
+        let mut methods = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+        let method = methods.find(|method| path.rsplit('/').next() == Some(method.name()));
+        method.map_or_else(|| pool.get_message_by_name("user.M").unwrap(), |method| method.input())
+    };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("user.binpb");
     std::fs::write(&file, &set).unwrap();
@@ -192,6 +234,9 @@ fn compare(installed: &Installed) {
     server.default_script(Script::message(FULL));
     server.script_for_path("/user.S/Fails", Script::trailers_only(5, "no such thing"));
     server.script_for_path("/user.S/Remove", Script::message(b""));
+    server.script_for_path("/user.S/Down", Script::message(b"\x0a\x03a/b\x12\x03\x00{x"));
+    server.script_for_path("/user.S/Part", Script::message(b"\x0a\x01n\x1a\x0a\x0a\x03c/d\x12\x03\x00{x"));
+    server.script_for_path("/user.Held/Both", Script::message(b"\x0a\x03e/f\x12\x03{}}"));
     server.script_for_path("/user.S/Many", Script::pieces([wire::frame(FULL), wire::frame(b"\x0a\x01a")]));
     server.script_for_path("/user.S/None", Script::pieces::<Vec<u8>>([]));
 
@@ -204,24 +249,31 @@ fn compare(installed: &Installed) {
     ];
     let mut listeners = Vec::new();
     for (index, print) in prints.iter().enumerate() {
-        let ours = json!({"descriptor_sets": [STANDARD.encode(&set)], "services": ["user.S"], "answer_form": "proto", "print_options": print, "ignore_unknown_fields": true});
+        let ours = json!({"descriptor_sets": [STANDARD.encode(&set)], "services": ["user.S", "user.Held"], "answer_form": "proto", "print_options": print, "ignore_unknown_fields": true, "auto_mapping": true, "case_insensitive_enum_parsing": true});
         let [stock, native] = ["stock", "native"].map(|name| Listener::new(&format!("{name}{index}")));
         listeners.push(stock.filter(&stock_filter(&file, print)));
         listeners.push(native.transcoder(Column::Native, &ours.to_string()));
         if index == 0 {
-            listeners.push(Listener::new("wasm0").transcoder(Column::Wasm, &ours.to_string()));
+            let (mut held, mut wasm) = (ours.clone(), ours.clone());
+            held["hold_response_headers"] = json!(true);
+            listeners.push(Listener::new("hold0").transcoder(Column::WasmHold, &held.to_string()));
+            // An answer of its own type to a POST needs held headers.
+            wasm["services"] = json!(["user.S"]);
+            listeners.push(Listener::new("wasm0").transcoder(Column::Wasm, &wasm.to_string()));
         }
     }
     let envoy =
         Envoy::start(&installed.path, &gateway(&listeners, server.address()), &Options::default()).unwrap();
     let asked = Cell::new(0);
-    let ask = |listener: &str, method: &str, path: &str, body: &str| {
+    let ask_as = |listener: &str, method: &str, path: &str, content_type: &str, body: &str| {
         let number = asked.get().to_string();
         asked.set(asked.get() + 1);
         let mut request = Request::new(method, path);
         if !body.is_empty() {
-            request = Request { method: method.to_owned(), ..Request::post(path, body) }
-                .header("content-type", "application/json");
+            request = Request { method: method.to_owned(), ..Request::post(path, body) };
+        }
+        if !content_type.is_empty() {
+            request = request.header("content-type", content_type);
         }
         let request = request.header("x-number", &number);
         let answer =
@@ -236,7 +288,7 @@ fn compare(installed: &Installed) {
                 .unwrap_or_else(|_| panic!("the server has not seen {method} {path} {body} on {listener}"));
             let seen = all.into_iter().find(is_it).unwrap();
             let message = seen.messages().ok().and_then(|all| all.into_iter().next());
-            let message = message.map(|message| canonical(&kind, &message.bytes));
+            let message = message.map(|message| canonical(&kind(&seen.path), &message.bytes));
             (seen.path, message)
         });
         let body = match answer.status() {
@@ -245,7 +297,32 @@ fn compare(installed: &Installed) {
         };
         (Seen { status: answer.status(), body, call }, answer)
     };
+    let ask = |listener: &str, method: &str, path: &str, body: &str| {
+        let content_type = if body.is_empty() { "" } else { "application/json" };
+        ask_as(listener, method, path, content_type, body)
+    };
     let mut wrong = String::new();
+    for (method, path, content_type, body) in RAW {
+        let told = |host: &str| {
+            let (seen, answer) = ask_as(host, method, path, content_type, body);
+            let told = answer.header("content-type").map(|value| value.escape_ascii().to_string());
+            let text = match &seen.body {
+                Value::Null => answer.body.escape_ascii().to_string(),
+                json => json.to_string(),
+            };
+            format!("{} {told:?} {text}", shown(&seen))
+        };
+        let stock = told("stock0");
+        for host in ["native0", "hold0", "wasm0"] {
+            if host == "wasm0" && *path == "/v1/both" {
+                continue;
+            }
+            let got = told(host);
+            if got != stock {
+                wrong += &format!("{method} {path} {content_type} {body}\n  stock {stock}\n  {host} {got}\n");
+            }
+        }
+    }
     for (method, path, body, ours) in CASES {
         let (stock, _) = ask("stock0", method, path, body);
         for host in ["native0", "wasm0"] {
@@ -312,8 +389,10 @@ fn stock_filter(file: &Path, print: &Value) -> String {
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
             "proto_descriptor": file,
-            "services": ["user.S"],
+            "services": ["user.S", "user.Held"],
             "convert_grpc_status": true,
+            "auto_mapping": true,
+            "case_insensitive_enum_parsing": true,
             "print_options": print,
         },
     })

@@ -223,6 +223,10 @@ pub struct Expect {
     /// Headers and trailers that must not be there.
     #[serde(default)]
     pub absent: Vec<String>,
+    /// How the body is encoded, which the header `content-encoding` must say: `gzip` or `deflate`. The body is compared once
+    /// it is decoded.
+    #[serde(default)]
+    pub encoding: Option<String>,
     /// The whole body.
     #[serde(flatten)]
     pub body: Body,

@@ -4,6 +4,8 @@ use crate::case::{Case, Column};
 use crate::headers::{Headers, Pairs, values};
 use crate::message;
 use crate::outcome::{Got, Outcome, Seen};
+use std::borrow::Cow;
+use std::io::Read as _;
 
 impl Case {
     /// Compares an outcome with what the case says for `column`.
@@ -72,15 +74,40 @@ impl Case {
         check_headers(&expect.headers, &got.headers)?;
         check_absent(&expect.absent, &got.headers)?;
         check_absent(&expect.absent, &got.trailers)?;
+        if expect.reset {
+            return Ok(());
+        }
+        let found = match &expect.encoding {
+            None => Cow::Borrowed(&got.body),
+            Some(encoding) => {
+                check_headers(&[("content-encoding".to_owned(), encoding.clone())], &got.headers)?;
+                Cow::Owned(decoded(encoding, &got.body)?)
+            }
+        };
         let expected = expect.body.bytes()?;
-        if !expect.reset && got.body != expected {
+        if *found != expected {
             return Err(format!(
                 "the body must be {:?}, not {:?}",
                 String::from_utf8_lossy(&expected),
-                body()
+                String::from_utf8_lossy(&found)
             ));
         }
         Ok(())
+    }
+}
+
+/// Decodes a body, all of which must be of its encoding.
+fn decoded(encoding: &str, mut bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    let read = match encoding {
+        "gzip" => flate2::bufread::GzDecoder::new(&mut bytes).read_to_end(&mut body),
+        "deflate" => flate2::bufread::ZlibDecoder::new(&mut bytes).read_to_end(&mut body),
+        other => return Err(format!("a case cannot decode {other:?}")),
+    };
+    match (read, bytes.len()) {
+        (Ok(_), 0) => Ok(body),
+        (Ok(_), left) => Err(format!("{left} bytes follow the {encoding} data")),
+        (Err(error), _) => Err(format!("the body is not {encoding}: {error}")),
     }
 }
 

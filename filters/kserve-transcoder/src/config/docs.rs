@@ -5,6 +5,7 @@ use testkit::docs::Package;
 
 /// What has a table of its own.
 const PARTS: &[(&str, &str)] = &[
+    ("`compress_answers`", "CompressAnswers"),
     ("`print_options`", "PrintOptions"),
     ("`kserve_v1`", "KserveV1"),
     ("A model of `kserve_v1.models`", "ModelInputs"),

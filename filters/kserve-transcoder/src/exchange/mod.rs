@@ -9,6 +9,7 @@ mod request_half;
 mod request_headers;
 mod response_half;
 
+use crate::compressed::Encoding;
 use crate::error_form::ErrorForm;
 use crate::metrics;
 use crate::models::{Ending, Inference, Models};
@@ -58,8 +59,9 @@ impl Plugin for KserveTranscoder {
             Event::Tick => signatures.take_orphans().into_iter().for_each(|call| cx.ops.call(call)),
             Event::CallEnded(id, end) => {
                 let Some(model) = signatures.model_of(id) else { return };
-                let answer = metadata_of(&model, &end, self.settings.codec.max_response_bytes);
-                signatures.call_ended(id, answer, cx.now);
+                let most = self.settings.codec.max_response_bytes;
+                let answer = metadata_of(&model, &end, most, &self.account);
+                signatures.call_ended(id, answer.as_deref().map_err(Clone::clone), cx.now);
             }
         }
     }
@@ -75,6 +77,7 @@ impl Plugin for KserveTranscoder {
             stream: None,
             errors: ErrorForm::Kserve,
             inference: None,
+            encoding: Encoding::Fixed,
             response: ResponseHalf::Done,
         }
     }
@@ -116,6 +119,8 @@ pub struct Exchange {
     errors: ErrorForm,
     /// What is measured of an inference; taken once it has ended.
     inference: Option<Inference>,
+    /// How the answer may be encoded.
+    encoding: Encoding,
     response: ResponseHalf,
 }
 
@@ -163,7 +168,8 @@ impl Stream for Exchange {
         else {
             return OnHeaders::Continue;
         };
-        let answer = response_half::of_call(codec, end, self.plugin.settings.codec.max_response_bytes);
+        let max_bytes = self.plugin.settings.codec.max_response_bytes;
+        let answer = response_half::of_call(codec, end, max_bytes, self.encoding, &self.plugin.account);
         if answer.is_err() {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
         }
@@ -192,6 +198,7 @@ impl Exchange {
             errors: self.errors,
             message: settings.codec.max_response_bytes,
             binary_header: settings.binary_header_bytes,
+            encoding: self.encoding,
             stream: self.stream,
         };
         match std::mem::replace(&mut self.reading, Reading::Ignored) {
@@ -204,7 +211,7 @@ impl Exchange {
             Reading::Failed { .. } | Reading::Body(_) => {}
             before => self.reading = before,
         }
-        self.response.headers(end, terms, cx)
+        self.response.headers(end, terms, &self.plugin.account, cx)
     }
 
     /// The answer's headers have been dealt with: it has begun, or ended as an error.

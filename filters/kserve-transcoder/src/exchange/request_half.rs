@@ -6,9 +6,9 @@ pub(super) use predict::{Awaiting, METADATA, metadata_of};
 
 use super::Exchange;
 use super::request_headers::{ORIGINAL_PATH, RequestHeaders, RequestLine};
-use super::response_half::ResponseHalf;
+use super::response_half::{ResponseHalf, is_grpc};
 use crate::codec::{Inputs, Progress, RequestCodec, Rest, Tensor, is_blank};
-use crate::compressed::decoded;
+use crate::compressed::{Encoding, decoded};
 use crate::config::PathMode;
 use crate::frame;
 use crate::generic;
@@ -30,6 +30,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// The fields in which an inference's path has the model's name and its version.
 const MODEL: &str = "model_name";
 const VERSION: &str = "model_version";
+
+/// By which gRPC says how messages may be compressed (gRPC over HTTP/2, "Message-Accept-Encoding").
+const ACCEPT_MESSAGES: &str = "grpc-accept-encoding";
+const ACCEPTED_MESSAGES: &[u8] = b"gzip";
 
 /// At most so many elements are told of a request. A rate limit of Envoy's drops what has more hits
 /// (`config.route.v3.RateLimit.HitsAddend`), so that a request of more would pass it.
@@ -88,6 +92,15 @@ impl Exchange {
             if plugin.settings.describes {
                 plugin.describe(name, version, cx);
             }
+        }
+        if row.is_shared_with_grpc && is_of_grpc(cx) {
+            return OnHeaders::Detach;
+        }
+        if !end && row.answers_raw() && !plugin.settings.holds_response_headers {
+            return self.refuse(needs_held_headers(), cx);
+        }
+        if let Some(compress) = plugin.settings.compress_answers.filter(|_| row.answers_may_be_compressed()) {
+            self.encoding = Encoding::of_request(compress.from_bytes, compress.level, cx.view);
         }
         let signature = match kind {
             RowKind::Predict => match self.signature(&variables, path, end, cx) {
@@ -161,7 +174,9 @@ impl Exchange {
                     Ok(_) if self.taken == 0 => {
                         Problem::bad_request("a request without a body cannot have trailers")
                     }
-                    Ok(_) => Problem::bad_request("a request with a compressed body cannot have trailers"),
+                    Ok(_) => Problem::bad_request(
+                        "a request whose body is compressed, or is not JSON, cannot have trailers",
+                    ),
                     Err(problem) => problem,
                 };
                 self.refused(cx);
@@ -273,6 +288,12 @@ impl Exchange {
     /// How the messages of a stream are to look, if the host can pass them on one by one.
     fn stream_form(&self, row: &Row, end: bool, cx: &Cx<'_>) -> Result<StreamForm, Problem> {
         let caps = self.plugin.caps;
+        if row.answers_raw() {
+            return Err(Problem::streaming_method(format!(
+                "{} answers with a stream of bodies that are not JSON (google.api.HttpBody), which is not served",
+                row.rpc_path()
+            )));
+        }
         if end && !caps.body_on_header_only {
             return Err(Problem::streaming_method(format!(
                 "{} answers with a stream, and a proxy-wasm filter gets all of the answer to a request without a body at \
@@ -326,7 +347,8 @@ impl Exchange {
                 }
             }
             (RowKind::Generic, _) => {
-                generic::Request::new(row, variables, self.plugin.settings.generic, charge)
+                let content_type = || cx.view.header(Map::RequestHeaders, "content-type");
+                generic::request(row, variables, self.plugin.settings.generic, content_type, charge)?
             }
         };
         let encoding = headers.encoding.as_deref().filter(|_| !end);
@@ -344,6 +366,9 @@ impl Exchange {
         ops.set_header(map, "content-type", b"application/grpc");
         ops.set_header(map, "te", b"trailers");
         ops.set_header(map, ORIGINAL_PATH, path);
+        if self.plugin.settings.accepts_compressed_messages {
+            ops.set_header(map, ACCEPT_MESSAGES, ACCEPTED_MESSAGES);
+        }
         match self.plugin.settings.path {
             PathMode::Rewrite => ops.set_header(map, ":path", rpc.as_bytes()),
             // Envoy keeps a query when a route rewrites the path, and gRPC servers would look for it in the method.
@@ -369,7 +394,10 @@ impl Exchange {
         message.write(&mut body);
         let (ops, map) = (&*cx.ops, Map::RequestHeaders);
         let removed = |name: &str| ops.iter().any(|op| op == Op::RemoveHeader(map, name));
-        let call = beside_route(CallId(0), cluster, (row.rpc_path(), path), body, removed, cx.view);
+        let mut call = beside_route(CallId(0), cluster, (row.rpc_path(), path), body, removed, cx.view);
+        if self.plugin.settings.accepts_compressed_messages {
+            call.headers.push((ACCEPT_MESSAGES.to_owned(), ACCEPTED_MESSAGES.to_vec()));
+        }
         self.count_sent(cx);
         cx.ops.call(call);
         OnHeaders::Wait
@@ -424,6 +452,20 @@ impl Framed {
         out.write(&self.prefix);
         self.message.drain_to(out);
     }
+}
+
+/// What is wrong with a request with a body whose answer says itself of which type it is. A call beside the route, which
+/// would do, is only for requests without one.
+fn needs_held_headers() -> Problem {
+    let message = "only the message says of which type the answer to this path is, and in proxy-wasm its headers would have \
+                   gone out by then: either send the request without a body, or set hold_response_headers: true and \
+                   allow_on_headers_stop_iteration: true";
+    Problem { status: 501, message: message.into(), details: "kserve_needs_held_headers" }
+}
+
+/// Whether a request is a gRPC client's.
+fn is_of_grpc(cx: &Cx<'_>) -> bool {
+    cx.view.header(Map::RequestHeaders, "content-type").is_some_and(|content_type| is_grpc(&content_type))
 }
 
 /// A call for the request in hand, with its headers but for those that stay behind. `paths` are the gRPC method's and the

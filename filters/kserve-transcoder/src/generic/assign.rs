@@ -1,11 +1,12 @@
 //! What the path and the query say, put into the message that the body made.
 
-use super::quoted;
+use super::{Options, normal, quoted, weight};
 use crate::problem::Problem;
-use crate::rows::Parameter;
+use crate::rows::{Parameter, Row, Variables};
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use filter_api::Charge;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as TextError;
@@ -16,6 +17,30 @@ use std::str::FromStr;
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
+/// Sets all that the path and the query of a request for a row say, and what the row itself does.
+///
+/// # Errors
+/// As [`assign`] and [`bind`], or the budget has no room: 503.
+pub(super) fn all(
+    message: &mut DynamicMessage,
+    row: &Row,
+    variables: &Variables,
+    options: Options,
+    charge: &mut Charge,
+) -> Result<(), Problem> {
+    let any_case = options.case_insensitive_enums;
+    for (name, path, value) in variables.iter() {
+        assign(message, name, path, value, any_case)?;
+    }
+    let weigh = |parameter: &Parameter| parameter.path.len() * weight::MESSAGE_BYTES + parameter.value.len();
+    charge.grow(variables.parameters.iter().map(weigh).sum())?;
+    bind(message, &variables.parameters, any_case)?;
+    for (field, value) in &row.preset {
+        message.set_field(field, value.clone());
+    }
+    Ok(())
+}
+
 /// Sets the field at `path` (`name` is the same, dotted) to what the URL says.
 ///
 /// The URL decides what a request is about, and access rules in front of this filter see only the URL. So a body
@@ -23,11 +48,12 @@ const LENIENT: GeneralPurposeConfig =
 ///
 /// # Errors
 /// The body says something else, or the text is not a value of the field's type: 400.
-pub(super) fn assign(
+fn assign(
     message: &mut DynamicMessage,
     name: &str,
     path: &[FieldDescriptor],
     text: &str,
+    any_case: bool,
 ) -> Result<(), Problem> {
     let Some((field, through)) = path.split_last() else { return Ok(()) };
     let mut holder = message;
@@ -36,7 +62,7 @@ pub(super) fn assign(
         let Some(inner) = holder.get_field_mut(step).as_message_mut() else { return Ok(()) };
         holder = inner;
     }
-    let value = read(&field.kind(), text).ok_or_else(|| {
+    let value = read(&field.kind(), text, any_case).ok_or_else(|| {
         Problem::bad_request(quoted(&format!("path: {name} '{text}' is not a valid {}", kind_name(field))))
     })?;
     if holder.has_field(field) && *holder.get_field(field) != value {
@@ -56,7 +82,7 @@ pub(super) fn assign(
 ///
 /// # Errors
 /// A value that its field cannot have, a parameter that is there twice, and two that exclude each other: 400.
-pub(super) fn bind(message: &mut DynamicMessage, parameters: &[Parameter]) -> Result<(), Problem> {
+fn bind(message: &mut DynamicMessage, parameters: &[Parameter], any_case: bool) -> Result<(), Problem> {
     // What parameters have set, and the messages that they have gone through on the way.
     let (mut seen, mut opened) = (HashSet::new(), HashSet::new());
     for parameter in parameters {
@@ -90,7 +116,7 @@ pub(super) fn bind(message: &mut DynamicMessage, parameters: &[Parameter]) -> Re
         let text = &parameter.value;
         let value = match field.kind() {
             Kind::Message(kind) => read_message(kind, text),
-            kind => read(&kind, text),
+            kind => read(&kind, text, any_case),
         };
         let value = value.ok_or_else(|| refused(format!("'{text}' is not a valid {}", kind_name(field))))?;
         match holder.get_field_mut(field) {
@@ -125,7 +151,7 @@ fn read_message(kind: MessageDescriptor, text: &str) -> Option<Value> {
         // A wrapper: its one field has the value.
         _ => {
             let field = kind.get_field_by_name("value")?;
-            let value = read(&field.kind(), text)?;
+            let value = read(&field.kind(), text, false)?;
             let mut message = DynamicMessage::new(kind);
             message.set_field(&field, value);
             Some(Value::Message(message))
@@ -151,8 +177,8 @@ fn read_bytes(text: &str) -> Option<Vec<u8>> {
     decode(&STANDARD).or_else(|| decode(&URL_SAFE))
 }
 
-/// Reads a scalar as a URL has it.
-fn read(kind: &Kind, text: &str) -> Option<Value> {
+/// Reads a scalar as a URL has it; an enum's name in any case, if that may be.
+fn read(kind: &Kind, text: &str, any_case: bool) -> Option<Value> {
     match kind {
         Kind::String => Some(Value::String(text.to_owned())),
         Kind::Bool => read_bool(text).map(Value::Bool),
@@ -164,7 +190,8 @@ fn read(kind: &Kind, text: &str) -> Option<Value> {
         Kind::Double => read_float(text).map(Value::F64),
         Kind::Enum(values) => {
             let named = values.get_value_by_name(text).map(|value| value.number());
-            named.or_else(|| read_integer(text)).map(Value::EnumNumber)
+            let otherwise = || if any_case { normal::enum_number(values, text) } else { None };
+            named.or_else(otherwise).or_else(|| read_integer(text)).map(Value::EnumNumber)
         }
         Kind::Bytes => read_bytes(text).map(|bytes| Value::Bytes(bytes.into())),
         Kind::Message(_) => None,

@@ -9,31 +9,36 @@
 //! as text, and no field that has its default, or as [`PrintOptions`] say.
 
 mod assign;
+mod http_body;
+mod normal;
 mod print;
 mod scan;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod times;
 mod twice;
 mod weight;
 mod writer;
 
 use crate::codec::{Answer, Progress, RequestCodec, ResponseCodec, is_blank};
 use crate::problem::Problem;
-use crate::rows::{self, Body, Form, Parameter, Row, Variables};
+use crate::rows::{self, Body, Form, Row, Variables};
 use crate::tensor::AnswerForm;
 use filter_api::{Buffer, Charge, Rope, Sink};
+pub(crate) use http_body::is_http_body;
 pub(crate) use print::{Print, PrintOptions};
 use prost_reflect::prost::Message as _;
 use prost_reflect::{
     DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions, Value,
 };
 use scan::Scanner;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny};
 use serde::ser::{Serialize, Serializer};
 use shape::{PrintedMap, Shaped};
 use std::collections::HashSet;
 use std::sync::Arc;
+pub(crate) use times::has_times;
 use writer::RopeWriter;
 
 /// How many bytes of a client's text come back in an error at most.
@@ -46,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) print: Print,
     /// Members of a body that name no field are left out, and not refused.
     pub(crate) ignore_unknown_fields: bool,
+    /// Names of enums may be in any case.
+    pub(crate) case_insensitive_enums: bool,
     /// The longest body of a request, in bytes.
     pub(crate) max_request_bytes: usize,
 }
@@ -80,9 +87,42 @@ struct PrintedAnswer {
     body: Rope,
 }
 
+/// A reader of a request for a row, with what its path and its query say. Whatever is held is charged as `charge` is.
+/// `content_type` gives the value of that header.
+pub(crate) fn request(
+    row: &Arc<Row>,
+    variables: Variables,
+    options: Options,
+    content_type: impl FnOnce() -> Option<Vec<u8>>,
+    charge: Charge,
+) -> Result<Box<dyn RequestCodec>, Problem> {
+    let Body::Raw(field) = &row.body else { return Ok(Request::new(row, variables, options, charge)) };
+    let content_type = String::from_utf8(content_type().unwrap_or_default());
+    let content_type = content_type.map_err(|_| Problem::bad_request("content-type is not valid UTF-8"))?;
+    Ok(http_body::Request::new(row, variables, field.clone(), content_type, options, charge))
+}
+
+/// What reads the answer to a request for a row.
+fn answer_codec(row: Arc<Row>, variables: Variables, print: Print, charge: Charge) -> Box<dyn ResponseCodec> {
+    match &row.answer {
+        rows::ResponseBody::Raw(field) => http_body::Response::new(&row.output, field.as_ref(), charge),
+        _ => {
+            let message = Buffer::new(charge.sibling());
+            Box::new(Response { row, variables, print, message, charge })
+        }
+    }
+}
+
+/// Checks the length of what has come of a body.
+fn check_length(bytes: usize, limit: usize) -> Result<(), Problem> {
+    match bytes > limit {
+        true => Err(Problem::too_large(format!("the body is larger than max_request_bytes ({limit})"))),
+        false => Ok(()),
+    }
+}
+
 impl Request {
-    /// A request for a row, with what its path and its query say. Whatever is held is charged as `charge` is.
-    pub(crate) fn new(row: &Arc<Row>, variables: Variables, options: Options, charge: Charge) -> Box<Self> {
+    fn new(row: &Arc<Row>, variables: Variables, options: Options, charge: Charge) -> Box<Self> {
         let body = Buffer::new(charge.sibling());
         let scanner = Scanner::default();
         Box::new(Self { row: row.clone(), variables, body, scanner, taken: 0, options, charge })
@@ -90,13 +130,12 @@ impl Request {
 
     fn read_body(&mut self) -> Result<DynamicMessage, Problem> {
         let body = self.body.as_slice();
-        let read =
-            |json: &[u8]| parse(&self.row.input, &self.row.forms, self.options.ignore_unknown_fields, json);
+        let read = |json: &[u8]| parse(&self.row.input, &self.row.forms, self.options, json);
         if body.iter().all(is_blank) {
             return Ok(DynamicMessage::new(self.row.input.clone()));
         }
         match &self.row.body {
-            Body::None => Ok(DynamicMessage::new(self.row.input.clone())),
+            Body::None | Body::Raw(_) => Ok(DynamicMessage::new(self.row.input.clone())),
             Body::Whole => read(body),
             Body::Field(field) => {
                 // A member of an object made around the body, which therefore must be one whole document first.
@@ -115,10 +154,7 @@ impl RequestCodec for Request {
     /// The body is complete if the row takes none, or once its JSON document has been closed.
     fn write(&mut self, bytes: &[u8]) -> Result<Progress, Problem> {
         self.taken = self.taken.saturating_add(bytes.len());
-        let limit = self.options.max_request_bytes;
-        if self.taken > limit {
-            return Err(Problem::too_large(format!("the body is larger than max_request_bytes ({limit})")));
-        }
+        check_length(self.taken, self.options.max_request_bytes)?;
         if self.row.body == Body::None {
             return match bytes.iter().all(is_blank) {
                 true => Ok(Progress::Complete),
@@ -138,16 +174,7 @@ impl RequestCodec for Request {
             charge.grow(self.body.len())?;
         }
         let mut message = self.read_body()?;
-        for (name, path, value) in self.variables.iter() {
-            assign::assign(&mut message, name, path, value)?;
-        }
-        let weigh =
-            |parameter: &Parameter| parameter.path.len() * weight::MESSAGE_BYTES + parameter.value.len();
-        charge.grow(self.variables.parameters.iter().map(weigh).sum())?;
-        assign::bind(&mut message, &self.variables.parameters)?;
-        for (field, value) in &self.row.preset {
-            message.set_field(field, value.clone());
-        }
+        assign::all(&mut message, &self.row, &self.variables, self.options, &mut charge)?;
         if weight::depth(&message) > weight::MAX_DEPTH {
             let limit = weight::MAX_DEPTH;
             return Err(Problem::bad_request(format!("body: its messages are nested deeper than {limit}")));
@@ -155,9 +182,8 @@ impl RequestCodec for Request {
         charge.grow(message.encoded_len())?;
         let mut rope = Rope::new(self.charge.sibling());
         rope.push(&message.encode_to_vec())?;
-        let answer = Buffer::new(self.charge.sibling());
         let Self { row, variables, options: Options { print, .. }, charge, .. } = *self;
-        Ok((rope, Box::new(Response { row, variables, print, message: answer, charge })))
+        Ok((rope, answer_codec(row, variables, print, charge)))
     }
 }
 
@@ -186,6 +212,9 @@ impl ResponseCodec for Response {
         charge.grow(weight::of_message(output, self.message.as_slice()))?;
         let message =
             DynamicMessage::decode(output.clone(), self.message.as_slice()).map_err(|why| bad(&why))?;
+        if let Some(why) = Some(&message).filter(|_| self.row.has_times).and_then(times::out_of_range) {
+            return Err(bad(&why));
+        }
         let mut body = RopeWriter::new(Rope::new(self.charge.sibling()));
         let mut status = 200;
         let readiness = Readiness::of(self.row.rpc_path());
@@ -212,7 +241,8 @@ impl ResponseCodec for Response {
                 let named = Named { name: says("name"), version: says("version"), message: whole };
                 print.write(&mut body, &named)
             }
-            (rows::ResponseBody::Empty, None, AnswerForm::Kserve) => Ok(()),
+            // The second has a reader of its own.
+            (rows::ResponseBody::Empty | rows::ResponseBody::Raw(_), None, AnswerForm::Kserve) => Ok(()),
             (rows::ResponseBody::Whole, None, AnswerForm::Kserve) => print.write(&mut body, &whole),
         };
         let body = body.finish()?;
@@ -333,22 +363,23 @@ impl Serialize for PrintedNames<'_> {
 fn parse(
     input: &MessageDescriptor,
     forms: &[(FieldDescriptor, Form)],
-    ignore_unknown_fields: bool,
+    options: Options,
     json: &[u8],
 ) -> Result<DynamicMessage, Problem> {
-    twice::check(input, json)?;
-    let mut reader = serde_json::Deserializer::from_slice(json);
+    let must_be_rewritten = twice::check(input, options.case_insensitive_enums, json)?;
     let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
-    let options = DeserializeOptions::new().deny_unknown_fields(!ignore_unknown_fields);
-    let message = match forms {
-        [] => DynamicMessage::deserialize_with_options(input.clone(), tracked, &options),
-        forms => {
-            let shaped = Shaped { object: tracked, forms };
-            DynamicMessage::deserialize_with_options(input.clone(), shaped, &options)
-        }
+    let message = if must_be_rewritten {
+        serde_json::from_slice(json).and_then(|mut json| {
+            normal::rewrite(input, &mut json);
+            message_of(input, forms, options, serde_path_to_error::Deserializer::new(json, &mut track))
+        })
+    } else {
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
+        let message = message_of(input, forms, options, tracked);
+        message.and_then(|message| reader.end().map(|()| message))
     };
-    message.and_then(|message| reader.end().map(|()| message)).map_err(|error| {
+    message.map_err(|error| {
         // The path ends in a question mark where a name is not known yet, and is a dot for the whole document.
         let path = track.path().to_string();
         match path.trim_end_matches(['.', '?']) {
@@ -356,6 +387,23 @@ fn parse(
             path => bad_body(&format!("{}: ", quoted(path)), &error),
         }
     })
+}
+
+/// Reads a message from JSON, in whichever form that is there.
+fn message_of<'de, D: Deserializer<'de>>(
+    input: &MessageDescriptor,
+    forms: &[(FieldDescriptor, Form)],
+    options: Options,
+    json: D,
+) -> Result<DynamicMessage, D::Error> {
+    let options = DeserializeOptions::new().deny_unknown_fields(!options.ignore_unknown_fields);
+    match forms {
+        [] => DynamicMessage::deserialize_with_options(input.clone(), json, &options),
+        forms => {
+            let shaped = Shaped { object: json, forms };
+            DynamicMessage::deserialize_with_options(input.clone(), shaped, &options)
+        }
+    }
 }
 
 fn bad_body(place: &str, error: &serde_json::Error) -> Problem {

@@ -1,6 +1,8 @@
 //! Calls as a REST client and a gRPC server see them.
 
 mod forms;
+mod http_body;
+mod lenient;
 mod printing;
 mod queries;
 
@@ -21,8 +23,21 @@ fn open_in(form: AnswerForm, memory: &Arc<Memory>, rows: &Rows, method: &str, pa
         panic!("no row for {method} {path}");
     };
     let print = Print::new(form, None);
-    let options = super::Options { print, ignore_unknown_fields: false, max_request_bytes: 10_000 };
+    let options = options_of(print);
     Request::new(row, variables, options, memory.account(usize::MAX).charge())
+}
+
+fn options_of(print: Print) -> super::Options {
+    super::Options {
+        print,
+        ignore_unknown_fields: false,
+        case_insensitive_enums: false,
+        max_request_bytes: 10_000,
+    }
+}
+
+fn plain() -> super::Options {
+    options_of(Print::new(AnswerForm::Kserve, None))
 }
 
 fn open_on(memory: &Arc<Memory>, rows: &Rows, method: &str, path: &str) -> Box<Request> {
@@ -76,7 +91,7 @@ fn answered_in(form: AnswerForm, rows: &Rows, path: &str, message: &[u8]) -> Res
 fn message(name: &str, json: &str) -> Vec<u8> {
     let pool = prost_reflect::DescriptorPool::decode(kserve_proto::DESCRIPTOR_SET).unwrap();
     let message = pool.get_message_by_name(&format!("inference.{name}")).unwrap();
-    parse(&message, &[], false, json.as_bytes()).unwrap().encode_to_vec()
+    parse(&message, &[], plain(), json.as_bytes()).unwrap().encode_to_vec()
 }
 
 fn user_rows(rule: &str) -> Rows {

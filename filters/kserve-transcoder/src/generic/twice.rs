@@ -3,6 +3,7 @@
 //! (`+5`, `inf`).
 
 use super::assign::{read_float, read_single};
+use super::normal::must_be_rewritten;
 use crate::problem::Problem;
 use prost_reflect::{Kind, MessageDescriptor};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -12,15 +13,27 @@ use std::collections::HashSet;
 use std::fmt;
 
 /// Refuses a document in which a field, or a key of a map, comes twice in one object, or a quoted number is not one.
-/// What is wrong with it otherwise is for its reader to say.
-pub(super) fn check(message: &MessageDescriptor, json: &[u8]) -> Result<(), Problem> {
-    let found = Cell::new(None);
+/// What is wrong with it otherwise is for its reader to say. Gives whether the document [must be
+/// rewritten](super::normal) for its reader.
+pub(super) fn check(message: &MessageDescriptor, any_case: bool, json: &[u8]) -> Result<bool, Problem> {
+    let found = Found { any_case, ..Found::default() };
     let seed = Seed { of: Some(Kind::Message(message.clone())), found: &found };
-    let _ends_at_what_is_found = seed.deserialize(&mut serde_json::Deserializer::from_slice(json));
-    match found.into_inner() {
+    let _ends_at_what_is_wrong = seed.deserialize(&mut serde_json::Deserializer::from_slice(json));
+    match found.wrong.into_inner() {
         Some(what) => Err(Problem::bad_request(format!("body: {}", super::quoted(&what)))),
-        None => Ok(()),
+        None => Ok(found.rewritten.get()),
     }
+}
+
+/// What has been found in a document.
+#[derive(Default)]
+struct Found {
+    /// Names of enums may be in any case.
+    any_case: bool,
+    /// What is wrong, once it has been found.
+    wrong: Cell<Option<String>>,
+    /// There is something that its reader would not take as it is.
+    rewritten: Cell<bool>,
 }
 
 /// Reads a value, or the items of a list.
@@ -28,8 +41,7 @@ pub(super) fn check(message: &MessageDescriptor, json: &[u8]) -> Result<(), Prob
 struct Seed<'f> {
     /// What kind of value it is, where that matters. An object's keys are the fields of its message.
     of: Option<Kind>,
-    /// What is wrong, once it has been found.
-    found: &'f Cell<Option<String>>,
+    found: &'f Found,
 }
 
 impl Seed<'_> {
@@ -56,7 +68,7 @@ impl Seed<'_> {
 
     /// Notes what is wrong, and ends the search.
     fn ends<E: serde::de::Error>(&self, what: String) -> Result<(), E> {
-        self.found.set(Some(what));
+        self.found.wrong.set(Some(what));
         Err(E::custom("it is wrong"))
     }
 }
@@ -127,10 +139,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        match self.of.as_ref().is_some_and(|kind| is_rusts_number(kind, text)) {
-            true => self.ends(format!("{text:?} is not a number, or is out of range")),
-            false => Ok(()),
+        let Some(kind) = &self.of else { return Ok(()) };
+        if is_rusts_number(kind, text) {
+            return self.ends(format!("{text:?} is not a number, or is out of range"));
         }
+        if must_be_rewritten(kind, text, self.found.any_case) {
+            self.found.rewritten.set(true);
+        }
+        Ok(())
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {

@@ -15,6 +15,7 @@ mod v1;
 pub(crate) use form::{Form, Plain};
 pub(crate) use query::{Ignored, Parameter};
 
+use crate::generic::{has_times, is_http_body};
 use crate::problem::Problem;
 use crate::tensor::StreamMessages;
 use filter_api::{ConfigError, PathPrefixes};
@@ -34,6 +35,8 @@ pub(crate) struct Rows {
     rows: Vec<Arc<Row>>,
     prefixes: PathPrefixes,
     ignored: Ignored,
+    raw_answers: RawAnswers,
+    auto_mapping: bool,
     /// KServe v1 is served.
     kserve_v1: bool,
 }
@@ -55,6 +58,22 @@ pub(crate) struct Options {
     pub(crate) stream_messages: Option<StreamMessages>,
     /// Whether KServe v1 is served.
     pub(crate) kserve_v1: bool,
+    /// Whether methods of the user's sets that have no rule are rows of their own paths.
+    pub(crate) auto_mapping: bool,
+    /// Which rows may have answers of a type that only the message tells.
+    pub(crate) raw_answers: RawAnswers,
+}
+
+/// Which rows may have answers of a type that only the message tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RawAnswers {
+    /// All.
+    #[default]
+    Any,
+    /// Those of requests without a body, which are sent by a call beside the route.
+    ByCall,
+    /// None: headers go out before their messages are here.
+    Never,
 }
 
 /// One HTTP method and path template, and the gRPC method behind it.
@@ -70,6 +89,8 @@ pub(crate) struct Row {
     pub(crate) input: MessageDescriptor,
     /// The response message.
     pub(crate) output: MessageDescriptor,
+    /// There may be times in it.
+    pub(crate) has_times: bool,
     method: String,
     rpc_path: String,
     streaming: Streaming,
@@ -80,6 +101,8 @@ pub(crate) struct Row {
     model: Option<usize>,
     /// Its query parameters set fields.
     binds_query: bool,
+    /// Its path is the gRPC method's own, which gRPC clients use as well.
+    pub(crate) is_shared_with_grpc: bool,
     /// Its body is KServe v1's.
     predicts: bool,
     /// Fields of every request message, whatever the client says.
@@ -89,7 +112,7 @@ pub(crate) struct Row {
 /// A field of a message, or of a message in it: every field but the last holds one message.
 type FieldPath = Vec<FieldDescriptor>;
 
-/// What a row's JSON body is.
+/// What a row's body is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     /// There is none.
@@ -98,15 +121,19 @@ pub(crate) enum Body {
     Whole,
     /// One field of the request message.
     Field(FieldDescriptor),
+    /// No JSON, but bytes: of a `google.api.HttpBody` that is this field, or the request message.
+    Raw(Option<FieldDescriptor>),
 }
 
-/// What a row's JSON answer is.
+/// What a row's answer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ResponseBody {
     /// The response message.
     Whole,
     /// One field of it: a message, a list of them, or a map of them that has a form.
     Field(FieldDescriptor, Option<Form>),
+    /// No JSON, but bytes: of a `google.api.HttpBody` that is this field, or the response message.
+    Raw(Option<FieldDescriptor>),
     /// Nothing: the body is empty.
     Empty,
     /// An object with one member, as KServe's own server lists its models: the names in a list of messages, each once.
@@ -162,8 +189,18 @@ impl Rows {
     /// A set that cannot be read or has no rules, a rule that cannot be served, a service that no set has, and two rows
     /// for the same method and path.
     pub(crate) fn load(options: Options) -> Result<Self, ConfigError> {
-        let Options { sets, services, prefixes, ignored, list_models, stream_messages, kserve_v1 } = options;
-        let mut rows = Self { prefixes, ignored, kserve_v1, ..Self::default() };
+        let Options {
+            sets,
+            services,
+            prefixes,
+            ignored,
+            list_models,
+            stream_messages,
+            kserve_v1,
+            auto_mapping,
+            raw_answers,
+        } = options;
+        let mut rows = Self { prefixes, ignored, kserve_v1, raw_answers, ..Self::default() };
         rows.add(kserve_proto::DESCRIPTOR_SET, ".", |_| true)?;
         rows.add(kserve_proto::TRITON_DESCRIPTOR_SET, ".", |_| true)?;
         if list_models {
@@ -176,6 +213,7 @@ impl Rows {
             rows.add_model_streams(messages)?;
         }
         let ours = rows.rows.len();
+        rows.auto_mapping = auto_mapping;
         let mut found = HashSet::new();
         let mut unwanted = None;
         for (index, set) in sets.iter().enumerate() {
@@ -289,11 +327,33 @@ impl Rows {
         }
         for method in services.iter().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let rpc = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            let bindings = rule::bindings(&method, &http).map_err(|why| error(format!("{rpc}: {why}")))?;
+            let mut bindings =
+                rule::bindings(&method, &http).map_err(|why| error(format!("{rpc}: {why}")))?;
+            // A stream has no form as one JSON request and one JSON answer, and gRPC clients use its path.
+            let is_unary = !method.is_client_streaming() && !method.is_server_streaming();
+            let is_auto = self.auto_mapping && bindings.is_empty() && is_unary;
+            if is_auto {
+                bindings.push(rule::Binding::of_the_method(&rpc));
+            }
             any |= !bindings.is_empty();
             for binding in bindings {
-                let row = Row::new(&method, &rpc, binding, &form_options)
+                let mut row = Row::new(&method, &rpc, binding, &form_options)
                     .map_err(|(template, why)| error(format!("{rpc}: {template}: {why}")))?;
+                row.is_shared_with_grpc = is_auto;
+                let served = match self.raw_answers {
+                    RawAnswers::Any => true,
+                    RawAnswers::ByCall => row.body == Body::None,
+                    RawAnswers::Never => false,
+                };
+                if row.answers_raw() && !served {
+                    let reason = format!(
+                        "{rpc}: {} {}: its answer is a google.api.HttpBody, of which only the message tells the type, so it \
+                         needs hold_response_headers: true (in proxy-wasm with allow_on_headers_stop_iteration: true beside \
+                         it)",
+                        row.method, row.text
+                    );
+                    return Err(error(reason));
+                }
                 if let Some(other) = self.rows.iter().find(|other| other.same_requests(&row)) {
                     let reason =
                         format!("{rpc}: {} {} is already a path of {}", row.method, row.text, other.rpc_path);
@@ -357,16 +417,10 @@ impl Row {
             .map(|resolved| resolved.map(|(path, variable)| (variable, path)))
             .collect::<Result<Vec<_>, String>>()
             .map_err(refused)?;
-        let body =
-            match body.as_str() {
-                "" => Body::None,
-                "*" => Body::Whole,
-                name => Body::Field(input.get_field_by_name(name).ok_or_else(|| {
-                    refused(format!("body '{name}' is not a field of {}", input.full_name()))
-                })?),
-            };
+        let body = request_body(&input, &body, &variables).map_err(refused)?;
         let output = method.output();
         let answer = match response_body.as_str() {
+            "" if is_http_body(&output) => ResponseBody::Raw(None),
             "" if options.no_body(&output) => ResponseBody::Empty,
             "" => ResponseBody::Whole,
             name => answer_field(&output, name, options).map_err(refused)?,
@@ -387,6 +441,7 @@ impl Row {
             body,
             answer,
             forms,
+            has_times: has_times(&output),
             input,
             output,
             text,
@@ -394,6 +449,7 @@ impl Row {
             variables: variables.into(),
             model,
             binds_query: false,
+            is_shared_with_grpc: false,
             predicts: false,
             preset: Vec::new(),
         })
@@ -411,6 +467,17 @@ impl Row {
     /// Whether the method answers with a stream of messages.
     pub(crate) fn streams(&self) -> bool {
         self.streaming == Streaming::Answers
+    }
+
+    /// Whether answers are compressed where that is configured: those to inferences, as Triton does, and those of the user's
+    /// rows. Triton's own clients accept an encoding for other answers as well, and cannot read it there.
+    pub(crate) fn answers_may_be_compressed(&self) -> bool {
+        self.kind() == RowKind::Infer || self.binds_query
+    }
+
+    /// Whether only the message of an answer says of which type its body is.
+    pub(crate) fn answers_raw(&self) -> bool {
+        matches!(self.answer, ResponseBody::Raw(_))
     }
 
     /// The gRPC request's `:path`: `/package.Service/Method`.
@@ -441,6 +508,44 @@ impl Variables {
     }
 }
 
+/// What the body of a request is.
+fn request_body(
+    input: &MessageDescriptor,
+    name: &str,
+    variables: &[(Variable, FieldPath)],
+) -> Result<Body, String> {
+    let body = match name {
+        "" => return Ok(Body::None),
+        "*" if is_http_body(input) => Body::Raw(None),
+        "*" => return Ok(Body::Whole),
+        name => {
+            let field = input.get_field_by_name(name);
+            let field =
+                field.ok_or_else(|| format!("body '{name}' is not a field of {}", input.full_name()))?;
+            match is_one_http_body(&field) {
+                true => Body::Raw(Some(field)),
+                false => return Ok(Body::Field(field)),
+            }
+        }
+    };
+    // All of it is the body, whatever the path says.
+    let is_in_body = |path: &FieldPath| match &body {
+        Body::Raw(Some(field)) => path.first() == Some(field),
+        _ => true,
+    };
+    match variables.iter().find(|(_, path)| is_in_body(path)) {
+        Some((variable, _)) => {
+            Err(format!("'{}' is in a google.api.HttpBody, which is the body of the request", variable.field))
+        }
+        None => Ok(body),
+    }
+}
+
+/// Whether a field holds one `google.api.HttpBody`.
+fn is_one_http_body(field: &FieldDescriptor) -> bool {
+    !field.is_list() && field.kind().as_message().is_some_and(is_http_body)
+}
+
 /// Finds the field that is an answer.
 fn answer_field(
     output: &MessageDescriptor,
@@ -448,6 +553,9 @@ fn answer_field(
     options: &form::Options,
 ) -> Result<ResponseBody, String> {
     let field = output.get_field_by_name(name).filter(|field| field.kind().as_message().is_some());
+    if let Some(field) = field.as_ref().filter(|field| is_one_http_body(field)) {
+        return Ok(ResponseBody::Raw(Some(field.clone())));
+    }
     let with_form = field.map(|field| options.form(&field).map(|form| (field, form))).transpose()?;
     match with_form.filter(|(field, form)| form.is_some() || !field.is_map()) {
         Some((field, form)) => Ok(ResponseBody::Field(field, form)),

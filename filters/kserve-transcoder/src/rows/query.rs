@@ -61,9 +61,11 @@ impl Row {
             return Err(Unbound::InPath);
         }
         match &self.body {
-            Body::Whole => Err(Unbound::InBody),
-            Body::Field(field) if path.first() == Some(field) => Err(Unbound::InBody),
-            Body::None | Body::Field(_) => Ok(path),
+            Body::Whole | Body::Raw(None) => Err(Unbound::InBody),
+            Body::Field(field) | Body::Raw(Some(field)) if path.first() == Some(field) => {
+                Err(Unbound::InBody)
+            }
+            Body::None | Body::Field(_) | Body::Raw(_) => Ok(path),
         }
     }
 }

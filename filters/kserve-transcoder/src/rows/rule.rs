@@ -15,6 +15,13 @@ pub(super) struct Binding {
     pub(super) response_body: String,
 }
 
+impl Binding {
+    /// The one of a method without a rule: a POST of the whole message to the gRPC path.
+    pub(super) fn of_the_method(rpc: &str) -> Self {
+        Self { method: "POST".into(), template: rpc.into(), body: "*".into(), response_body: String::new() }
+    }
+}
+
 // Numbers of the fields of `google.api.HttpRule`, and of `CustomHttpPattern`.
 const PATTERNS: [(u32, &str); 5] = [(2, "GET"), (3, "PUT"), (4, "POST"), (5, "DELETE"), (6, "PATCH")];
 const BODY: u32 = 7;

@@ -10,7 +10,8 @@ use crate::kserve_v1::{
 use crate::problem::Problem;
 use crate::rows::Variables;
 use crate::tensor::Signature;
-use filter_api::{Call, CallEnd, CallId, Cx, OnHeaders, modelmesh_header};
+use filter_api::{Account, Call, CallEnd, CallId, Cx, OnHeaders, modelmesh_header};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The call for a model's metadata.
@@ -84,8 +85,8 @@ impl Exchange {
             return OnHeaders::Continue;
         };
         let limit = self.plugin.settings.codec.max_response_bytes;
-        let answer = metadata_of(&fetch.place().model, end, limit);
-        let signature = fetch.end(answer, cx.view.now());
+        let answer = metadata_of(&fetch.place().model, end, limit, &self.plugin.account);
+        let signature = fetch.end(answer.as_deref().map_err(Clone::clone), cx.view.now());
         self.known(signature, headers_only, cx)
     }
 
@@ -137,8 +138,10 @@ pub(in crate::exchange) fn metadata_of<'e>(
     model: &str,
     end: &'e CallEnd,
     max_bytes: usize,
-) -> Result<&'e [u8], Problem> {
-    response_half::message_of_call(end, max_bytes).map_err(|problem| without_metadata(model, problem))
+    account: &Account,
+) -> Result<Cow<'e, [u8]>, Problem> {
+    response_half::message_of_call(end, max_bytes, account)
+        .map_err(|problem| without_metadata(model, problem))
 }
 
 /// What a client is told whose model's metadata could not be had. Of what a model server says, it learns that there is no

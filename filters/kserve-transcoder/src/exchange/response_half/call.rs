@@ -3,16 +3,24 @@
 use super::headers::{self, http_status, is_grpc, is_of_model};
 use super::{TEXT_BYTES, check_length, http_problem, not_grpc, without_grpc_status};
 use crate::codec::{Answer, ResponseCodec};
+use crate::compressed::{Coding, Encoding, MessageCoding, Press, inflated, inflated_whole, write_rest};
 use crate::frame::Reader;
 use crate::problem::Problem;
 use crate::status::Status;
-use filter_api::{CallEnd, CallFailure, CallResponse, Reply};
+use filter_api::{Account, CallEnd, CallFailure, CallResponse, Reply};
+use std::borrow::Cow;
 
 /// What Envoy's router answers where its load balancer picks no endpoint.
 const NO_ENDPOINT: &str = "no healthy upstream";
 
 /// Makes the reply of a call's end; an error is the reply that says why there is no answer.
-pub(crate) fn of_call(codec: Box<dyn ResponseCodec>, end: CallEnd, max_bytes: usize) -> Result<Reply, Reply> {
+pub(crate) fn of_call(
+    codec: Box<dyn ResponseCodec>,
+    end: CallEnd,
+    max_bytes: usize,
+    encoding: Encoding,
+    account: &Account,
+) -> Result<Reply, Reply> {
     let response = match end {
         CallEnd::Answered(response) => response,
         CallEnd::Failed(failure) => return Err(call_problem(failure).reply()),
@@ -20,13 +28,27 @@ pub(crate) fn of_call(codec: Box<dyn ResponseCodec>, end: CallEnd, max_bytes: us
     if let Some(reply) = passed(&response) {
         return Ok(with_headers(reply, &response));
     }
-    match answer(codec, &response, max_bytes) {
+    match answer(codec, &response, max_bytes, account) {
         Ok(answer) => {
             let mut body = Vec::new();
-            let reply =
-                Reply::new(answer.status(), "kserve_answer").header("content-type", "application/json");
-            answer.render(&mut body);
-            Ok(with_headers(reply.body(body), &response))
+            let mut reply = Reply::new(answer.status(), "kserve_answer");
+            let encoding = match answer.content_type() {
+                None => encoding,
+                Some(_) => Encoding::Fixed,
+            };
+            headers::add(
+                &mut reply,
+                b"content-type",
+                answer.content_type().unwrap_or("application/json").as_bytes(),
+            );
+            let press = match encoding {
+                Encoding::Compressed(plan) => Some(Press::new(plan, account.charge())),
+                Encoding::Fixed | Encoding::Plain => None,
+            };
+            let coding = write_rest(press, |out| answer.render(out), &mut body);
+            let mut reply = with_headers(reply.body(body), &response);
+            headers::encoded_reply(encoding, coding, &mut reply);
+            Ok(reply)
         }
         Err(problem) => Err(with_headers(problem.reply(), &response)),
     }
@@ -34,9 +56,19 @@ pub(crate) fn of_call(codec: Box<dyn ResponseCodec>, end: CallEnd, max_bytes: us
 
 /// The message that a call has been answered with, for the filter itself. Where a host does not tell a call's trailers, as
 /// natively, the status that stands in them is not known: a message that is complete counts as a good one.
-pub(crate) fn message_of_call(end: &CallEnd, max_bytes: usize) -> Result<&[u8], Problem> {
+pub(crate) fn message_of_call<'e>(
+    end: &'e CallEnd,
+    max_bytes: usize,
+    account: &Account,
+) -> Result<Cow<'e, [u8]>, Problem> {
     match end {
-        CallEnd::Answered(response) => Ok(message(response, max_bytes)?.0),
+        CallEnd::Answered(response) => {
+            let Message { bytes, is_compressed, .. } = message(response, max_bytes)?;
+            match is_compressed {
+                false => Ok(Cow::Borrowed(bytes)),
+                true => inflated_whole(bytes, coding(response)?, max_bytes, account.charge()).map(Cow::Owned),
+            }
+        }
         CallEnd::Failed(failure) => Err(call_problem(*failure)),
     }
 }
@@ -77,15 +109,31 @@ fn answer(
     mut codec: Box<dyn ResponseCodec>,
     response: &CallResponse,
     max_bytes: usize,
+    account: &Account,
 ) -> Result<Box<dyn Answer>, Problem> {
-    let (bytes, has_status) = message(response, max_bytes)?;
+    let Message { bytes, is_compressed, has_status } = message(response, max_bytes)?;
+    if is_compressed {
+        codec = inflated(codec, coding(response)?, max_bytes, account.charge())?;
+    }
     codec.write(bytes)?;
     let answer = codec.finish()?;
     if has_status { Ok(answer) } else { Err(Status::missing()) }
 }
 
-/// The message of an answer that is not an error, and whether it says that the call has succeeded.
-fn message(response: &CallResponse, max_bytes: usize) -> Result<(&[u8], bool), Problem> {
+/// The message of an answer that is not an error.
+struct Message<'r> {
+    bytes: &'r [u8],
+    is_compressed: bool,
+    /// The answer says that the call has succeeded.
+    has_status: bool,
+}
+
+/// How the message of an answer is compressed.
+fn coding(response: &CallResponse) -> Result<Coding, Problem> {
+    MessageCoding::of(header(response, b"grpc-encoding")).known()
+}
+
+fn message(response: &CallResponse, max_bytes: usize) -> Result<Message<'_>, Problem> {
     let content_type = header(response, b"content-type");
     let http_status = http_status(header(response, b":status"));
     if !is_grpc(content_type) {
@@ -112,7 +160,7 @@ fn message(response: &CallResponse, max_bytes: usize) -> Result<(&[u8], bool), P
     if let Some(problem) = reader.problem_at_end() {
         return Err(problem);
     }
-    Ok((bytes, has_status))
+    Ok(Message { bytes, is_compressed: reader.is_compressed(), has_status })
 }
 
 /// The response code details of a call that has found no endpoint.

@@ -1,5 +1,6 @@
 //! The headers of answers.
 
+use crate::compressed::{Coding, Encoding, MessageCoding};
 use crate::error_form::ErrorForm;
 use crate::problem::Problem;
 use filter_api::{Cx, Map, Reply, View};
@@ -41,7 +42,7 @@ pub(super) fn is_of_model(name: &[u8]) -> bool {
 }
 
 /// What the headers of an answer say, as they come.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Head {
     pub(super) status: u16,
     /// The content type is gRPC's.
@@ -50,6 +51,8 @@ pub(super) struct Head {
     pub(super) has_grpc_status: bool,
     /// Which of [`OF_THE_MESSAGE`] are among them, as bits.
     pub(super) of_the_message: u8,
+    /// How the message may be compressed.
+    pub(super) coding: MessageCoding,
 }
 
 /// What is true of the gRPC message only, and is taken off its answer.
@@ -67,6 +70,9 @@ impl Head {
             _ => {
                 if let Some(at) = OF_THE_MESSAGE.iter().position(|of| of.as_bytes() == name) {
                     head.of_the_message |= 1 << at;
+                    if OF_THE_MESSAGE[at] == "grpc-encoding" {
+                        head.coding = MessageCoding::of(value);
+                    }
                 }
             }
         });
@@ -83,7 +89,7 @@ pub(super) fn http_status(value: &[u8]) -> u16 {
 const BROKEN: u16 = 502;
 
 /// Whether this is the `content-type` of a gRPC message.
-pub(super) fn is_grpc(content_type: &[u8]) -> bool {
+pub(in crate::exchange) fn is_grpc(content_type: &[u8]) -> bool {
     content_type.len() >= 16 && content_type[..16].eq_ignore_ascii_case(b"application/grpc")
 }
 
@@ -116,6 +122,60 @@ fn take_off(of_the_message: u8, cx: &mut Cx<'_>) {
             cx.ops.remove_header(Map::ResponseHeaders, name);
         }
     }
+}
+
+/// Says of which type the body of an answer is, if it is not JSON, once its headers are those of an answer.
+pub(super) fn typed(content_type: Option<&str>, cx: &mut Cx<'_>) {
+    if let Some(content_type) = content_type {
+        cx.ops.set_header(Map::ResponseHeaders, "content-type", content_type.as_bytes());
+    }
+}
+
+/// Says how the body of an answer is encoded, once its headers are those of an answer.
+pub(super) fn encoded(encoding: Encoding, coding: Option<Coding>, cx: &mut Cx<'_>) {
+    let map = Map::ResponseHeaders;
+    if encoding == Encoding::Fixed {
+        return;
+    }
+    if !cx.view.header(map, "vary").is_some_and(|vary| varies(&vary)) {
+        cx.ops.add_header(map, "vary", b"accept-encoding");
+    }
+    let Some(coding) = coding else { return };
+    cx.ops.set_header(map, "content-encoding", coding.name().as_bytes());
+    // What a model sets may come behind its message.
+    let etag = [map, Map::ResponseTrailers].into_iter().find_map(|map| cx.view.header(map, "etag"));
+    if let Some(weak) = etag.and_then(|etag| weakened(&etag)) {
+        cx.ops.set_header(map, "etag", &weak);
+    }
+}
+
+/// As [`encoded`], for a reply.
+pub(super) fn encoded_reply(encoding: Encoding, coding: Option<Coding>, reply: &mut Reply) {
+    if encoding == Encoding::Fixed {
+        return;
+    }
+    if !reply.headers.iter().any(|(name, value)| name == "vary" && varies(value.as_bytes())) {
+        add(reply, b"vary", b"accept-encoding");
+    }
+    let Some(coding) = coding else { return };
+    add(reply, b"content-encoding", coding.name().as_bytes());
+    for (_, value) in reply.headers.iter_mut().filter(|(name, _)| name == "etag") {
+        if let Some(weak) = weakened(value.as_bytes()) {
+            *value = String::from_utf8_lossy(&weak).into_owned().into();
+        }
+    }
+}
+
+/// Whether a `vary` has `accept-encoding` in it.
+fn varies(vary: &[u8]) -> bool {
+    let mut names = vary.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"))
+}
+
+/// A strong entity tag as a weak one: what is compressed is another representation, which a strong one would have to tell
+/// apart (RFC 9110 section 8.8.3.3). `None` if it is weak.
+fn weakened(etag: &[u8]) -> Option<Vec<u8>> {
+    (!etag.starts_with(b"W/")).then(|| [b"W/", etag].concat())
 }
 
 /// Makes the headers those of an error whose body has `bytes`, and leaves those that are meant for the client.

@@ -20,15 +20,17 @@ mod streaming;
 mod transcoding;
 
 pub(crate) use call::{WITHOUT_SUBSET, message_of_call, of_call};
+pub(in crate::exchange) use headers::is_grpc;
 
 use crate::codec::ResponseCodec;
+use crate::compressed::Encoding;
 use crate::error_form::ErrorForm;
 use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::status::{self, Status};
 use crate::stream::StreamForm;
-use filter_api::{Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, View};
+use filter_api::{Account, Caps, Chunk, Cx, Map, OnData, OnHeaders, OnTrailers, View};
 use headers::Head;
 use streaming::Streaming;
 use transcoding::Transcoding;
@@ -93,6 +95,8 @@ pub(crate) struct Terms {
     pub(crate) message: usize,
     /// The JSON part of a binary answer whose headers go out first, in bytes.
     pub(crate) binary_header: usize,
+    /// How the answer may be encoded.
+    pub(crate) encoding: Encoding,
     /// The method answers with a stream of messages, which look like this.
     pub(crate) stream: Option<StreamForm>,
 }
@@ -116,7 +120,14 @@ impl ResponseHalf {
         }
     }
 
-    pub(crate) fn headers(&mut self, end: bool, terms: Terms, cx: &mut Cx<'_>) -> OnHeaders {
+    /// `account` is for what it takes to compress and to decompress.
+    pub(crate) fn headers(
+        &mut self,
+        end: bool,
+        terms: Terms,
+        account: &Account,
+        cx: &mut Cx<'_>,
+    ) -> OnHeaders {
         let codec = match std::mem::replace(self, Self::Done) {
             Self::Expected(codec) => codec,
             before => {
@@ -145,7 +156,7 @@ impl ResponseHalf {
                 OnHeaders::Reply(headers::of_head(cx.view))
             }
             (None, Some(codec), Some(form)) => {
-                let stream = Streaming::begin(codec, form, has_status, terms, head.of_the_message, cx);
+                let stream = Streaming::begin(codec, form, has_status, terms, head, account, cx);
                 if end {
                     return stream.ends_with_headers(cx);
                 }
@@ -153,7 +164,7 @@ impl ResponseHalf {
                 if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }
             (None, Some(codec), None) => {
-                let message = Transcoding::begin(codec, has_status, terms, head.of_the_message, cx);
+                let message = Transcoding::begin(codec, has_status, terms, head, account, cx);
                 *self = Self::Transcoding(message);
                 if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }

@@ -4,14 +4,16 @@
 //! ordinary answer. Once a message has gone out, an error behind the last one is told in one more message, where the
 //! host can still write then; anything else that goes wrong, and any error on other hosts, cuts the answer off.
 
-use super::{Holding, Terms, check_length, headers};
+use super::headers::{self, Head};
+use super::{Holding, Terms, check_length};
 use crate::codec::ResponseCodec;
+use crate::compressed::{MessageCoding, inflated};
 use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::status::Status;
 use crate::stream::StreamForm;
-use filter_api::{Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers};
+use filter_api::{Account, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers};
 
 /// A stream on its way.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub(crate) struct Streaming {
     terms: Terms,
     /// As [`headers::Head`] has it.
     of_the_message: u8,
+    /// How messages are compressed whose flag says so.
+    coding: MessageCoding,
+    /// What their decompressors are charged to.
+    account: Account,
 }
 
 impl Streaming {
@@ -44,7 +50,8 @@ impl Streaming {
         form: StreamForm,
         has_status: bool,
         terms: Terms,
-        of_the_message: u8,
+        head: Head,
+        account: &Account,
         cx: &mut Cx<'_>,
     ) -> Self {
         let mut stream = Self {
@@ -58,7 +65,9 @@ impl Streaming {
             has_status,
             bytes: 0,
             terms,
-            of_the_message,
+            of_the_message: head.of_the_message,
+            coding: head.coding,
+            account: account.clone(),
         };
         if has_status {
             for name in ["grpc-status", "grpc-message"] {
@@ -157,11 +166,19 @@ impl Streaming {
         while !bytes.is_empty() && !self.over {
             let of_message = self.reader.take_off(&mut bytes)?;
             check_length(&self.reader, self.terms.message)?;
+            if self.reader.length().is_none() {
+                continue;
+            }
             let codec = match &mut self.message {
                 Some(codec) => codec,
                 None => {
                     let one_answer = || Problem::bad_answer("the method answers with one message");
-                    self.message.insert(self.codec.for_message().ok_or_else(one_answer)?)
+                    let mut codec = self.codec.for_message().ok_or_else(one_answer)?;
+                    if self.reader.is_compressed() {
+                        codec =
+                            inflated(codec, self.coding.known()?, self.terms.message, self.account.charge())?;
+                    }
+                    self.message.insert(codec)
                 }
             };
             codec.write(of_message)?;

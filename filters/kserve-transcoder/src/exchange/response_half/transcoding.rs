@@ -1,12 +1,14 @@
 //! One gRPC message of an answer, read and turned into what the client gets.
 
-use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, headers, short_error_body};
+use super::headers::{self, Head};
+use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, short_error_body};
 use crate::codec::{Beginning, ResponseCodec};
+use crate::compressed::{Coding, Encoding, MessageCoding, Press, inflated, write_rest};
 use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::status::Status;
-use filter_api::{Chunk, Cx, Emission, Map, OnData, OnTrailers, PARK_LIMIT_BYTES, Sink};
+use filter_api::{Account, Charge, Chunk, Cx, Emission, Map, OnData, OnTrailers, PARK_LIMIT_BYTES, Sink};
 
 /// How large a message may be for its headers to be held until its trailers, where the host buffers what it holds
 /// ([`Holding::Small`]), and for its trailers to become headers.
@@ -36,8 +38,12 @@ pub(crate) struct Transcoding {
     promised_json_bytes: Option<usize>,
     streaming: Streaming,
     terms: Terms,
-    /// As [`headers::Head`] has it.
+    /// As [`Head`] has it.
     of_the_message: u8,
+    /// How the message is compressed if its flag says so, and what its decompressor is charged to.
+    coding: Option<Box<(MessageCoding, Charge)>>,
+    /// What compresses the answer; gone once all of it is written, or where it stays as it is.
+    press: Option<Box<Press>>,
 }
 
 /// Whether the answer goes out while the message comes.
@@ -68,7 +74,10 @@ impl From<Problem> for Stop {
 struct Parked {
     status: u16,
     json_bytes: Option<usize>,
+    content_type: Option<String>,
     body: Vec<u8>,
+    /// How the body is encoded.
+    coding: Option<Coding>,
 }
 
 impl Transcoding {
@@ -76,12 +85,22 @@ impl Transcoding {
     pub(super) fn begin(
         codec: Box<dyn ResponseCodec>,
         has_status: bool,
-        terms: Terms,
-        of_the_message: u8,
+        mut terms: Terms,
+        head: Head,
+        account: &Account,
         cx: &mut Cx<'_>,
     ) -> Self {
         let reader = Reader::default();
+        if codec.decides_content_type() {
+            // Whether such bytes can be compressed is not known here.
+            terms.encoding = Encoding::Fixed;
+        }
         let codec = Some(codec);
+        let coding = (head.coding != MessageCoding::None).then(|| Box::new((head.coding, account.charge())));
+        let press = match terms.encoding {
+            Encoding::Compressed(plan) => Some(Press::new(plan, account.charge())),
+            Encoding::Fixed | Encoding::Plain => None,
+        };
         let mut message = Self {
             reader,
             codec,
@@ -91,7 +110,9 @@ impl Transcoding {
             promised_json_bytes: None,
             streaming: Streaming::No,
             terms,
-            of_the_message,
+            of_the_message: head.of_the_message,
+            coding,
+            press,
         };
         if has_status {
             for name in ["grpc-status", "grpc-message"] {
@@ -157,6 +178,12 @@ impl Transcoding {
             Holding::Small if is_empty => OnData::Park,
             Holding::Small if self.reader.is_complete() => self.park(cx),
             Holding::Small if self.is_small() => OnData::Park,
+            Holding::Small if self.decides_content_type() => match self.begin_answer(cx) {
+                Ok(true) => dropped(cx),
+                Ok(false) => OnData::Keep,
+                Err(Stop::Problem(problem)) => self.abandon(&problem, cx),
+                Err(Stop::TooLong) => misfit(cx),
+            },
             Holding::Small => {
                 self.release_headers(cx);
                 dropped(cx)
@@ -170,8 +197,19 @@ impl Transcoding {
     }
 
     /// Whether the message, as far as its length is known, is one whose headers are held until its trailers.
+    ///
+    /// Not while a compressed one comes: what is in it may be too much for a host that buffers what it holds.
     fn is_small(&self) -> bool {
-        self.reader.length().is_none_or(|length| length <= HELD_MESSAGE_BYTES)
+        if self.reader.is_compressed() && !self.reader.is_complete() {
+            return false;
+        }
+        let inflated = self.codec.as_ref().map_or(0, |codec| codec.inflated_bytes());
+        self.reader.length().is_none_or(|length| length.max(inflated) <= HELD_MESSAGE_BYTES)
+    }
+
+    /// As [`ResponseCodec::decides_content_type`].
+    fn decides_content_type(&self) -> bool {
+        self.codec.as_ref().is_some_and(|codec| codec.decides_content_type())
     }
 
     /// Ends the message.
@@ -228,7 +266,7 @@ impl Transcoding {
     }
 
     /// An error under a status of 200 that has gone out, where no answer has: an empty message is parked.
-    fn late_error(&self, problem: &Problem, cx: &mut Cx<'_>) -> Option<Emission> {
+    fn late_error(&mut self, problem: &Problem, cx: &mut Cx<'_>) -> Option<Emission> {
         let parked = self.codec.is_some() && self.reader.length() == Some(0);
         if self.terms.holding != Holding::No || !parked {
             return None;
@@ -239,7 +277,7 @@ impl Transcoding {
             true => Vec::new(),
             false => short_error_body(problem.message.as_bytes(), problem.status, self.terms.errors),
         };
-        Some(cx.emit(|out| out.write(&body)))
+        Some(self.write_rest(|out| out.write(&body), cx).0)
     }
 
     fn read(&mut self, chunk: &Chunk<'_>, cx: &mut Cx<'_>) -> Result<(), Stop> {
@@ -250,7 +288,9 @@ impl Transcoding {
             let begins = self.reader.length().is_none();
             let bytes = self.reader.take(slice)?;
             check_length(&self.reader, self.terms.message)?;
-            if begins {
+            if begins && self.reader.is_compressed() {
+                self.decompress()?;
+            } else if begins {
                 self.stream_if_large(parked, cx);
             }
             let Some(codec) = &mut self.codec else { continue };
@@ -272,36 +312,63 @@ impl Transcoding {
         if self.streaming == Streaming::No || parked { Ok(()) } else { self.flow(cx) }
     }
 
+    /// The message is compressed: sees to it that its codec gets what is in it.
+    fn decompress(&mut self) -> Result<(), Problem> {
+        let Some(codec) = self.codec.take() else { return Ok(()) };
+        let Some(coding) = self.coding.take() else { return MessageCoding::None.known().map(drop) };
+        let (coding, charge) = *coding;
+        self.codec = Some(inflated(codec, coding.known()?, self.terms.message, charge)?);
+        Ok(())
+    }
+
     /// The length of the message may be known now: sees to it that the answer to a large one can go out in time.
     fn stream_if_large(&mut self, parked: bool, cx: &mut Cx<'_>) {
         let (Some(length), Some(codec)) = (self.reader.length(), &mut self.codec) else { return };
-        if length <= STREAMED_MESSAGE_BYTES || self.terms.head {
+        // Such an answer begins as soon as its headers can be told, as little can be written into a chunk that is buffered.
+        let waits = self.terms.holding == Holding::Small && codec.decides_content_type();
+        let streamed = if waits { HELD_MESSAGE_BYTES } else { STREAMED_MESSAGE_BYTES };
+        if length <= streamed || self.terms.head {
             return;
         }
         codec.stream(length);
         self.streaming = Streaming::Possible;
-        if self.terms.holding == Holding::Small && !parked {
+        if self.terms.holding == Holding::Small && !parked && !waits {
             self.release_headers(cx);
         }
     }
 
-    /// Hands on what there is of the answer to a large message.
-    fn flow(&mut self, cx: &mut Cx<'_>) -> Result<(), Stop> {
-        let Some(codec) = &mut self.codec else { return Ok(()) };
+    /// Begins the answer to a large message, if that is possible by now; says whether it has begun.
+    fn begin_answer(&mut self, cx: &mut Cx<'_>) -> Result<bool, Stop> {
+        let Some(codec) = &mut self.codec else { return Ok(false) };
         if self.streaming == Streaming::Possible {
             match codec.begin(self.promised_json_bytes)? {
-                Beginning::NotYet => return Ok(()),
+                Beginning::NotYet => return Ok(false),
                 Beginning::TooLong => return Err(Stop::TooLong),
                 Beginning::Now { json_bytes } if self.terms.holding != Holding::No => {
                     self.terms.holding = Holding::No;
                     headers::of_answer(200, json_bytes, self.of_the_message, cx);
+                    headers::typed(codec.content_type(), cx);
+                    promise_encoding(&mut self.press, self.reader.length(), self.terms.encoding, cx);
                 }
                 Beginning::Now { .. } => {}
             }
             self.streaming = Streaming::Begun;
         }
+        Ok(self.streaming == Streaming::Begun)
+    }
+
+    /// Hands on what there is of the answer to a large message.
+    fn flow(&mut self, cx: &mut Cx<'_>) -> Result<(), Stop> {
+        if !self.begin_answer(cx)? {
+            return Ok(());
+        }
+        let Some(codec) = &mut self.codec else { return Ok(()) };
         let mut result = Ok(());
-        let _goes_on_with_the_verdict = cx.emit(|out| result = codec.flow(out));
+        let flow = |out: &mut dyn Sink| result = codec.flow(out);
+        let _goes_on_with_the_verdict = match &mut self.press {
+            None => cx.emit(flow),
+            Some(press) => cx.emit(|out| press.press(flow, out)),
+        };
         Ok(result?)
     }
 
@@ -316,17 +383,20 @@ impl Transcoding {
             Err(problem) => return self.abandon(&problem, cx),
         };
         let (status, json_bytes) = (answer.status(), answer.inference_header_length());
+        let content_type = answer.content_type().map(str::to_owned);
         let mut body = Vec::new();
-        answer.render(&mut body);
+        let coding = write_rest(self.press.take(), |out| answer.render(out), &mut body);
         let small = body.len() <= PARK_LIMIT_BYTES;
-        self.parked = Some(Parked { status, json_bytes, body });
+        self.parked = Some(Parked { status, json_bytes, content_type, body, coding });
         if small { OnData::Park } else { self.emit_parked(cx) }
     }
 
     fn emit_parked(&mut self, cx: &mut Cx<'_>) -> OnData {
-        if let Some(Parked { status, json_bytes, body }) = self.parked.take() {
+        if let Some(Parked { status, json_bytes, content_type, body, coding }) = self.parked.take() {
             self.terms.holding = Holding::No;
             headers::of_answer(status, json_bytes, self.of_the_message, cx);
+            headers::typed(content_type.as_deref(), cx);
+            headers::encoded(self.terms.encoding, coding, cx);
             return OnData::Emit(self.give(body.len(), |out| out.write(&body), cx));
         }
         dropped(cx)
@@ -343,22 +413,40 @@ impl Transcoding {
         if self.terms.holding != Holding::No {
             self.terms.holding = Holding::No;
             headers::of_answer(status, answer.inference_header_length(), self.of_the_message, cx);
+            headers::typed(answer.content_type(), cx);
             if self.terms.head {
                 let mut length = Length(0);
                 answer.render(&mut length);
-                return OnData::Emit(self.give(length.0, |_| {}, cx));
+                return match promise_encoding(&mut self.press, Some(length.0), self.terms.encoding, cx) {
+                    None => OnData::Emit(self.give(length.0, |_| {}, cx)),
+                    Some(_) => dropped(cx),
+                };
             }
-            return OnData::Emit(cx.emit(|out| answer.render(out)));
+            let (emission, coding) = self.write_rest(|out| answer.render(out), cx);
+            headers::encoded(self.terms.encoding, coding, cx);
+            return OnData::Emit(emission);
         }
         match (status, self.promised_json_bytes) {
             (200, _) if self.terms.head => dropped(cx),
-            (200, None) => OnData::Emit(cx.emit(|out| answer.render(out))),
+            (200, None) => OnData::Emit(self.write_rest(|out| answer.render(out), cx).0),
             (200, Some(bytes)) if answer.fits(bytes) => {
-                OnData::Emit(cx.emit(|out| answer.render_padded(bytes, out)))
+                OnData::Emit(self.write_rest(|out| answer.render_padded(bytes, out), cx).0)
             }
             // "Not ready" under a 200 would be read as "ready" by clients that look at the status only.
             _ => misfit(cx),
         }
+    }
+
+    /// Writes what is left of the answer, and says how all of it is encoded.
+    fn write_rest(
+        &mut self,
+        write: impl FnOnce(&mut dyn Sink),
+        cx: &mut Cx<'_>,
+    ) -> (Emission, Option<Coding>) {
+        let press = self.press.take();
+        let mut coding = None;
+        let emission = cx.emit(|out| coding = write_rest(press, write, out));
+        (emission, coding)
     }
 
     /// Writes a body of `bytes`, or only says its length in answer to a HEAD.
@@ -378,6 +466,7 @@ impl Transcoding {
         let binary = self.codec.as_ref().is_some_and(|codec| codec.wants_binary_answer());
         self.promised_json_bytes = binary.then_some(self.terms.binary_header);
         headers::of_answer(200, self.promised_json_bytes, self.of_the_message, cx);
+        promise_encoding(&mut self.press, self.reader.length(), self.terms.encoding, cx);
     }
 
     /// There will be no answer: says so in the best way that is left.
@@ -388,12 +477,28 @@ impl Transcoding {
             return OnData::Reset;
         }
         // Gives back what they hold.
-        (self.codec, self.parked) = (None, None);
+        (self.codec, self.parked, self.press) = (None, None, None);
         self.refused = true;
         let body = problem.body_as(self.terms.errors);
         headers::of_error(problem, body.len(), cx);
         OnData::Emit(self.give(body.len(), |out| out.write(&body), cx))
     }
+}
+
+/// The headers go out before the answer, of which `bytes` is how long it is at least, if that is known: says in them how it
+/// will be encoded.
+fn promise_encoding(
+    press: &mut Option<Box<Press>>,
+    bytes: Option<usize>,
+    encoding: Encoding,
+    cx: &mut Cx<'_>,
+) -> Option<Coding> {
+    let coding = press.as_mut().and_then(|press| press.promise(bytes));
+    if coding.is_none() {
+        *press = None;
+    }
+    headers::encoded(encoding, coding, cx);
+    coding
 }
 
 /// Cuts off an answer that does not fit the headers which have gone out.

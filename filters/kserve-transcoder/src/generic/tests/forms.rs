@@ -7,7 +7,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 fn triton_message(name: &str, json: &str) -> Vec<u8> {
     let pool = prost_reflect::DescriptorPool::decode(kserve_proto::TRITON_DESCRIPTOR_SET).unwrap();
     let message = pool.get_message_by_name(&format!("inference.{name}")).unwrap();
-    parse(&message, &[], false, json.as_bytes()).unwrap().encode_to_vec()
+    parse(&message, &[], plain(), json.as_bytes()).unwrap().encode_to_vec()
 }
 
 /// The message that the server gets, in protobuf's own JSON.

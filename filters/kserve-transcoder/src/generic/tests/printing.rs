@@ -10,6 +10,7 @@ fn options(print_options: &str, ignore_unknown_fields: bool) -> Options {
     Options {
         print: Print::new(AnswerForm::Proto, Some(options)),
         ignore_unknown_fields,
+        case_insensitive_enums: false,
         max_request_bytes: 10_000,
     }
 }
@@ -22,7 +23,7 @@ fn request(rows: &Rows, method: &str, options: Options) -> Box<Request> {
 fn printed(print_options: &str, json: &str) -> String {
     let rows = user_rows("get: '/v1'");
     let Ok(Found::Row { row, .. }) = rows.find(b"GET", b"/v1") else { panic!("no row") };
-    let message = parse(&row.output, &[], false, json.as_bytes()).unwrap().encode_to_vec();
+    let message = parse(&row.output, &[], plain(), json.as_bytes()).unwrap().encode_to_vec();
     let (_, mut response) = request(&rows, "GET", options(print_options, false)).finish().unwrap();
     response.write(&message).unwrap();
     let mut body = Vec::new();

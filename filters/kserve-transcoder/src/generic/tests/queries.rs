@@ -103,7 +103,7 @@ fn in_protobufs_form_an_answer_is_its_message_and_nothing_else() {
     };
     let message = |rows: &Rows, json: &str| {
         let Ok(Found::Row { row, .. }) = rows.find(b"GET", b"/v1") else { panic!("no row") };
-        parse(&row.output, &[], false, json.as_bytes()).unwrap().encode_to_vec()
+        parse(&row.output, &[], plain(), json.as_bytes()).unwrap().encode_to_vec()
     };
     let rows = user_rows("get: '/v1'");
     let full = r#"{"number":0,"big":"18446744073709551615","colour":"BLUE","data":"AP8=","counts":{"a":"1"},"note":""}"#;

@@ -1,17 +1,9 @@
 //! A compressed request's body, decompressed on its way to its codec.
 
+use super::{Coding, DECOMPRESSOR_BYTES, Failure, Inflater, Take};
 use crate::codec::{Inputs, Progress, RequestCodec, ResponseCodec, Rest};
 use crate::problem::Problem;
 use filter_api::{Charge, Rope};
-use flate2::write::{GzDecoder, ZlibDecoder};
-use std::io::{self, Error, Write};
-
-/// What a decompressor holds, in bytes: its window of 32 KiB, its output buffer of 32 KiB, its tables.
-const DECOMPRESSOR_BYTES: usize = 96 * 1024;
-
-/// How many members a gzip body may have. Each costs a new decompressor, so that empty members of 20 bytes would be
-/// work out of all proportion; bgzip, whose members are the smallest of any tool's, makes 1,600 of 100 MiB.
-const MAX_MEMBERS: usize = 4096;
 
 /// A reader of a body that is encoded as `content-encoding` says, of at most `max_bytes` before and after
 /// decompression: `codec` itself, or one that decompresses the body for it.
@@ -22,36 +14,35 @@ pub(crate) fn decoded(
     mut charge: Charge,
 ) -> Result<Box<dyn RequestCodec>, Problem> {
     let Some(encoding) = encoding.and_then(one_encoding) else { return Ok(codec) };
-    let is = |name: &str| encoding.eq_ignore_ascii_case(name.as_bytes());
-    let feed = Feed { codec: Some(codec), problem: None };
-    let (encoding, decoder): (_, Box<dyn Decoder>) = if is("gzip") || is("x-gzip") {
-        ("gzip", Box::new(GzDecoder::new(feed)))
-    } else if is("deflate") {
-        ("deflate", Box::new(ZlibDecoder::new(feed)))
-    } else {
+    let Some(coding) = Coding::by_name(encoding) else {
         let encoding = String::from_utf8_lossy(encoding);
         let message = format!("content-encoding {encoding:?} is not supported: use gzip, deflate or none");
         return Err(Problem { status: 415, message: message.into(), details: "kserve_content_encoding" });
     };
     charge.grow(DECOMPRESSOR_BYTES)?;
-    Ok(Box::new(Compressed { encoding, decoder, members: 1, room: max_bytes, max_bytes, _held: charge }))
+    let inflater = Inflater::new(coding, codec);
+    Ok(Box::new(Compressed { coding, inflater, room: max_bytes, max_bytes, _held: charge }))
 }
 
-/// A compressed body: `gzip` (RFC 1952) or `deflate`, the zlib format (RFC 1950), as HTTP defines the word (RFC 9110
-/// section 8.4.1.2).
+/// A compressed body.
 ///
 /// What is decompressed goes to the codec in pieces as it comes, and the codec's own limit (`max_request_bytes`) ends
-/// a body that grows beyond measure: nothing is held but the decompressor's window.
+/// a body that grows beyond measure.
 #[derive(Debug)]
 struct Compressed {
-    encoding: &'static str,
-    decoder: Box<dyn Decoder>,
-    members: usize,
+    coding: Coding,
+    inflater: Inflater<Box<dyn RequestCodec>>,
     /// How many compressed bytes may still come.
     room: usize,
     max_bytes: usize,
     /// For what the decompressor holds.
     _held: Charge,
+}
+
+impl Take for Box<dyn RequestCodec> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.write(bytes).map(drop)
+    }
 }
 
 /// The encoding of a body by a `content-encoding`, which is a list (RFC 9110 sections 5.6.1 and 8.4): `None` if it
@@ -65,30 +56,16 @@ fn one_encoding(list: &[u8]) -> Option<&[u8]> {
     Some(if named.next().is_none() { first } else { list })
 }
 
-impl Compressed {
-    fn inflate(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let taken = self.decoder.write(bytes)?;
-            bytes = &bytes[taken..];
-            if taken == 0 {
-                if self.members == MAX_MEMBERS {
-                    return Err(Error::other(format!("it has more than {MAX_MEMBERS} members")));
-                }
-                self.members += 1;
-                self.decoder.begin_member()?;
-            }
-        }
-        self.decoder.flush()
-    }
-
-    /// What the client is told: the codec's reason if it had one, else the decompressor's.
-    fn problem(&mut self, error: &Error) -> Problem {
-        self.decoder.feed().problem.take().unwrap_or_else(|| {
-            let encoding = self.encoding;
+/// What the client is told: the codec's reason if it had one, else the decompressor's.
+fn problem(coding: Coding, failure: Failure) -> Problem {
+    match failure {
+        Failure::Refused(problem) => problem,
+        Failure::Data(error) => {
+            let encoding = coding.name();
             Problem::bad_request(format!(
                 "the body is not what its content-encoding says ({encoding}): {error}"
             ))
-        })
+        }
     }
 }
 
@@ -98,7 +75,7 @@ impl RequestCodec for Compressed {
         self.room = self.room.checked_sub(bytes.len()).ok_or_else(|| {
             Problem::too_large(format!("the compressed body is larger than {} bytes", self.max_bytes))
         })?;
-        self.inflate(bytes).map_err(|error| self.problem(&error))?;
+        self.inflater.write(bytes).map_err(|failure| problem(self.coding, failure))?;
         Ok(Progress::More)
     }
 
@@ -111,99 +88,25 @@ impl RequestCodec for Compressed {
     }
 
     fn finish_described(
-        mut self: Box<Self>,
+        self: Box<Self>,
         inputs: &mut Inputs,
     ) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
         // No body at all, which a request that says that it is compressed may have, too.
-        if self.room == self.max_bytes
-            && let Some(codec) = self.decoder.feed().codec.take()
-        {
-            return codec.finish_described(inputs);
-        }
-        self.decoder.try_finish().map_err(|error| self.problem(&error))?;
-        match self.decoder.feed().codec.take() {
-            Some(codec) => codec.finish_described(inputs),
-            None => Err(self.problem(&Error::other("it is damaged"))),
-        }
-    }
-}
-
-/// A decompressor that writes to a [`Feed`].
-trait Decoder: Write + Send + std::fmt::Debug {
-    fn feed(&mut self) -> &mut Feed;
-
-    /// Checks that the compressed data are whole.
-    fn try_finish(&mut self) -> io::Result<()>;
-
-    /// The compressed data have ended, and bytes follow.
-    fn begin_member(&mut self) -> io::Result<()>;
-}
-
-impl Decoder for GzDecoder<Feed> {
-    fn feed(&mut self) -> &mut Feed {
-        self.get_mut()
-    }
-
-    fn try_finish(&mut self) -> io::Result<()> {
-        Self::try_finish(self)
-    }
-
-    /// A gzip file is one member after another (RFC 1952 section 2.2).
-    fn begin_member(&mut self) -> io::Result<()> {
-        Self::try_finish(self)?;
-        let feed = std::mem::take(self.get_mut());
-        *self = Self::new(feed);
-        Ok(())
-    }
-}
-
-impl Decoder for ZlibDecoder<Feed> {
-    fn feed(&mut self) -> &mut Feed {
-        self.get_mut()
-    }
-
-    fn try_finish(&mut self) -> io::Result<()> {
-        Self::try_finish(self)
-    }
-
-    fn begin_member(&mut self) -> io::Result<()> {
-        Err(Error::other("bytes follow the end of the compressed data"))
-    }
-}
-
-/// Where decompressed bytes go.
-#[derive(Debug, Default)]
-struct Feed {
-    /// Gone after its first error: a decompressor writes once more what was refused when it is dropped.
-    codec: Option<Box<dyn RequestCodec>>,
-    /// Why the codec has stopped reading.
-    problem: Option<Problem>,
-}
-
-impl Write for Feed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let refused = match &mut self.codec {
-            Some(codec) => codec.write(bytes).err(),
-            None => return Err(Error::other("the codec is gone")),
-        };
-        let Some(problem) = refused else { return Ok(bytes.len()) };
-        self.codec = None;
-        self.problem = Some(problem);
-        Err(Error::other("the codec has stopped reading"))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        let is_empty = self.room == self.max_bytes;
+        let codec = if is_empty { self.inflater.abandon() } else { self.inflater.finish() };
+        codec.map_err(|failure| problem(self.coding, failure))?.finish_described(inputs)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compressed::MAX_MEMBERS;
     use crate::tensor;
     use filter_api::Memory;
     use flate2::Compression;
     use flate2::write::{GzEncoder, ZlibEncoder};
+    use std::io::Write as _;
     use std::sync::Arc;
     #[cfg(target_family = "wasm")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
