@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 
 const CARGO_FUZZ: &str = "0.13.2";
 /// The targets, as `test-harness/fuzz` has them.
-const TARGETS: [&str; 5] = ["request", "answer", "exchange", "stream", "claims"];
+const TARGETS: [&str; 6] = ["request", "answer", "exchange", "stream", "claims", "predict"];
 /// How long each target is fuzzed if nothing else is asked for, in seconds. With the same random numbers each time, so
 /// that on a clean clone it finds what a change broke, and not what no change has to do with.
 const SECONDS: u32 = 20;
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(plan(&["answer"]).unwrap(), Plan { targets: vec!["answer"], seconds: None });
         let hours = plan(&["answer", "--seconds", "7200"]).unwrap();
         assert_eq!(hours, Plan { targets: vec!["answer"], seconds: Some(7200) });
-        assert_eq!(plan(&["--seconds", "5"]).unwrap().targets.len(), 4);
+        assert_eq!(plan(&["--seconds", "5"]).unwrap().targets.len(), TARGETS.len());
         for wrong in [&["reply"][..], &["--seconds"], &["--seconds", "0"], &["answer", "5"]] {
             assert!(plan(wrong).unwrap_err().0.contains("request, answer, exchange, claims"), "{wrong:?}");
         }

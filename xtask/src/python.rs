@@ -110,6 +110,12 @@ pub(crate) fn triton(workspace: &Workspace) -> Result<PathBuf, Stop> {
     environment(workspace, "venv-triton", &requirements, FOR_TRITON, "")
 }
 
+/// The interpreter of the environment with the KServe SDK, whose requirements are not those of the model servers.
+pub(crate) fn kserve(workspace: &Workspace) -> Result<PathBuf, Stop> {
+    let requirements = requirements(workspace, "test-harness/e2e/python/kserve.txt")?;
+    environment(workspace, "venv-kserve", &requirements, FOR_MODELS, "")
+}
+
 /// The interpreter of the environment with the schemas of bills of materials.
 pub(crate) fn cyclonedx(workspace: &Workspace) -> Result<PathBuf, Stop> {
     environment(workspace, "venv-cyclonedx", &CYCLONEDX.map(str::to_owned), ANY, "")

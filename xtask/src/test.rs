@@ -23,6 +23,10 @@ pub(crate) fn all(workspace: &Workspace) -> Result<(), Stop> {
     environment.push(application_models(workspace)?);
     let mut tally = Tally::default();
     tally.lacks("TRITON_PYTHON", "Triton, a download of 350 MB, is run by `cargo xtask interop` alone");
+    tally.lacks(
+        "KSERVE_PYTHON",
+        "the KServe SDK, an environment of 425 MB, is run by `cargo xtask interop` alone",
+    );
     tally.lacks("chroot", "neither chroot nor unshare is permitted here; run it as root");
     let mut add = |variable, found: Found<PathBuf>| match found {
         Ok(path) => environment.push((variable, path)),
@@ -91,6 +95,10 @@ pub(crate) fn interop(workspace: &Workspace) -> Result<(), Stop> {
         Err(Stop(why)) => tally.lacks("TRITON_PYTHON", &format!("no Triton: {why}")),
     }
     environment.push(("OPENAI_PYTHON", python::openai(workspace)?));
+    match python::kserve(workspace) {
+        Ok(python) => environment.push(("KSERVE_PYTHON", python)),
+        Err(Stop(why)) => tally.lacks("KSERVE_PYTHON", &format!("no KServe SDK: {why}")),
+    }
     build::dist(workspace)?;
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--no-fail-fast", "-p", "e2e", "--test", "interop"]).envs(environment);

@@ -74,6 +74,11 @@ pub fn exchange(stream: &impl Ends, case: &Case, chunking: Chunking) -> Result<O
     for part in case.request_parts(chunking)? {
         stream.send(Direction::Request, part);
     }
+    if let (Some(first), Some(asked)) = (&case.call, stream.call())
+        && first.is(&to_headers(&asked.headers), &asked.body)?
+    {
+        stream.answer_call(asked.id, in_one_piece(first.parts()?)?);
+    }
     let mut seen = None;
     if let Some(Asked { id, headers, body }) = stream.call() {
         seen = Some(Seen { headers: to_headers(&headers), body, ..Seen::default() });
@@ -102,8 +107,12 @@ pub fn exchange(stream: &impl Ends, case: &Case, chunking: Chunking) -> Result<O
 
 /// The case's answer in one piece, as a call gets it.
 fn response(case: &Case) -> Result<HttpResponse, String> {
+    in_one_piece(case.answer_parts(Chunking::Whole)?)
+}
+
+fn in_one_piece(parts: Vec<Part>) -> Result<HttpResponse, String> {
     let mut response = HttpResponse::new(500, "the case has no answer");
-    for part in case.answer_parts(Chunking::Whole)? {
+    for part in parts {
         match part {
             Part::Headers { headers, .. } => {
                 response = HttpResponse::new(200, "");

@@ -64,7 +64,17 @@ impl Subject for InEnvoy {
         let server = OddServer::start().map_err(|error| error.to_string())?;
         for case in cases {
             for chunking in Chunking::ALL {
-                server.script(&script_name(case, chunking), script(case, chunking)?);
+                let answer = script(case, chunking)?;
+                let Some(first) = case.call.clone() else {
+                    server.script(&script_name(case, chunking), answer);
+                    continue;
+                };
+                // The call has the request's own headers.
+                let to_call = first.parts()?.into_iter().map(|part| step(part, 200));
+                let to_call = to_call.fold(Script::after_request(), Script::then);
+                server.compute(&script_name(case, chunking), move |request| {
+                    if request.path == first.rpc { to_call.clone() } else { answer.clone() }
+                });
             }
         }
         let configured: BTreeSet<_> = cases.iter().map(|case| self.configured(case)).collect();
@@ -88,7 +98,9 @@ impl Subject for InEnvoy {
         let protocol = if run.way == "http1" { Protocol::Http1 } else { Protocol::Http2 };
         let request = request(case, run.chunking, &number);
         let answer = send(protocol, address, &request).map_err(|error| error.to_string())?;
-        let own = |request: &Recorded| request.header("x-run") == Some(number.as_bytes());
+        let is_call = |request: &Recorded| case.call.as_ref().is_some_and(|call| call.rpc == request.path);
+        let own =
+            |request: &Recorded| request.header("x-run") == Some(number.as_bytes()) && !is_call(request);
         if case.upstream.is_some() && !case.asked_or_not {
             let asked = |requests: &[Recorded]| requests.iter().any(|request| own(request) && request.ended);
             live.server.wait_until(BOUND, asked).map_err(|error| error.to_string())?;
@@ -159,16 +171,20 @@ fn script(case: &Case, chunking: Chunking) -> Result<Script, String> {
     if parts.is_empty() {
         return Ok(Script::after_request().then(Step::Never));
     }
-    let step = |part| match part {
+    let status = case.answer.as_ref().unwrap().http_status;
+    Ok(parts.into_iter().map(|part| step(part, status)).fold(Script::after_request(), Script::then))
+}
+
+fn step(part: Part, status: u16) -> Step {
+    match part {
         Part::Headers { headers, end } => {
             let headers = headers.into_iter().filter(|(name, _)| name != b":status").map(text).collect();
-            Step::Headers { status: case.answer.as_ref().unwrap().http_status, headers, end }
+            Step::Headers { status, headers, end }
         }
         Part::Data { bytes, end } => Step::Data { bytes, end },
         Part::Trailers(trailers) => Step::Trailers(trailers.into_iter().map(text).collect()),
         Part::Reset => Step::Reset(2),
-    };
-    Ok(parts.into_iter().map(step).fold(Script::after_request(), Script::then))
+    }
 }
 
 fn text((name, value): (Vec<u8>, Vec<u8>)) -> (String, Vec<u8>) {

@@ -11,6 +11,7 @@ mod json;
 mod message;
 mod mutate;
 mod number;
+mod predict;
 mod request;
 mod run;
 mod seeds;
@@ -40,11 +41,14 @@ pub enum Target {
     Stream,
     /// Tokens, key sets and requests for `claim-headers`. Bytes: which part of these, that part.
     Claims,
+    /// The reader of KServe v1's bodies. Bytes: which model, a seed for the chunks, the body.
+    Predict,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Request, Self::Answer, Self::Exchange, Self::Stream, Self::Claims];
+    pub const ALL: [Self; 6] =
+        [Self::Request, Self::Answer, Self::Exchange, Self::Stream, Self::Claims, Self::Predict];
 
     /// Its name among the fuzz targets.
     #[must_use]
@@ -55,6 +59,7 @@ impl Target {
             Self::Exchange => "exchange",
             Self::Stream => "stream",
             Self::Claims => "claims",
+            Self::Predict => "predict",
         }
     }
 
@@ -67,6 +72,7 @@ impl Target {
             Self::Exchange => seeds::exchanges(),
             Self::Stream => stream::seeds(),
             Self::Claims => claims::seeds(),
+            Self::Predict => predict::seeds(),
         }
     }
 
@@ -81,6 +87,7 @@ impl Target {
             Self::Exchange => check_exchange(input),
             Self::Stream => stream::check(input),
             Self::Claims => claims::check(input),
+            Self::Predict => predict::check(input),
         }
     }
 }

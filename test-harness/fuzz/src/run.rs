@@ -36,22 +36,33 @@ impl Setup {
         [Self::StreamNative, Self::StreamTriton, Self::StreamWasm, Self::StreamWasmHold];
 
     fn core(self) -> Core<KserveTranscoder> {
-        let (column, config) = match self {
-            Self::Native => (Column::Native, "{}"),
-            Self::Typed => (Column::Native, r#"{"tensor_encoding": "contents"}"#),
-            Self::Proto => (Column::Native, r#"{"answer_form": "proto"}"#),
-            Self::Wasm => (Column::Wasm, "{}"),
-            Self::WasmHold => (Column::WasmHold, r#"{"hold_response_headers": true}"#),
-            Self::StreamNative => (Column::Native, r#"{"stream_messages": "mlserver"}"#),
-            Self::StreamTriton => (Column::Native, r#"{"stream_messages": "triton"}"#),
-            Self::StreamWasm => (Column::Wasm, r#"{"stream_messages": "mlserver"}"#),
+        let (column, keys) = match self {
+            Self::Native => (Column::Native, ""),
+            Self::Typed => (Column::Native, r#""tensor_encoding": "contents", "#),
+            Self::Proto => (Column::Native, r#""answer_form": "proto", "#),
+            Self::Wasm => (Column::Wasm, ""),
+            Self::WasmHold => (Column::WasmHold, r#""hold_response_headers": true, "#),
+            Self::StreamNative => (Column::Native, r#""stream_messages": "mlserver", "#),
+            Self::StreamTriton => (Column::Native, r#""stream_messages": "triton", "#),
+            Self::StreamWasm => (Column::Wasm, r#""stream_messages": "mlserver", "#),
             Self::StreamWasmHold => {
-                (Column::WasmHold, r#"{"stream_messages": "mlserver", "hold_response_headers": true}"#)
+                (Column::WasmHold, r#""stream_messages": "mlserver", "hold_response_headers": true, "#)
             }
         };
-        Core::configure(config, column).expect("the configuration is right")
+        let config = format!(r#"{{{keys}"kserve_v1": {{"models": [{MODELS}]}}}}"#);
+        Core::configure(&config, column).expect("the configuration is right")
     }
 }
+
+/// The inputs of models, for bodies of KServe v1: those of golden cases that have them in their own configuration, and one
+/// more.
+const MODELS: &str = r#"
+    {"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}]},
+    {"name": "named", "inputs": [
+        {"name": "id", "datatype": "INT64", "shape": [-1]},
+        {"name": "text", "datatype": "BYTES", "shape": [-1, 1]},
+        {"name": "unused", "datatype": "FP32", "shape": [-1]}]},
+    {"name": "deep", "inputs": [{"name": "x", "datatype": "INT8", "shape": [-1, -1, 2]}]}"#;
 
 thread_local! {
     // One for each thread, because a core's memory is counted after every exchange.

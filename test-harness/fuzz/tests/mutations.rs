@@ -41,6 +41,16 @@ fn mutated_claims_are_judged_as_others_judge_them() {
 }
 
 #[test]
+fn every_seed_of_kserve_v1_is_the_tensors_that_v2_has() {
+    seeds(Target::Predict);
+}
+
+#[test]
+fn mutated_bodies_of_kserve_v1_are_the_tensors_that_v2_has() {
+    mutations(Target::Predict);
+}
+
+#[test]
 fn mutated_requests_are_read_as_others_read_them() {
     mutations(Target::Request);
 }

@@ -17,10 +17,10 @@ use crate::settings::Settings;
 use crate::status::{self, Status};
 use crate::stream::StreamForm;
 use filter_api::{
-    Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Map, Memory, Metric, OnData, OnHeaders,
-    OnTrailers, Plugin, Stream,
+    Account, CallEnd, CallId, Caps, Chunk, ConfigError, Cx, Dir, Event, EventCx, Map, Memory, Metric, OnData,
+    OnHeaders, OnTrailers, Plugin, Stream,
 };
-use request_half::{Awaiting, METADATA, Reading};
+use request_half::{Awaiting, METADATA, Reading, metadata_of};
 use response_half::{Holding, ResponseHalf, Terms};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,19 @@ impl Plugin for KserveTranscoder {
     /// Streams that wait for the same model's metadata look after it so often.
     fn tick(&self) -> Option<Duration> {
         self.settings.signatures.as_ref().map(|_| Duration::from_millis(50))
+    }
+
+    /// Asks for models' metadata in the place of exchanges that have ended.
+    fn event(&self, event: Event, cx: &mut EventCx<'_>) {
+        let Some(signatures) = &self.settings.signatures else { return };
+        match event {
+            Event::Tick => signatures.take_orphans().into_iter().for_each(|call| cx.ops.call(call)),
+            Event::CallEnded(id, end) => {
+                let Some(model) = signatures.model_of(id) else { return };
+                let answer = metadata_of(&model, &end, self.settings.codec.max_response_bytes, &self.account);
+                signatures.call_ended(id, answer.as_deref().map_err(Clone::clone), cx.now);
+            }
+        }
     }
 
     fn open(self: &Arc<Self>) -> Exchange {

@@ -2,7 +2,7 @@
 
 mod predict;
 
-pub(super) use predict::{Awaiting, METADATA};
+pub(super) use predict::{Awaiting, METADATA, metadata_of};
 
 use super::Exchange;
 use super::request_headers::{ORIGINAL_PATH, RequestHeaders, RequestLine};

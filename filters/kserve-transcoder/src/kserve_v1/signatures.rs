@@ -1,14 +1,14 @@
 //! The signatures of models: those of the configuration, and those that model servers have been asked for.
 //!
 //! The first request for a model asks its server, beside its own route, and all others that come meanwhile wait for the same
-//! answer. What the server said is remembered for some time; a failure is told to all that waited for it, and is not
+//! answer. If that request ends before the answer comes, the configuration asks in its place, at its next event. What the server said is remembered for some time; a failure is told to all that waited for it, and is not
 //! remembered. So a client cannot make up entries, and what a server makes up is bounded.
 
 use super::config::KserveV1;
 use super::metadata::cannot_be_had;
 use crate::problem::Problem;
 use crate::tensor::Signature;
-use filter_api::ConfigError;
+use filter_api::{Call, CallId, ConfigError};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -26,6 +26,19 @@ pub(crate) struct Signatures {
 struct State {
     known: HashMap<Place, Known>,
     under_way: HashMap<Place, Arc<Flight>>,
+    /// Questions whose exchange has ended and that others wait for; to be asked by the configuration.
+    orphans: Vec<Question>,
+    /// Those that it has asked, by the number of its call.
+    asked: HashMap<u32, Question>,
+    asked_so_far: u32,
+}
+
+/// A question that is no exchange's own.
+#[derive(Debug)]
+struct Question {
+    place: Place,
+    flight: Arc<Flight>,
+    call: Call,
 }
 
 #[derive(Debug)]
@@ -52,12 +65,13 @@ pub(crate) enum Lookup {
     Wait(Arc<Flight>),
 }
 
-/// The question to a model server. If it is dropped before its end, those that wait for it ask for themselves.
+/// The question to a model server, of an exchange that may end before the answer comes.
 #[derive(Debug)]
 pub(crate) struct Fetch {
     signatures: Arc<Signatures>,
     place: Place,
     flight: Arc<Flight>,
+    call: Option<Call>,
 }
 
 /// What a question came to, for those that wait for it.
@@ -71,8 +85,6 @@ pub(crate) enum Outcome {
     UnderWay,
     Answered(Arc<Signature>),
     Failed(Problem),
-    /// The exchange that asked has ended before its question did.
-    Abandoned,
 }
 
 impl Signatures {
@@ -105,9 +117,73 @@ impl Signatures {
             _ => {
                 let flight = Arc::<Flight>::default();
                 state.under_way.insert(place.clone(), flight.clone());
-                Lookup::Ask(Fetch { signatures: self.clone(), place, flight })
+                Lookup::Ask(Fetch { signatures: self.clone(), place, flight, call: None })
             }
         }
+    }
+}
+
+impl Signatures {
+    /// The calls that the configuration must make, because the exchanges that made them have ended.
+    pub(crate) fn take_orphans(&self) -> Vec<Call> {
+        let mut state = lock(&self.state);
+        let mut calls = Vec::new();
+        for question in std::mem::take(&mut state.orphans) {
+            if !question.flight.is_awaited() {
+                state.under_way.remove(&question.place);
+                continue;
+            }
+            state.asked_so_far = state.asked_so_far.wrapping_add(1);
+            let id = state.asked_so_far;
+            calls.push(Call { id: CallId(id), ..question.call.clone() });
+            state.asked.insert(id, question);
+        }
+        calls
+    }
+
+    /// The model that a call of the configuration's is about.
+    pub(crate) fn model_of(&self, CallId(id): CallId) -> Option<String> {
+        lock(&self.state).asked.get(&id).map(|question| question.place.model.clone())
+    }
+
+    /// A call of the configuration's has ended.
+    pub(crate) fn call_ended(&self, CallId(id): CallId, answer: Result<&[u8], Problem>, now: SystemTime) {
+        let question = lock(&self.state).asked.remove(&id);
+        if let Some(Question { place, flight, .. }) = question {
+            // Those that wait are told.
+            let _signature = self.settle(&place, &flight, answer, now);
+        }
+    }
+
+    /// A question has ended: with what a `ModelMetadataResponse` says, or with a problem.
+    fn settle(
+        &self,
+        place: &Place,
+        flight: &Flight,
+        answer: Result<&[u8], Problem>,
+        now: SystemTime,
+    ) -> Result<Arc<Signature>, Problem> {
+        let signature = answer.and_then(|message| {
+            Signature::of_metadata(message).map(Arc::new).map_err(|why| cannot_be_had(&place.model, &why))
+        });
+        let mut state = lock(&self.state);
+        state.under_way.remove(place);
+        state.known.remove(place);
+        if let Ok(signature) = &signature {
+            if state.known.len() >= self.most {
+                let oldest = state.known.iter().min_by_key(|(_, known)| known.since);
+                if let Some(oldest) = oldest.map(|(place, _)| place.clone()) {
+                    state.known.remove(&oldest);
+                }
+            }
+            state.known.insert(place.clone(), Known { signature: signature.clone(), since: now });
+        }
+        drop(state);
+        *lock(&flight.0) = match signature.clone() {
+            Ok(signature) => Outcome::Answered(signature),
+            Err(problem) => Outcome::Failed(problem),
+        };
+        signature
     }
 }
 
@@ -117,47 +193,45 @@ impl Fetch {
         &self.place
     }
 
+    /// This is the call that asks.
+    pub(crate) fn begun(&mut self, call: Call) {
+        self.call = Some(call);
+    }
+
     /// The question has ended: with what a `ModelMetadataResponse` says, or with a problem.
     pub(crate) fn end(
-        self,
+        mut self,
         answer: Result<&[u8], Problem>,
         now: SystemTime,
     ) -> Result<Arc<Signature>, Problem> {
-        let model = &self.place.model;
-        let signature = answer.and_then(|message| {
-            Signature::of_metadata(message).map(Arc::new).map_err(|why| cannot_be_had(model, &why))
-        });
-        let mut state = lock(&self.signatures.state);
-        state.known.remove(&self.place);
-        if let Ok(signature) = &signature {
-            if state.known.len() >= self.signatures.most {
-                let oldest = state.known.iter().min_by_key(|(_, known)| known.since);
-                if let Some(place) = oldest.map(|(place, _)| place.clone()) {
-                    state.known.remove(&place);
-                }
-            }
-            state.known.insert(self.place.clone(), Known { signature: signature.clone(), since: now });
-        }
-        drop(state);
-        *lock(&self.flight.0) = match signature.clone() {
-            Ok(signature) => Outcome::Answered(signature),
-            Err(problem) => Outcome::Failed(problem),
-        };
-        signature
+        self.call = None;
+        self.signatures.settle(&self.place, &self.flight, answer, now)
     }
 }
 
 impl Drop for Fetch {
     fn drop(&mut self) {
-        lock(&self.signatures.state).under_way.remove(&self.place);
-        let mut outcome = lock(&self.flight.0);
-        if matches!(*outcome, Outcome::UnderWay) {
-            *outcome = Outcome::Abandoned;
+        if !matches!(self.flight.outcome(), Outcome::UnderWay) {
+            return;
+        }
+        let mut state = lock(&self.signatures.state);
+        let (place, flight) = (self.place.clone(), self.flight.clone());
+        // Beside this one, and the clone, and the list's own.
+        match self.call.take().filter(|_| Arc::strong_count(&flight) > 3) {
+            Some(call) => state.orphans.push(Question { place, flight, call }),
+            None => {
+                state.under_way.remove(&place);
+            }
         }
     }
 }
 
 impl Flight {
+    /// Whether an exchange waits for it, beside its question and the list of those under way.
+    fn is_awaited(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 2
+    }
+
     /// What the question has come to so far.
     pub(crate) fn outcome(&self) -> Outcome {
         lock(&self.0).clone()
@@ -243,15 +317,48 @@ mod tests {
     }
 
     #[test]
-    fn where_the_one_that_asks_goes_away_another_one_asks() {
+    fn where_the_one_that_asks_goes_away_the_configuration_asks_for_those_that_wait() {
         let signatures = signatures(KserveV1::default());
-        let fetch = ask(&signatures, "m", at(0));
-        let Lookup::Wait(flight) = signatures.look_up(place("m"), at(0)) else {
+        let call = Call {
+            id: CallId(0),
+            cluster: "c".to_owned(),
+            headers: vec![],
+            body: b"q".to_vec(),
+            timeout: Duration::ZERO,
+        };
+        let mut fetch = ask(&signatures, "m", at(0));
+        fetch.begun(call.clone());
+        let wait = || match signatures.look_up(place("m"), at(0)) {
+            Lookup::Wait(flight) => flight,
+            other => panic!("{other:?}"),
+        };
+        let flight = wait();
+        drop(fetch);
+        // One more may come before it is asked, and wait as well.
+        let late = wait();
+        let calls = signatures.take_orphans();
+        assert_eq!((calls.len(), &calls[0].body[..]), (1, &b"q"[..]));
+        assert!(signatures.take_orphans().is_empty());
+        assert_eq!(signatures.model_of(calls[0].id).as_deref(), Some("m"));
+        signatures.call_ended(calls[0].id, Ok(&metadata("x")), at(1));
+        for flight in [flight, late] {
+            assert!(matches!(flight.outcome(), Outcome::Answered(signature) if signature.names() == "x"));
+        }
+        assert!(known(&signatures, "m", at(2)).is_some());
+
+        // Where nothing waits, the question is forgotten: at once, or when it would be asked.
+        let mut fetch = ask(&signatures, "n", at(0));
+        fetch.begun(call.clone());
+        drop(fetch);
+        let mut fetch = ask(&signatures, "n", at(0));
+        fetch.begun(call);
+        let Lookup::Wait(flight) = signatures.look_up(place("n"), at(0)) else {
             panic!("nothing to wait for")
         };
         drop(fetch);
-        assert!(matches!(flight.outcome(), Outcome::Abandoned));
-        drop(ask(&signatures, "m", at(0)));
+        drop(flight);
+        assert!(signatures.take_orphans().is_empty());
+        drop(ask(&signatures, "n", at(0)));
     }
 
     #[test]

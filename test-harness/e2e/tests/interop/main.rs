@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 mod echo;
+mod kserve_v1;
 mod openai;
 #[path = "../application/pictures.rs"]
 mod pictures;
@@ -48,6 +49,11 @@ fn main() -> ExitCode {
         .triton("tritons_streams_have_an_event_for_each_answer", |envoy, _, triton| {
             streams::triton(envoy, &triton);
         })
+        .given(
+            "the_kserve_sdks_v1_client_understands_mlserver_in_every_column",
+            kserve_v1::here(),
+            |(envoy, models, sdk)| kserve_v1::sdks_client(&envoy, &models, &sdk),
+        )
         .given(
             "triton_paints_for_the_ai_application_as_its_engine_does",
             for_styles(),

@@ -10,7 +10,8 @@ use crate::kserve_v1::{
 use crate::problem::Problem;
 use crate::rows::Variables;
 use crate::tensor::Signature;
-use filter_api::{CallEnd, CallId, Cx, OnHeaders, modelmesh_header};
+use filter_api::{Account, Call, CallEnd, CallId, Cx, OnHeaders, modelmesh_header};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The call for a model's metadata.
@@ -65,8 +66,10 @@ impl Exchange {
         let what = match signatures.look_up(place, cx.view.now()) {
             Lookup::Known(signature) => return Ok(signature),
             Lookup::Wait(flight) => Awaited::Flight(flight),
-            Lookup::Ask(fetch) => {
-                ask(fetch.place(), path, cx);
+            Lookup::Ask(mut fetch) => {
+                let call = question(fetch.place(), path, cx);
+                fetch.begun(call.clone());
+                cx.ops.call(call);
                 Awaited::Answer(fetch)
             }
         };
@@ -82,8 +85,7 @@ impl Exchange {
             return OnHeaders::Continue;
         };
         let limit = self.plugin.settings.codec.max_response_bytes;
-        let answer = response_half::message_of_call(end, limit, &self.plugin.account)
-            .map_err(|problem| without_metadata(&fetch.place().model, problem));
+        let answer = metadata_of(&fetch.place().model, end, limit, &self.plugin.account);
         let signature = fetch.end(answer.as_deref().map_err(Clone::clone), cx.view.now());
         self.known(signature, headers_only, cx)
     }
@@ -102,7 +104,6 @@ impl Exchange {
             }
             Outcome::Answered(signature) => self.known(Ok(signature), awaiting.end, cx),
             Outcome::Failed(problem) => self.known(Err(problem), awaiting.end, cx),
-            Outcome::Abandoned => self.request_headers(awaiting.end, cx),
         }
     }
 
@@ -118,8 +119,8 @@ impl Exchange {
     }
 }
 
-/// Asks the server of a model for its metadata.
-fn ask(place: &Place, path: &[u8], cx: &mut Cx<'_>) {
+/// The call that asks the server of a model for its metadata.
+fn question(place: &Place, path: &[u8], cx: &Cx<'_>) -> Call {
     let message = metadata_request(&place.model, place.version.as_deref());
     // A URL's name is never as long as a message can be.
     let prefix = frame::prefix(message.len()).unwrap_or_default();
@@ -129,8 +130,18 @@ fn ask(place: &Place, path: &[u8], cx: &mut Cx<'_>) {
         is_about_the_http_message(name) || is_misspelt_path(name) || modelmesh_header(name).is_some()
     };
     let paths = (MODEL_METADATA, path);
-    let call = beside_route(METADATA, place.cluster.clone(), paths, body, stays_behind, cx.view);
-    cx.ops.call(call);
+    beside_route(METADATA, place.cluster.clone(), paths, body, stays_behind, cx.view)
+}
+
+/// The message with a model's metadata, or what a client is told where there is none.
+pub(in crate::exchange) fn metadata_of<'e>(
+    model: &str,
+    end: &'e CallEnd,
+    max_bytes: usize,
+    account: &Account,
+) -> Result<Cow<'e, [u8]>, Problem> {
+    response_half::message_of_call(end, max_bytes, account)
+        .map_err(|problem| without_metadata(model, problem))
 }
 
 /// What a client is told whose model's metadata could not be had. Of what a model server says, it learns that there is no
