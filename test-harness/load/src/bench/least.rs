@@ -86,7 +86,7 @@ fn transcoder() -> String {
     module.text(&callbacks.concat())
 }
 
-/// A filter for [`Row::Claims`](crate::row::Row::Claims) that remembers the token: it must read it, see that its time is not
+/// A filter for [`Row::Claims`] that remembers the token: it must read it, see that its time is not
 /// over, set the header and take the token off.
 fn claim() -> String {
     let mut module = Module::default();
