@@ -99,7 +99,10 @@ mod tests {
         assert_eq!(hours, Plan { targets: vec!["answer"], seconds: Some(7200) });
         assert_eq!(plan(&["--seconds", "5"]).unwrap().targets.len(), TARGETS.len());
         for wrong in [&["reply"][..], &["--seconds"], &["--seconds", "0"], &["answer", "5"]] {
-            assert!(plan(wrong).unwrap_err().0.contains("request, answer, exchange, claims"), "{wrong:?}");
+            assert!(
+                plan(wrong).unwrap_err().0.contains("request, answer, exchange, stream, claims"),
+                "{wrong:?}"
+            );
         }
     }
 }
