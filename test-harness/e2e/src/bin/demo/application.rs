@@ -1,7 +1,7 @@
 //! The AI application of `examples/ai-application`: users log in, and their pictures come back in the style of their
 //! class.
 
-use crate::checks::Checks;
+use crate::checks::{Checks, forgery};
 use e2e::agent::Agent;
 use e2e::application::{Answered, Application, Form, GROUPS, Parts, WORKLOADS, form, form_to, sample};
 use e2e::{Answer, Error, Protocol, Request, send};
@@ -62,7 +62,7 @@ impl Demo {
             checks.count(Err("both users got the same picture".into()));
         }
         for names in FORGERIES {
-            let what = format!("basic-user forges {}", names.join(" and "));
+            let what = format!("basic-user forges {}", forgery(names));
             let forged = names.iter().fold(self.form(), |form, name| form.header(name, "premium"));
             self.check(checks, &what, |demo| {
                 demo.by(&demo.application.style(&mut basic, forged)?, BASIC.class)

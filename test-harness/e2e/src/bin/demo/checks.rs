@@ -98,6 +98,14 @@ pub(crate) fn is_error(answer: &Answer, status: u16) -> Result<(), String> {
     if body["error"].is_string() { Ok(()) } else { Err(format!("expected an error, got {body}")) }
 }
 
+/// The headers of a forged request, in words: one that is sent twice is named once.
+pub(crate) fn forgery(names: &[&str]) -> String {
+    match names {
+        [first, second] if first == second => format!("{first}, sent twice"),
+        _ => names.join(" and "),
+    }
+}
+
 fn got(servers: &[&MlServer], seen_before: &[usize]) -> Vec<Got> {
     let mut all = Vec::new();
     for (index, (server, &before)) in servers.iter().zip(seen_before).enumerate() {
@@ -117,5 +125,17 @@ pub(crate) fn shown((name, value): &(String, Vec<u8>)) -> String {
             format!("{name}: {beginning}...  ")
         }
         _ => format!("{name}: {text}  "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::forgery;
+
+    #[test]
+    fn a_header_that_is_sent_twice_is_named_once() {
+        assert_eq!(forgery(&["user_class"]), "user_class");
+        assert_eq!(forgery(&["USER_CLASS", "user-class"]), "USER_CLASS and user-class");
+        assert_eq!(forgery(&["user_class", "user_class"]), "user_class, sent twice");
     }
 }

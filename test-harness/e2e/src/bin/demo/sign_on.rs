@@ -1,6 +1,6 @@
 //! Single sign-on: users log in once, and what the OpenID provider says of them decides where their requests go.
 
-use crate::checks::{Checks, shown};
+use crate::checks::{Checks, forgery, shown};
 use e2e::agent::{Agent, Page, Step, asks_to_log_in};
 use e2e::{Answer, Error, Request, Seen, SignOn, Workload};
 use std::path::Path;
@@ -75,7 +75,7 @@ impl Demo {
         let mut premium = self.log_in(checks, PREMIUM);
         let mut basic = self.log_in(checks, BASIC);
         for names in FORGERIES {
-            let what = format!("basic-user, logged in, forges {}", names.join(" and "));
+            let what = format!("basic-user, logged in, forges {}", forgery(names));
             self.alone(checks, &what, &mut basic, forged(page(), names), Outcome::Reaches(BASIC));
         }
         self.alone(
@@ -134,7 +134,7 @@ impl Demo {
             if user.class != PREMIUM.class {
                 for names in FORGERIES {
                     let request = forged(request.clone(), names);
-                    let what = format!("the same client forges {}", names.join(" and "));
+                    let what = format!("the same client forges {}", forgery(names));
                     self.alone(checks, &what, &mut Agent::default(), request, Outcome::Reaches(user));
                 }
             }
