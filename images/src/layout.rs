@@ -26,9 +26,7 @@ pub const CHECKSUMS: &str = "SHA256SUMS";
 /// # Errors
 /// If a file cannot be written.
 pub fn write(directory: &Path, tag: &str, image: &Image) -> Result<()> {
-    if directory.exists() {
-        fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))?;
-    }
+    remove(directory)?;
     let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).with_context(|| format!("make {}", blobs.display()))?;
     for blob in image.blobs.iter().chain(image.manifests()) {
@@ -44,6 +42,39 @@ pub fn write(directory: &Path, tag: &str, image: &Image) -> Result<()> {
     put(&directory.join("index.json"), &json(&index)?)?;
     let layout = OciLayoutBuilder::default().image_layout_version(VERSION).build()?;
     put(&directory.join("oci-layout"), &json(&layout)?)
+}
+
+/// Fills a directory in place of the one that is there, which is removed only when `fill` has succeeded: what fails leaves
+/// the old one whole, and a reader finds one or the other.
+///
+/// # Errors
+/// Those of `fill`; or if a directory cannot be made, moved or removed.
+pub fn replace(directory: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let beside = |end: &str| {
+        let mut name = directory.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let (new, old) = (beside(".new"), beside(".old"));
+    // What an interrupted run has left.
+    for left in [&new, &old] {
+        remove(left)?;
+    }
+    fs::create_dir_all(&new).with_context(|| format!("make {}", new.display()))?;
+    fill(&new)?;
+    if directory.exists() {
+        fs::rename(directory, &old).with_context(|| format!("move {}", directory.display()))?;
+    }
+    fs::rename(&new, directory).with_context(|| format!("move {}", new.display()))?;
+    remove(&old)
+}
+
+/// Removes a directory, if it is there.
+fn remove(directory: &Path) -> Result<()> {
+    if directory.exists() {
+        fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))?;
+    }
+    Ok(())
 }
 
 /// The image in a directory, and its tag. Every digest and size is checked.
@@ -216,6 +247,22 @@ mod tests {
             fs::read_to_string(directory.join("oci-layout")).unwrap(),
             r#"{"imageLayoutVersion":"1.0.0"}"#
         );
+    }
+
+    #[test]
+    fn a_directory_stays_until_all_of_the_next_one_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("images");
+        let fill = |name: &'static str| move |to: &Path| put(&to.join(name), b"");
+        let names = |of: &Path| {
+            let found = fs::read_dir(of).unwrap().map(|entry| entry.unwrap().file_name());
+            found.map(|name| name.into_string().unwrap()).collect::<Vec<_>>()
+        };
+        replace(&directory, fill("first")).unwrap();
+        replace(&directory, |to| fill("half")(to).and_then(|()| bail!("interrupted"))).unwrap_err();
+        assert_eq!(names(&directory), ["first"]);
+        replace(&directory, fill("second")).unwrap();
+        assert_eq!((names(&directory), names(folder.path())), (vec!["second".into()], vec!["images".into()]));
     }
 
     #[test]

@@ -68,21 +68,21 @@ impl Plan {
         let natives = self.natives.iter().map(|(package, files)| sources.native(package, files));
         let made = modules.chain(natives).collect::<Result<Vec<_>>>()?;
 
-        if self.directory.exists() {
-            let removed = fs::remove_dir_all(&self.directory);
-            removed.with_context(|| format!("remove {}", self.directory.display()))?;
-        }
-        let bills = self.directory.join(BILLS);
-        fs::create_dir_all(&bills).with_context(|| format!("make {}", bills.display()))?;
-        for Made { name, image, bill } in &made {
-            layout::write(&self.directory.join(name), VERSION, image)?;
-            layout::put(&bills.join(format!("{name}.cdx.json")), &json(bill)?)?;
+        layout::replace(&self.directory, |directory| {
+            let bills = directory.join(BILLS);
+            fs::create_dir_all(&bills).with_context(|| format!("make {}", bills.display()))?;
+            for Made { name, image, bill } in &made {
+                layout::write(&directory.join(name), VERSION, image)?;
+                layout::put(&bills.join(format!("{name}.cdx.json")), &json(bill)?)?;
+            }
+            layout::seal(directory)
+        })?;
+        for Made { name, image, .. } in &made {
             println!("{name}:{VERSION} {}", image.digest());
             for (platform, manifest) in &image.platforms {
                 println!("    {platform} {}", manifest.digest());
             }
         }
-        layout::seal(&self.directory)?;
         for Made { name, image, .. } in &made {
             if let Some(registry) = &self.registry {
                 println!("pushed {}", push(registry, &access, name, VERSION, image)?);

@@ -1,10 +1,12 @@
 //! Images of what is shipped.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Stop;
 use crate::build;
+use crate::lock;
 use crate::platform::{self, Platform};
 use crate::run::{self, Checked};
 use crate::workspace::Workspace;
@@ -18,16 +20,23 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop>
     all(workspace, &platforms, registry).map(|_| ())
 }
 
-/// The same; where the native files of each platform are.
+/// What [`all`] has made: no other command replaces the images until this is dropped.
+pub(crate) struct Made {
+    /// Where the native files of each platform are.
+    pub(crate) natives: Vec<PathBuf>,
+    _held: File,
+}
+
+/// The same.
 pub(crate) fn all(
     workspace: &Workspace,
     platforms: &[Platform],
     registry: Option<&str>,
-) -> Result<Vec<PathBuf>, Stop> {
+) -> Result<Made, Stop> {
     build::dist(workspace)?;
     let natives = platforms.iter().map(|&platform| build::native(workspace, platform));
     let natives = natives.collect::<Result<Vec<_>, _>>()?;
-    make(workspace, |images| {
+    let _held = make(workspace, &workspace.root.join("dist/images"), |images| {
         for (platform, files) in platforms.iter().zip(&natives) {
             images.arg("--native");
             images.arg(format!("{NATIVE}={}={}", platform.architecture(), files.display()));
@@ -36,27 +45,35 @@ pub(crate) fn all(
             images.args(["--push", registry]);
         }
     })?;
-    Ok(natives)
+    Ok(Made { natives, _held })
 }
 
-/// Fills `dist/`, and `dist/images/` with the images of the wasm modules alone.
-pub(crate) fn wasm(workspace: &Workspace) -> Result<(), Stop> {
+/// Fills `dist/`, and a folder under `target/` with the images of the wasm modules alone; the folder, by the variable that
+/// names it to the mesh. `dist/images/` is left as it is: it may have more in it.
+pub(crate) fn wasm(workspace: &Workspace) -> Result<(&'static str, PathBuf), Stop> {
     build::dist(workspace)?;
-    make(workspace, |_| {})
+    let directory = workspace.target.join("mesh/images");
+    make(workspace, &directory, |_| {})?;
+    Ok(("IMAGES", directory))
 }
 
-fn make(workspace: &Workspace, more: impl FnOnce(&mut Command)) -> Result<(), Stop> {
+/// Fills a folder with images. Of two commands one waits for the other: while what is returned is held, the folder stays as
+/// it is.
+fn make(workspace: &Workspace, directory: &Path, more: impl FnOnce(&mut Command)) -> Result<File, Stop> {
+    let shown = directory.strip_prefix(&workspace.root).unwrap_or(directory).display();
+    let held = lock::hold(&workspace.target.join("images.lock"), "its images")?;
     run::step("images: build", || {
         workspace.cargo().args(["build", "--locked", "-p", "images", "--bins"]).checked()
     })?;
     let dist = workspace.root.join("dist");
     let mut images = workspace.subcommand(&workspace.target.join("debug/images"));
-    images.arg(dist.join("images"));
+    images.arg(directory);
     for (package, file) in build::wasm_modules() {
         images.arg("--wasm").arg(format!("{package}={}", dist.join(file).display()));
     }
     more(&mut images);
-    run::step("images: dist/images", || images.checked())
+    run::step(&format!("images: {shown}"), || images.checked())?;
+    Ok(held)
 }
 
 /// What `image` is asked for.

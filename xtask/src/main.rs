@@ -10,6 +10,7 @@ mod envoy;
 mod exports;
 mod fuzz;
 mod image;
+mod lock;
 mod mesh;
 mod node;
 mod platform;

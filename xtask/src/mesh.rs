@@ -63,7 +63,7 @@ pub(crate) fn envoy_gateway(workspace: &Workspace, folders: &[&str]) -> Result<(
 fn try_envoy_gateway(workspace: &Workspace, folders: &[&str]) -> Result<(), Stop> {
     let mut environment = envoy::matrix(workspace)?;
     environment.extend(go::ENVOY_GATEWAY.build(workspace)?);
-    image::wasm(workspace)?;
+    environment.push(image::wasm(workspace)?);
     run::step("envoy-gateway: build", || {
         workspace.cargo().args(["build", "-p", "mesh", "--bin", "envoy-gateway"]).checked()
     })?;
@@ -109,7 +109,7 @@ fn start(
     {
         environment.push((variable, tree.files(workspace)?));
     }
-    image::wasm(workspace)?;
+    environment.push(image::wasm(workspace)?);
     let program = match program {
         Some(program) => program,
         None => {

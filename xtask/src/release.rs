@@ -23,7 +23,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Stop> {
     clean(workspace)?;
     let version = versions::one(workspace)?;
     versions::told(workspace, &version)?;
-    let natives = image::all(workspace, &platform::ALL, None)?;
+    let images = image::all(workspace, &platform::ALL, None)?;
     let (command, program) = build::command(workspace, Platform::Amd64)?;
 
     let root = &workspace.root;
@@ -38,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Stop> {
     for (_, module) in build::wasm_modules() {
         add("--file", format!("modules/{module}={}", dist.join(module).display()));
     }
-    for (platform, files) in platform::ALL.into_iter().zip(&natives) {
+    for (platform, files) in platform::ALL.into_iter().zip(&images.natives) {
         let library = build::library();
         let to = format!("native/linux-{}/{library}", platform.architecture());
         add("--file", format!("{to}={}", files.join(library).display()));

@@ -1,7 +1,8 @@
 //! Everything that resources name, raised: control plane, registry, names.
 
+use std::env;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -93,10 +94,16 @@ fn extension_providers() -> Result<Value> {
     providers.cloned().context("sign-on.meshconfig.yaml has no meshConfig.extensionProviders")
 }
 
-/// Takes in what `cargo xtask image` has made, under the names that the resources give it.
+/// What `cargo xtask` names in the environment.
+pub(crate) fn named(variable: &str) -> Result<PathBuf> {
+    let path = env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    path.with_context(|| format!("{variable} is missing: run this through `cargo xtask`"))
+}
+
+/// Takes in the images that `cargo xtask` has made for this run, under the names that the resources give them.
 pub(crate) fn fill(registry: &Registry) -> Result<()> {
-    let images = e2e::dist("images");
-    let images = images::layout::read_all(&images).context("`cargo xtask image` makes images")?;
+    let images = named("IMAGES")?;
+    let images = images::layout::read_all(&images)?;
     for (repository, (tag, image)) in &images {
         let digest = registry.add(repository, tag, image);
         println!("{REGISTRY}/{repository}:{tag}: {digest}");

@@ -5,12 +5,13 @@
 //! names the packages for `go mod tidy`. For a new version change it here and in `go.mod`, and run
 //! `go mod tidy` in that folder; the file names below `target/mesh` have the version in them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Stop;
+use crate::lock;
 use crate::run::{self, Checked};
 use crate::workspace::Workspace;
 
@@ -301,16 +302,10 @@ impl Tree {
 /// other.
 fn once(lock: &Path, to: &Path, make: impl FnOnce(&Path) -> Result<(), Stop>) -> Result<(), Stop> {
     let cannot = |what: &str, path: &Path, e: io::Error| Stop::new(format!("{what} {}: {e}", path.display()));
-    for path in [lock, to] {
-        let folder = path.parent().unwrap_or(path);
-        fs::create_dir_all(folder).map_err(|e| cannot("make", folder, e))?;
-    }
+    let folder = to.parent().unwrap_or(to);
+    fs::create_dir_all(folder).map_err(|e| cannot("make", folder, e))?;
     // Held until this function returns.
-    let held = File::create(lock).map_err(|e| cannot("make", lock, e))?;
-    if held.try_lock().is_err() {
-        eprintln!("    waiting for another xtask to finish building");
-        held.lock().map_err(|e| cannot("lock", lock, e))?;
-    }
+    let _held = lock::hold(lock, "building")?;
     if to.exists() {
         return Ok(());
     }

@@ -26,7 +26,7 @@ pub(super) const CODE_SERVER: &str = "envoy-gateway.envoy-gateway-system.svc.clu
 /// The authorities that Envoy Gateway trusts, among the place's files.
 pub(super) const AUTHORITIES: &str = "authorities.pem";
 
-/// A registry with every image of `dist/images`.
+/// A registry with the images of the wasm modules.
 pub(super) fn registry(place: &Place, runtime: &Runtime) -> Result<Registry> {
     let authority = Authority::new()?;
     place.write(AUTHORITIES, authority.pem())?;
