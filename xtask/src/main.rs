@@ -50,8 +50,9 @@ cargo xtask COMMAND
   interop          all real servers and clients
   mesh [--once] [OVERLAY...]
                    Istio's control plane, stock Envoy as gateway and waypoint, and the AI application or the overlays
-                   that are named, in namespaces of their own; runs until Ctrl-C, or with --once until its checks are
-                   done. Needs Go; the first time it takes half an hour
+                   that are named, in namespaces of their own. The last overlay stays up after its checks, with a
+                   request to send printed, until Ctrl-C; with --once the command ends when the checks are done. Needs
+                   Go; the first time it takes half an hour
   mesh --with PROGRAM [ARGUMENTS...]
                    another program of the crate `mesh`, with what it needs (docs/mesh.md)
   emulated         the native library for another processor than this machine's, under every golden case in qemu
@@ -99,6 +100,12 @@ fn command(arguments: &[&str]) -> Result<(), Stop> {
     let Some((&command, rest)) = arguments.split_first() else {
         return Err(Stop::new(format!("which command?\n\n{HELP}")));
     };
+    if asks_for_help(rest)
+        && let Some(lines) = help_of(command)
+    {
+        println!("{lines}");
+        return Ok(());
+    }
     match (command, rest) {
         ("help" | "--help" | "-h", _) => {
             println!("{HELP}");
@@ -124,6 +131,28 @@ fn command(arguments: &[&str]) -> Result<(), Stop> {
         }
         _ => Err(Stop::new(format!("no command {command:?}\n\n{HELP}"))),
     }
+}
+
+/// Whether a command's arguments ask what it takes. Those of another program are that program's.
+fn asks_for_help(arguments: &[&str]) -> bool {
+    arguments.first() != Some(&"--with")
+        && arguments.iter().any(|argument| matches!(*argument, "--help" | "-h"))
+}
+
+/// What [`HELP`] says of a command.
+fn help_of(command: &str) -> Option<String> {
+    const INDENT: &str = "   ";
+    let mut lines = Vec::new();
+    let mut own = false;
+    for line in HELP.lines() {
+        if !line.starts_with(INDENT) {
+            own = line.strip_prefix("  ").and_then(|line| line.split_whitespace().next()) == Some(command);
+        }
+        if own {
+            lines.push(line);
+        }
+    }
+    (!lines.is_empty()).then(|| format!("cargo xtask\n{}", lines.join("\n")))
 }
 
 fn demo(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
@@ -169,6 +198,27 @@ use run::Checked;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_command_says_what_it_takes() {
+        let named = HELP.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        let named: Vec<_> = named.filter(|name| !name.is_empty()).collect();
+        assert!(named.contains(&"image") && named.contains(&"check"), "{named:?}");
+        for name in named {
+            assert!(help_of(name).unwrap().contains(&format!("\n  {name}")), "{name}");
+            assert_eq!(command(&[name, "--help"]), Ok(()), "{name}");
+        }
+        let mesh = help_of("mesh").unwrap();
+        assert!(mesh.contains("--once") && mesh.contains("--with PROGRAM"), "{mesh}");
+        assert!(!mesh.contains("interop") && !mesh.contains("emulated"), "{mesh}");
+        assert_eq!(help_of("tset"), None);
+    }
+
+    #[test]
+    fn a_flag_of_another_program_is_not_one_of_the_command() {
+        assert!(asks_for_help(&["--once", "--help"]) && asks_for_help(&["-h"]));
+        assert!(!asks_for_help(&["--with", "target/debug/examples/plugin", "--help"]));
+    }
 
     #[test]
     fn a_wrong_command_or_flag_is_answered_with_the_list() {
