@@ -14,9 +14,10 @@ fn main() -> ExitCode {
 }
 
 const USAGE: &str = "\
-usage: mesh [--once [OVERLAY...]]
+usage: mesh [--once] [OVERLAY...]
 
-  --once    applies and tries each overlay, and ends; without it, the AI application runs until Ctrl-C
+  --once    ends when each overlay has been applied and tried; without it, the last one stays up until Ctrl-C, or, if
+            no overlay is named, the AI application runs until then
   OVERLAY   the end of an overlay's path, such as kserve-transcoder/gateway-wasm, or `migrate`, `chart`,
             `lifecycle`; without one, all";
 
@@ -27,13 +28,17 @@ fn inside(place: Place) -> Result<ExitCode> {
     if let Some(unknown) = options.iter().find(|option| *option != "--once") {
         bail!("unknown option {unknown}\n\n{USAGE}");
     }
+    let stays = options.is_empty();
+    if stays && let Some(name) = wanted.last().filter(|name| !exercise::can_stay(name)) {
+        bail!("{name} takes away again what it has tried: run it with --once");
+    }
     let begun = Instant::now();
     let mesh = Mesh::raise(place)?;
-    if options.is_empty() && wanted.is_empty() {
+    if stays && wanted.is_empty() {
         match exercise::serve(&mesh)? {}
     }
     let mut report = Report::default();
-    exercise::run(&mesh, &wanted, &mut report)?;
+    exercise::run(&mesh, &wanted, stays, &mut report)?;
     for (name, peak) in mesh.world.plane.memory() {
         println!("memory of {name}: {} MiB", peak >> 20);
     }

@@ -5,11 +5,13 @@
 //! addresses of a cluster's usual range, each of them on the loopback device of this namespace.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,6 +22,10 @@ use crate::front::Front;
 
 /// Tells the program that it has been started inside. Its value is the directory that it may fill.
 const INSIDE: &str = "MESH_PLACE";
+/// The file with the process, as it is known outside, that has the namespaces in which this program is.
+const OUTER: &str = "pid";
+/// The file that says that what was asked for is done, and that what runs is only for its user.
+const STAYS: &str = "stays";
 /// How often the end of what runs inside is looked for.
 const POLL: Duration = Duration::from_millis(50);
 /// Where names are asked for, as `/etc/resolv.conf` says inside.
@@ -51,6 +57,8 @@ fn outside() -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _front = Front::open(runtime.handle(), directory.path())?;
     let mut inner = enter(directory.path())?;
+    let outer = directory.path().join(OUTER);
+    fs::write(&outer, inner.pid().to_string()).with_context(|| format!("write {}", outer.display()))?;
     let status = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -71,8 +79,8 @@ fn outside() -> Result<ExitCode> {
         None => {
             println!("\nEnding the mesh.");
             inner.end().context("end the mesh")?;
-            // Ctrl-C is how what only runs is ended, but it leaves what was asked for undone.
-            let undone = std::env::args().len() > 1;
+            // Ctrl-C is how what only runs is ended, but before that it leaves what was asked for undone.
+            let undone = !directory.path().join(STAYS).exists();
             Ok(if undone { ExitCode::from(130) } else { ExitCode::SUCCESS })
         }
     }
@@ -128,6 +136,28 @@ impl Place {
     /// Where files may be put.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// What a command begins with that is to run in this place, started from outside. Of the machine's files it sees all
+    /// but those that the place has put its own over.
+    ///
+    /// # Errors
+    /// If [`run`] has not started this.
+    pub fn entered(&self) -> Result<String> {
+        let outer = self.directory.join(OUTER);
+        let pid = fs::read_to_string(&outer).with_context(|| format!("read {}", outer.display()))?;
+        Ok(format!("nsenter --preserve-credentials -t {pid} -U -n -m"))
+    }
+
+    /// Goes on until the program is ended, with all that is there: what was asked for is done.
+    ///
+    /// # Errors
+    /// If that cannot be noted.
+    pub fn stay(&self) -> Result<Infallible> {
+        self.write(STAYS, "")?;
+        loop {
+            thread::park();
+        }
     }
 
     /// Writes a file of the place's own; where it is.

@@ -8,10 +8,12 @@ use e2e::{Answer, Protocol, Request, send};
 use odd_server::{OddServer, wire};
 use serde_json::json;
 
+/// What a JSON client sends for an inference.
+pub(crate) const INFERENCE: &str = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1.5]}]}"#;
+
 /// An inference as a JSON client sends it.
 pub(crate) fn infer(model: &str) -> Request {
-    let body = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1.5]}]}"#;
-    Request::post(&format!("/v2/models/{model}/infer"), body)
+    Request::post(&format!("/v2/models/{model}/infer"), INFERENCE)
 }
 
 /// JSON over HTTP/1.1 and HTTP/2, and gRPC.

@@ -22,9 +22,8 @@ mod pods;
 mod serving;
 
 use std::convert::Infallible;
-use std::env;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -43,7 +42,7 @@ use crate::hbone::Tunnel;
 use crate::pipe::{End, Pipe};
 use crate::proxy::Proxy;
 use crate::report::Report;
-use crate::setup::Mesh;
+use crate::setup::{Mesh, named};
 use crate::tls_relay::TlsRelay;
 use crate::world::World;
 
@@ -59,6 +58,7 @@ pub(crate) fn run(
     mesh: &Mesh,
     issuer: &mut Option<Issuer>,
     overlay: &Path,
+    stays: bool,
     report: &mut Report,
 ) -> Result<()> {
     if e2e::identity_provider().is_none() {
@@ -74,7 +74,12 @@ pub(crate) fn run(
     let real = Controller::of(&resources)? == Controller::KServe;
     let tried = Application::raise(mesh, &resources, real).and_then(|mut application| {
         report.check("applied unchanged", Ok(()));
-        checks::all(&mut application, issuer, &resources, report)
+        checks::all(&mut application, issuer, &resources, report)?;
+        if stays {
+            let (_front, how) = outside::open(&mesh.world, application.address(), issuer)?;
+            super::stay(mesh, report, &how)?;
+        }
+        Ok(())
     });
     serving::forget(&mesh.world)?;
     tried
@@ -92,10 +97,9 @@ pub(crate) fn serve(mesh: &Mesh) -> Result<Infallible> {
     let mut application = Application::raise(mesh, &resources, true)?;
     checks::settle(&mut application, &issuer)?;
     let (world, gateway) = (&mesh.world, application.address());
-    let _front = outside::open(world, gateway, &issuer)?;
-    loop {
-        thread::park();
-    }
+    let (_front, how) = outside::open(world, gateway, &issuer)?;
+    println!("\n{how}\n\nCtrl-C ends it.");
+    world.place.stay()
 }
 
 /// Teaches the API server the kinds of ModelMesh's resources.
@@ -217,10 +221,4 @@ fn virtual_end(world: &World, namespace: &str, name: &str, port: u16) -> Result<
     let address = world.virtual_address(namespace, name)?;
     world.place.take(address)?;
     Ok(End::Tcp(SocketAddr::new(address, port)))
-}
-
-/// What `cargo xtask mesh` names in the environment.
-fn named(variable: &str) -> Result<PathBuf> {
-    let path = env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
-    path.with_context(|| format!("{variable} is missing: run this through `cargo xtask mesh`"))
 }

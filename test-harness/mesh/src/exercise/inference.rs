@@ -34,7 +34,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(90);
 const MIXED: usize = 200;
 
 /// Applies an overlay to a cluster with its model servers, and tries it.
-pub(crate) fn run(mesh: &Mesh, overlay: &Path, name: &str, report: &mut Report) -> Result<()> {
+pub(crate) fn run(mesh: &Mesh, overlay: &Path, name: &str, stays: bool, report: &mut Report) -> Result<()> {
     let resources = kustomize::build(overlay)?;
     let mut tried = Tried::raise(mesh, &resources)?;
     report.check("applied unchanged", Ok(()));
@@ -62,6 +62,10 @@ pub(crate) fn run(mesh: &Mesh, overlay: &Path, name: &str, report: &mut Report) 
     if !cases.is_empty() {
         let what = format!("{MIXED} mixed requests, each to its group, while an endpoint goes and comes");
         report.check(&what, tried.groups(&cases));
+    }
+    if stays {
+        let how = tried.how_to_ask()?;
+        super::stay(mesh, report, &how)?;
     }
     Ok(())
 }
@@ -141,6 +145,18 @@ impl<'m> Tried<'m> {
                 Err(error) => return Err(error).context("ask whether the server is ready"),
             }
         }
+    }
+
+    /// How a user sends an inference from outside.
+    fn how_to_ask(&self) -> Result<String> {
+        let enter = self.mesh.world.place.entered()?;
+        let at = if self.tunnel.is_some() { "through HBONE to the waypoint" } else { "at the gateway" };
+        Ok(format!(
+            "The overlay stays up, in a network of its own. An inference in JSON {at}, which a gRPC server answers:\n\n  \
+             {enter} \\\n    curl -s --noproxy '*' http://{}/v2/models/any/infer -d '{}'",
+            self.address,
+            requests::INFERENCE
+        ))
     }
 
     pub(super) fn inferences(&self) -> Result<()> {

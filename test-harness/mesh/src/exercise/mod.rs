@@ -35,11 +35,12 @@ const MODELMESH: &str = "modelmesh-controller";
 const ISTIO: &str = "1.31 (development)";
 const ENVOY: &str = "1.40 (stock)";
 
-/// Tries everything, or what ends with one of `wanted`: each overlay on a cluster that has nothing else.
+/// Tries everything, or what ends with one of `wanted`: each overlay on a cluster that has nothing else. If it `stays`, the
+/// last one is left running once it has been tried, and this returns only if it could not be.
 ///
 /// # Errors
 /// If a name is unknown, or the cluster is lost.
-pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
+pub fn run(mesh: &Mesh, wanted: &[String], stays: bool, report: &mut Report) -> Result<()> {
     let overlays: Vec<_> = istio_lint::overlays()?
         .into_iter()
         .chain(istio_lint::applications()?)
@@ -54,13 +55,15 @@ pub fn run(mesh: &Mesh, wanted: &[String], report: &mut Report) -> Result<()> {
     let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|want| is_meant(name, want));
     // Raised for the first overlay that needs it. istiod keeps an issuer's keys, so it stays the same one.
     let mut issuer = None;
+    let last = overlays.iter().rfind(|(name, _)| stays && asked(name)).map(|(name, _)| name);
     for (name, path) in overlays.iter().filter(|(name, _)| asked(name)) {
+        let stays = last == Some(name);
         report.begin(name);
         mesh.registry.forget();
         let ran = match name.split('/').next() {
-            Some("kserve-transcoder" | "dynamic-subset") => inference::run(mesh, path, name, report),
-            Some("claim-headers") => claims::run(mesh, &mut issuer, path, name, report),
-            Some("examples") => application::run(mesh, &mut issuer, path, report),
+            Some("kserve-transcoder" | "dynamic-subset") => inference::run(mesh, path, name, stays, report),
+            Some("claim-headers") => claims::run(mesh, &mut issuer, path, name, stays, report),
+            Some("examples") => application::run(mesh, &mut issuer, path, stays, report),
             _ => Err(anyhow!("nothing here tries this overlay")),
         };
         report.end(ran);
@@ -124,6 +127,26 @@ pub fn documents(report: &Report) -> Result<()> {
 /// If a part does not come up.
 pub fn serve(mesh: &Mesh) -> Result<Infallible> {
     application::serve(mesh)
+}
+
+/// Whether what has this name, or this end of one, can stay up once it has been tried: overlays do.
+#[must_use]
+pub fn can_stay(name: &str) -> bool {
+    ![MIGRATE, CHART, LIFECYCLE, MODELMESH].contains(&name)
+}
+
+/// Leaves the mesh as it is after the last check, having said how that ended and how to send requests of one's own.
+fn stay(mesh: &Mesh, report: &mut Report, how: &str) -> Result<Infallible> {
+    report.end(Ok(()));
+    let (passed, failed) = report.totals();
+    let place = &mesh.world.place;
+    let (enter, kubeconfig) = (place.entered()?, mesh.world.plane.kubeconfig());
+    println!(
+        "\n{passed} passed, {failed} failed\n\n{how}\n\n\
+        The API server, if there is a kubectl:\n\n  {enter} kubectl --kubeconfig {} get pods -A\n\nCtrl-C ends it.",
+        kubeconfig.display()
+    );
+    place.stay()
 }
 
 /// Whether Envoy took all of its configuration.

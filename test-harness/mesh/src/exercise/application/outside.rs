@@ -8,18 +8,19 @@ use crate::exercise::claims::{HOST, ISSUER, Issuer};
 use crate::front::{Behind, Front};
 use crate::world::World;
 
-/// Puts the gateway and the identity provider behind the front's ports, and prints commands that use them. Both keep
-/// their names, which their cookies and redirects go by.
-pub(super) fn open(world: &World, gateway: SocketAddr, issuer: &Issuer) -> Result<Behind> {
+/// Puts the gateway and the identity provider behind the front's ports; and commands that use them. Both keep their names,
+/// which their cookies and redirects go by. Callers within the mesh have no port outside: what they send is sent from there.
+pub(super) fn open(world: &World, gateway: SocketAddr, issuer: &Issuer) -> Result<(Behind, String)> {
     let front = Front::behind(&world.handle, world.place.directory(), gateway, issuer.address())?;
     let &[application, provider] = front.ports() else { bail!("the front does not have two ports") };
     let tokens = issuer.tokens()?;
     let token = world.place.write("premium-user.token", tokens.of("premium"))?;
     let (token, authority) = (token.display(), world.plane.authority().display());
     let idp = ISSUER.trim_start_matches("https://");
-    println!(
+    let enter = world.place.entered()?;
+    let how = format!(
         "\
-\nThe AI application is running, in a network of its own: https://{HOST}/home
+The AI application is running, in a network of its own: https://{HOST}/home
 
 In a browser, as premium-user or basic-user (the passwords are the same words):
 
@@ -33,7 +34,11 @@ By its API, with a token of premium-user's that is valid for an hour:
     -F picture=@examples/ai-application/services/page/samples/harbour.jpg \\
     https://{HOST}/api/picture -o painted.png -D -
 
-Ctrl-C ends it."
+Within the mesh's network, where the application asks the gateway to the models, in JSON that becomes gRPC:
+
+  {enter} \\
+    curl -s --noproxy '*' http://istio-ingressgateway.istio-system.svc.cluster.local:8008/v2/models/pt-style-transfer \\
+    -H 'x-model-format-pytorch: true'"
     );
-    Ok(front)
+    Ok((front, how))
 }

@@ -47,6 +47,7 @@ pub(super) fn run(
     issuer: &mut Option<Issuer>,
     overlay: &Path,
     name: &str,
+    stays: bool,
     report: &mut Report,
 ) -> Result<()> {
     let issuer = match issuer {
@@ -89,6 +90,10 @@ pub(super) fn run(
     report.check("HBONE to the pods by the proxies' identities", tried.identities());
     if resources.iter().any(|resource| resource.kind() == "WasmPlugin") {
         report.check("modules pulled from the registry", pulled(mesh, &resources));
+    }
+    if stays {
+        let how = tried.how_to_ask()?;
+        super::stay(mesh, report, &how)?;
     }
     Ok(())
 }
@@ -261,6 +266,20 @@ impl<'m> Tried<'m> {
     }
 
     /// A request of a user's, by name.
+    /// How a user of the application sends a request from outside.
+    fn how_to_ask(&self) -> Result<String> {
+        let place = &self.mesh.world.place;
+        let token = place.write("premium-user.token", self.tokens.of("premium"))?;
+        Ok(format!(
+            "The overlay stays up, in a network of its own. A request with a premium user's token, valid for an hour:\n\n  \
+             {} \\\n    curl -s --noproxy '*' http://{}/home -H 'host: {}' -H \"authorization: Bearer $(cat {})\" -D -",
+            place.entered()?,
+            self.address,
+            self.authority,
+            token.display()
+        ))
+    }
+
     fn user(&self, name: &str) -> Request {
         bearer(self.tokens.of(name))
     }
