@@ -6,7 +6,7 @@ mod command;
 use std::fs;
 use std::path::Path;
 
-use command::{Ran, root, run, run_with};
+use command::{Ran, root, run, run_with, scratch};
 use serde_json::Value;
 
 #[test]
@@ -38,6 +38,71 @@ fn nothing_is_found_in_what_this_project_ships() {
     let Ran { out, code, err } = run(&["check", "--strict", &folders[0], &folders[1], &folders[2]]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.contains("nothing found; needs Istio 1.31"), "{out}");
+}
+
+#[test]
+fn of_envoy_gateway_the_filters_are_checked_and_the_rest_is_counted() {
+    let folder = |name: &str| root().join("envoy-gateway").join(name).display().to_string();
+    let forms = [
+        ("native", 6),
+        ("native-claims", 6),
+        ("native-groups", 6),
+        ("native-jwt", 7),
+        ("native-subsets", 7),
+        ("wasm", 6),
+        ("wasm-jwt", 7),
+    ];
+    for (form, not_checked) in forms {
+        let Ran { out, code, err } = run(&["check", "--strict", &folder("base"), &folder(form)]);
+        assert_eq!((code, err.as_str()), (0, ""), "{form}: {out}");
+        let said = format!("nothing found; not checked: {not_checked} resources of Envoy Gateway");
+        assert!(out.contains(&said), "{form}: {out}");
+        // A route without the Gateway, which is in the other folder.
+        let Ran { out, code, .. } = run(&["check", "--strict", &folder(form)]);
+        assert_eq!(code, 0, "{form}: {out}");
+    }
+    let Ran { out, .. } = run(&["check", "--output", "json", &folder("native")]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["not_checked_of_envoy_gateway"], 1);
+    let Ran { out, .. } = run(&["check", "--output", "sarif", &folder("native")]);
+    let log: Value = serde_json::from_str(&out).unwrap();
+    let said = "/runs/0/invocations/0/toolExecutionNotifications/0/message/text";
+    assert_eq!(log.pointer(said).unwrap(), "not checked: 1 resource of Envoy Gateway");
+}
+
+#[test]
+fn a_route_of_istios_still_needs_its_gateway() {
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: a}\nspec:\n  \
+                 parentRefs: [{name: g}]\n  rules: [{backendRefs: [{name: s, port: 80}]}]\n";
+    let Ran { out, .. } = run_with(&["check", "-"], route);
+    assert!(out.contains("warning: HTTPRoute a/r /spec: its parent g is not in its namespace"), "{out}");
+    let gateway = |class: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: g, namespace: a}}\nspec:\n  \
+             gatewayClassName: {class}\n  listeners: [{{name: http, port: 80, protocol: HTTP}}]\n"
+        )
+    };
+    // In a folder of its own, which is applied with that of the route.
+    let (one, other) = (scratch("gateway-apart"), scratch("route-apart"));
+    fs::write(one.join("gateway.yaml"), gateway("istio")).unwrap();
+    fs::write(other.join("route.yaml"), route).unwrap();
+    let Ran { out, .. } = run(&["check", one.to_str().unwrap(), other.to_str().unwrap()]);
+    assert!(!out.contains("its parent") && !out.contains("not checked"), "{out}");
+}
+
+#[test]
+fn values_in_a_folder_are_named_and_skipped_and_refused_by_name() {
+    let values = root().join("envoy-gateway/helm-values.yaml");
+    let folder = scratch("values");
+    fs::copy(&values, folder.join("helm-values.yaml")).unwrap();
+    let Ran { out, code, err } = run(&["check", folder.to_str().unwrap()]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let said = "helm-values.yaml:2: note: document: not a Kubernetes resource: it has no apiVersion and no kind, so it was \
+                not checked";
+    assert!(out.contains(said), "{out}");
+    let Ran { code, err, .. } = run(&["check", values.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(err.contains("helm-values.yaml:2: not a Kubernetes resource"), "{err}");
 }
 
 #[test]

@@ -252,3 +252,31 @@ fn a_message_on_standard_input_does_as_well() {
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     has(&out, &["is the RPC ModelInfer", "replaces the body: "]);
 }
+
+#[test]
+fn envoy_gateway_is_not_followed_and_that_is_said() {
+    for folder in ["envoy-gateway", "envoy-gateway/base", "envoy-gateway/native"] {
+        let folder = root().join(folder).display().to_string();
+        let Ran { out, err, code } = run(&["explain", "-c", &folder, "-d", INFER, URL]);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        has(&err, &["are for Envoy Gateway, which this command does not follow", "--filter"]);
+    }
+    // Beside Istio's, its routes are not taken for those of Istio's proxies.
+    let folder = scratch("both-gateways");
+    let of = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    fs::write(folder.join("route.yaml"), of("envoy-gateway/native/httproute.yaml")).unwrap();
+    fs::write(folder.join("plugin.yaml"), of("istio/kserve-transcoder/base/gateway-plugin/wasmplugin.yaml"))
+        .unwrap();
+    let folder = folder.display().to_string();
+    let Ran { out, err, code } = run(&["explain", "-c", &folder, "-d", INFER, URL]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    has(
+        &out,
+        &[
+            "at the pods with istio=ingressgateway in istio-system, without the resources of Envoy Gateway, which this \
+             command does not follow",
+            "is the RPC ModelInfer",
+        ],
+    );
+    assert!(!out.contains("HTTPRoute"), "{out}");
+}

@@ -1,7 +1,8 @@
 //! The filters' configurations, read by the filters' own parsers.
 
 use istio_lint::embedded::{self, Configuration};
-use istio_lint::{Level, rules};
+use istio_lint::envoy_gateway;
+use istio_lint::{Level, Resource, rules};
 use serde_json::Value;
 
 use super::Finding;
@@ -10,6 +11,9 @@ use crate::input::{Document, Located};
 /// What a filter would refuse to load.
 pub(super) fn check(located: &Located) -> Vec<Finding> {
     let resource = &located.resource;
+    if resource.group() == envoy_gateway::GROUP {
+        return of_envoy_gateway(located);
+    }
     let found = match embedded::configurations(resource) {
         Ok(found) => found,
         Err(reason) if matches!(resource.kind(), "WasmPlugin" | "TrafficExtension" | "EnvoyFilter") => {
@@ -29,6 +33,26 @@ pub(super) fn check(located: &Located) -> Vec<Finding> {
         findings.push(Finding::error("configuration", located, &pointer, &reason));
     }
     findings
+}
+
+/// The same in a policy of Envoy Gateway's.
+fn of_envoy_gateway(located: &Located) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (pointer, configuration) in envoy_gateway::configurations(&located.resource) {
+        let Err(reason) = embedded::read(&configuration) else { continue };
+        let pointer = match located.resource.kind() {
+            "EnvoyExtensionPolicy" => format!("{pointer}{}", key(&reason)),
+            _ => place(&located.resource.value, &configuration, "").unwrap_or(pointer),
+        };
+        let reason = format!("{} refuses its configuration: {reason}", configuration.filter);
+        findings.push(Finding::error("configuration", located, &pointer, &reason));
+    }
+    findings
+}
+
+/// Whether a resource of Envoy Gateway's is one of which this command reads something: modules, or filters.
+pub(super) fn is_read(resource: &Resource) -> bool {
+    resource.kind() == "EnvoyProxy" || !envoy_gateway::configurations(resource).is_empty()
 }
 
 /// Whether a document is a bootstrap of Envoy's.

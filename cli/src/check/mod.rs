@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
+use istio_lint::envoy_gateway::EnvoyGateway;
 use istio_lint::{Level, Published, Resource, rules};
 use serde_json::{Value, json};
 
@@ -34,6 +35,8 @@ pub(crate) struct Report {
     pub(crate) resources: usize,
     /// How many of Envoy's bootstraps were.
     pub(crate) bootstraps: usize,
+    /// How many of the resources are for Envoy Gateway, and of a kind that this command does not read.
+    pub(crate) not_checked: usize,
 }
 
 /// Checks what the command line names and writes what was found.
@@ -53,8 +56,10 @@ pub(crate) fn run(options: &Check, out: &mut dyn Write) -> Result<Outcome, Error
             let findings: Vec<_> = report.findings.iter().map(Finding::json).collect();
             let needs: Vec<_> = report.needs.iter().map(Need::json).collect();
             let istio = report.needs.first().map(|need| need.version.to_string());
-            let all =
-                json!({"findings": findings, "needs": needs, "istio": istio, "resources": report.resources});
+            let all = json!({
+                "findings": findings, "needs": needs, "istio": istio, "resources": report.resources,
+                "not_checked_of_envoy_gateway": report.not_checked,
+            });
             writeln!(out, "{all:#}")?;
         }
         Format::Sarif => writeln!(out, "{:#}", sarif::log(&report))?,
@@ -67,7 +72,10 @@ pub(crate) fn run(options: &Check, out: &mut dyn Write) -> Result<Outcome, Error
 /// Checks sets of resources.
 pub(crate) fn check(sets: &[Set], target: Option<Version>) -> Result<Report, Error> {
     let published = Published::load().map_err(Error::Own)?;
-    let mut report = Report { findings: Vec::new(), needs: Vec::new(), resources: 0, bootstraps: 0 };
+    let mut report =
+        Report { findings: Vec::new(), needs: Vec::new(), resources: 0, bootstraps: 0, not_checked: 0 };
+    let envoy_gateway =
+        EnvoyGateway::among(sets.iter().flat_map(|set| &set.resources).map(|located| &located.resource));
     let gateways = gateways(sets);
     let all = sets.iter().map(|set| set.resources.len()).sum();
     let mut progress = Progress::new();
@@ -77,6 +85,10 @@ pub(crate) fn check(sets: &[Set], target: Option<Version>) -> Result<Report, Err
             report.findings.extend(schemas::check(&published, located, target));
             report.findings.extend(configurations::check(located));
             report.resources += 1;
+            let resource = &located.resource;
+            if is_for_envoy_gateway(&envoy_gateway, resource) && !configurations::is_read(resource) {
+                report.not_checked += 1;
+            }
             progress.at("resources checked", report.resources, all);
         }
         report.findings.extend(by_rules_beside(set, &gateways));
@@ -98,6 +110,12 @@ pub(crate) fn check(sets: &[Set], target: Option<Version>) -> Result<Report, Err
         .sort_by(|a, b| b.version.cmp(&a.version).then_with(|| (&a.file, a.line).cmp(&(&b.file, b.line))));
     report.needs.dedup();
     Ok(report)
+}
+
+/// Whether a resource is a policy or route of Envoy Gateway's. The Gateway API's own schemas and rules are enough for the
+/// Gateway and its class.
+fn is_for_envoy_gateway(envoy_gateway: &EnvoyGateway, resource: &Resource) -> bool {
+    !matches!(resource.kind(), "Gateway" | "GatewayClass") && envoy_gateway.has(resource)
 }
 
 /// The Gateways of all sets: one set may be a part that is applied with another.

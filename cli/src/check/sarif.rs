@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Finding, Report};
+use super::{Finding, Report, text};
 
 /// The log of one run.
 pub(super) fn log(report: &Report) -> Value {
@@ -13,6 +13,9 @@ pub(super) fn log(report: &Report) -> Value {
     let described: Vec<_> = rules.keys().map(|rule| json!({"id": rule, "name": rule})).collect();
     let results: Vec<_> =
         report.findings.iter().map(|finding| result(finding, rules[finding.rule])).collect();
+    let notifications =
+        text::not_checked(report).map(|words| json!({"level": "note", "message": {"text": words}}));
+    let notifications: Vec<_> = notifications.into_iter().collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -21,6 +24,7 @@ pub(super) fn log(report: &Report) -> Value {
                 "name": "inference-mesh", "version": env!("CARGO_PKG_VERSION"), "rules": described,
             }},
             "columnKind": "unicodeCodePoints",
+            "invocations": [{"executionSuccessful": true, "toolExecutionNotifications": notifications}],
             "results": results,
         }],
     })

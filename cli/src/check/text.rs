@@ -32,7 +32,14 @@ pub(super) fn write(report: &Report, colours: bool, out: &mut dyn Write) -> io::
         0 => String::new(),
         number => format!(", {}", plural(number, "bootstrap")),
     };
-    writeln!(out, "{}{bootstraps}: {found}{needs}", plural(report.resources, "resource"))
+    let not_checked = not_checked(report).map_or_else(String::new, |words| format!("; {words}"));
+    writeln!(out, "{}{bootstraps}: {found}{needs}{not_checked}", plural(report.resources, "resource"))
+}
+
+/// What was not looked at, if anything was not.
+pub(super) fn not_checked(report: &Report) -> Option<String> {
+    let number = report.not_checked;
+    (number > 0).then(|| format!("not checked: {} of Envoy Gateway", plural(number, "resource")))
 }
 
 /// The terminal's code (ECMA-48) of a colour: bold red, yellow or cyan.

@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 
 use istio_lint::Resource;
 use istio_lint::embedded::{self, Configuration, Host};
+use istio_lint::envoy_gateway::EnvoyGateway;
 use serde_json::{Map, Value};
 
 use super::refused;
 use crate::arguments::{Explain, In};
 use crate::input::{self, Set};
 use crate::{Error, input::Located};
+
+/// What is said where a folder has resources of Envoy Gateway's besides.
+const WITHOUT: &str = ", without the resources of Envoy Gateway, which this command does not follow";
 
 /// The filters of one proxy.
 pub(super) struct Chain {
@@ -53,13 +57,22 @@ pub(super) fn read(options: &Explain) -> Result<Vec<Chain>, Error> {
     }
     let sets = input::sets(std::slice::from_ref(&options.config), "default")?;
     let mut chains = Vec::new();
+    let mut of_envoy_gateway = false;
     for set in sets {
+        let envoy_gateway = among(&set);
+        of_envoy_gateway |= set.resources.iter().any(|located| envoy_gateway.has(&located.resource));
         chains.extend(of_bootstraps(&set, options.port)?);
-        chains.extend(of_resources(set));
+        chains.extend(of_resources(set, &envoy_gateway));
     }
     if chains.is_empty() {
         let shown = options.config.display().to_string();
-        return Err(refused(&shown, "no configuration of a filter is in there, and no routes"));
+        let why = if of_envoy_gateway {
+            "these resources are for Envoy Gateway, which this command does not follow: give it a filter's own \
+             configuration, with --filter and --host"
+        } else {
+            "no configuration of a filter is in there, and no routes"
+        };
+        return Err(refused(&shown, why));
     }
     Ok(chains)
 }
@@ -171,7 +184,16 @@ impl Listener {
     }
 }
 
-fn of_resources(set: Set) -> Vec<Chain> {
+fn among(set: &Set) -> EnvoyGateway {
+    EnvoyGateway::among(set.resources.iter().map(|located| &located.resource))
+}
+
+/// Those of Istio's resources. Which filters Envoy Gateway puts where, and which route it then takes, this command does not
+/// know: its resources are left out, and the name of a chain says so.
+fn of_resources(mut set: Set, envoy_gateway: &EnvoyGateway) -> Vec<Chain> {
+    let all = set.resources.len();
+    set.resources.retain(|located| !envoy_gateway.has(&located.resource));
+    let without = if set.resources.len() < all { WITHOUT } else { "" };
     let mut found = Vec::new();
     for (index, located) in set.resources.iter().enumerate() {
         let resource = &located.resource;
@@ -202,6 +224,9 @@ fn of_resources(set: Set) -> Vec<Chain> {
     if chains.is_empty() && routes {
         let name = "without filters".into();
         chains.push(Chain { name, proxy: Proxy::Unknown, links: Vec::new(), resources: set.resources });
+    }
+    for chain in &mut chains {
+        chain.name.push_str(without);
     }
     chains
 }

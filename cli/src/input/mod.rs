@@ -156,7 +156,9 @@ fn add_of_folder(set: &mut Set, file: &str, text: &str, namespace: &str) -> Resu
             Ok(found) => set.resources.extend(found),
             Err(Error::Content { file, line, reason }) => {
                 let broken = has("kind") && (has("metadata") || has("items"));
-                let reason = if broken {
+                let reason = if !has("kind") && !has("apiVersion") {
+                    format!("{NOT_A_RESOURCE}, so it was not checked")
+                } else if broken {
                     reason
                 } else {
                     format!("not a Kubernetes resource, so it was not checked: {reason}")
@@ -169,13 +171,15 @@ fn add_of_folder(set: &mut Set, file: &str, text: &str, namespace: &str) -> Resu
     Ok(())
 }
 
+const NOT_A_RESOURCE: &str = "not a Kubernetes resource: it has no apiVersion and no kind";
+
 /// Whether a document is Envoy's bootstrap, or values with a mesh configuration.
 pub(crate) fn is_known_besides(root: &Item) -> bool {
     ["static_resources", "meshConfig", "extensionProviders"].iter().any(|key| root.get(key).is_some())
 }
 
 pub(crate) fn not_a_resource(document: &Document) -> Error {
-    document.error("", "not a Kubernetes resource: it has no apiVersion and no kind")
+    document.error("", NOT_A_RESOURCE)
 }
 
 /// Whether a document is a List of resources.

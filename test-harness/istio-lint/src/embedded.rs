@@ -202,7 +202,7 @@ pub fn fragments(resource: &Resource) -> Vec<Fragment<'_>> {
 }
 
 /// `kserve-transcoder` of `oci://registry.example/kserve-transcoder:0.2.0`.
-fn module_name(url: &str) -> Result<String, String> {
+pub(crate) fn module_name(url: &str) -> Result<String, String> {
     let last = url.rsplit('/').next().unwrap_or_default();
     let name = last.split([':', '@']).next().unwrap_or_default();
     let name = name.strip_suffix(".wasm").unwrap_or(name).replace('_', "-");

@@ -14,6 +14,7 @@
 //! Not checked: CEL rules of the schemas, and anything that depends on a running cluster.
 
 pub mod embedded;
+pub mod envoy_gateway;
 pub mod kustomize;
 mod level;
 mod published;

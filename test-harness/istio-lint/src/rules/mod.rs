@@ -19,6 +19,9 @@ mod subsets;
 mod traps;
 mod workloads;
 
+use std::cell::OnceCell;
+
+use crate::envoy_gateway::EnvoyGateway;
 use crate::resource::{self, Resource};
 use crate::{Problem, embedded};
 use known::Known;
@@ -31,7 +34,7 @@ pub use prefixes::denies;
 pub use sign_on::sign_on;
 
 const NETWORKING: &str = "networking.istio.io";
-const GATEWAY_API: &str = "gateway.networking.k8s.io";
+pub(crate) const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// Everything that is wrong with the resources of one overlay.
 #[must_use]
@@ -92,15 +95,27 @@ struct Overlay<'a> {
     /// Gateways that are there besides.
     gateways: &'a [Resource],
     known: Known<'a>,
+    envoy_gateway: OnceCell<EnvoyGateway>,
 }
 
 impl<'a> Overlay<'a> {
     fn of(resources: &'a [Resource]) -> Self {
-        Self { resources, gateways: &[], known: Known::of(resources) }
+        Self { resources, gateways: &[], known: Known::of(resources), envoy_gateway: OnceCell::new() }
     }
 
     fn find(&self, group: &str, kind: &str, namespace: &str, name: &str) -> Option<&'a Resource> {
         self.known.names.get(&[group, kind, namespace, name]).copied()
+    }
+
+    /// Whether a resource is Envoy Gateway's, and what Istio makes of it does not matter.
+    fn is_envoy_gateways(&self, resource: &Resource) -> bool {
+        self.envoy_gateway.get_or_init(|| EnvoyGateway::among(self.resources.iter())).has(resource)
+    }
+
+    /// A Gateway of the Gateway API, of these resources or of those that are there besides.
+    fn gateway(&self, namespace: &str, name: &str) -> Option<&'a Resource> {
+        let is_it = |gateway: &&Resource| gateway.namespace() == namespace && gateway.name() == name;
+        self.find(GATEWAY_API, "Gateway", namespace, name).or_else(|| self.gateways.iter().find(is_it))
     }
 
     /// The resources of a kind, of whatever group.
@@ -160,11 +175,8 @@ impl<'a> Overlay<'a> {
             ("" | "core", "Service") | (NETWORKING, "ServiceEntry") => Ok(Place::Waypoint),
             (GATEWAY_API, "GatewayClass") if name == "istio-waypoint" => Ok(Place::Waypoint),
             (GATEWAY_API, "Gateway") => {
-                let is_it = |g: &&Resource| g.namespace() == resource.namespace() && g.name() == name;
                 let gateway = self
-                    .find(GATEWAY_API, kind, resource.namespace(), name)
-                    .or_else(|| self.gateways.iter().find(is_it));
-                let gateway = gateway
+                    .gateway(resource.namespace(), name)
                     .ok_or_else(|| format!("targets the Gateway {name}, which is not in its namespace"))?;
                 let waypoint = gateway.text("/spec/gatewayClassName") == "istio-waypoint";
                 Ok(if waypoint { Place::Waypoint } else { Place::Gateway })

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::traps::{full_name, of_virtual_service};
-use super::{GATEWAY_API, NETWORKING, Overlay, is_dns_label};
+use super::{NETWORKING, Overlay, is_dns_label};
 use crate::Problem;
 use crate::resource::{Resource, items, text};
 
@@ -60,16 +60,17 @@ pub(super) fn check_parents(overlay: &Overlay<'_>, resource: &Resource) -> Vec<P
     wrong.map(|reason| Problem { pointer: "/spec".into(), ..Problem::new(resource, reason) }).collect()
 }
 
-/// Gateways that are not there.
+/// Gateways that are not there. A route of Envoy Gateway's is applied with one that is often elsewhere.
 fn parents(overlay: &Overlay<'_>, resource: &Resource) -> Vec<String> {
     let mut wrong = Vec::new();
+    if overlay.is_envoy_gateways(resource) {
+        return wrong;
+    }
     for parent in resource.list("/spec/parentRefs") {
         let (name, namespace) = (text(parent, "/name"), text(parent, "/namespace"));
         let own = namespace.is_empty() || namespace == resource.namespace();
         let namespace = if own { resource.namespace() } else { namespace };
-        if matches!(text(parent, "/kind"), "" | "Gateway")
-            && overlay.find(GATEWAY_API, "Gateway", namespace, name).is_none()
-        {
+        if matches!(text(parent, "/kind"), "" | "Gateway") && overlay.gateway(namespace, name).is_none() {
             wrong.push(if own {
                 format!("its parent {name} is not in its namespace")
             } else {

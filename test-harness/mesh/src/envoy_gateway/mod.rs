@@ -202,8 +202,8 @@ fn ready(address: SocketAddr) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use istio_lint::Resource;
-    use istio_lint::embedded::{self, Configuration, Host};
-    use serde_json::Value;
+    use istio_lint::embedded;
+    use istio_lint::envoy_gateway::configurations;
 
     use super::*;
 
@@ -222,28 +222,11 @@ mod tests {
         found
     }
 
-    /// The filters of an EnvoyExtensionPolicy, as Envoy Gateway hands their configurations on.
-    fn configurations(policy: &Resource) -> Vec<Configuration> {
-        let json = |filter: &Value| filter.get("config").map_or_else(String::new, Value::to_string);
-        let native = policy.list("/spec/dynamicModule").iter().map(|filter| {
-            let name = filter["filterName"].as_str().unwrap().to_owned();
-            Configuration { filter: name, host: Host::Native, json: json(filter) }
-        });
-        let wasm = policy.list("/spec/wasm").iter().map(|filter| {
-            let image = filter.pointer("/code/image/url").and_then(Value::as_str).unwrap();
-            let name = image.rsplit('/').next().unwrap().split(':').next().unwrap().to_owned();
-            Configuration { filter: name, host: Host::Wasm, json: json(filter) }
-        });
-        native.chain(wasm).collect()
-    }
-
     #[test]
     fn every_configuration_is_one_that_its_filter_takes() {
         let mut read = 0;
         for (file, resource) in resources() {
-            let patched =
-                embedded::within(&resource.value).into_iter().map(|(_, configuration)| configuration);
-            for configuration in configurations(&resource).into_iter().chain(patched) {
+            for (_, configuration) in configurations(&resource) {
                 embedded::read(&configuration).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
                 read += 1;
             }

@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use super::at;
 use crate::Problem;
+use crate::embedded;
+use crate::envoy_gateway::{GROUP, module_of};
 use crate::resource::{Resource, items, text};
-use crate::rules::{GATEWAY_API, Overlay};
+use crate::rules::{GATEWAY_API, Overlay, loading};
 
 /// The keys of a Gateway's parameters that istiod reads; it takes them for patches of what it makes.
 const KEYS: [&str; 5] =
@@ -17,7 +19,12 @@ pub(super) fn check(overlay: &Overlay<'_>, resource: &Resource) -> Vec<Problem> 
         (GATEWAY_API, "Gateway") if resource.text("/spec/gatewayClassName").starts_with("istio") => {
             parameters(overlay, resource).into_iter().collect()
         }
-        ("gateway.envoyproxy.io", "EnvoyProxy") => modules(resource),
+        (GROUP, "EnvoyProxy") => modules(resource),
+        (GROUP, "EnvoyExtensionPolicy") => failing_open(resource),
+        (GROUP, "EnvoyPatchPolicy") => {
+            let wrong = loading(&resource.value, &mut 0).into_iter();
+            wrong.map(|reason| at(resource, "loading", "/spec/jsonPatches", reason)).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -57,7 +64,7 @@ fn modules(proxy: &Resource) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, module) in items(&proxy.value, "/spec/dynamicModules").iter().enumerate() {
         let place = ["/name", "/source/local/path", "/source/remote/url"].map(|field| text(module, field));
-        if !place.iter().any(|text| text.replace('-', "_").contains(crate::embedded::MODULE)) {
+        if !place.iter().any(|text| text.replace('-', "_").contains(embedded::MODULE)) {
             continue;
         }
         let pointer = format!("/spec/dynamicModules/{index}");
@@ -73,4 +80,17 @@ fn modules(proxy: &Resource) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Envoy Gateway's default is to refuse requests while a module cannot be fetched, or has failed.
+fn failing_open(policy: &Resource) -> Vec<Problem> {
+    let filters = policy.list("/spec/wasm").iter().enumerate();
+    let open = filters.filter(|(_, filter)| {
+        filter.get("failOpen") == Some(&Value::Bool(true))
+            && module_of(filter).is_ok_and(|module| embedded::is_ours(&module))
+    });
+    let reason =
+        "serves without the filter while the module cannot be fetched or has failed: leave failOpen false";
+    open.map(|(index, _)| at(policy, "gateway-fails-open", format!("/spec/wasm/{index}/failOpen"), reason))
+        .collect()
 }
