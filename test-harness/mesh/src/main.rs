@@ -29,7 +29,7 @@ fn inside(place: Place) -> Result<ExitCode> {
         bail!("unknown option {unknown}\n\n{USAGE}");
     }
     let stays = options.is_empty();
-    if stays && let Some(name) = wanted.last().filter(|name| !exercise::can_stay(name)) {
+    if stays && let Some(name) = wanted.iter().find(|name| !exercise::can_stay(name)) {
         bail!("{name} takes away again what it has tried: run it with --once");
     }
     let begun = Instant::now();
