@@ -15,7 +15,17 @@ use crate::workspace::Workspace;
 const NAMED: usize = 20;
 /// Folders and files of the repository that go with a release as they are.
 const FOLDERS: [&str; 4] = ["envoy", "envoy-gateway", "istio", "observability"];
-const FILES: [&str; 5] = ["CHANGELOG.md", "LICENSE", "SECURITY.md", "docs/install.md", "docs/upgrade.md"];
+const FILES: [&str; 8] = [
+    "CHANGELOG.md",
+    "LICENSE",
+    "SECURITY.md",
+    "docs/install.md",
+    "docs/upgrade.md",
+    // One by one: where the model has been run, Python has left files beside it.
+    "examples/affine/affine.py",
+    "examples/affine/model-settings.json",
+    "examples/affine/settings.json",
+];
 const CHART: &str = "charts/inference-filters";
 
 /// Fills `dist/release/`. What can be wrong in a minute is looked at before anything is built.

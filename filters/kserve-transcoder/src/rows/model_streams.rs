@@ -1,8 +1,9 @@
 //! The paths on which a model answers an inference with a stream.
 
 use super::form;
+use super::load::pool;
 use super::rule::Binding;
-use super::{OURS, Row, Rows, Streaming, pool};
+use super::{OURS, Row, Rows, Streaming};
 use crate::tensor::StreamMessages;
 use filter_api::ConfigError;
 use kserve_proto::{MODEL_INFER, MODEL_STREAM_INFER};

@@ -1,7 +1,10 @@
 //! Rows as a client and as an operator meet them.
 
 use super::*;
+use filter_api::ConfigError;
 use proptest::prelude::*;
+use prost_reflect::prost::Message as _;
+use prost_reflect::prost_types::FileDescriptorSet;
 use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver, GoogleFileResolver};
 use std::sync::LazyLock;
 #[cfg(target_family = "wasm")]

@@ -1,6 +1,7 @@
 //! The paths of KServe v1.
 
-use super::{Row, Rows, form, pool, rule};
+use super::load::pool;
+use super::{Row, Rows, form, rule};
 use filter_api::ConfigError;
 use std::sync::Arc;
 

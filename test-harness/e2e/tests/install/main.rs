@@ -155,18 +155,14 @@ fn registry(crane: &Path) -> (Process, String) {
     (process, format!("127.0.0.1:{port}/team"))
 }
 
-/// Answers that it is ready, and gives every inference its inputs back.
+/// Answers that it is ready, and the page's inference with what `examples/affine` makes of it.
 fn model_server() -> OddServer {
     let server = OddServer::start().unwrap();
     let ready = wire::Message::new().varint(1, 1);
     server.script_for_path("/inference.GRPCInferenceService/ServerReady", Script::message(ready.as_bytes()));
-    server.compute_default(|request| {
-        let message = request.messages().ok().and_then(|messages| messages.into_iter().next());
-        match message.map(|message| infer::echo(&message.bytes)) {
-            Some(Ok(answer)) => Script::message(&answer),
-            _ => Script::trailers_only(3, "no inference"),
-        }
-    });
+    let y = infer::Tensor::raw_fp32("y", &[1, 3], &[4.75, 0.0, 12.5625]);
+    let answer = infer::Response::new("affine").output(y).encode(infer::Style::default());
+    server.script_for_path("/inference.GRPCInferenceService/ModelInfer", Script::message(&answer));
     server
 }
 
