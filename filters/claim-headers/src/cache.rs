@@ -127,7 +127,7 @@ impl<T> Generation<T> {
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     let ((ones, end), (others, other_end)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
     let differ = |(one, other): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
-    // Most that are compared are the same, so there is no way out at the first difference.
+    // Most tokens compared are equal, so returning early at the first difference would gain nothing.
     one.len() == other.len()
         && ones.iter().zip(others).map(differ).fold(0, |all, bits| all | bits) == 0
         && end == other_end

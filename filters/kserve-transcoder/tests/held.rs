@@ -2,14 +2,16 @@
 //! of its worker.
 #![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
-use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, OnHeaders, Ops, Plugin, Sink, Stream, View};
+mod headers;
+
+use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, OnHeaders, Ops, Plugin, Sink, Stream};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use headers::Headers;
 use kserve_transcoder::{Exchange, KserveTranscoder};
 use peak_alloc::PeakAlloc;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -27,33 +29,6 @@ const CHUNK: usize = 16 * 1024;
 /// size of a stream.
 const UNCHARGED_PART: f64 = 0.1;
 const UNCHARGED_BYTES: usize = 32 * 1024;
-
-struct Headers(Vec<(Map, &'static str, String)>);
-
-impl View for Headers {
-    fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
-        let found = self.0.iter().find(|(of, found, _)| *of == map && *found == name);
-        found.map(|(_, _, value)| value.clone().into_bytes())
-    }
-
-    fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
-        for (_, name, value) in self.0.iter().filter(|(of, ..)| *of == map) {
-            f(name.as_bytes(), value.as_bytes());
-        }
-    }
-
-    fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH
-    }
-
-    fn has_metadata(&self, _namespace: &str, _key: &str) -> bool {
-        false
-    }
-}
 
 /// A host that sends on what it gets, and so holds nothing.
 struct Sent;

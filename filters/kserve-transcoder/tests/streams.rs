@@ -1,11 +1,13 @@
 //! When the messages of a stream go on, and what is held of it.
 #![allow(clippy::unwrap_used)] // Tests; clippy sees their helpers as something else.
 
-use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, OnData, OnHeaders, Ops, Plugin, Stream, View};
+mod headers;
+
+use filter_api::{Caps, Chunk, Cx, Dir, Map, Memory, OnData, OnHeaders, Ops, Plugin, Stream};
+use headers::Headers;
 use kserve_transcoder::{Exchange, KserveTranscoder};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
-use std::time::SystemTime;
 use testkit::golden_cases;
 #[cfg(target_family = "wasm")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -18,37 +20,10 @@ static CONFIG: LazyLock<String> = LazyLock::new(|| {
     cases.into_iter().find(|case| case.name == "streams/lines").unwrap().config
 });
 
-struct World(Vec<(Map, &'static str, &'static str)>);
-
-impl View for World {
-    fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
-        let found = self.0.iter().find(|(of, known, _)| *of == map && *known == name);
-        found.map(|(_, _, value)| value.as_bytes().to_vec())
-    }
-
-    fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
-        for (_, name, value) in self.0.iter().filter(|(of, ..)| *of == map) {
-            f(name.as_bytes(), value.as_bytes());
-        }
-    }
-
-    fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH
-    }
-
-    fn has_metadata(&self, _namespace: &str, _key: &str) -> bool {
-        false
-    }
-}
-
 /// A stream whose headers have come.
 struct Begun {
     memory: Arc<Memory>,
-    world: World,
+    world: Headers,
     exchange: Exchange,
     sent: Vec<u8>,
 }
@@ -57,11 +32,11 @@ impl Begun {
     fn new(caps: Caps) -> Self {
         let memory = Memory::new(1 << 20);
         let plugin = KserveTranscoder::configure(CONFIG.as_bytes(), caps, memory.clone()).unwrap();
-        let world = World(vec![
-            (Map::RequestHeaders, ":method", "POST"),
-            (Map::RequestHeaders, ":path", "/v1/watch"),
-            (Map::ResponseHeaders, ":status", "200"),
-            (Map::ResponseHeaders, "content-type", "application/grpc"),
+        let world = Headers(vec![
+            (Map::RequestHeaders, ":method", "POST".to_owned()),
+            (Map::RequestHeaders, ":path", "/v1/watch".to_owned()),
+            (Map::ResponseHeaders, ":status", "200".to_owned()),
+            (Map::ResponseHeaders, "content-type", "application/grpc".to_owned()),
         ]);
         let exchange = Arc::new(plugin).open();
         let mut begun = Self { memory, world, exchange, sent: Vec::new() };

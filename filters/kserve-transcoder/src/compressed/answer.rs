@@ -92,7 +92,7 @@ impl Press {
         self.put(bytes, out);
     }
 
-    /// Goes over to compression, or to what is left where there is no room for a compressor.
+    /// Switches to compression, or to the fallback if a compressor does not fit the memory budget.
     fn begin(&mut self, out: &mut dyn Sink) -> Stage {
         match self.charge.grow(COMPRESSOR_BYTES) {
             Ok(()) => Stage::Compressing(Compressor::new(self.plan, out)),

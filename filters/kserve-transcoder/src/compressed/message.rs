@@ -8,7 +8,7 @@ use filter_api::{Charge, OverBudget};
 /// How the messages of an answer are compressed, if they are: its `grpc-encoding`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum MessageCoding {
-    /// Not at all: there is no such header, or it says `identity`.
+    /// Not at all: the header is missing, or says `identity`.
     #[default]
     None,
     /// In a way that is known here.
