@@ -4,7 +4,7 @@
 //! - [`h1`] and [`h2c`] are clients that show an answer as it came: cut off, reset, with trailers, with bytes
 //!   that are not text. [`send`] does the common case over either.
 //! - [`uploads`] makes large requests, [`hostile`] ill-meant ones.
-//! - [`MlServer`] and [`Triton`] run MLServer and Triton with the models under `models/`.
+//! - [`MlServer`], [`Triton`] and [`KserveServer`] run MLServer, Triton and the KServe SDK's server with the models under `models/`.
 //! - [`SignOn`] is the shipped single sign-on with a real OpenID provider, [`agent`] a user agent that logs in there,
 //!   [`Browser`] headless Chromium.
 //! - [`application::Application`] is the AI application of `examples/ai-application`, whole.
@@ -12,8 +12,8 @@
 //! - [`Suite`] is a test target's `main`: tests whose Envoy or Python is not here are ignored, by name.
 //!
 //! Binaries and Python environments come from `cargo xtask`, through the environment variables that
-//! [`envoys`], [`models_python`], [`triton_python`], [`identity_provider`] and [`chromium`] read; nothing is downloaded
-//! here. Every wait has a bound, and every process ends when its value is dropped, or when the process that started it
+//! [`envoys`], [`models_python`], [`triton_python`], [`kserve_python`], [`identity_provider`] and [`chromium`] read; nothing is
+//! downloaded here. Every wait has a bound, and every process ends when its value is dropped, or when the process that started it
 //! ends, whatever ends that: a `main` without a [`Suite`] calls [`stand_in`] first.
 
 pub mod agent;
@@ -29,6 +29,7 @@ pub mod groups;
 pub mod h1;
 pub mod h2c;
 pub mod hostile;
+mod kserve;
 mod mlserver;
 mod ports;
 mod process;
@@ -50,6 +51,7 @@ pub use envoy::{Envoy, Installed, Options, Rejected, VERSIONS, envoys, installed
 pub use error::Error;
 pub use gateway::{Listener, gateway, gateway_to};
 pub use keeper::{descendants, output, stand_in};
+pub use kserve::{KserveServer, kserve_python};
 pub use mlserver::{MlServer, models_python};
 pub use ports::free_ports;
 pub use process::{Memory, Process};
