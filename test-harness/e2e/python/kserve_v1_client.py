@@ -1,45 +1,43 @@
-"""Asks a KServe v1 endpoint (HOST:PORT) through the KServe SDK's REST client, and prints what it understood as JSON.
-
-Needs the packages `kserve` and `httpx` only: of the SDK's servers nothing is started.
-"""
+"""Asks KServe v1 endpoints (HOST:PORT ...) through the KServe SDK's REST client, and prints what it understood."""
 
 import asyncio
-import json
-import sys
 
+import telling
+from arrays import ROWS
 from kserve import InferenceRESTClient, RESTConfig
 
+WORDS = [{"a": "gr", "b": "pc"}, {"a": "hé", "b": "llo 😀"}]
 
-async def main(endpoint):
+
+async def tell(endpoint):
     url = f"http://{endpoint}"
     client = InferenceRESTClient(RESTConfig(protocol="v1", retries=0, timeout=30))
 
-    async def predict(model, data):
-        return await client.infer(url, data, model_name=model)
+    def predict(model, data):
+        return lambda: client.infer(url, data, model_name=model)
 
-    async def error(model, data):
-        try:
-            await predict(model, data)
-        except Exception as refused:  # The client's own type is httpx's.
-            return {"status": refused.response.status_code, "error": refused.response.json().get("error")}
-        return None
+    def error(model, data):
+        async def call():
+            try:
+                return await client.infer(url, data, model_name=model)
+            except Exception as refused:  # The client's own type is httpx's.
+                return {"status": refused.response.status_code, "said": bool(refused.response.json().get("error"))}
 
-    rows = [[1, 2, 3, 5], [0.5, -1.5, 0, 1000]]
-    words = [{"a": "gr", "b": "pc"}, {"a": "hé", "b": "llo 😀"}]
-    print(
-        json.dumps(
-            {
-                "affine_ready": await client.is_model_ready(url, "affine"),
-                "rows": await predict("affine", {"instances": rows}),
-                "columns": await predict("affine", {"inputs": rows}),
-                "by_name": await predict("affine", {"instances": [{"x": row} for row in rows]}),
-                "words": await predict("concat", {"instances": words}),
-                "unknown_model": await error("nobody", {"instances": rows}),
-                "wrong_shape": await error("affine", {"instances": [[1, 2, 3]]}),
-            }
-        )
+        return call
+
+    told = await telling.each_awaited(
+        {
+            "model ready": lambda: client.is_model_ready(url, "affine"),
+            "instances": predict("affine", {"instances": ROWS}),
+            "inputs": predict("affine", {"inputs": ROWS}),
+            "instances by name": predict("affine", {"instances": [{"x": row} for row in ROWS]}),
+            "words": predict("concat", {"instances": WORDS}),
+            "unknown model": error("nobody", {"instances": ROWS}),
+            "wrong shape": error("affine", {"instances": [[1, 2, 3]]}),
+        }
     )
     await client.close()
+    return told
 
 
-asyncio.run(main(sys.argv[1]))
+telling.main("kserve", lambda endpoint: asyncio.run(tell(endpoint)))

@@ -1,65 +1,72 @@
-"""Asks a KServe v2 endpoint (HOST:PORT) through Triton's HTTP client, and prints what it understood as JSON.
+"""Asks KServe v2 endpoints (HOST:PORT ...) through Triton's HTTP client, and prints what it understood.
 
-Tensors travel as JSON data (`binary_data=False`).
+Tensors travel as JSON or as binary data, plain or compressed both ways.
 """
 
-import json
-import sys
-
-import numpy as np
+import arrays
+import telling
 import tritonclient.http as triton
+from arrays import FLAGS, LARGE, A, B, F, I, S, X
 from tritonclient.utils import InferenceServerException
 
-DATATYPES = {"float32": "FP32", "int64": "INT64", "bool": "BOOL", "object": "BYTES"}
 
-
-def main(endpoint):
+def tell(endpoint):
     client = triton.InferenceServerClient(endpoint)
-    x = np.array([[1, 2, 3, 5], [0.5, -1.5, 0, 1000]], dtype=np.float32)
-    print(
-        json.dumps(
-            {
-                "live": client.is_server_live(),
-                "ready": client.is_server_ready(),
-                "affine_ready": client.is_model_ready("affine"),
-                "nobody_ready": client.is_model_ready("nobody"),
-                "server": client.get_server_metadata()["name"],
-                "affine_inputs": client.get_model_metadata("affine")["inputs"],
-                "affine": infer(client, "affine", {"x": x}, "y"),
-                "concat": infer(client, "concat", {"a": text("gr", "hé"), "b": text("pc", "llo 😀")}, "ab"),
-                "int64": infer(client, "identity", {"i": np.array([-(2**63), 0, 2**63 - 1])}, "i"),
-                "bool": infer(client, "identity", {"b": np.array([[True], [False]])}, "b"),
-                "decimals": infer(client, "identity", {"f": np.array([0.1, 3e38, 1e-45], dtype=np.float32)}, "f"),
-                "unknown_model": error(lambda: infer(client, "nobody", {"x": x}, "y")),
-                "wrong_shape": error(lambda: infer(client, "affine", {"x": x[:, :3]}, "y")),
-            }
-        )
+    calls = {
+        "live": client.is_server_live,
+        "ready": client.is_server_ready,
+        "model ready": lambda: client.is_model_ready("affine"),
+        "nobody ready": lambda: client.is_model_ready("nobody"),
+        "inputs": lambda: client.get_model_metadata("affine")["inputs"],
+        "binary: no text": lambda: output(client, "identity", "s", True, s=S),
+    }
+    for form, binary in (("JSON", False), ("binary", True)):
+
+        def call(name, function, *arguments, binary=binary, form=form, **named):
+            calls[f"{form}: {name}"] = lambda: function(client, *arguments, binary, **named)
+
+        call("id", lambda *arguments, **named: infer(*arguments, **named).get_response()["id"], "affine", "y", x=X)
+        call("affine", output, "affine", "y", x=X)
+        call("concat", output, "concat", "ab", a=A, b=B)
+        call("int64", output, "identity", "i", i=I)
+        call("bool", output, "identity", "b", b=FLAGS)
+        call("decimals", output, "identity", "f", f=F)
+        for coding in (None, "gzip", "deflate"):
+            call(f"large, {coding or 'plain'}", large, coding)
+        call("unknown model", error, "nobody", "y", x=X)
+        call("wrong shape", error, "affine", "y", x=X[:, :3])
+    return telling.each(calls)
+
+
+def infer(client, model, output, binary, coding=None, **inputs):
+    tensors = []
+    for name, value in inputs.items():
+        tensor = triton.InferInput(name, list(value.shape), arrays.datatype(value))
+        tensor.set_data_from_numpy(value, binary_data=binary)
+        tensors.append(tensor)
+    return client.infer(
+        model,
+        tensors,
+        outputs=[triton.InferRequestedOutput(output, binary_data=binary)],
+        request_id="triton-1",
+        request_compression_algorithm=coding,
+        response_compression_algorithm=coding,
     )
 
 
-def infer(client, model, inputs, output):
-    tensors = []
-    for name, value in inputs.items():
-        tensor = triton.InferInput(name, list(value.shape), DATATYPES[str(value.dtype)])
-        tensor.set_data_from_numpy(value, binary_data=False)
-        tensors.append(tensor)
-    wanted = [triton.InferRequestedOutput(output, binary_data=False)]
-    result = client.infer(model, tensors, outputs=wanted, request_id="triton-1")
-    value = result.as_numpy(output)
-    if value.dtype == np.object_:
-        value = np.vectorize(lambda v: v.decode() if isinstance(v, bytes) else v)(value)
-    return {"id": result.get_response()["id"], "shape": list(value.shape), "data": value.flatten().tolist()}
+def output(client, model, name, binary, **inputs):
+    return arrays.plain(infer(client, model, name, binary, **inputs).as_numpy(name))
 
 
-def text(*values):
-    return np.array([v.encode() for v in values], dtype=np.object_)
+def large(client, coding, binary):
+    return bool((infer(client, "identity", "f", binary, coding, f=LARGE).as_numpy("f") == LARGE).all())
 
 
-def error(call):
+def error(*arguments, **named):
     try:
-        return {"answered": call()}
-    except InferenceServerException as e:
-        return {"status": e.status(), "message": e.message()}
+        return infer(*arguments, **named).get_response()
+    except InferenceServerException as refused:
+        return {"status": refused.status(), "said": bool(refused.message())}
 
 
-main(sys.argv[1])
+telling.main("tritonclient", tell)
