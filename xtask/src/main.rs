@@ -47,7 +47,7 @@ cargo xtask COMMAND
                    inference-mesh, checksums and bills of materials
   bench [ARGS]     the benchmark table; also written as JSON under target/bench/
   soak [ARGS]      many mixed requests while servers fail and clients leave, in both filter hosts
-  interop          all real servers and clients
+  interop          all real servers and clients; ends with the matrix of what came of them (docs/interop.md)
   mesh [--once] [OVERLAY...]
                    Istio's control plane, stock Envoy as gateway and waypoint, and the AI application or the overlays
                    that are named, in namespaces of their own. The last overlay stays up after its checks, with a

@@ -85,25 +85,32 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<(), Stop> {
     tally.close()
 }
 
-/// All real servers and clients.
+/// All real servers and clients. Without one of the servers the rest is run, and it fails: cells of the matrix have no result.
 pub(crate) fn interop(workspace: &Workspace) -> Result<(), Stop> {
     let mut environment = envoys_and_models(workspace)?;
     environment.push(application_models(workspace)?);
-    let mut tally = Tally::default();
-    match python::triton(workspace) {
-        Ok(python) => environment.push(("TRITON_PYTHON", python)),
-        Err(Stop(why)) => tally.lacks("TRITON_PYTHON", &format!("no Triton: {why}")),
-    }
     environment.push(("OPENAI_PYTHON", python::openai(workspace)?));
-    match python::kserve(workspace) {
-        Ok(python) => environment.push(("KSERVE_PYTHON", python)),
-        Err(Stop(why)) => tally.lacks("KSERVE_PYTHON", &format!("no KServe SDK: {why}")),
+    let mut tally = Tally::default();
+    let mut incomplete = Ok(());
+    for (variable, what, python) in [
+        ("TRITON_PYTHON", "Triton", python::triton(workspace)),
+        ("KSERVE_PYTHON", "KServe SDK", python::kserve(workspace)),
+    ] {
+        match python {
+            Ok(python) => environment.push((variable, python)),
+            Err(Stop(why)) => {
+                let why = format!("no {what}: {why}");
+                tally.lacks(variable, &why);
+                incomplete = Err(Stop::new(format!("the matrix has cells without a result: {why}")));
+            }
+        }
     }
     build::dist(workspace)?;
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--no-fail-fast", "-p", "e2e", "--test", "interop"]).envs(environment);
     tally.tests("real servers and clients", &mut cargo);
-    tally.close()
+    tally.close()?;
+    incomplete
 }
 
 /// Variables by which tests find what they load, Envoy and Python.
