@@ -1,11 +1,15 @@
 """Asks KServe v2 endpoints (HOST:PORT ...) through Triton's HTTP client, and prints what it understood.
 
-Tensors travel as JSON or as binary data, plain or compressed both ways.
+Tensors travel as JSON or as binary data, plain or compressed both ways. Its asynchronous form accepts compressed answers in every
+request.
 """
+
+import asyncio
 
 import arrays
 import telling
 import tritonclient.http as triton
+import tritonclient.http.aio
 from arrays import FLAGS, LARGE, A, B, F, I, S, X
 from tritonclient.utils import InferenceServerException
 
@@ -33,12 +37,14 @@ def tell(endpoint):
         call("decimals", output, "identity", "f", f=F)
         for coding in (None, "gzip", "deflate"):
             call(f"large, {coding or 'plain'}", large, coding)
+        call("asynchronous", asynchronous, endpoint)
         call("unknown model", error, "nobody", "y", x=X)
         call("wrong shape", error, "affine", "y", x=X[:, :3])
     return telling.each(calls)
 
 
 def infer(client, model, output, binary, coding=None, **inputs):
+    """The result, or of the asynchronous client what it comes with."""
     tensors = []
     for name, value in inputs.items():
         tensor = triton.InferInput(name, list(value.shape), arrays.datatype(value))
@@ -52,6 +58,17 @@ def infer(client, model, output, binary, coding=None, **inputs):
         request_compression_algorithm=coding,
         response_compression_algorithm=coding,
     )
+
+
+def asynchronous(_, endpoint, binary):
+    async def ask():
+        async with tritonclient.http.aio.InferenceServerClient(endpoint) as client:
+            ready = await client.is_model_ready("affine")
+            inputs = (await client.get_model_metadata("affine"))["inputs"]
+            result = await infer(client, "identity", "f", binary, f=LARGE)
+            return [ready, inputs, bool((result.as_numpy("f") == LARGE).all())]
+
+    return asyncio.run(ask())
 
 
 def output(client, model, name, binary, **inputs):

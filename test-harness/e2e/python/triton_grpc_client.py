@@ -1,10 +1,12 @@
 """Asks gRPC endpoints (HOST:PORT ...) through Triton's gRPC client, and prints what it understood."""
 
+import asyncio
 import threading
 
 import arrays
 import telling
 import tritonclient.grpc as triton
+import tritonclient.grpc.aio
 from arrays import FLAGS, LARGE, A, B, F, I, S, X
 from tritonclient.utils import InferenceServerException
 
@@ -39,7 +41,8 @@ def tell(endpoint):
             "large, plain": large(None),
             "large, gzip": large("gzip"),
             "large, deflate": large("deflate"),
-            "asynchronous": lambda: asynchronous(client),
+            "in another thread": lambda: in_another_thread(client),
+            "asynchronous": lambda: asynchronous(endpoint),
             "unknown model": lambda: refused(output("nobody", "y", x=X)),
             "wrong shape": lambda: refused(output("affine", "y", x=X[:, :3])),
         }
@@ -59,7 +62,16 @@ def refused(call):
         return {"status": error.status(), "said": bool(error.message())}
 
 
-def asynchronous(client):
+def asynchronous(endpoint):
+    async def ask():
+        async with tritonclient.grpc.aio.InferenceServerClient(endpoint) as client:
+            result = await client.infer("affine", [tensor("x", X)])
+            return [await client.is_model_ready("affine"), arrays.plain(result.as_numpy("y"))]
+
+    return asyncio.run(ask())
+
+
+def in_another_thread(client):
     done, told = threading.Event(), []
 
     def answered(result, error):

@@ -61,7 +61,7 @@ pub(crate) struct Told<'a> {
 
 pub(crate) const CLIENTS: [Client; 9] = [
     Client {
-        speaks: "http: KServe v2 with JSON and binary tensors, plain and compressed",
+        speaks: "http and http.aio: KServe v2 with JSON and binary tensors, plain and compressed",
         script: "triton_client.py",
         python: Python::Models,
         own: http,
@@ -69,7 +69,7 @@ pub(crate) const CLIENTS: [Client; 9] = [
         limits: &[],
     },
     Client {
-        speaks: "grpc",
+        speaks: "grpc and grpc.aio",
         script: "triton_grpc_client.py",
         python: Python::Models,
         own: grpc,
@@ -77,7 +77,7 @@ pub(crate) const CLIENTS: [Client; 9] = [
         limits: &[],
     },
     Client {
-        speaks: "grpc, streaming",
+        speaks: "grpc and grpc.aio, streaming",
         script: "triton_stream_client.py",
         python: Python::Models,
         own: grpc,
@@ -175,9 +175,10 @@ fn refused(status: impl Into<Value>) -> Value {
 }
 
 fn tritons_http() -> Value {
+    let inputs = json!([{ "name": "x", "datatype": "FP32", "shape": [-1, 4] }]);
     let mut told = json!({
         "live": true, "ready": true, "model ready": true, "nobody ready": false,
-        "inputs": [{ "name": "x", "datatype": "FP32", "shape": [-1, 4] }],
+        "inputs": inputs,
         "binary: no text": no_text(),
     });
     for form in ["JSON", "binary"] {
@@ -188,6 +189,7 @@ fn tritons_http() -> Value {
             told[format!("{form}: large, {coding}")] = true.into();
         }
         told[format!("{form}: id")] = "triton-1".into();
+        told[format!("{form}: asynchronous")] = json!([true, inputs, true]);
         told[format!("{form}: unknown model")] = refused("404");
         told[format!("{form}: wrong shape")] = refused("400");
     }
@@ -200,7 +202,8 @@ fn tritons_grpc() -> Value {
         // Protobuf's JSON has int64 as strings.
         "inputs": [{ "name": "x", "datatype": "FP32", "shape": ["-1", "4"] }],
         "no text": no_text(),
-        "asynchronous": [affine()],
+        "in another thread": [affine()],
+        "asynchronous": [true, affine()],
         "unknown model": refused("StatusCode.NOT_FOUND"),
         "wrong shape": refused("StatusCode.INVALID_ARGUMENT"),
     });
@@ -218,6 +221,7 @@ fn tritons_streams() -> Value {
     json!({
         "a stream": words(&["to", "be", "or"]),
         "two requests on one stream": words(&["to", "be", "or", "not"]),
+        "asynchronous": words(&["to", "be", "or", "not"]),
         "an error on the way": [{ "word": ["to"] }, { "error": "the model lost its thread" }],
         "unknown model": [{ "error": "Request for unknown model: 'nobody' is not found" }],
     })
