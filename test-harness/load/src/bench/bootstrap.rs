@@ -15,7 +15,7 @@ use crate::descriptors;
 use crate::exchange::{SUBSET_HEADER, SUBSET_KEY};
 use crate::least::Least;
 use crate::nothing::Nothing;
-use crate::row::{Callbacks, Row};
+use crate::row::{Callbacks, Megabytes, Row};
 
 /// The listener's name.
 pub(crate) const LISTENER: &str = "bench";
@@ -123,8 +123,11 @@ impl Setup {
                     "max_request_bytes": STOCK_BODY_BYTES,
                 },
             })],
-            (Row::Descriptors(rows), _) => self.transcoder(column, rows)?,
-            _ => self.transcoder(column, 0)?,
+            (Row::Descriptors(rows), _) => self.transcoder(column, rows, &json!({}))?,
+            (Row::GrowingRequest(Megabytes::TwoFiftySix) | Row::GrowingResponse(Megabytes::TwoFiftySix), _) => {
+                self.transcoder(column, 0, &more_than_the_default())?
+            }
+            _ => self.transcoder(column, 0, &json!({}))?,
         };
         filters.push(json!({
             "name": "envoy.filters.http.router",
@@ -160,14 +163,15 @@ impl Setup {
         Ok(json!({"static_resources": {"listeners": [listener], "clusters": clusters}}))
     }
 
-    /// `rows` are those of a descriptor set beside the protocol's.
-    fn transcoder(&self, column: Column, rows: u32) -> Result<Vec<Value>> {
+    /// `rows` are those of a descriptor set beside the protocol's, `limits` what our transcoder's configuration has in other
+    /// rows' place.
+    fn transcoder(&self, column: Column, rows: u32, limits: &Value) -> Result<Vec<Value>> {
         let set = descriptors::set(rows);
         let file = self.scratch.join(format!("descriptors_{rows}.binpb"));
         std::fs::write(&file, &set).map_err(|e| format!("write {}: {e}", file.display()))?;
         let services = [kserve_proto::SERVICE, descriptors::SERVICE];
         let config = match rows {
-            0 => json!({}),
+            0 => limits.clone(),
             _ => {
                 json!({"descriptor_sets": [BASE64_STANDARD.encode(&set)], "services": [descriptors::SERVICE]})
             }
@@ -259,6 +263,14 @@ impl Setup {
     fn native_filter(&self, filter: &str, config: &Value) -> Value {
         native(&self.native(), filter, config)
     }
+}
+
+/// What our transcoder needs for bodies of 256 MB: by default it takes 100 MiB.
+fn more_than_the_default() -> Value {
+    json!({
+        "max_request_bytes": STOCK_BODY_BYTES,
+        "max_response_bytes": STOCK_BODY_BYTES,
+    })
 }
 
 fn wasm(module: &Path, filter: &str, config: &Value) -> Value {
