@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 const BOUND: Duration = Duration::from_secs(60);
 
 /// All kinds. The other rows differ in their numbers only, and each would start five more Envoys.
-const ROWS: [&str; 17] = [
+const ROWS: [&str; 20] = [
     "tiny",
     "subset",
     "nothing_both",
@@ -35,6 +35,9 @@ const ROWS: [&str; 17] = [
     "response_1mb",
     "idle_100",
     "rules_1000",
+    "streams_first",
+    "streams_2000",
+    "streams_100000_events",
     "descriptors_10",
     "tiny_2_workers",
 ];
@@ -73,6 +76,7 @@ fn a_quick_run(envoy: &e2e::Installed) {
         let name = row["row"].as_str().unwrap_or_default();
         for column in columns {
             let unable = match column["column"].as_str() {
+                Some("passthrough") => name.starts_with("streams_"),
                 Some("stock") => name.ends_with("_binary") || name.starts_with("nothing_"),
                 Some("grpc") => PASSED_ON.iter().any(|passed_on| name.starts_with(passed_on)),
                 Some("native") if name.starts_with("least_") => true,
@@ -87,6 +91,16 @@ fn a_quick_run(envoy: &e2e::Installed) {
             let number = |key: &str| column[key].as_f64().unwrap_or_default();
             if name.starts_with("idle_") {
                 assert!(number("peak_bytes_1") > 0.0, "{column}");
+                continue;
+            }
+            if name.starts_with("streams_") {
+                assert!(number("cpu_ms") > 0.0 && number("answer_bytes") > 0.0, "{column}");
+                assert_eq!(
+                    column["first_event_over_grpc_ms"].is_number(),
+                    name == "streams_first",
+                    "{column}"
+                );
+                assert_eq!(column["growth_bytes"].is_number(), name == "streams_100000_events", "{column}");
                 continue;
             }
             assert!(number("cpu_ms") > 0.0 && number("latency_ms") > 0.0, "{column}");

@@ -1,5 +1,6 @@
 //! The form of a case.
 
+use crate::chunking::Chunking;
 use crate::headers::{Headers, Pairs, to_headers};
 use crate::message::{Side, encode, wrap};
 use crate::outcome::Outcome;
@@ -179,6 +180,9 @@ pub struct Answer {
     /// Each of `messages` is the `infer_response` of a Triton's `ModelStreamInferResponse`.
     #[serde(default)]
     pub wrapped: bool,
+    /// The data come in one piece, where what they come to may depend on that.
+    #[serde(default)]
+    pub whole: bool,
     /// Data as they are, without a frame.
     #[serde(flatten)]
     pub body: Body,
@@ -425,6 +429,11 @@ impl FirstCall {
 }
 
 impl Answer {
+    /// How its data are cut.
+    pub(crate) fn chunking(&self, chunking: Chunking) -> Chunking {
+        if self.whole { Chunking::Whole } else { chunking }
+    }
+
     /// The trailers; `None` if the stream ends without them.
     #[must_use]
     pub fn trailers(&self) -> Option<Pairs> {

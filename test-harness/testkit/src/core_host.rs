@@ -200,6 +200,7 @@ impl<'a, P: Plugin> Host<'a, P> {
         let mut headers = vec![(b":status".to_vec(), answer.http_status.to_string().into_bytes())];
         headers.extend(to_headers(&answer.headers));
         let trailers = answer.trailers().map_or_else(Vec::new, |trailers| to_headers(&trailers));
+        let chunking = answer.chunking(chunking);
         self.message(Dir::Response, headers, &self.case.answer_data()?, trailers, chunking)
     }
 

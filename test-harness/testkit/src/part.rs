@@ -61,7 +61,7 @@ impl Case {
             true => Some(Part::Reset),
             false => answer.trailers().map(|trailers| Part::Trailers(to_headers(&trailers))),
         };
-        Ok(parts(headers, &chunking.cut(&self.answer_data()?), last))
+        Ok(parts(headers, &answer.chunking(chunking).cut(&self.answer_data()?), last))
     }
 }
 

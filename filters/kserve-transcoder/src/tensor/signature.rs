@@ -11,6 +11,9 @@ const MOST_BYTES: usize = 64 * 1024;
 /// How many names of inputs an error tells.
 const TOLD: usize = 16;
 
+/// How much of a name or datatype that a server sent an error tells, in characters.
+const SHOWN: usize = 64;
+
 /// The inputs of a model, of which there is at least one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Signature {
@@ -34,9 +37,8 @@ impl Signature {
         if inputs.is_empty() {
             return Err("there are no inputs".to_owned());
         }
-        let bytes = |input: &Declared| size_of::<Declared>() + 2 * input.name.len() + 16 * input.shape.len();
-        if inputs.iter().map(bytes).sum::<usize>() > MOST_BYTES {
-            return Err(format!("the names and shapes of its inputs are longer than {MOST_BYTES} bytes"));
+        if inputs.iter().map(Declared::bytes).sum::<usize>() > MOST_BYTES {
+            return Err(too_long());
         }
         let mut by_name = HashMap::new();
         for (index, input) in inputs.iter().enumerate() {
@@ -50,10 +52,16 @@ impl Signature {
     /// The signature in a `ModelMetadataResponse`. An error says what is wrong with it.
     pub(crate) fn of_metadata(message: &[u8]) -> Result<Self, String> {
         let malformed = |why: WireError| format!("the answer is not a ModelMetadataResponse: {why}");
-        let mut inputs = Vec::new();
+        let (mut inputs, mut bytes) = (Vec::new(), 0);
         for field in Fields::of(message) {
             if let Field { number: 4, value: Value::Bytes(input) } = field.map_err(malformed)? {
-                inputs.push(declared(input).map_err(malformed)??);
+                let input = declared(input).map_err(malformed)??;
+                // Not once all of them are here: a message may be a thousand times as long as what is kept of it.
+                bytes += input.bytes();
+                if bytes > MOST_BYTES {
+                    return Err(too_long());
+                }
+                inputs.push(input);
             }
         }
         if inputs.is_empty() {
@@ -73,6 +81,23 @@ impl Signature {
         let more = if self.inputs.len() > TOLD { ", ..." } else { "" };
         format!("{}{more}", names.join(", "))
     }
+}
+
+impl Declared {
+    /// What it holds, with its place in a signature.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + 2 * self.name.len() + 16 * self.shape.len()
+    }
+}
+
+fn too_long() -> String {
+    format!("the names and shapes of its inputs are longer than {MOST_BYTES} bytes")
+}
+
+/// What a client is told of a text of the server's, which may be as long as a message.
+fn shown(text: &[u8]) -> String {
+    let start = &text[..text.len().min(4 * SHOWN)];
+    String::from_utf8_lossy(start).chars().take(SHOWN).collect()
 }
 
 /// Its shape, as the protocol writes it.
@@ -99,26 +124,28 @@ fn declared(message: &[u8]) -> Result<Result<Declared, String>, WireError> {
             Field { number: 2, value: Value::Bytes(text) } => datatype = text,
             Field { number: 3, value: Value::Varint(size) } => shape.push(size),
             Field { number: 3, value: Value::Bytes(mut packed) } => {
-                while !packed.is_empty() {
+                while !packed.is_empty() && shape.len() <= MAX_RANK {
                     shape.push(take_varint(&mut packed)?);
                 }
             }
             _ => {}
         }
+        if shape.len() > MAX_RANK {
+            return Ok(Err(format!("its input {} has more than {MAX_RANK} dimensions", shown(name))));
+        }
     }
-    let shown = String::from_utf8_lossy(name).into_owned();
     let Some(known) = Datatype::from_name(datatype) else {
-        let datatype = String::from_utf8_lossy(datatype);
-        return Ok(Err(format!("its input {shown} has the datatype {datatype:?}, which is unknown")));
+        let (name, datatype) = (shown(name), shown(datatype));
+        return Ok(Err(format!("its input {name} has the datatype {datatype:?}, which is unknown")));
     };
-    if shape.len() > MAX_RANK {
-        return Ok(Err(format!("its input {shown} has more than {MAX_RANK} dimensions")));
+    if name.len() > MOST_BYTES {
+        return Ok(Err(too_long()));
     }
     // A negative size, of 64 bits, is any size.
     let shape = shape.into_iter().map(|size| (size as i64 >= 0).then_some(size)).collect();
     match String::from_utf8(name.to_vec()) {
         Ok(name) => Ok(Ok(Declared { name, datatype: known, shape })),
-        Err(_) => Ok(Err(format!("the name of its input {shown} is not UTF-8"))),
+        Err(_) => Ok(Err(format!("the name of its input {} is not UTF-8", shown(name)))),
     }
 }
 
@@ -170,5 +197,28 @@ mod tests {
         assert!(why(b"\x22\x7f").contains("not a ModelMetadataResponse"));
         let long = input(&"x".repeat(40_000), "FP32", &[1]);
         assert!(why(&metadata(&[long])).contains("longer than 65536 bytes"));
+    }
+
+    #[test]
+    fn metadata_of_any_length_takes_no_more_than_a_signature_and_neither_does_the_error() {
+        let why = |message: &[u8]| Signature::of_metadata(message).unwrap_err();
+        let longest = |text: String| {
+            assert!(text.len() < 500, "{} bytes of error", text.len());
+            text
+        };
+        let endless = "n".repeat(1 << 20);
+        let dimensions = why(&metadata(&[input(&endless, "FP32", &[1; 1 << 20])]));
+        assert!(longest(dimensions).contains("more than 64 dimensions"));
+        assert!(
+            longest(why(&metadata(&[input(&endless, "FP32", &[1])]))).contains("longer than 65536 bytes")
+        );
+        assert!(longest(why(&metadata(&[input(&endless, &endless, &[1])]))).contains("which is unknown"));
+        let not_utf8 = [&b"\xff"[..]; 1 << 10].concat();
+        let odd = Message::new().bytes(1, not_utf8).bytes(2, "FP32");
+        assert!(longest(why(&metadata(&[odd]))).contains("is not UTF-8"));
+        // The message is broken behind what is too much, which is not looked at any more.
+        let many: Vec<Message> = (0..1000).map(|n| input(&format!("x{n}"), "BOOL", &[1])).collect();
+        let many = [metadata(&many), vec![0xff]].concat();
+        assert!(why(&many).contains("longer than 65536 bytes"));
     }
 }

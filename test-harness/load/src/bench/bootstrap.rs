@@ -104,7 +104,7 @@ impl Setup {
             (Row::Subset, _) => Some("NO_FALLBACK"),
             _ => None,
         };
-        let many = matches!(row, Row::Idle(_));
+        let many = matches!(row, Row::Idle(_) | Row::Streams(_));
         let clusters: Vec<Value> =
             clusters.iter().map(|(name, at)| cluster(name, *at, protocol, fallback, many)).collect();
         let mut filters = match (row, row.exchange()) {
@@ -123,11 +123,16 @@ impl Setup {
                     "max_request_bytes": STOCK_BODY_BYTES,
                 },
             })],
-            (Row::Descriptors(rows), _) => self.transcoder(column, rows, &json!({}))?,
-            (Row::GrowingRequest(Megabytes::TwoFiftySix) | Row::GrowingResponse(Megabytes::TwoFiftySix), _) => {
-                self.transcoder(column, 0, &more_than_the_default())?
+            (Row::Descriptors(rows), _) => self.transcoder(column, rows, false)?,
+            (Row::Streams(_), _) => self.transcoder(column, 0, true)?,
+            (
+                Row::GrowingRequest(Megabytes::TwoFiftySix) | Row::GrowingResponse(Megabytes::TwoFiftySix),
+                _,
+            ) if matches!(column, Column::Wasm | Column::Native) => {
+                let ours = if column == Column::Wasm { Self::wasm_filter } else { Self::native_filter };
+                vec![ours(self, "kserve_transcoder", &more_than_the_default())]
             }
-            _ => self.transcoder(column, 0, &json!({}))?,
+            _ => self.transcoder(column, 0, false)?,
         };
         filters.push(json!({
             "name": "envoy.filters.http.router",
@@ -147,12 +152,16 @@ impl Setup {
             },
             {"match": {"prefix": "/"}, "direct_response": {"status": 403}},
         ]);
-        let manager = json!({
+        let mut manager = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "bench",
             "route_config": {"virtual_hosts": [{"name": "bench", "domains": ["*"], "routes": routes}]},
             "http_filters": filters,
         });
+        if let Row::Streams(_) = row {
+            // Each event is a frame, and a client may be slower than Envoy.
+            manager["http2_protocol_options"] = json!({"max_outbound_frames": MANY});
+        }
         let listener = json!({
             "name": LISTENER,
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
@@ -163,16 +172,17 @@ impl Setup {
         Ok(json!({"static_resources": {"listeners": [listener], "clusters": clusters}}))
     }
 
-    /// `rows` are those of a descriptor set beside the protocol's, `limits` what our transcoder's configuration has in other
-    /// rows' place.
-    fn transcoder(&self, column: Column, rows: u32, limits: &Value) -> Result<Vec<Value>> {
-        let set = descriptors::set(rows);
-        let file = self.scratch.join(format!("descriptors_{rows}.binpb"));
+    /// `rows` are those of a descriptor set beside the protocol's, of which one more answers with a stream where `streams`.
+    fn transcoder(&self, column: Column, rows: u32, streams: bool) -> Result<Vec<Value>> {
+        let set = descriptors::set(rows, streams);
+        let name = if streams { "streams".to_owned() } else { format!("descriptors_{rows}") };
+        let file = self.scratch.join(format!("{name}.binpb"));
         std::fs::write(&file, &set).map_err(|e| format!("write {}: {e}", file.display()))?;
         let services = [kserve_proto::SERVICE, descriptors::SERVICE];
-        let config = match rows {
-            0 => limits.clone(),
-            _ => {
+        let has_own = rows > 0 || streams;
+        let config = match has_own {
+            false => json!({}),
+            true => {
                 json!({"descriptor_sets": [BASE64_STANDARD.encode(&set)], "services": [descriptors::SERVICE]})
             }
         };
@@ -183,9 +193,9 @@ impl Setup {
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
                     "proto_descriptor": file,
-                    "services": &services[..if rows == 0 { 1 } else { 2 }],
+                    "services": &services[..if has_own { 2 } else { 1 }],
                     "convert_grpc_status": true,
-                    "print_options": {"preserve_proto_field_names": true},
+                    "print_options": {"preserve_proto_field_names": true, "stream_newline_delimited": streams},
                     "max_request_body_size": STOCK_BODY_BYTES,
                     "max_response_body_size": STOCK_BODY_BYTES,
                 },

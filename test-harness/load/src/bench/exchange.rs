@@ -84,6 +84,7 @@ impl Exchange {
             Row::Workers(..) | Row::Least(_) | Row::Idle(_) | Row::Rules(_) | Row::Descriptors(_) => {
                 Err("it has another row's exchange")
             }
+            Row::Streams(_) => Err("its answer is not one message"),
         }
     }
 

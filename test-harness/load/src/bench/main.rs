@@ -16,6 +16,7 @@ mod nothing;
 mod plan;
 mod report;
 mod row;
+mod streams;
 mod table;
 mod tensor;
 mod upstream;

@@ -14,6 +14,7 @@ use crate::exchange::Exchange;
 use crate::idle;
 use crate::plan::Plan;
 use crate::row::Row;
+use crate::streams;
 use crate::upstream::{Recorder, Upstream};
 use crate::verify;
 
@@ -47,6 +48,8 @@ pub(crate) struct Numbers {
     pub(crate) latency: Vec<Duration>,
     /// Requests per second, of each round. Only where requests are served at once.
     pub(crate) per_second: Vec<f64>,
+    /// Resident memory after a stream above that before it, of each round. Only of long streams.
+    pub(crate) growth: Vec<u64>,
     /// Resident memory after a tiny request.
     pub(crate) idle_bytes: u64,
     /// The most above idle during one request.
@@ -57,10 +60,11 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     /// Adds what was measured with another process.
-    fn add(&mut self, more: Self) {
+    pub(crate) fn add(&mut self, more: Self) {
         self.cpu.extend(more.cpu);
         self.latency.extend(more.latency);
         self.per_second.extend(more.per_second);
+        self.growth.extend(more.growth);
         self.idle_bytes = self.idle_bytes.max(more.idle_bytes);
         self.peak_of_one = self.peak_of_one.max(more.peak_of_one);
         self.peak_of_four = self.peak_of_four.max(more.peak_of_four);
@@ -74,6 +78,9 @@ impl Numbers {
 pub(crate) fn row(row: Row, plan: &Plan, setup: &Setup) -> Result<Measured> {
     if let Row::Idle(requests) = row {
         return standing_still(row, requests.min(plan.most_idle), plan, setup);
+    }
+    if let Row::Streams(what) = row {
+        return streams::row(row, what, plan, setup);
     }
     let mut measured = in_new_processes(row, plan, setup)?;
     for _ in 1..plan.of(row).processes {
@@ -140,7 +147,7 @@ fn standing_still(row: Row, requests: u32, plan: &Plan, setup: &Setup) -> Result
     Ok(Measured { row, columns: Column::ALL.into_iter().map(column).collect::<Result<_>>()? })
 }
 
-fn in_column(column: Column, error: impl std::fmt::Display) -> String {
+pub(crate) fn in_column(column: Column, error: impl std::fmt::Display) -> String {
     format!("{}: {error}", column.name())
 }
 
@@ -310,7 +317,7 @@ fn peak(envoy: &mut e2e::Envoy, idle: u64, work: impl FnOnce() -> Result<()>) ->
 
 /// Waits until Envoy has done what it still had to do after an answer, and returns its CPU time so far. The kernel
 /// adds a running thread's time up only now and then, so this is also what makes the value exact.
-fn settle(envoy: &mut e2e::Envoy) -> Result<Duration> {
+pub(crate) fn settle(envoy: &mut e2e::Envoy) -> Result<Duration> {
     let mut before = envoy.process().cpu_time()?;
     for _ in 0..LOOKS {
         thread::sleep(QUIET);

@@ -35,6 +35,10 @@ pub(crate) struct Plan {
     pub(crate) side: usize,
     /// At most so many exchanges stand still at once.
     pub(crate) most_idle: u32,
+    /// A stream has at most so many events.
+    pub(crate) most_events: u32,
+    /// Streams per round, one after the other.
+    pub(crate) streams_per_round: usize,
     /// How many bytes of JSON are taken for a megabyte in the rows that grow.
     pub(crate) megabyte: usize,
     /// Where the filters are.
@@ -63,6 +67,8 @@ impl Plan {
             side: 512,
             megabyte: 1_000_000,
             most_idle: u32::MAX,
+            most_events: u32::MAX,
+            streams_per_round: 250,
             dist: e2e::dist(""),
             only: Vec::new(),
         };
@@ -76,6 +82,7 @@ impl Plan {
                     (plan.requests_per_round, plan.warm_up) = (1, 1);
                     (plan.concurrent_round, plan.side) = (Duration::from_millis(100), 16);
                     (plan.megabyte, plan.most_idle) = (1000, 20);
+                    (plan.most_events, plan.streams_per_round) = (1000, 5);
                 }
                 "--rounds" => {
                     let text = value()?;

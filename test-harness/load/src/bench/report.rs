@@ -10,12 +10,13 @@ use crate::column::Column;
 use crate::measure::{Measured, Numbers};
 use crate::plan::Plan;
 use crate::row::Row;
+use crate::streams::Streams;
 
 /// The JSON's version: it changes when a key changes its meaning or goes away.
 const SCHEMA: u32 = 1;
 
 /// Differences of resident memory that say nothing, in bytes.
-const MEMORY_NOISE: u64 = 1 << 20;
+pub(crate) const MEMORY_NOISE: u64 = 1 << 20;
 
 /// A whole run.
 pub(crate) struct Report<'a> {
@@ -45,6 +46,10 @@ pub(crate) struct Compared {
     pub(crate) cpu_to_stock: Option<f64>,
     /// Requests per second in parts of stock's.
     pub(crate) rate_to_stock: Option<f64>,
+    /// Median latency over that of gRPC, in seconds; only for the first event of a stream.
+    pub(crate) over_grpc: Option<f64>,
+    /// The median of what a long stream left behind, in bytes.
+    pub(crate) growth: Option<u64>,
     /// Whether the column's goal is reached. Nothing if it has none in this row.
     pub(crate) reached: Option<bool>,
     /// Whether the column needs no more memory than stock; `None` where that is not one of its goals.
@@ -91,7 +96,18 @@ impl Measured {
         let whole = |numbers: &Numbers| median(&numbers.cpu).as_secs_f64();
         let cpu_to_stock = part(Some(whole(numbers)), stock.map(whole));
         let rate_to_stock = part(per_second, stock.and_then(rate_of));
+        let seconds = |numbers: &Numbers| median(&numbers.latency).as_secs_f64();
+        let over_grpc = (self.row == Row::Streams(Streams::First))
+            .then(|| self.numbers(Column::Grpc).map(|grpc| seconds(numbers) - seconds(grpc)))
+            .flatten();
+        let growth = (!numbers.growth.is_empty()).then(|| middle(numbers.growth.clone(), u64::cmp));
         let reached = match self.row.exchange() {
+            row @ Row::Streams(Streams::First) => {
+                row.goal_over_grpc(column).zip(over_grpc).map(|(goal, over)| over <= goal)
+            }
+            row @ Row::Streams(_) => {
+                row.goal_of_growth(column).zip(growth).map(|(goal, grown)| grown <= goal)
+            }
             Row::Tiny => self.row.goal_of_rate(column).zip(rate_to_stock).map(|(goal, rate)| rate >= goal),
             Row::Claims(_) => {
                 self.row.goal_of_whole_cpu(column).zip(cpu_to_stock).map(|(goal, cpu)| cpu <= goal)
@@ -103,8 +119,11 @@ impl Measured {
         let extra_per_megabyte =
             extra_cpu.zip(json_bytes).filter(|_| self.row.grows_in_size()).map(per_megabyte);
         let fits = |own: u64, stock: u64| own <= stock + MEMORY_NOISE;
-        let memory_reached =
-            matches!(column, Column::Wasm | Column::Native).then_some(stock).flatten().map(|stock| {
+        let has_memory_goal = !matches!(self.row, Row::Streams(Streams::First | Streams::Long(_)));
+        let memory_reached = (has_memory_goal && matches!(column, Column::Wasm | Column::Native))
+            .then_some(stock)
+            .flatten()
+            .map(|stock| {
                 fits(numbers.peak_of_one, stock.peak_of_one) && fits(numbers.peak_of_four, stock.peak_of_four)
             });
         Compared {
@@ -116,6 +135,8 @@ impl Measured {
             extra_to_stock,
             cpu_to_stock,
             rate_to_stock,
+            over_grpc,
+            growth,
             reached,
             memory_reached,
         }
@@ -140,6 +161,8 @@ fn column_json(measured: &Measured, column: Column, numbers: &Numbers) -> Value 
     let goal = match measured.row.exchange() {
         Row::Tiny => measured.row.goal_of_rate(column),
         Row::Claims(_) => measured.row.goal_of_whole_cpu(column),
+        row @ Row::Streams(Streams::First) => row.goal_over_grpc(column).map(|seconds| seconds * 1e3),
+        row @ Row::Streams(_) => row.goal_of_growth(column).map(|bytes| bytes as f64),
         row => row.goal_of_cpu(column).filter(|_| compared.extra_to_stock.is_some()),
     };
     json!({
@@ -155,6 +178,8 @@ fn column_json(measured: &Measured, column: Column, numbers: &Numbers) -> Value 
         "extra_cpu_to_stock": compared.extra_to_stock,
         "cpu_to_stock": compared.cpu_to_stock,
         "requests_per_s_to_stock": compared.rate_to_stock,
+        "first_event_over_grpc_ms": compared.over_grpc.map(|seconds| seconds * 1e3),
+        "growth_bytes": compared.growth,
         "goal": goal,
         "goal_reached": compared.reached,
         "idle_bytes": numbers.idle_bytes,

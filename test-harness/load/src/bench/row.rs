@@ -2,6 +2,8 @@
 
 use crate::claims::{Claims, Signature};
 use crate::column::Column;
+use crate::report::MEMORY_NOISE;
+use crate::streams::Streams;
 use crate::tensor::Digits;
 
 /// One exchange, measured in every column that can serve it.
@@ -42,6 +44,8 @@ pub(crate) enum Row {
     Rules(u32),
     /// As [`Row::Tiny`], with so many rows of a descriptor set beside the protocol's own.
     Descriptors(u32),
+    /// Answers of any number of messages, each of which goes on by itself.
+    Streams(Streams),
 }
 
 /// The callbacks of a filter that does nothing, beside those in which a stream begins and ends.
@@ -131,7 +135,7 @@ pub(crate) enum Form {
 
 impl Row {
     /// All, in the table's order.
-    pub(crate) const ALL: [Self; 46] = [
+    pub(crate) const ALL: [Self; 49] = [
         Self::Tiny,
         Self::Subset,
         Self::Nothing(Callbacks::OfRequest),
@@ -171,6 +175,9 @@ impl Row {
         Self::Rules(100),
         Self::Rules(1000),
         Self::Rules(10_000),
+        Self::Streams(Streams::First),
+        Self::Streams(Streams::AtOnce(2000)),
+        Self::Streams(Streams::Long(100_000)),
         Self::Descriptors(1),
         Self::Descriptors(10),
         Self::Descriptors(100),
@@ -217,7 +224,7 @@ impl Row {
     pub(crate) fn goal_of_cpu(self, column: Column) -> Option<f64> {
         match (self, column) {
             (Self::Subset, Column::Native) => Some(1.0),
-            (row, _) if row.is_at_once() => None,
+            (row, _) if row.is_at_once() || matches!(row, Self::Streams(_)) => None,
             (_, Column::Wasm) => Some(0.07),
             (_, Column::Native) => Some(0.05),
             (_, Column::Passthrough | Column::Stock | Column::Grpc) => None,
@@ -241,6 +248,18 @@ impl Row {
             (Self::Tiny, Column::Native) => Some(1.4),
             _ => None,
         }
+    }
+
+    /// How much later than in gRPC the first event of a stream may be, in seconds.
+    pub(crate) fn goal_over_grpc(self, column: Column) -> Option<f64> {
+        let ours = matches!(column, Column::Wasm | Column::Native);
+        (self == Self::Streams(Streams::First) && ours).then_some(0.001)
+    }
+
+    /// How many bytes a long stream may leave behind.
+    pub(crate) fn goal_of_growth(self, column: Column) -> Option<u64> {
+        let ours = matches!(column, Column::Wasm | Column::Native);
+        (matches!(self, Self::Streams(Streams::Long(_))) && ours).then_some(MEMORY_NOISE)
     }
 
     /// What is known of a peer that this program does not run.
@@ -281,6 +300,9 @@ impl Row {
             Self::Idle(exchanges) => return format!("idle_{exchanges}"),
             Self::Rules(rules) => return format!("rules_{rules}"),
             Self::Descriptors(rows) => return format!("descriptors_{rows}"),
+            Self::Streams(Streams::First) => return "streams_first".to_owned(),
+            Self::Streams(Streams::AtOnce(streams)) => return format!("streams_{streams}"),
+            Self::Streams(Streams::Long(events)) => return format!("streams_{events}_events"),
             Self::Workers(Together::Tiny, workers) => return format!("tiny_{workers}_workers"),
             Self::Workers(Together::Remembered, workers) => {
                 return format!("claims_cached_rs256_{workers}_workers");
@@ -330,6 +352,9 @@ impl Row {
             Self::Descriptors(rows) => {
                 return format!("tiny, with {rows} rows of a descriptor set, 16 connections");
             }
+            Self::Streams(Streams::First) => return "streams: the first event".to_owned(),
+            Self::Streams(Streams::AtOnce(streams)) => return format!("{streams} streams at once"),
+            Self::Streams(Streams::Long(events)) => return format!("a stream of {events} events"),
             Self::Workers(Together::Tiny, workers) => {
                 return format!("tiny, 16 connections, {workers} workers");
             }

@@ -8,6 +8,7 @@ use crate::growth;
 use crate::measure::{Measured, Numbers};
 use crate::report::{Compared, Report, cpus};
 use crate::row::{Row, Series};
+use crate::streams::Streams;
 
 const NAME_WIDTH: usize = 12;
 const WIDTH: usize = 11;
@@ -44,9 +45,12 @@ pub(crate) fn of(report: &Report<'_>) -> String {
 fn block(out: &mut String, measured: &Measured) {
     let sizes = measured.numbers(Column::Passthrough);
     let sizes = sizes
-        .map_or(String::new(), |n| format!("{} in, {} out", size(n.request_bytes), size(n.answer_bytes)));
-    let _ = writeln!(out, "\n{} ({sizes})", measured.row.title());
+        .map_or(String::new(), |n| format!(" ({} in, {} out)", size(n.request_bytes), size(n.answer_bytes)));
+    let _ = writeln!(out, "\n{}{sizes}", measured.row.title());
     let heads = match measured.row.exchange() {
+        Row::Streams(_) => {
+            ["ms", "over grpc", "goal", "CPU us", "of stock's", "memory MiB", "KiB each", "goal"]
+        }
         Row::Claims(_) => [
             "requests/s",
             "of stock's",
@@ -69,6 +73,7 @@ fn block(out: &mut String, measured: &Measured) {
                 let compared = measured.compared(*column, numbers);
                 let row = measured.row;
                 let cells = match row.exchange() {
+                    Row::Streams(what) => streams(what, *column, numbers, compared),
                     Row::Claims(_) => whole(row, *column, numbers, compared),
                     exchange if exchange.is_at_once() => at_once(row, *column, numbers, compared),
                     _ => large(row, *column, numbers, compared),
@@ -110,6 +115,37 @@ fn at_once(row: Row, column: Column, numbers: &Numbers, compared: Compared) -> [
         cell(ours(compared.extra_to_stock), 2),
         goal(row.goal_of_cpu(column), "<=", compared.reached),
         mib(numbers.peak_of_four),
+    ]
+}
+
+/// Time and CPU are those of a stream, or of an event of a long one. Memory is what all streams take, or what a long one has
+/// left behind.
+fn streams(what: Streams, column: Column, numbers: &Numbers, compared: Compared) -> [String; 8] {
+    let row = Row::Streams(what);
+    let bytes = match what {
+        Streams::First => None,
+        Streams::AtOnce(_) => Some(numbers.peak_of_one),
+        Streams::Long(_) => compared.growth,
+    };
+    let each = match what {
+        Streams::AtOnce(streams) => bytes.map(|bytes| bytes as f64 / f64::from(streams) / 1024.0),
+        _ => None,
+    };
+    let over_grpc = compared.over_grpc.filter(|_| column != Column::Grpc);
+    let time = (!numbers.latency.is_empty()).then_some(compared.latency.as_secs_f64() * 1e3);
+    let goal_of_memory = match row.goal_of_growth(column) {
+        Some(goal) => self::goal(Some(goal as f64 / f64::from(1 << 20)), "<=", compared.reached),
+        None => verdict(compared.memory_reached),
+    };
+    [
+        cell(time, 3),
+        cell(over_grpc.map(|seconds| seconds * 1e3), 3),
+        goal(row.goal_over_grpc(column).map(|seconds| seconds * 1e3), "<=", compared.reached),
+        cell(Some(compared.cpu.as_secs_f64() * 1e6), 1),
+        cell(compared.cpu_to_stock, 2),
+        bytes.map_or("-".into(), mib),
+        cell(each, 1),
+        goal_of_memory,
     ]
 }
 

@@ -1,8 +1,9 @@
 //! An answer of any number of gRPC messages, each of which goes on as soon as it is here.
 //!
 //! One message is held at a time. Headers that are held back wait for the first one, so that an error in its place is an
-//! ordinary answer. Once a message has gone out, an error behind the last one is told in one more message, where the
-//! host can still write then; anything else that goes wrong, and any error on other hosts, cuts the answer off.
+//! ordinary answer; in hosts that buffer what is held, no longer than for its first piece. Once a message has gone out, an
+//! error behind the last one is told in one more message, where the host can still write then; anything else that goes
+//! wrong, and any error on other hosts, cuts the answer off.
 
 use super::headers::{self, Head};
 use super::{Holding, Terms, check_length};
@@ -121,6 +122,11 @@ impl Streaming {
                 Some(emission) => OnData::Emit(emission),
                 None => OnData::Reset,
             };
+        }
+        // What is held back is buffered in some hosts, and in place of what follows it there only little can be written: not
+        // the rest of a large message, nor those that come with it.
+        if self.held && self.terms.holding == Holding::Small {
+            self.release_headers(cx);
         }
         if self.held { OnData::Keep } else { OnData::Emit(cx.emit(|_| {})) }
     }

@@ -132,6 +132,9 @@ pub(crate) struct Answer {
     /// Only together with `messages`.
     #[serde(default, rename = "wrapped")]
     _wrapped: bool,
+    /// Here they always do.
+    #[serde(default, rename = "whole")]
+    _whole: bool,
     #[serde(flatten)]
     body: Body,
     #[serde(default = "grpc_trailers")]
