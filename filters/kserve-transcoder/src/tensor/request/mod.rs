@@ -6,6 +6,7 @@ mod element;
 mod elements;
 mod encode;
 mod gap;
+mod generate;
 mod input;
 mod keys;
 pub(crate) mod lexer;
@@ -27,6 +28,7 @@ use crate::tensor::{AnswerForm, BodyModelName, Options, StreamMessages, Target};
 use document::Document;
 pub(crate) use element::raw_element;
 use filter_api::{Charge, Rope};
+pub(crate) use generate::{Answers, Generate};
 use input::{Contents, Input};
 pub(crate) use predict::Predict;
 
@@ -197,9 +199,12 @@ impl RequestCodec for Request {
         };
         let Self { document, target, options, charge, stream, .. } = *self;
         let message = message::assemble(document, &target, options.encoding, &charge)?;
+        let errors = charge.sibling();
         let answer = Response::new(options, wanted, charge);
         Ok(match stream {
-            Some(StreamMessages::Triton) => (message, Box::new(StreamResponse::new(answer))),
+            Some(StreamMessages::Triton) => {
+                (message, Box::new(StreamResponse::new(Box::new(answer), errors)))
+            }
             Some(StreamMessages::Mlserver) | None => (message, Box::new(answer)),
         })
     }

@@ -1,9 +1,8 @@
 //! Reading a message of Triton's `ModelStreamInfer`.
 
-use super::Response;
 use crate::codec::{Answer, ResponseCodec};
 use crate::problem::Problem;
-use filter_api::{Buffer, Sink};
+use filter_api::{Buffer, Charge, Sink};
 use kserve_proto::wire::{Item, Reader};
 use std::fmt::Display;
 
@@ -12,8 +11,12 @@ use std::fmt::Display;
 pub(crate) struct StreamResponse {
     wire: Reader,
     error: Buffer,
-    answer: Box<Response>,
+    /// Reads the `ModelInferResponse`.
+    answer: Box<dyn ResponseCodec>,
     target: Target,
+    /// The client gets this message alone, so that an error is no answer.
+    alone: bool,
+    charge: Charge,
 }
 
 /// Where the bytes that come go.
@@ -28,16 +31,22 @@ const ERROR_MESSAGE: u32 = 1;
 const INFER_RESPONSE: u32 = 2;
 
 impl StreamResponse {
-    /// A reader of a message with an answer, which `answer` reads.
-    pub(crate) fn new(answer: Response) -> Self {
-        let error = Buffer::new(answer.charge.sibling());
-        Self { wire: Reader::default(), error, answer: Box::new(answer), target: Target::Error }
+    /// A reader of the messages of a stream, with answers that `answer` reads.
+    pub(crate) fn new(answer: Box<dyn ResponseCodec>, charge: Charge) -> Self {
+        let error = Buffer::new(charge.sibling());
+        Self { wire: Reader::default(), error, answer, target: Target::Error, alone: false, charge }
+    }
+
+    /// A reader of the only message of a stream, with an answer that `answer` reads. The message does not say whose fault an
+    /// error is: it is a 400, as on Triton's own HTTP port.
+    pub(crate) fn alone(answer: Box<dyn ResponseCodec>, charge: Charge) -> Self {
+        Self { alone: true, ..Self::new(answer, charge) }
     }
 }
 
 impl ResponseCodec for StreamResponse {
     fn for_message(&self) -> Option<Box<dyn ResponseCodec>> {
-        Some(Box::new(Self::new(self.answer.sibling())))
+        Some(Box::new(Self::new(self.answer.for_message()?, self.charge.sibling())))
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), Problem> {
@@ -72,6 +81,9 @@ impl ResponseCodec for StreamResponse {
             return self.answer.finish();
         }
         let text = String::from_utf8_lossy(self.error.as_slice()).trim_end().to_owned();
+        if self.alone {
+            return Err(Problem { status: 400, message: text.into(), details: "kserve_grpc_error" });
+        }
         Ok(Box::new(ErrorEvent(Problem::bad_answer(text).body())))
     }
 }
@@ -100,7 +112,7 @@ fn malformed(what: impl Display) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::response::Wanted;
+    use crate::tensor::response::{Response, Wanted};
     use crate::tensor::{AnswerForm, BodyModelName, NonFinite, Options, TensorEncoding};
     use filter_api::Memory;
     use kserve_proto::wire::Message;
@@ -121,7 +133,8 @@ mod tests {
         let mut results = (1..=message.len().max(1)).map(|size| {
             let charge = memory.account(usize::MAX).charge();
             let wanted = Wanted::nothing(&charge);
-            let stream = StreamResponse::new(Response::new(options, wanted, charge));
+            let errors = charge.sibling();
+            let stream = StreamResponse::new(Box::new(Response::new(options, wanted, charge)), errors);
             let mut codec = stream.for_message().unwrap();
             drop(stream);
             let written = message.chunks(size).try_for_each(|piece| codec.write(piece));
