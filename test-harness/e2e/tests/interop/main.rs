@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 mod echo;
+mod generate;
 mod kserve_v1;
 mod openai;
 #[path = "../application/pictures.rs"]
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
         })
         .triton("tritons_streams_have_an_event_for_each_answer", |envoy, _, triton| {
             streams::triton(envoy, &triton);
+        })
+        .triton("tritons_generate_is_that_of_its_own_port", |envoy, _, triton| {
+            generate::on_triton(envoy, &triton);
         })
         .given(
             "the_kserve_sdks_v1_client_understands_mlserver_in_every_column",
