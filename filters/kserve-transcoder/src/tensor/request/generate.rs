@@ -294,11 +294,10 @@ impl RequestCodec for Generate {
             described.first = document.inputs.iter().next().map(Input::description);
         }
         let message = message::assemble(document, &target, options.encoding, &charge)?;
-        let errors = charge.sibling();
-        let answer = Box::new(Generated::new(options, charge));
+        let answer = Generated::new(options, charge);
         let answer = match answers {
-            Answers::All => StreamResponse::new(answer, errors),
-            Answers::One => StreamResponse::alone(answer, errors),
+            Answers::All => StreamResponse::new(answer),
+            Answers::One => StreamResponse::alone(answer),
         };
         Ok((message, Box::new(answer)))
     }

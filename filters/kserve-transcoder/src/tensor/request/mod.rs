@@ -199,12 +199,9 @@ impl RequestCodec for Request {
         };
         let Self { document, target, options, charge, stream, .. } = *self;
         let message = message::assemble(document, &target, options.encoding, &charge)?;
-        let errors = charge.sibling();
         let answer = Response::new(options, wanted, charge);
         Ok(match stream {
-            Some(StreamMessages::Triton) => {
-                (message, Box::new(StreamResponse::new(Box::new(answer), errors)))
-            }
+            Some(StreamMessages::Triton) => (message, Box::new(StreamResponse::new(answer))),
             Some(StreamMessages::Mlserver) | None => (message, Box::new(answer)),
         })
     }

@@ -6,6 +6,7 @@
 //! Of what has the same name the request's and the model's comes first, as in Triton, then the outputs.
 
 use super::entries::Value;
+use super::in_stream::InStream;
 use super::model::{Form, Message, Tensor};
 use super::print::Printer;
 use super::values::Values;
@@ -46,11 +47,17 @@ impl Generated {
     }
 }
 
-impl ResponseCodec for Generated {
-    fn for_message(&self) -> Option<Box<dyn ResponseCodec>> {
-        Some(Box::new(Self { message: self.message.sibling() }))
+impl InStream for Generated {
+    fn sibling(&self) -> Self {
+        Self { message: self.message.sibling() }
     }
 
+    fn buffer(&self) -> Buffer {
+        self.message.buffer()
+    }
+}
+
+impl ResponseCodec for Generated {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         self.message.write(bytes)
     }

@@ -1,22 +1,40 @@
 //! Reading a message of Triton's `ModelStreamInfer`.
 
+use super::Response;
 use crate::codec::{Answer, ResponseCodec};
 use crate::problem::Problem;
-use filter_api::{Buffer, Charge, Sink};
+use filter_api::{Buffer, Sink};
 use kserve_proto::wire::{Item, Reader};
 use std::fmt::Display;
 
-/// Reads a `ModelStreamInferResponse`: what went wrong, or the `ModelInferResponse` of an inference.
+/// Reads a `ModelStreamInferResponse`: what went wrong, or the `ModelInferResponse` of an inference, which `A` reads.
 #[derive(Debug)]
-pub(crate) struct StreamResponse {
+pub(crate) struct StreamResponse<A = Response> {
     wire: Reader,
     error: Buffer,
-    /// Reads the `ModelInferResponse`.
-    answer: Box<dyn ResponseCodec>,
+    answer: Box<A>,
     target: Target,
     /// The client gets this message alone, so that an error is no answer.
     alone: bool,
-    charge: Charge,
+}
+
+/// What reads the answer in a message of a stream.
+pub(crate) trait InStream: ResponseCodec + Sized + 'static {
+    /// A reader of the answer in another message of the same stream.
+    fn sibling(&self) -> Self;
+
+    /// A buffer that is charged as it is.
+    fn buffer(&self) -> Buffer;
+}
+
+impl InStream for Response {
+    fn sibling(&self) -> Self {
+        self.sibling()
+    }
+
+    fn buffer(&self) -> Buffer {
+        Buffer::new(self.charge.sibling())
+    }
 }
 
 /// Where the bytes that come go.
@@ -30,23 +48,23 @@ enum Target {
 const ERROR_MESSAGE: u32 = 1;
 const INFER_RESPONSE: u32 = 2;
 
-impl StreamResponse {
+impl<A: InStream> StreamResponse<A> {
     /// A reader of the messages of a stream, with answers that `answer` reads.
-    pub(crate) fn new(answer: Box<dyn ResponseCodec>, charge: Charge) -> Self {
-        let error = Buffer::new(charge.sibling());
-        Self { wire: Reader::default(), error, answer, target: Target::Error, alone: false, charge }
+    pub(crate) fn new(answer: A) -> Self {
+        let (error, answer) = (answer.buffer(), Box::new(answer));
+        Self { wire: Reader::default(), error, answer, target: Target::Error, alone: false }
     }
 
     /// A reader of the only message of a stream, with an answer that `answer` reads. The message does not say whose fault an
     /// error is: it is a 400, as on Triton's own HTTP port.
-    pub(crate) fn alone(answer: Box<dyn ResponseCodec>, charge: Charge) -> Self {
-        Self { alone: true, ..Self::new(answer, charge) }
+    pub(crate) fn alone(answer: A) -> Self {
+        Self { alone: true, ..Self::new(answer) }
     }
 }
 
-impl ResponseCodec for StreamResponse {
+impl<A: InStream> ResponseCodec for StreamResponse<A> {
     fn for_message(&self) -> Option<Box<dyn ResponseCodec>> {
-        Some(Box::new(Self::new(self.answer.for_message()?, self.charge.sibling())))
+        Some(Box::new(Self::new(self.answer.sibling())))
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), Problem> {
@@ -112,7 +130,7 @@ fn malformed(what: impl Display) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::response::{Response, Wanted};
+    use crate::tensor::response::Wanted;
     use crate::tensor::{AnswerForm, BodyModelName, NonFinite, Options, TensorEncoding};
     use filter_api::Memory;
     use kserve_proto::wire::Message;
@@ -133,8 +151,7 @@ mod tests {
         let mut results = (1..=message.len().max(1)).map(|size| {
             let charge = memory.account(usize::MAX).charge();
             let wanted = Wanted::nothing(&charge);
-            let errors = charge.sibling();
-            let stream = StreamResponse::new(Box::new(Response::new(options, wanted, charge)), errors);
+            let stream = StreamResponse::new(Response::new(options, wanted, charge));
             let mut codec = stream.for_message().unwrap();
             drop(stream);
             let written = message.chunks(size).try_for_each(|piece| codec.write(piece));
