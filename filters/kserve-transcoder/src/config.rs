@@ -111,8 +111,10 @@ pub struct Config {
     pub list_models: bool,
     /// Serve inferences that answer with a stream (`POST /v2/models/M/infer_stream`), from model servers whose
     /// `ModelStreamInfer` answers with these messages: `triton` for `ModelStreamInferResponse`, `mlserver` for
-    /// `ModelInferResponse`. With `mlserver` also under the other names that it has for them, `generate_stream` and, with one
-    /// answer, `generate`. By default these paths do not exist.
+    /// `ModelInferResponse`. With `triton` also Triton's own `generate_stream` and, with one answer, `generate`: only a model's
+    /// metadata explain their bodies, and the server is asked for them as for KServe v1, as `kserve_v1` says if it is there.
+    /// With `mlserver` also under the other names that it has for them, `generate_stream` and, with one answer, `generate`. By
+    /// default these paths do not exist.
     pub stream_messages: Option<StreamMessages>,
     /// Serve KServe v1: `POST /v1/models/M:predict`, `GET /v1/models/M`, both also under `/versions/V`, and `GET
     /// /v1/models`, which is what `list_models` is for v2. Without the key paths under `/v1` are not this filter's. `{}` has

@@ -58,6 +58,7 @@ mod openai;
 mod problem;
 mod rows;
 mod settings;
+mod signatures;
 mod status;
 mod stream;
 mod tensor;

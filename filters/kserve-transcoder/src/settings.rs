@@ -2,10 +2,11 @@
 
 use crate::config::{CompressAnswers, Config, PathMode};
 use crate::generic;
-use crate::kserve_v1::Signatures;
+use crate::kserve_v1::KserveV1;
 use crate::openai::OpenAi;
 use crate::rows::{self, RawAnswers, Rows};
-use crate::tensor;
+use crate::signatures::Signatures;
+use crate::tensor::{self, StreamMessages};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use filter_api::{Caps, ConfigError, Dir, PathPrefixes};
@@ -34,7 +35,7 @@ pub(crate) struct Settings {
     /// What concerns all other calls.
     pub(crate) generic: generic::Options,
     pub(crate) rows: Rows,
-    /// What models' inputs are, where KServe v1 is served.
+    /// What models' inputs are, where bodies are served that only they explain.
     pub(crate) signatures: Option<Arc<Signatures>>,
     /// OpenAI's API, if it is served.
     pub(crate) openai: Option<Arc<OpenAi>>,
@@ -51,6 +52,7 @@ impl Settings {
         let prefixes = PathPrefixes::parse("path_prefixes", &config.path_prefixes)?;
         let openai = |openai| OpenAi::read(openai, prefixes.clone(), config.hold_request_headers);
         let openai = config.openai.as_ref().map(openai).transpose()?.map(Arc::new);
+        let signatures = signatures(&config)?;
         let settings = Self {
             path: config.path,
             reselect_route: config.reselect_route,
@@ -88,7 +90,7 @@ impl Settings {
                 stream_messages: config.stream_messages,
                 kserve_v1: config.kserve_v1.is_some(),
             })?,
-            signatures: config.kserve_v1.as_ref().map(Signatures::new).transpose()?.map(Arc::new),
+            signatures,
             unary_cluster: config.unary_cluster,
             openai,
         };
@@ -107,6 +109,17 @@ impl Settings {
             None => Ok(()),
         }
     }
+}
+
+/// What models' inputs are, if bodies are served that only they explain.
+fn signatures(config: &Config) -> Result<Option<Arc<Signatures>>, ConfigError> {
+    let default = KserveV1::default();
+    let how = match (&config.kserve_v1, config.stream_messages) {
+        (Some(given), _) => given,
+        (None, Some(StreamMessages::Triton)) => &default,
+        (None, _) => return Ok(None),
+    };
+    Ok(Some(Arc::new(Signatures::new(how)?)))
 }
 
 /// What of a configuration concerns inferences.

@@ -12,7 +12,7 @@ const BEGIN: &str =
 const END: &str = "<!-- end of the table -->\n";
 
 /// The folders of `test-harness/cases`, and the feature that the cases of each are about.
-const FEATURES: [(&str, &str); 12] = [
+const FEATURES: [(&str, &str); 13] = [
     ("infer", "inference: JSON, protobuf's JSON and binary tensors"),
     ("health", "health, readiness and metadata"),
     ("triton", "Triton's extensions"),
@@ -21,6 +21,7 @@ const FEATURES: [(&str, &str); 12] = [
     ("http_body", "bodies that are not JSON"),
     ("routing", "paths, methods and other protocols"),
     ("streams", "methods that answer with a stream"),
+    ("generate", "Triton's `generate` and `generate_stream`"),
     ("v1", "KServe v1"),
     ("openai", "OpenAI's API"),
     ("subsets", "groups by headers and by the model's name"),

@@ -7,6 +7,7 @@
 
 mod answer;
 mod claims;
+mod generate;
 mod json;
 mod message;
 mod mutate;
@@ -43,12 +44,21 @@ pub enum Target {
     Claims,
     /// The reader of KServe v1's bodies. Bytes: which model, a seed for the chunks, the body.
     Predict,
+    /// The reader of the bodies of Triton's `generate`. Bytes: which path, a seed for the chunks, the body.
+    Generate,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Request, Self::Answer, Self::Exchange, Self::Stream, Self::Claims, Self::Predict];
+    pub const ALL: [Self; 7] = [
+        Self::Request,
+        Self::Answer,
+        Self::Exchange,
+        Self::Stream,
+        Self::Claims,
+        Self::Predict,
+        Self::Generate,
+    ];
 
     /// Its name among the fuzz targets.
     #[must_use]
@@ -60,6 +70,7 @@ impl Target {
             Self::Stream => "stream",
             Self::Claims => "claims",
             Self::Predict => "predict",
+            Self::Generate => "generate",
         }
     }
 
@@ -73,6 +84,7 @@ impl Target {
             Self::Stream => stream::seeds(),
             Self::Claims => claims::seeds(),
             Self::Predict => predict::seeds(),
+            Self::Generate => generate::seeds(),
         }
     }
 
@@ -88,6 +100,7 @@ impl Target {
             Self::Stream => stream::check(input),
             Self::Claims => claims::check(input),
             Self::Predict => predict::check(input),
+            Self::Generate => generate::check(input),
         }
     }
 }

@@ -54,15 +54,19 @@ impl Setup {
     }
 }
 
-/// The inputs of models, for bodies of KServe v1: those of golden cases that have them in their own configuration, and one
-/// more.
+/// The inputs of models, for bodies of KServe v1 and of `generate`: those of golden cases that have them in their own
+/// configuration, and two more.
 const MODELS: &str = r#"
     {"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}]},
     {"name": "named", "inputs": [
         {"name": "id", "datatype": "INT64", "shape": [-1]},
         {"name": "text", "datatype": "BYTES", "shape": [-1, 1]},
         {"name": "unused", "datatype": "FP32", "shape": [-1]}]},
-    {"name": "deep", "inputs": [{"name": "x", "datatype": "INT8", "shape": [-1, -1, 2]}]}"#;
+    {"name": "deep", "inputs": [{"name": "x", "datatype": "INT8", "shape": [-1, -1, 2]}]},
+    {"name": "llm", "inputs": [
+        {"name": "text_input", "datatype": "BYTES", "shape": [-1, 1]},
+        {"name": "n", "datatype": "INT32", "shape": [1]},
+        {"name": "top", "datatype": "FP32", "shape": [-1, 2]}]}"#;
 
 thread_local! {
     // One for each thread, because a core's memory is counted after every exchange.

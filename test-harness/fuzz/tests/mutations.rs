@@ -51,6 +51,16 @@ fn mutated_bodies_of_kserve_v1_are_the_tensors_that_v2_has() {
 }
 
 #[test]
+fn every_seed_of_generate_is_the_request_that_v2_has() {
+    seeds(Target::Generate);
+}
+
+#[test]
+fn mutated_bodies_of_generate_are_the_requests_that_v2_has() {
+    mutations(Target::Generate);
+}
+
+#[test]
 fn mutated_requests_are_read_as_others_read_them() {
     mutations(Target::Request);
 }

@@ -75,6 +75,7 @@ impl Plugin for KserveTranscoder {
             sent: false,
             head: false,
             stream: None,
+            one_of_stream: false,
             errors: ErrorForm::Kserve,
             inference: None,
             encoding: Encoding::Fixed,
@@ -115,6 +116,8 @@ pub struct Exchange {
     head: bool,
     /// The method answers with a stream of messages, which look like this.
     stream: Option<StreamForm>,
+    /// The method answers with a stream, of which there must be one message: the answer.
+    one_of_stream: bool,
     /// In which form the client is told of errors.
     errors: ErrorForm,
     /// What is measured of an inference; taken once it has ended.
@@ -200,6 +203,7 @@ impl Exchange {
             binary_header: settings.binary_header_bytes,
             encoding: self.encoding,
             stream: self.stream,
+            one_of_stream: self.one_of_stream,
         };
         match std::mem::replace(&mut self.reading, Reading::Ignored) {
             // What the server says to a request that was never sent in full is not what the client has to mend.

@@ -1,8 +1,8 @@
 //! The request half of an exchange: headers and a JSON body become one gRPC message.
 
-mod predict;
+mod metadata;
 
-pub(super) use predict::{Awaiting, METADATA, metadata_of};
+pub(super) use metadata::{Awaiting, METADATA, metadata_of};
 
 use super::Exchange;
 use super::request_headers::{ORIGINAL_PATH, RequestHeaders, RequestLine};
@@ -16,7 +16,7 @@ use crate::metrics;
 use crate::problem::Problem;
 use crate::rows::{Found, Row, RowKind, Variables, split_query};
 use crate::stream::{StreamForm, accepts_events};
-use crate::tensor::{self, Signature, Target};
+use crate::tensor::{self, Answers, Signature, Target};
 use filter_api::{
     Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Op, Rope, Route, Sink, View,
 };
@@ -34,6 +34,10 @@ const VERSION: &str = "model_version";
 /// By which gRPC says how messages may be compressed (gRPC over HTTP/2, "Message-Accept-Encoding").
 const ACCEPT_MESSAGES: &str = "grpc-accept-encoding";
 const ACCEPTED_MESSAGES: &[u8] = b"gzip";
+
+/// By which a client of Triton's gRPC asks for an error within a stream as the call's status. Clients of HTTP get it as Triton's
+/// own port has it; and Triton 2.51 crashes if such an error comes behind a message.
+const STREAM_STATUS: &str = "triton_grpc_error";
 
 /// At most so many elements are told of a request. A rate limit of Envoy's drops what has more hits
 /// (`config.route.v3.RateLimit.HitsAddend`), so that a request of more would pass it.
@@ -84,7 +88,8 @@ impl Exchange {
                 Err(problem) => return self.refuse(problem, cx),
             }
         }
-        let kind = row.kind();
+        self.one_of_stream = row.answers_once();
+        let kind = row.kind;
         // Not again, where the headers have waited.
         if kind != RowKind::Generic && self.inference.is_none() {
             let (name, version) = (variables.get(MODEL).unwrap_or_default(), variables.get(VERSION));
@@ -103,7 +108,7 @@ impl Exchange {
             self.encoding = Encoding::of_request(compress.from_bytes, compress.level, cx.view);
         }
         let signature = match kind {
-            RowKind::Predict => match self.signature(&variables, path, end, cx) {
+            RowKind::Predict | RowKind::Generate => match self.signature(&variables, path, end, cx) {
                 Ok(signature) => Some(signature),
                 Err(verdict) => return verdict,
             },
@@ -115,6 +120,11 @@ impl Exchange {
         };
         if !end {
             self.rewrite_headers(row.rpc_path(), method, path, cx);
+            if row.rpc_path() == kserve_proto::MODEL_STREAM_INFER
+                && cx.view.header(Map::RequestHeaders, STREAM_STATUS).is_some()
+            {
+                cx.ops.remove_header(Map::RequestHeaders, STREAM_STATUS);
+            }
             self.reading = Reading::Body(body);
             self.response = ResponseHalf::Expected(None);
             let hold = plugin.settings.holds_request_headers && kind != RowKind::Generic;
@@ -302,9 +312,9 @@ impl Exchange {
                 row.rpc_path()
             )));
         }
-        let form = match row.kind() {
+        let form = match row.kind {
             // As the servers' own HTTP ports have it, whatever the client accepts.
-            RowKind::Infer | RowKind::Predict => StreamForm::EVENTS,
+            RowKind::Infer | RowKind::Predict | RowKind::Generate => StreamForm::EVENTS,
             RowKind::Generic => self.plugin.settings.generic.print.stream_form(|| accepts_events(cx.view)),
         };
         if form.needs_end() && !caps.emit_in_trailers {
@@ -334,11 +344,16 @@ impl Exchange {
             let text = |field: &str| variables.get(field).map(str::to_owned);
             tensor::Target { model: text(MODEL).unwrap_or_default(), version: text(VERSION) }
         };
-        let codec: Box<dyn RequestCodec> = match (row.kind(), signature) {
+        let codec: Box<dyn RequestCodec> = match (row.kind, signature) {
             (RowKind::Predict, Some(signature)) => {
                 tensor::Predict::new(target(), options, signature, charge)?
             }
-            (RowKind::Infer | RowKind::Predict, _) => {
+            (RowKind::Generate, Some(signature)) => {
+                let answers = if row.streams() { Answers::All } else { Answers::One };
+                tensor::Generate::new(target(), options, signature, answers, charge)?
+            }
+            // Those that need a signature have one.
+            (RowKind::Infer | RowKind::Predict | RowKind::Generate, _) => {
                 let request = tensor::Request::new(target(), options, headers.json_length()?, charge);
                 if row.streams() {
                     request.answered_by(self.plugin.settings.stream_messages)

@@ -1,7 +1,9 @@
 //! How rows come about: from descriptor sets, and from a method and one of its rules.
 
 use super::template::{Template, Variable};
-use super::{Body, FieldPath, OURS, Options, RawAnswers, ResponseBody, Row, Rows, Streaming, form, rule};
+use super::{
+    Body, FieldPath, OURS, Options, RawAnswers, ResponseBody, Row, RowKind, Rows, Streaming, form, rule,
+};
 use crate::generic::{has_times, is_http_body};
 use filter_api::ConfigError;
 use prost_reflect::prost::Message as _;
@@ -214,7 +216,10 @@ impl Row {
             model,
             binds_query: false,
             is_shared_with_grpc: false,
-            predicts: false,
+            kind: match rpc {
+                kserve_proto::MODEL_INFER | kserve_proto::MODEL_STREAM_INFER => RowKind::Infer,
+                _ => RowKind::Generic,
+            },
             preset: Vec::new(),
         })
     }

@@ -100,8 +100,8 @@ pub(crate) struct Row {
     binds_query: bool,
     /// Its path is the gRPC method's own, which gRPC clients use as well.
     pub(crate) is_shared_with_grpc: bool,
-    /// Its body is KServe v1's.
-    predicts: bool,
+    /// The codec.
+    pub(crate) kind: RowKind,
     /// Fields of every request message, whatever the client says.
     pub(crate) preset: Vec<(FieldDescriptor, Value)>,
 }
@@ -144,6 +144,8 @@ pub(crate) enum RowKind {
     Infer,
     /// The same, with bodies of KServe v1's.
     Predict,
+    /// `ModelStreamInfer`, with bodies and answers of Triton's `generate`.
+    Generate,
     /// The generic codec.
     Generic,
 }
@@ -246,24 +248,20 @@ impl Rows {
 }
 
 impl Row {
-    /// The codec.
-    pub(crate) fn kind(&self) -> RowKind {
-        match self.rpc_path.as_str() {
-            kserve_proto::MODEL_INFER if self.predicts => RowKind::Predict,
-            kserve_proto::MODEL_INFER | kserve_proto::MODEL_STREAM_INFER => RowKind::Infer,
-            _ => RowKind::Generic,
-        }
-    }
-
-    /// Whether the method answers with a stream of messages.
+    /// Whether the client gets a stream of messages.
     pub(crate) fn streams(&self) -> bool {
         self.streaming == Streaming::Answers
+    }
+
+    /// Whether the method answers with a stream of messages, of which there must be one: the client's answer.
+    pub(crate) fn answers_once(&self) -> bool {
+        self.kind == RowKind::Generate && !self.streams()
     }
 
     /// Whether answers are compressed where that is configured: those to inferences, as Triton does, and those of the user's
     /// rows. Triton's own clients accept an encoding for other answers as well, and cannot read it there.
     pub(crate) fn answers_may_be_compressed(&self) -> bool {
-        self.kind() == RowKind::Infer || self.binds_query
+        self.kind == RowKind::Infer || self.binds_query
     }
 
     /// Whether only the message of an answer says of which type its body is.

@@ -1,23 +1,31 @@
-//! The paths on which a model answers an inference with a stream.
+//! The paths on which a model answers an inference with a stream, or may do so.
 
 use super::form;
 use super::load::pool;
 use super::rule::Binding;
-use super::{OURS, Row, Rows, Streaming};
+use super::{OURS, Row, RowKind, Rows, Streaming};
 use crate::tensor::StreamMessages;
 use filter_api::ConfigError;
 use kserve_proto::{MODEL_INFER, MODEL_STREAM_INFER};
 use std::sync::Arc;
 
-/// What follows a model in such a path, and the method behind it, in MLServer, whose two names for each are one.
-const MLSERVER: &[(&str, &str)] = &[
-    ("infer_stream", MODEL_STREAM_INFER),
-    ("generate_stream", MODEL_STREAM_INFER),
-    ("generate", MODEL_INFER),
+/// What follows a model in such a path, the method behind it, the codec, and what the client gets.
+type Paths = [(&'static str, &'static str, RowKind, Streaming); 3];
+
+/// MLServer has two names for each.
+const MLSERVER: Paths = [
+    ("infer_stream", MODEL_STREAM_INFER, RowKind::Infer, Streaming::Answers),
+    ("generate_stream", MODEL_STREAM_INFER, RowKind::Infer, Streaming::Answers),
+    ("generate", MODEL_INFER, RowKind::Infer, Streaming::Neither),
 ];
 
-/// Triton's own paths with these names have a body of another form, which only a model's metadata explain.
-const TRITON: &[(&str, &str)] = &[("infer_stream", MODEL_STREAM_INFER)];
+/// Triton's own paths with these names have a body of another form (its "generate extension"). By `ModelInfer` it serves no
+/// model that may answer with a stream, as most of those are that have a use for this form.
+const TRITON: Paths = [
+    ("infer_stream", MODEL_STREAM_INFER, RowKind::Infer, Streaming::Answers),
+    ("generate_stream", MODEL_STREAM_INFER, RowKind::Generate, Streaming::Answers),
+    ("generate", MODEL_STREAM_INFER, RowKind::Generate, Streaming::Neither),
+];
 
 impl Rows {
     /// Adds the paths on which a model answers with a stream. `ModelStreamInfer` takes any number of requests; here it
@@ -35,7 +43,7 @@ impl Rows {
             StreamMessages::Mlserver => MLSERVER,
             StreamMessages::Triton => TRITON,
         };
-        for (name, rpc) in paths {
+        for (name, rpc, kind, streaming) in paths {
             for version in ["", "/versions/{model_version}"] {
                 let root = String::from_utf8_lossy(OURS);
                 let binding = Binding {
@@ -46,9 +54,7 @@ impl Rows {
                 };
                 let row = Row::new(&infer, rpc, binding, &options);
                 let mut row = row.map_err(|(template, why)| error(format!("{template}: {why}")))?;
-                if *rpc == MODEL_STREAM_INFER {
-                    row.streaming = Streaming::Answers;
-                }
+                (row.kind, row.streaming) = (kind, streaming);
                 self.rows.push(Arc::new(row));
             }
         }

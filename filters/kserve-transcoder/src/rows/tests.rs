@@ -145,7 +145,7 @@ fn kserve_v1_has_its_paths_only_where_it_is_asked_for() {
         }
     }
     let kind = |path: &str| match v1.find(b"POST", path.as_bytes()) {
-        Ok(Found::Row { row, .. }) => row.kind(),
+        Ok(Found::Row { row, .. }) => row.kind,
         other => panic!("{other:?}"),
     };
     assert_eq!(kind("/v1/models/m:predict"), RowKind::Predict);
@@ -209,7 +209,7 @@ fn every_path_of_tritons_extensions_finds_its_method() {
 
 #[test]
 fn only_inference_goes_to_the_tensor_codec() {
-    let infer = |row: &&Arc<Row>| row.kind() == RowKind::Infer;
+    let infer = |row: &&Arc<Row>| row.kind == RowKind::Infer;
     let rows = rows();
     let rpcs: Vec<_> = rows.rows.iter().filter(infer).map(|row| row.rpc_path()).collect();
     assert_eq!(rpcs, [kserve_proto::MODEL_INFER, kserve_proto::MODEL_INFER]);
@@ -474,8 +474,8 @@ fn a_model_has_the_streams_of_its_kind_of_server() {
     let stream = "ModelStreamInfer model_name=m";
     for (path, in_triton, in_mlserver) in [
         ("/v2/models/m/infer_stream", stream, stream),
-        ("/v2/models/m/generate_stream", "unknown", stream),
-        ("/v2/models/m/generate", "unknown", "ModelInfer model_name=m"),
+        ("/v2/models/m/generate_stream", stream, stream),
+        ("/v2/models/m/generate", stream, "ModelInfer model_name=m"),
     ] {
         assert_eq!(find(&none, "POST", path), "unknown", "{path}");
         assert_eq!(find(&triton, "POST", path), in_triton, "{path}");
@@ -485,11 +485,15 @@ fn a_model_has_the_streams_of_its_kind_of_server() {
     assert_eq!(find(&triton, "POST", path), "ModelStreamInfer model_name=m model_version=1");
     assert_eq!(find(&triton, "GET", path), "allow: POST");
     let Ok(Found::Row { row, variables }) = triton.find(b"POST", path.as_bytes()) else { panic!("no row") };
-    assert_eq!((row.kind(), row.streams(), row.model(&variables)), (RowKind::Infer, true, Some("m")));
-    let Ok(Found::Row { row, .. }) = mlserver.find(b"POST", b"/v2/models/m/generate") else {
-        panic!("no row")
+    assert_eq!((row.kind, row.streams(), row.model(&variables)), (RowKind::Infer, true, Some("m")));
+    let of = |rows: &Rows, name: &str| match rows.find(b"POST", format!("/v2/models/m/{name}").as_bytes()) {
+        Ok(Found::Row { row, .. }) => (row.kind, row.streams(), row.answers_once()),
+        other => panic!("{other:?}"),
     };
-    assert_eq!((row.kind(), row.streams()), (RowKind::Infer, false));
+    assert_eq!(of(&mlserver, "generate"), (RowKind::Infer, false, false));
+    assert_eq!(of(&mlserver, "generate_stream"), (RowKind::Infer, true, false));
+    assert_eq!(of(&triton, "generate"), (RowKind::Generate, false, true));
+    assert_eq!(of(&triton, "generate_stream"), (RowKind::Generate, true, false));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The paths of KServe v1.
 
 use super::load::pool;
-use super::{Row, Rows, form, rule};
+use super::{Row, RowKind, Rows, form, rule};
 use filter_api::ConfigError;
 use std::sync::Arc;
 
@@ -50,7 +50,9 @@ impl Rows {
             let rpc = format!("/{}/{name}", kserve_proto::SERVICE);
             let row = Row::new(&method, &rpc, binding, &options);
             let mut row = row.map_err(|(template, why)| error(format!("{template}: {why}")))?;
-            row.predicts = predicts;
+            if predicts {
+                row.kind = RowKind::Predict;
+            }
             self.rows.push(Arc::new(row));
         }
         Ok(())

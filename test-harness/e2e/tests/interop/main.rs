@@ -3,6 +3,7 @@
 
 mod echo;
 mod matrix;
+mod generate;
 mod openai;
 #[path = "../application/pictures.rs"]
 mod pictures;
@@ -47,6 +48,9 @@ fn suite() -> Suite {
         })
         .triton("tritons_streams_have_an_event_for_each_answer", |envoy, _, triton| {
             streams::triton(envoy, &triton);
+        })
+        .triton("tritons_generate_is_that_of_its_own_port", |envoy, _, triton| {
+            generate::on_triton(envoy, &triton);
         })
         .given(
             "triton_paints_for_the_ai_application_as_its_engine_does",

@@ -99,6 +99,8 @@ pub(crate) struct Terms {
     pub(crate) encoding: Encoding,
     /// The method answers with a stream of messages, which look like this.
     pub(crate) stream: Option<StreamForm>,
+    /// The method answers with a stream, of which there must be one message: the answer.
+    pub(crate) one_of_stream: bool,
 }
 
 impl ResponseHalf {
@@ -146,9 +148,10 @@ impl ResponseHalf {
             Some(status) if !status.is_ok() => Some(status.problem()),
             _ if head.status != 200 => Some(without_grpc_status(head.status)),
             None if end && terms.stream.is_some() => Some(Status::missing()),
-            _ if end && terms.stream.is_none() => {
-                Some(Problem::bad_answer("the model server ended the call without a message"))
-            }
+            _ if end && terms.stream.is_none() => Some(match terms.one_of_stream {
+                true => not_one(),
+                false => Problem::bad_answer("the model server ended the call without a message"),
+            }),
             _ => None,
         };
         match (failure, codec, terms.stream) {
@@ -328,6 +331,13 @@ fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {
         }),
         _ => Ok(()),
     }
+}
+
+/// What Triton says where its `generate` does not get one answer of a model, in its own words.
+fn not_one() -> Problem {
+    let message = "generate expects model to produce exactly 1 response, use generate stream for model that generates \
+                   various number of responses";
+    Problem { status: 500, message: message.into(), details: "kserve_not_one_answer" }
 }
 
 /// The gRPC status of an answer that is over with its headers, as the client's error says it. `end` says that nothing

@@ -1,7 +1,7 @@
 //! One gRPC message of an answer, read and turned into what the client gets.
 
 use super::headers::{self, Head};
-use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, short_error_body};
+use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, not_one, short_error_body};
 use crate::codec::{Beginning, ResponseCodec};
 use crate::compressed::{Coding, Encoding, MessageCoding, Press, inflated, write_rest};
 use crate::frame::Reader;
@@ -32,6 +32,8 @@ pub(crate) struct Transcoding {
     parked: Option<Parked>,
     /// An error has gone out in the answer's place; what still comes is dropped.
     refused: bool,
+    /// The answer has gone out.
+    written: bool,
     /// The headers said that the call has succeeded, so that no trailers need to.
     has_status: bool,
     /// The length of the JSON part of a binary answer, where it has been promised in headers that have gone out.
@@ -106,6 +108,7 @@ impl Transcoding {
             codec,
             parked: None,
             refused: false,
+            written: false,
             has_status,
             promised_json_bytes: None,
             streaming: Streaming::No,
@@ -170,6 +173,10 @@ impl Transcoding {
             // An empty message may be an empty answer, or what a server sends ahead of an error. Where an answer of a
             // promised length is more than can be given later, it is given now.
             Holding::No if is_empty && self.can_wait() => OnData::Park,
+            // As far as a host can hold it back, so that another message can still be told as an error.
+            Holding::No if self.reader.is_complete() && self.terms.one_of_stream && self.is_small() => {
+                self.park(cx)
+            }
             Holding::No if self.reader.is_complete() => self.emit(cx),
             // The headers have been let go with this chunk.
             Holding::No if held => dropped(cx),
@@ -237,7 +244,7 @@ impl Transcoding {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
             return OnTrailers::Reply(headers::error_reply(&problem, self.terms.errors, cx.view));
         }
-        match self.abandon(&problem, cx) {
+        match self.give_up(&problem, cx) {
             OnData::Emit(emission) => OnTrailers::Emit(emission),
             _ => OnTrailers::Reset,
         }
@@ -248,6 +255,7 @@ impl Transcoding {
         let has_status = self.has_status || status.is_some();
         match status {
             Some(status) if !status.is_ok() => Some(status.problem()),
+            _ if self.terms.one_of_stream && !self.reader.has_begun() => Some(not_one()),
             _ => match self.reader.problem_at_end() {
                 None if !has_status => Some(self.bad_message().unwrap_or_else(Status::missing)),
                 problem => problem,
@@ -265,19 +273,25 @@ impl Transcoding {
         }
     }
 
-    /// An error under a status of 200 that has gone out, where no answer has: an empty message is parked.
+    /// An error under a status of 200 that has gone out, where no answer has: an empty message is parked, or the only one of a
+    /// stream.
     fn late_error(&mut self, problem: &Problem, cx: &mut Cx<'_>) -> Option<Emission> {
-        let parked = self.codec.is_some() && self.reader.length() == Some(0);
+        let parked = self.parked.is_some() || self.codec.is_some() && self.reader.length() == Some(0);
         if self.terms.holding != Holding::No || !parked {
             return None;
         }
+        Some(self.error_under_200(problem, cx))
+    }
+
+    fn error_under_200(&mut self, problem: &Problem, cx: &mut Cx<'_>) -> Emission {
         cx.ops.count(metrics::FAILED_ANSWERS, 1);
         cx.ops.count(metrics::ERRORS_UNDER_200, 1);
         let body = match self.terms.head {
             true => Vec::new(),
             false => short_error_body(problem.message.as_bytes(), problem.status, self.terms.errors),
         };
-        Some(self.write_rest(|out| out.write(&body), cx).0)
+        self.refused = true;
+        self.write_rest(|out| out.write(&body), cx).0
     }
 
     fn read(&mut self, chunk: &Chunk<'_>, cx: &mut Cx<'_>) -> Result<(), Stop> {
@@ -286,7 +300,9 @@ impl Transcoding {
         let mut unwritten = 0;
         for slice in chunk.slices {
             let begins = self.reader.length().is_none();
-            let bytes = self.reader.take(slice)?;
+            let bytes = self.reader.take(slice);
+            let another = self.terms.one_of_stream && self.reader.is_complete();
+            let bytes = bytes.map_err(|problem| if another { not_one() } else { problem })?;
             check_length(&self.reader, self.terms.message)?;
             if begins && self.reader.is_compressed() {
                 self.decompress()?;
@@ -393,10 +409,13 @@ impl Transcoding {
 
     fn emit_parked(&mut self, cx: &mut Cx<'_>) -> OnData {
         if let Some(Parked { status, json_bytes, content_type, body, coding }) = self.parked.take() {
-            self.terms.holding = Holding::No;
-            headers::of_answer(status, json_bytes, self.of_the_message, cx);
-            headers::typed(content_type.as_deref(), cx);
-            headers::encoded(self.terms.encoding, coding, cx);
+            if self.terms.holding != Holding::No {
+                self.terms.holding = Holding::No;
+                headers::of_answer(status, json_bytes, self.of_the_message, cx);
+                headers::typed(content_type.as_deref(), cx);
+                headers::encoded(self.terms.encoding, coding, cx);
+            }
+            self.written = true;
             return OnData::Emit(self.give(body.len(), |out| out.write(&body), cx));
         }
         dropped(cx)
@@ -410,6 +429,7 @@ impl Transcoding {
             Err(problem) => return self.abandon(&problem, cx),
         };
         let status = answer.status();
+        self.written = true;
         if self.terms.holding != Holding::No {
             self.terms.holding = Holding::No;
             headers::of_answer(status, answer.inference_header_length(), self.of_the_message, cx);
@@ -471,6 +491,14 @@ impl Transcoding {
 
     /// There will be no answer: says so in the best way that is left.
     fn abandon(&mut self, problem: &Problem, cx: &mut Cx<'_>) -> OnData {
+        if self.terms.one_of_stream && self.terms.holding == Holding::No && !self.written {
+            return OnData::Emit(self.error_under_200(problem, cx));
+        }
+        self.give_up(problem, cx)
+    }
+
+    /// As [`abandon`](Self::abandon), where there may be no place for a body that nothing has been kept for.
+    fn give_up(&mut self, problem: &Problem, cx: &mut Cx<'_>) -> OnData {
         cx.ops.count(metrics::FAILED_ANSWERS, 1);
         if self.terms.holding == Holding::No {
             cx.ops.count(metrics::RESETS, 1);

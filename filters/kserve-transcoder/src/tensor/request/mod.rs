@@ -6,6 +6,7 @@ mod element;
 mod elements;
 mod encode;
 mod gap;
+mod generate;
 mod input;
 mod keys;
 pub(crate) mod lexer;
@@ -27,6 +28,7 @@ use crate::tensor::{AnswerForm, BodyModelName, Options, StreamMessages, Target};
 use document::Document;
 pub(crate) use element::raw_element;
 use filter_api::{Charge, Rope};
+pub(crate) use generate::{Answers, Generate};
 use input::{Contents, Input};
 pub(crate) use predict::Predict;
 

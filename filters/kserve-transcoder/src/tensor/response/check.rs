@@ -63,6 +63,18 @@ pub(super) fn tensors(
 
 /// The document up to its outputs. The order of the keys is Triton's, or that of the fields.
 pub(super) fn head(message: &Message, form: AnswerForm, charge: &Charge) -> Result<Buffer, Problem> {
+    let mut head = names(message, form, charge)?;
+    if !message.parameters.as_slice().is_empty() {
+        head.push(b",\"parameters\":{")?;
+        head.push(without_comma(message.parameters.as_slice()))?;
+        head.push(b"}")?;
+    }
+    head.push(b",\"outputs\":[")?;
+    Ok(head)
+}
+
+/// The beginning of the document: what the request and the model are called.
+pub(super) fn names(message: &Message, form: AnswerForm, charge: &Charge) -> Result<Buffer, Problem> {
     let mut head = Buffer::new(charge.sibling());
     head.push(b"{")?;
     let mut texts =
@@ -89,12 +101,6 @@ pub(super) fn head(message: &Message, form: AnswerForm, charge: &Charge) -> Resu
         result?;
         head.push(b"\"")?;
     }
-    if !message.parameters.as_slice().is_empty() {
-        head.push(b",\"parameters\":{")?;
-        head.push(without_comma(message.parameters.as_slice()))?;
-        head.push(b"}")?;
-    }
-    head.push(b",\"outputs\":[")?;
     Ok(head)
 }
 

@@ -7,13 +7,34 @@ use filter_api::{Buffer, Sink};
 use kserve_proto::wire::{Item, Reader};
 use std::fmt::Display;
 
-/// Reads a `ModelStreamInferResponse`: what went wrong, or the `ModelInferResponse` of an inference.
+/// Reads a `ModelStreamInferResponse`: what went wrong, or the `ModelInferResponse` of an inference, which `A` reads.
 #[derive(Debug)]
-pub(crate) struct StreamResponse {
+pub(crate) struct StreamResponse<A = Response> {
     wire: Reader,
     error: Buffer,
-    answer: Box<Response>,
+    answer: Box<A>,
     target: Target,
+    /// The client gets this message alone, so that an error is no answer.
+    alone: bool,
+}
+
+/// What reads the answer in a message of a stream.
+pub(crate) trait InStream: ResponseCodec + Sized + 'static {
+    /// A reader of the answer in another message of the same stream.
+    fn sibling(&self) -> Self;
+
+    /// A buffer that is charged as it is.
+    fn buffer(&self) -> Buffer;
+}
+
+impl InStream for Response {
+    fn sibling(&self) -> Self {
+        self.sibling()
+    }
+
+    fn buffer(&self) -> Buffer {
+        Buffer::new(self.charge.sibling())
+    }
 }
 
 /// Where the bytes that come go.
@@ -27,15 +48,21 @@ enum Target {
 const ERROR_MESSAGE: u32 = 1;
 const INFER_RESPONSE: u32 = 2;
 
-impl StreamResponse {
-    /// A reader of a message with an answer, which `answer` reads.
-    pub(crate) fn new(answer: Response) -> Self {
-        let error = Buffer::new(answer.charge.sibling());
-        Self { wire: Reader::default(), error, answer: Box::new(answer), target: Target::Error }
+impl<A: InStream> StreamResponse<A> {
+    /// A reader of the messages of a stream, with answers that `answer` reads.
+    pub(crate) fn new(answer: A) -> Self {
+        let (error, answer) = (answer.buffer(), Box::new(answer));
+        Self { wire: Reader::default(), error, answer, target: Target::Error, alone: false }
+    }
+
+    /// A reader of the only message of a stream, with an answer that `answer` reads. The message does not say whose fault an
+    /// error is: it is a 400, as on Triton's own HTTP port.
+    pub(crate) fn alone(answer: A) -> Self {
+        Self { alone: true, ..Self::new(answer) }
     }
 }
 
-impl ResponseCodec for StreamResponse {
+impl<A: InStream> ResponseCodec for StreamResponse<A> {
     fn for_message(&self) -> Option<Box<dyn ResponseCodec>> {
         Some(Box::new(Self::new(self.answer.sibling())))
     }
@@ -72,6 +99,9 @@ impl ResponseCodec for StreamResponse {
             return self.answer.finish();
         }
         let text = String::from_utf8_lossy(self.error.as_slice()).trim_end().to_owned();
+        if self.alone {
+            return Err(Problem { status: 400, message: text.into(), details: "kserve_grpc_error" });
+        }
         Ok(Box::new(ErrorEvent(Problem::bad_answer(text).body())))
     }
 }

@@ -5,6 +5,7 @@ mod bytes;
 mod check;
 mod entries;
 mod flow;
+mod generated;
 mod in_stream;
 mod model;
 mod narrow;
@@ -14,8 +15,10 @@ mod predictions;
 mod print;
 mod render;
 mod repeated;
+mod values;
 mod wanted;
 
+pub(crate) use generated::Generated;
 pub(crate) use in_stream::StreamResponse;
 pub(crate) use outputs::{OutputTensor, Outputs};
 pub(crate) use predictions::Predictions;

@@ -2,6 +2,7 @@
 //! nothing with the codec.
 
 mod answers;
+mod generate;
 mod message;
 mod predict;
 mod requests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// A signature with inputs of these names, datatypes and shapes.
-fn signature(inputs: &[(&str, &str, &[i64])]) -> Arc<Signature> {
+pub(super) fn signature(inputs: &[(&str, &str, &[i64])]) -> Arc<Signature> {
     let declared = |(name, datatype, shape): &(&str, &str, &[i64])| Declared {
         name: (*name).to_owned(),
         datatype: Datatype::from_name(datatype.as_bytes()).unwrap(),
@@ -48,7 +48,7 @@ fn predict(inputs: &[(&str, &str, &[i64])], body: &str) -> Result<ModelInferRequ
 }
 
 /// The inputs of a message: names, shapes and raw contents.
-fn inputs(message: &ModelInferRequest) -> Vec<(&str, &[i64], &[u8])> {
+pub(super) fn inputs(message: &ModelInferRequest) -> Vec<(&str, &[i64], &[u8])> {
     assert_eq!(message.inputs.len(), message.raw_input_contents.len());
     let raw = message.raw_input_contents.iter().map(Vec::as_slice);
     message.inputs.iter().zip(raw).map(|(input, raw)| (&*input.name, &*input.shape, raw)).collect()
@@ -350,16 +350,16 @@ fn predictions(rows: Option<u64>, options: Options, message: &ModelInferResponse
     whole
 }
 
-fn answer_with(outputs: Vec<message::Tensor>) -> ModelInferResponse {
+pub(super) fn answer_with(outputs: Vec<message::Tensor>) -> ModelInferResponse {
     ModelInferResponse { model_name: "m".to_owned(), outputs, ..ModelInferResponse::default() }
 }
 
-fn ints(name: &str, shape: &[i64], values: &[i32]) -> message::Tensor {
+pub(super) fn ints(name: &str, shape: &[i64], values: &[i32]) -> message::Tensor {
     let contents = Contents { int_contents: values.to_vec(), ..Contents::default() };
     message::Tensor { contents: Some(contents), ..tensor(name, "INT32", shape) }
 }
 
-fn texts(name: &str, shape: &[i64], values: &[&[u8]]) -> message::Tensor {
+pub(super) fn texts(name: &str, shape: &[i64], values: &[&[u8]]) -> message::Tensor {
     let contents = Contents {
         bytes_contents: values.iter().map(|value| value.to_vec()).collect(),
         ..Contents::default()

@@ -1,4 +1,8 @@
-//! The key `kserve_v1`.
+//! The key `kserve_v1`: KServe v1 in front of v2.
+//!
+//! The body of `POST /v1/models/M:predict` says nothing of datatypes, shapes or, where the model has one input, names. They
+//! are the model's own: its [`Signature`] comes from here, or from the model server's `ModelMetadata`, which is asked once and
+//! remembered ([`Signatures`](crate::signatures::Signatures)). The body is read by [`Predict`](crate::tensor::Predict).
 
 use crate::tensor::{Datatype, Declared, MAX_RANK, Signature};
 use filter_api::{Bounds, ConfigError};

@@ -1,11 +1,18 @@
 //! The signatures of models: those of the configuration, and those that model servers have been asked for.
 //!
+//! The bodies of KServe v1's `:predict` and of Triton's `generate` say nothing of datatypes and shapes: they are the model's
+//! own, and known before the first byte of a body is read.
+//!
 //! The first request for a model asks its server, beside its own route, and all others that come meanwhile wait for the same
-//! answer. If that request ends before the answer comes, the configuration asks in its place, at its next event. What the server said is remembered for some time; a failure is told to all that waited for it, and is not
-//! remembered. So a client cannot make up entries, and what a server makes up is bounded.
+//! answer. If that request ends before the answer comes, the configuration asks in its place, at its next event. What the
+//! server said is remembered for some time; a failure is told to all that waited for it, and is not remembered. So a client
+//! cannot make up entries, and what a server makes up is bounded.
 
-use super::config::KserveV1;
-use super::metadata::cannot_be_had;
+mod metadata;
+
+pub(crate) use metadata::{MODEL_METADATA, cannot_be_had, metadata_request};
+
+use crate::kserve_v1::KserveV1;
 use crate::problem::Problem;
 use crate::tensor::Signature;
 use filter_api::{Call, CallId, ConfigError};

@@ -1,14 +1,15 @@
-//! KServe v1's `:predict`: the headers wait until it is known what the model's inputs are, and the body is read after that.
+//! Bodies that only the model's own inputs explain: the headers wait until it is known what these are, and the body is read
+//! after that.
 
 use super::super::request_headers::{is_about_the_http_message, is_misspelt_path};
 use super::super::response_half::{self, ResponseHalf};
 use super::{Exchange, MODEL, VERSION, beside_route};
 use crate::frame;
-use crate::kserve_v1::{
-    Fetch, Flight, Lookup, MODEL_METADATA, Outcome, Place, cannot_be_had, metadata_request,
-};
 use crate::problem::Problem;
 use crate::rows::Variables;
+use crate::signatures::{
+    Fetch, Flight, Lookup, MODEL_METADATA, Outcome, Place, cannot_be_had, metadata_request,
+};
 use crate::tensor::Signature;
 use filter_api::{Account, Call, CallEnd, CallId, Cx, OnHeaders, modelmesh_header};
 use std::borrow::Cow;
