@@ -7,6 +7,7 @@
 
 mod answer;
 mod claims;
+mod compression;
 mod json;
 mod message;
 mod mutate;
@@ -34,8 +35,8 @@ pub enum Target {
     Request,
     /// The reader of answers. Bytes: flags, a seed, the message.
     Answer,
-    /// Whole exchanges after the golden cases. Bytes: which case, which host and configuration, a seed, the length of
-    /// the request's body (2 bytes, little-endian), that body, the data of the answer.
+    /// Whole exchanges after the golden cases. Bytes: which case (2 bytes, little-endian), which host and configuration, a
+    /// seed, the length of the request's body (2 bytes, little-endian), that body, the data of the answer.
     Exchange,
     /// The reader of streams of answers. Bytes: which host and kind of message, a seed, the stream in its frames.
     Stream,
@@ -43,12 +44,22 @@ pub enum Target {
     Claims,
     /// The reader of KServe v1's bodies. Bytes: which model, a seed for the chunks, the body.
     Predict,
+    /// Compressed bodies and messages. Bytes: what is compressed and how, which host, a seed, what is compressed, or is
+    /// already.
+    Compression,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Request, Self::Answer, Self::Exchange, Self::Stream, Self::Claims, Self::Predict];
+    pub const ALL: [Self; 7] = [
+        Self::Request,
+        Self::Answer,
+        Self::Exchange,
+        Self::Stream,
+        Self::Claims,
+        Self::Predict,
+        Self::Compression,
+    ];
 
     /// Its name among the fuzz targets.
     #[must_use]
@@ -60,6 +71,7 @@ impl Target {
             Self::Stream => "stream",
             Self::Claims => "claims",
             Self::Predict => "predict",
+            Self::Compression => "compression",
         }
     }
 
@@ -73,6 +85,7 @@ impl Target {
             Self::Stream => stream::seeds(),
             Self::Claims => claims::seeds(),
             Self::Predict => predict::seeds(),
+            Self::Compression => compression::seeds(),
         }
     }
 
@@ -88,6 +101,7 @@ impl Target {
             Self::Stream => stream::check(input),
             Self::Claims => claims::check(input),
             Self::Predict => predict::check(input),
+            Self::Compression => compression::check(input),
         }
     }
 }
@@ -234,15 +248,14 @@ fn header(headers: &testkit::Headers, name: &str) -> Option<String> {
 
 static GOLDEN: LazyLock<Vec<Case>> = LazyLock::new(|| {
     let cases = golden_cases().expect("the golden cases are well formed");
-    // A byte says which one is meant.
     cases.into_iter().filter(|case| case.filter == "kserve_transcoder").collect()
 });
 
 fn check_exchange(input: &[u8]) {
-    let Some((&[index, setup, seed, low, high], rest)) = input.split_first_chunk() else { return };
+    let Some((&[a, b, setup, seed, low, high], rest)) = input.split_first_chunk() else { return };
     let length = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
     let (body, data) = rest.split_at(length);
-    let mut case = GOLDEN[usize::from(index) % GOLDEN.len()].clone();
+    let mut case = GOLDEN[usize::from(u16::from_le_bytes([a, b])) % GOLDEN.len()].clone();
     case.request.body = testkit::Body { bytes: body.to_vec(), ..Default::default() };
     let answer = case.answer.get_or_insert_with(|| inference().answer.expect("it has one"));
     (answer.message, answer.message_hex) = (None, None);
