@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 
 /// Fields of a transcoder: most are right, some are broken.
-const TRANSCODER: [&str; 22] = [
+const TRANSCODER: [&str; 23] = [
     "workloadSelector: {labels: {istio: ingressgateway}}",
     "isGateway: true",
     "portNumber: 8008",
@@ -29,6 +29,7 @@ const TRANSCODER: [&str; 22] = [
     "printOptions: []",
     "matchIncomingRequestRoute: false",
     "autoMapping: {}",
+    "autoMapping: true",
     "priority: 0",
     "whatever: {a: [b]}",
 ];

@@ -135,6 +135,12 @@ fn every_field_of_a_transcoder_is_mapped_or_refused_with_its_line() {
             "print_options:\n      preserve_proto_field_names: true\n      add_whitespace: false",
         ),
         ("printOptions: {alwaysPrintEnumsAsInts: true}", "always_print_enums_as_ints: true"),
+        (
+            "printOptions: {streamNewlineDelimited: true}",
+            "print_options:\n      stream_newline_delimited: true",
+        ),
+        ("printOptions: {streamSseStyleDelimited: true}", "stream_sse_style_delimited: true"),
+        ("autoMapping: true", "auto_mapping: true"),
         ("priority: 0", "ignore_unknown_fields: true\n    print_options: {}"),
         ("convertGrpcStatus: false", "answer_form: proto"),
     ];
@@ -153,7 +159,10 @@ fn every_field_of_a_transcoder_is_mapped_or_refused_with_its_line() {
     let refused = [
         ("convertGrpcStatus: true", "/spec/convertGrpcStatus: the filter has one form for errors"),
         ("matchIncomingRequestRoute: true", "/spec/matchIncomingRequestRoute: "),
-        ("autoMapping: true", "/spec/autoMapping: "),
+        (
+            "printOptions: {streamNewlineDelimited: \"true\"}",
+            "/spec/printOptions/streamNewlineDelimited: \"true\" is not a value",
+        ),
         (
             "printOptions: {alwaysPrintEnumsAsInts: 1}",
             "/spec/printOptions/alwaysPrintEnumsAsInts: 1 is not a value",
@@ -277,7 +286,7 @@ fn an_envoy_filter_goes_only_if_it_raises_the_limit_for_a_transcoder_that_goes_t
     let more = LIMIT.split_once("configPatches:\n").unwrap().1.replace("100000000", "100");
     let both = format!("{LIMIT}{more}");
     let elsewhere = LIMIT.replace("namespace: istio-system", "namespace: other");
-    let refused = format!("{TRANSCODER}  autoMapping: true\n");
+    let refused = format!("{TRANSCODER}  priority: 5\n");
     for (name, transcoder, filter, gone) in [
         ("raises", TRANSCODER, LIMIT, true),
         ("lowers", TRANSCODER, lowers.as_str(), false),

@@ -15,7 +15,7 @@ fn a_stream_goes_through_and_what_is_stock_is_not_touched() {
     assert_eq!((code, out.as_str()), (0, stock), "{err}");
     has(&err, &["standard input:3: passed: Service default/a: as it stands", "1 passed"]);
     let Ran { out, code, err } =
-        run_with(&["migrate", "--report-format", "json", "-"], &format!("{TRANSCODER}  autoMapping: true\n"));
+        run_with(&["migrate", "--report-format", "json", "-"], &format!("{TRANSCODER}  priority: 5\n"));
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains("\"action\": \"refused\"") && err.contains("nothing was written"), "{err}");
 }
@@ -164,7 +164,7 @@ fn a_list_of_stock_resources_stays_and_of_a_refused_item_only_that_is_kept() {
     let stock = LIST.split("- apiVersion").next().unwrap();
     let Ran { out, code, .. } = run_with(&["migrate", "-"], stock);
     assert_eq!((code, out.as_str()), (0, stock));
-    let refused = LIST.replace("isGateway: true,", "isGateway: true, autoMapping: true,");
+    let refused = LIST.replace("isGateway: true,", "isGateway: true, priority: 5,");
     let Ran { err, out, code } = run_with(&["migrate", "--keep-going", "-"], &refused);
     assert_eq!(code, 1, "{err}");
     has(&out, &["kind: ASMGrpcJsonTranscoder", "kind: ServiceAccount"]);

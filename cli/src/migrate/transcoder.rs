@@ -261,11 +261,10 @@ fn field(located: &Located, key: &Key, item: &Item, plan: &mut Plan, account: &m
             &pointer,
             "in wasm Envoy selects the route again for every request that a filter changes: let routes take both paths and take the field out, or take --form native",
         ),
-        ("autoMapping", Value::Bool(true)) => account.refuse(
-            located,
-            &pointer,
-            "the filter serves the paths of google.api.http rules, never POST /package.Service/Method with JSON: add rules to the descriptor set",
-        ),
+        ("autoMapping", Value::Bool(true)) => {
+            plan.config.push((moved("auto_mapping", line), item.clone()));
+            mapped(account, "becomes the key auto_mapping");
+        }
         ("printOptions", Value::Object(_)) => print_options(located, item, plan, account),
         ("priority", Value::Number(number)) if number.as_i64() == Some(0) => {
             account.add(Action::Dropped, located, &pointer, "0 is what the plugin has");
@@ -314,6 +313,7 @@ pub(super) fn of_the_input<'a>(located: &Located, pointer: &'a str) -> &'a str {
         "ignored_query_parameters" => "/spec/ignoredQueryParameters",
         "ignore_unknown_query_parameters" => "/spec/ignoreUnknownQueryParameters",
         "print_options" => "/spec/printOptions",
+        "auto_mapping" => "/spec/autoMapping",
         _ => pointer,
     }
 }
@@ -327,6 +327,8 @@ fn print_options(located: &Located, options: &Item, plan: &mut Plan, account: &m
             "alwaysPrintEnumsAsInts" => "always_print_enums_as_ints",
             "alwaysPrintPrimitiveFields" => "always_print_primitive_fields",
             "preserveProtoFieldNames" => "preserve_proto_field_names",
+            "streamNewlineDelimited" => "stream_newline_delimited",
+            "streamSseStyleDelimited" => "stream_sse_style_delimited",
             _ => {
                 account.refuse(located, &pointer, "unknown field of printOptions");
                 continue;

@@ -57,6 +57,12 @@ impl Buffer {
         &self.bytes
     }
 
+    /// The bytes, for somebody who passes them on at once: they are no longer charged.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// How many bytes there are.
     #[must_use]
     #[inline]

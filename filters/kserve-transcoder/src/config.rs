@@ -68,8 +68,8 @@ pub struct Config {
     /// `bare` as the words `NaN`, `Infinity` and `-Infinity`, as Triton does (`JSON.parse` refuses them); `null` for
     /// all three, as MLServer does; or `string` as protobuf's JSON does. Requests may use any of these.
     pub non_finite: NonFinite,
-    /// Compress answers to inferences, and of `descriptor_sets`, with gzip or deflate for clients that accept it
-    /// (`accept-encoding`), as Triton's own HTTP port does. `{}` is enough. Without the key answers are not compressed here; Envoy's own compressor filter, in front, can do it as
+    /// Compress answers to inferences, those of KServe v1 and of OpenAI's API among them, and of `descriptor_sets`, with gzip or
+    /// deflate for clients that accept it (`accept-encoding`), as Triton's own HTTP port does. `{}` is enough. Without the key answers are not compressed here; Envoy's own compressor filter, in front, can do it as
     /// well.
     pub compress_answers: Option<CompressAnswers>,
     /// Tell model servers that they may compress their gRPC messages, by `grpc-accept-encoding: gzip`. A message that a server
@@ -102,6 +102,9 @@ pub struct Config {
     pub ignore_unknown_fields: bool,
     /// Names of enums, in bodies, paths and queries of `descriptor_sets`, may be in any case, and have `-` for `_`.
     pub case_insensitive_enum_parsing: bool,
+    /// What stands behind a colon at the end of a path is a verb to the paths of `descriptor_sets` also where none of them has it,
+    /// and such a path is then none of theirs. Otherwise it is a part of the last segment: `/v1/things/a:b` is the thing `a:b`.
+    pub match_unregistered_custom_verb: bool,
     /// What may stand in front of every path that the filter serves, such as `/serving/{namespace}/{service}`: whole
     /// segments, of which a name in braces stands for any one. It is taken off before the path is read; with `path:
     /// route` it stays in `:path`, for the route to see.
@@ -197,6 +200,7 @@ impl Default for Config {
             ignore_unknown_query_parameters: false,
             ignore_unknown_fields: false,
             case_insensitive_enum_parsing: false,
+            match_unregistered_custom_verb: false,
             path_prefixes: Vec::new(),
             list_models: false,
             stream_messages: None,

@@ -82,6 +82,7 @@ impl Settings {
                 },
                 list_models: config.list_models,
                 auto_mapping: config.auto_mapping,
+                any_verb: config.match_unregistered_custom_verb,
                 raw_answers: match holds {
                     true => RawAnswers::Any,
                     false if caps.body_on_header_only => RawAnswers::Never,

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, send};
-use odd_server::{OddServer, Recorded, Script, wire};
+use odd_server::{OddServer, Recorded, Script, Step, wire};
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver, GoogleFileResolver};
@@ -72,6 +72,8 @@ service S {
   rpc Many(M) returns (stream M) { option (google.api.http) = { get: "/v1/many" additional_bindings { post: "/v1/many" body: "*" } }; }
   rpc None(M) returns (stream M) { option (google.api.http) = { get: "/v1/none" }; }
   rpc Fails(M) returns (M) { option (google.api.http) = { get: "/v1/fails" }; }
+  rpc Details(M) returns (M) { option (google.api.http) = { get: "/v1/details" }; }
+  rpc Late(M) returns (M) { option (google.api.http) = { get: "/v1/late" }; }
   rpc Remove(M) returns (google.protobuf.Empty) { option (google.api.http) = { delete: "/v1/things/{name}" }; }
   rpc Change(M) returns (M) { option (google.api.http) = { patch: "/v1/things/{name}" body: "inner" }; }
   rpc Auto(M) returns (M);
@@ -102,6 +104,22 @@ const RAW: &[(&str, &str, &str, &str)] = &[
     ("GET", "/v1/part/n", "", ""),
     ("POST", "/v1/both", "a/b", "both"),
 ];
+
+/// Paths with what may be a verb, for both with `match_unregistered_custom_verb`.
+const VERBS: &[(&str, &str)] = &[
+    ("GET", "/v1/also/b"),
+    ("GET", "/v1/also/b:baz"),
+    ("GET", "/v1/also/b:archive"),
+    ("GET", "/v1/also/b%3Abaz"),
+    ("GET", "/v1/files/a/b:c"),
+    ("GET", "/v1/files/a:b/c"),
+    ("POST", "/v1/things/t:archive"),
+    ("POST", "/v1/things/t:other:archive"),
+    ("POST", "/v1/things/t:unknown"),
+];
+
+/// A `google.rpc.Status` with a `user.M` in it.
+const STATUS: &[u8] = b"\x08\x09\x12\x07not so!\x1a\x21\x0a\x1atype.googleapis.com/user.M\x12\x03\x0a\x01a";
 
 struct Source;
 
@@ -138,6 +156,8 @@ enum Ours {
     Takes,
     /// It passes on as it came what stock takes.
     Passes,
+    /// It takes what stock passes on as it came.
+    Serves,
 }
 
 const CASES: &[(&str, &str, &str, Ours)] = &[
@@ -206,6 +226,9 @@ const CASES: &[(&str, &str, &str, Ours)] = &[
     ("POST", "/user.S/Auto", r#"{"name":"a"}"#, Ours::Same),
     ("POST", "/user.S/Auto", "{", Ours::Same),
     ("POST", "/user.S/Auto", "", Ours::Same),
+    ("GET", "/v1/also/b:baz", "", Ours::Same),
+    ("GET", "/v1/also/b:archive", "", Ours::Serves),
+    ("GET", "/v1/also/b:", "", Ours::Same),
     ("GET", "/v1/whole", "", Ours::Refuses(405)),
     ("GET", "/v1/nothing", "", Ours::Same),
 ];
@@ -233,6 +256,19 @@ fn compare(installed: &Installed) {
     let server = OddServer::start().unwrap();
     server.default_script(Script::message(FULL));
     server.script_for_path("/user.S/Fails", Script::trailers_only(5, "no such thing"));
+    let details = [
+        ("content-type", b"application/grpc".to_vec()),
+        ("grpc-status", b"9".to_vec()),
+        ("grpc-message", b"not so%21".to_vec()),
+        ("grpc-status-details-bin", STANDARD_NO_PAD.encode(STATUS).into_bytes()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
+    let [content_type, ends @ ..] = details.clone();
+    let all = Step::Headers { status: 200, headers: details.to_vec(), end: true };
+    server.script_for_path("/user.S/Details", Script::after_request().then(all));
+    let head = Step::Headers { status: 200, headers: vec![content_type], end: false };
+    let late = Script::after_request().then(head).then(Step::Trailers(ends.to_vec()));
+    server.script_for_path("/user.S/Late", late);
     server.script_for_path("/user.S/Remove", Script::message(b""));
     server.script_for_path("/user.S/Down", Script::message(b"\x0a\x03a/b\x12\x03\x00{x"));
     server.script_for_path("/user.S/Part", Script::message(b"\x0a\x01n\x1a\x0a\x0a\x03c/d\x12\x03\x00{x"));
@@ -251,12 +287,16 @@ fn compare(installed: &Installed) {
     for (index, print) in prints.iter().enumerate() {
         let ours = json!({"descriptor_sets": [STANDARD.encode(&set)], "services": ["user.S", "user.Held"], "answer_form": "proto", "print_options": print, "ignore_unknown_fields": true, "auto_mapping": true, "case_insensitive_enum_parsing": true});
         let [stock, native] = ["stock", "native"].map(|name| Listener::new(&format!("{name}{index}")));
-        listeners.push(stock.filter(&stock_filter(&file, print)));
+        listeners.push(stock.filter(&stock_filter(&file, print, false)));
         listeners.push(native.transcoder(Column::Native, &ours.to_string()));
         if index == 0 {
             let (mut held, mut wasm) = (ours.clone(), ours.clone());
             held["hold_response_headers"] = json!(true);
             listeners.push(Listener::new("hold0").transcoder(Column::WasmHold, &held.to_string()));
+            let mut verbs = ours.clone();
+            verbs["match_unregistered_custom_verb"] = json!(true);
+            listeners.push(Listener::new("native-verb").transcoder(Column::Native, &verbs.to_string()));
+            listeners.push(Listener::new("stock-verb").filter(&stock_filter(&file, print, true)));
             // An answer of its own type to a POST needs held headers.
             wasm["services"] = json!(["user.S"]);
             listeners.push(Listener::new("wasm0").transcoder(Column::Wasm, &wasm.to_string()));
@@ -332,11 +372,46 @@ fn compare(installed: &Installed) {
                 Ours::Refuses(status) => got.status == *status && stock.status == 200,
                 Ours::Sends => got.status == 200 && stock.status == 200 && got.call != stock.call,
                 Ours::Takes => got.status == 200 && stock.status == 400,
+                Ours::Serves => {
+                    got.status == 200
+                        && matches!(&stock.call, Some((passed, None)) if passed == path)
+                        && got != stock
+                }
                 Ours::Passes => matches!(&got.call, Some((passed, None)) if passed == path) && got != stock,
             };
             if !right {
                 let (stock, got) = (shown(&stock), shown(&got));
                 wrong += &format!("{method} {path} {body}\n  stock {stock}\n  {host} {got}\n");
+            }
+        }
+    }
+    for (method, path) in VERBS {
+        let (stock, ours) = (ask("stock-verb", method, path, "").0, ask("native-verb", method, path, "").0);
+        if ours != stock {
+            wrong +=
+                &format!("{method} {path}, any verb\n  stock {}\n  native {}\n", shown(&stock), shown(&ours));
+        }
+    }
+    for path in ["/v1/fails", "/v1/details", "/v1/late"] {
+        let stock = ask("stock0", "GET", path, "").1;
+        let status: Value = serde_json::from_slice(&stock.body).unwrap_or_default();
+        for host in ["native0", "hold0", "wasm0"] {
+            if host == "wasm0" && path == "/v1/late" {
+                continue;
+            }
+            let ours = ask(host, "GET", path, "").1;
+            // Ours has the message alone.
+            let same = ours.status() == stock.status()
+                && status["message"].is_string()
+                && ours.json().unwrap() == json!({ "error": status["message"] });
+            if !same {
+                wrong += &format!(
+                    "{path}\n  stock {} {}\n  {host} {} {}\n",
+                    stock.status(),
+                    stock.text(),
+                    ours.status(),
+                    ours.text()
+                );
             }
         }
     }
@@ -383,7 +458,7 @@ fn numbers(value: Value) -> Value {
 /// A message with a value in most fields: what the server answers.
 const FULL: &[u8] = b"\x0a\x01n\x10\x03\x1a\x05\x0a\x01i\x10\x04\x22\x01a\x22\x01b\x2a\x02\x00\xff\x30\x01\x3a\x05\x0a\x01k\x10\x07\x40\x01\x49\x00\x00\x00\x00\x00\x00\xf8\x3f\x52\x02\x10\x05\x52\x00\x58\x07\x62\x00\x6a\x04\x08\x80\x94\x23\x72\x05\x08\x01\x10\x80\x65\x7a\x03\x0a\x01a\x82\x01\x00\x95\x01\xcd\xcc\xcc\x3d\xa0\x01\x09";
 
-fn stock_filter(file: &Path, print: &Value) -> String {
+fn stock_filter(file: &Path, print: &Value, any_verb: bool) -> String {
     json!({
         "name": "stock",
         "typed_config": {
@@ -392,6 +467,7 @@ fn stock_filter(file: &Path, print: &Value) -> String {
             "services": ["user.S", "user.Held"],
             "convert_grpc_status": true,
             "auto_mapping": true,
+            "match_unregistered_custom_verb": any_verb,
             "case_insensitive_enum_parsing": true,
             "print_options": print,
         },

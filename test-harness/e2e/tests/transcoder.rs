@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         .each_envoy("a_page_can_read_errors_behind_a_cors_filter_in_front", other_filters::in_front)
         .each_envoy("a_page_can_read_errors_before_a_cors_filter_on_every_host", other_filters::behind)
         .each_envoy("a_page_can_read_everything_between_two_cors_filters", other_filters::in_both_places)
+        .each_envoy("what_a_route_adds_is_twice_on_an_error_that_is_a_reply", other_filters::of_the_route)
         .each_envoy("envoys_own_errors_have_the_protocols_shape", envoys_own_errors)
         .each_envoy("a_configuration_that_is_not_understood_does_not_load", refused_configurations)
         .each_envoy("a_thousand_answers_cut_off_leave_envoy_alive", cut_answers)

@@ -7,6 +7,7 @@
 
 mod answer;
 mod claims;
+mod compression;
 mod generate;
 mod json;
 mod message;
@@ -35,8 +36,8 @@ pub enum Target {
     Request,
     /// The reader of answers. Bytes: flags, a seed, the message.
     Answer,
-    /// Whole exchanges after the golden cases. Bytes: which case, which host and configuration, a seed, the length of
-    /// the request's body (2 bytes, little-endian), that body, the data of the answer.
+    /// Whole exchanges after the golden cases. Bytes: which case (2 bytes, little-endian), which host and configuration, a
+    /// seed, the length of the request's body (2 bytes, little-endian), that body, the data of the answer.
     Exchange,
     /// The reader of streams of answers. Bytes: which host and kind of message, a seed, the stream in its frames.
     Stream,
@@ -46,11 +47,14 @@ pub enum Target {
     Predict,
     /// The reader of the bodies of Triton's `generate`. Bytes: which path, a seed for the chunks, the body.
     Generate,
+    /// Compressed bodies and messages. Bytes: what is compressed and how, which host, a seed, what is compressed, or is
+    /// already.
+    Compression,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Request,
         Self::Answer,
         Self::Exchange,
@@ -58,6 +62,7 @@ impl Target {
         Self::Claims,
         Self::Predict,
         Self::Generate,
+        Self::Compression,
     ];
 
     /// Its name among the fuzz targets.
@@ -71,6 +76,7 @@ impl Target {
             Self::Claims => "claims",
             Self::Predict => "predict",
             Self::Generate => "generate",
+            Self::Compression => "compression",
         }
     }
 
@@ -85,6 +91,7 @@ impl Target {
             Self::Claims => claims::seeds(),
             Self::Predict => predict::seeds(),
             Self::Generate => generate::seeds(),
+            Self::Compression => compression::seeds(),
         }
     }
 
@@ -101,6 +108,7 @@ impl Target {
             Self::Claims => claims::check(input),
             Self::Predict => predict::check(input),
             Self::Generate => generate::check(input),
+            Self::Compression => compression::check(input),
         }
     }
 }
@@ -247,15 +255,14 @@ fn header(headers: &testkit::Headers, name: &str) -> Option<String> {
 
 static GOLDEN: LazyLock<Vec<Case>> = LazyLock::new(|| {
     let cases = golden_cases().expect("the golden cases are well formed");
-    // A byte says which one is meant.
     cases.into_iter().filter(|case| case.filter == "kserve_transcoder").collect()
 });
 
 fn check_exchange(input: &[u8]) {
-    let Some((&[index, setup, seed, low, high], rest)) = input.split_first_chunk() else { return };
+    let Some((&[a, b, setup, seed, low, high], rest)) = input.split_first_chunk() else { return };
     let length = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
     let (body, data) = rest.split_at(length);
-    let mut case = GOLDEN[usize::from(index) % GOLDEN.len()].clone();
+    let mut case = GOLDEN[usize::from(u16::from_le_bytes([a, b])) % GOLDEN.len()].clone();
     case.request.body = testkit::Body { bytes: body.to_vec(), ..Default::default() };
     let answer = case.answer.get_or_insert_with(|| inference().answer.expect("it has one"));
     (answer.message, answer.message_hex) = (None, None);

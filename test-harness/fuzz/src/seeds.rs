@@ -203,7 +203,7 @@ pub(crate) fn exchanges() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for (index, case) in GOLDEN.iter().enumerate() {
         let (Ok(index), Ok(body), Ok(data)) =
-            (u8::try_from(index), case.request.body.bytes(), case.answer_data())
+            (u16::try_from(index), case.request.body.bytes(), case.answer_data())
         else {
             continue;
         };
@@ -211,8 +211,9 @@ pub(crate) fn exchanges() -> Vec<Vec<u8>> {
             continue;
         }
         let [low, high] = u16::try_from(body.len()).unwrap_or(u16::MAX).to_le_bytes();
+        let [a, b] = index.to_le_bytes();
         for setup in 0..5 {
-            seeds.push([&[index, setup, 1, low, high], &body[..], &data[..]].concat());
+            seeds.push([&[a, b, setup, 1, low, high], &body[..], &data[..]].concat());
         }
     }
     seeds

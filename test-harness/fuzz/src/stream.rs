@@ -114,7 +114,7 @@ fn case(stream: &[u8]) -> Case {
 }
 
 /// The first message, taken off the front; `None` if there is no whole one, or none that is allowed.
-fn taken<'s>(stream: &mut &'s [u8]) -> Option<&'s [u8]> {
+pub(crate) fn taken<'s>(stream: &mut &'s [u8]) -> Option<&'s [u8]> {
     let (&[flag, a, b, c, d], rest) = stream.split_first_chunk()?;
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     let (message, rest) = rest.split_at_checked(length).filter(|_| flag == 0 && length <= MOST)?;

@@ -61,6 +61,16 @@ fn mutated_bodies_of_generate_are_the_requests_that_v2_has() {
 }
 
 #[test]
+fn every_seed_that_is_compressed_is_what_it_is_without_that() {
+    seeds(Target::Compression);
+}
+
+#[test]
+fn mutations_of_what_is_compressed_are_what_they_are_without_that() {
+    mutations(Target::Compression);
+}
+
+#[test]
 fn mutated_requests_are_read_as_others_read_them() {
     mutations(Target::Request);
 }
@@ -80,7 +90,7 @@ const FOUND: &[(Target, &[u8])] = &[
     // A binary answer to an empty message, in wasm.
     (Target::Answer, b"\x05\x01"),
     // A form feed behind the document, cut off from it.
-    (Target::Exchange, b"\x02\x75\0\x01\0\x0c\0-Infinity"),
+    (Target::Exchange, b"\x02\0\x75\0\x01\0\x0c\0-Infinity"),
     (Target::Request, b"\0\x05\0\0{\"inputs\":[]}\x0c"),
     // A blank behind the last binary tensor, cut off from it.
     (Target::Request, b"\x02\x05\x0d\0{\"inputs\":[]}\n"),
@@ -103,6 +113,13 @@ fn what_failed_once_does_not_fail_again() {
     for (target, input) in FOUND {
         check(*target, input);
     }
+}
+
+#[test]
+fn every_golden_case_whose_data_are_short_is_a_seed_of_its_own() {
+    let seeds = Target::Exchange.seeds();
+    let cases: std::collections::HashSet<_> = seeds.iter().map(|seed| [seed[0], seed[1]]).collect();
+    assert!(cases.len() > 256, "only {} cases", cases.len());
 }
 
 fn seeds(target: Target) {

@@ -236,7 +236,10 @@ impl Exchange {
             inference.answer_bytes = bytes;
         }
         if has_failed(cx) {
-            let code = if lacks_status { status::UNKNOWN } else { status::INTERNAL };
+            let code = match lacks_status {
+                true => response_half::ending_in_headers(true, cx.view),
+                false => status::INTERNAL,
+            };
             self.measured(Ending::Status(code), cx);
         } else if end {
             self.measured(Ending::Status(status::OK), cx);
@@ -249,7 +252,7 @@ impl Exchange {
         }
         let code = match Status::read(cx.view, Map::ResponseTrailers) {
             Some(status) if !status.is_ok() => status.code(),
-            None if has_failed(cx) && lacks_status => status::UNKNOWN,
+            None if has_failed(cx) && lacks_status => response_half::ending_in_headers(true, cx.view),
             _ if has_failed(cx) => status::INTERNAL,
             _ => status::OK,
         };

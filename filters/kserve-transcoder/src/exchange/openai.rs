@@ -44,6 +44,7 @@ impl Exchange {
             Ok(body) => body,
             Err(problem) => return self.refuse(problem, cx),
         };
+        self.encode_answer(cx);
         self.inference = plugin.models.begin_unnamed(plugin.settings.describes, || cx.view.now());
         self.rewrite_headers(kserve_proto::MODEL_INFER, method, path, cx);
         self.reading = Reading::Body(body);

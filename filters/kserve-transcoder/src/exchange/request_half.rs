@@ -104,8 +104,8 @@ impl Exchange {
         if !end && row.answers_raw() && !plugin.settings.holds_response_headers {
             return self.refuse(needs_held_headers(), cx);
         }
-        if let Some(compress) = plugin.settings.compress_answers.filter(|_| row.answers_may_be_compressed()) {
-            self.encoding = Encoding::of_request(compress.from_bytes, compress.level, cx.view);
+        if row.answers_may_be_compressed() {
+            self.encode_answer(cx);
         }
         let signature = match kind {
             RowKind::Predict | RowKind::Generate => match self.signature(&variables, path, end, cx) {
@@ -293,6 +293,13 @@ impl Exchange {
         }
         self.reading = Reading::Failed { problem, still_accepted };
         OnData::Keep
+    }
+
+    /// Has the answer compressed if that is configured and the client accepts it.
+    pub(super) fn encode_answer(&mut self, cx: &Cx<'_>) {
+        if let Some(compress) = self.plugin.settings.compress_answers {
+            self.encoding = Encoding::of_request(compress.from_bytes, compress.level, cx.view);
+        }
     }
 
     /// How the messages of a stream are to look, if the host can pass them on one by one.

@@ -7,7 +7,7 @@ mod printing;
 mod queries;
 
 use super::*;
-use crate::rows::tests::{descriptor_set, load, method};
+use crate::rows::tests::{descriptor_set, load, method, method_of};
 use crate::rows::{Found, Options, Rows};
 use filter_api::Memory;
 use proptest::prelude::*;
@@ -496,6 +496,24 @@ fn what_no_server_would_decode_is_the_clients_fault() {
         let told = refused(&rows, "/v1/n", &nested(depth));
         assert!(told == too_deep || told.contains("recursion limit exceeded"), "{told}");
     }
+}
+
+#[test]
+fn what_is_given_twice_in_a_message_of_any_type_is_refused_wherever_it_says_its_type() {
+    let rows = load(&[method_of("Pack", "M", "post: '/v1' body: '*'")]).unwrap();
+    for (pack, name) in [
+        (r#"{"@type":"x/user.Pack","main_colour":"BLUE","mainColour":"RED"}"#, "main_colour"),
+        (r#"{"mainColour":"BLUE","@type":"x/user.Pack","main_colour":"RED"}"#, "main_colour"),
+        (r#"{"mainColour":"BLUE","main_colour":"RED","@type":"x/user.Pack"}"#, "main_colour"),
+        (r#"{"@type":"x/user.Pack","inner":{"main_colour":1,"mainColour":1}}"#, "main_colour"),
+        (r#"{"@type":"x/user.Pack","@type":"x/user.Pack"}"#, "@type"),
+        (r#"{"@type":"x/y.Unknown","a":1,"a":1}"#, "a"),
+    ] {
+        let body = format!(r#"{{"packs":[{pack}]}}"#);
+        assert_eq!(refused(&rows, "/v1", &body), format!("body: {name} is given twice"), "{body}");
+    }
+    let once = r#"{"packs":[{"mainColour":"BLUE","@type":"x/user.Pack","inner":{"mainColour":"BLUE"}}]}"#;
+    assert!(sent(&rows, "POST", "/v1", once).is_ok());
 }
 
 #[test]

@@ -48,22 +48,40 @@ impl Seed<'_> {
     /// The name by which a key is known, and the kind of its value.
     fn member<'k>(&self, key: Cow<'k, str>) -> (Cow<'k, str>, Option<Kind>) {
         let Some(Kind::Message(message)) = &self.of else { return (key, None) };
-        if message.is_map_entry() {
-            let key = match (message.map_entry_key_field().kind(), key.parse::<i128>()) {
-                // `1` and `01` are one key.
-                (kind, Ok(number)) if kind != Kind::String => number.to_string().into(),
-                _ => key,
-            };
-            return (key, Some(message.map_entry_value_field().kind()));
-        }
-        // The keys of any JSON at all are not the fields of the message that holds it.
-        if matches!(message.full_name(), "google.protobuf.Struct" | "google.protobuf.Value") {
-            return (key, None);
-        }
-        match message.get_field_by_json_name(&key).or_else(|| message.get_field_by_name(&key)) {
-            Some(field) => (field.name().to_owned().into(), Some(field.kind())),
-            None => (key, None),
-        }
+        self::member(message, key)
+    }
+}
+
+/// The name by which a key of a message's object is known, and the kind of its value.
+fn member<'k>(message: &MessageDescriptor, key: Cow<'k, str>) -> (Cow<'k, str>, Option<Kind>) {
+    if message.is_map_entry() {
+        let key = match (message.map_entry_key_field().kind(), key.parse::<i128>()) {
+            // `1` and `01` are one key.
+            (kind, Ok(number)) if kind != Kind::String => number.to_string().into(),
+            _ => key,
+        };
+        return (key, Some(message.map_entry_value_field().kind()));
+    }
+    // The keys of any JSON at all are not the fields of the message that holds it.
+    if matches!(message.full_name(), "google.protobuf.Struct" | "google.protobuf.Value") {
+        return (key, None);
+    }
+    match message.get_field_by_json_name(&key).or_else(|| message.get_field_by_name(&key)) {
+        Some(field) => (field.name().to_owned().into(), Some(field.kind())),
+        None => (key, None),
+    }
+}
+
+impl Seed<'_> {
+    /// Whether it is a message of any type, which its member `@type` names.
+    fn is_any(&self) -> bool {
+        matches!(&self.of, Some(Kind::Message(message)) if message.full_name() == "google.protobuf.Any")
+    }
+
+    /// The type that `@type` names, if it is known.
+    fn held(&self, url: &str) -> Option<MessageDescriptor> {
+        let Some(Kind::Message(any)) = &self.of else { return None };
+        any.parent_pool().get_message_by_name(url.rsplit('/').next()?)
     }
 
     /// Notes what is wrong, and ends the search.
@@ -106,13 +124,33 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let mut names = HashSet::new();
+        let mut held = None;
         while let Some(key) = members.next_key::<String>()? {
-            let (name, of) = self.member(key.into());
+            let is_type = key == "@type";
+            let (name, of) = match &held {
+                Some(held) => member(held, key.into()),
+                None => self.member(key.into()),
+            };
             if names.contains(&name) {
                 return self.ends(format!("{name} is given twice"));
             }
             names.insert(name);
-            members.next_value_seed(Seed { of, found: self.found })?;
+            if !(is_type && self.is_any()) {
+                members.next_value_seed(Seed { of, found: self.found })?;
+                continue;
+            }
+            held = self.held(&members.next_value::<String>()?);
+            if let Some(held) = &held {
+                // Those that came before the type are known by their names only now.
+                let mut known = HashSet::new();
+                for name in names {
+                    let (name, _) = member(held, name);
+                    if !known.insert(name.clone()) {
+                        return self.ends(format!("{name} is given twice"));
+                    }
+                }
+                names = known;
+            }
         }
         Ok(())
     }

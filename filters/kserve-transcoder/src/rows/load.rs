@@ -30,8 +30,9 @@ impl Rows {
             kserve_v1,
             auto_mapping,
             raw_answers,
+            any_verb,
         } = options;
-        let mut rows = Self { prefixes, ignored, kserve_v1, raw_answers, ..Self::default() };
+        let mut rows = Self { prefixes, ignored, kserve_v1, raw_answers, any_verb, ..Self::default() };
         rows.add(kserve_proto::DESCRIPTOR_SET, ".", |_| true)?;
         rows.add(kserve_proto::TRITON_DESCRIPTOR_SET, ".", |_| true)?;
         if list_models {

@@ -21,7 +21,7 @@ use crate::tensor::StreamMessages;
 use filter_api::PathPrefixes;
 use prost_reflect::{FieldDescriptor, MessageDescriptor, Value};
 use std::sync::Arc;
-use template::{MAX_SEGMENTS, Template, Variable};
+use template::{MAX_SEGMENTS, Template, Variable, has_verb};
 
 /// The root of everything that this filter answers for, whether a row matches or not.
 const OURS: &[u8] = b"/v2";
@@ -36,6 +36,8 @@ pub(crate) struct Rows {
     auto_mapping: bool,
     /// KServe v1 is served.
     kserve_v1: bool,
+    /// What stands behind a colon at the end of a path is a verb to the user's rows, also where none has it.
+    any_verb: bool,
 }
 
 /// What a configuration says about rows.
@@ -59,6 +61,8 @@ pub(crate) struct Options {
     pub(crate) auto_mapping: bool,
     /// Which rows may have answers of a type that only the message tells.
     pub(crate) raw_answers: RawAnswers,
+    /// Whether a verb that no row has is a verb to the user's rows.
+    pub(crate) any_verb: bool,
 }
 
 /// Which rows may have answers of a type that only the message tells.
@@ -217,7 +221,12 @@ impl Rows {
         };
         let mut buffer = [&b""[..]; MAX_SEGMENTS];
         let Some(segments) = split(path, &mut buffer) else { return Ok(elsewhere) };
-        let mut matching = self.rows.iter().filter(|row| row.template.matches(segments)).peekable();
+        let no_text = self.any_verb && has_verb(segments);
+        let fits = |row: &&Arc<Row>| {
+            let reads_verb_as_text = no_text && row.binds_query && row.template.takes_verbs_as_text();
+            !reads_verb_as_text && row.template.matches(segments)
+        };
+        let mut matching = self.rows.iter().filter(fits).peekable();
         if matching.peek().is_none() {
             return Ok(elsewhere);
         }
@@ -261,7 +270,7 @@ impl Row {
     /// Whether answers are compressed where that is configured: those to inferences, as Triton does, and those of the user's
     /// rows. Triton's own clients accept an encoding for other answers as well, and cannot read it there.
     pub(crate) fn answers_may_be_compressed(&self) -> bool {
-        self.kind == RowKind::Infer || self.binds_query
+        !matches!(self.kind, RowKind::Generic | RowKind::Generate) || self.binds_query
     }
 
     /// Whether only the message of an answer says of which type its body is.

@@ -116,6 +116,11 @@ impl Template {
         }
     }
 
+    /// Whether it fits paths without a verb only by taking any verb as a part of the last segment.
+    pub(crate) fn takes_verbs_as_text(&self) -> bool {
+        self.verb == Verb::None
+    }
+
     /// Whether a variable stands right behind a segment that is always `literal`.
     pub(crate) fn has_before(&self, variable: &Variable, literal: &[u8]) -> bool {
         let before = variable.start.checked_sub(1).and_then(|index| self.segments.get(index));
@@ -160,6 +165,12 @@ impl Template {
         };
         length && self.segments.iter().zip(path).all(fits)
     }
+}
+
+/// Whether a path ends in what would be a verb, known or not: a colon in its last segment, and something behind it.
+pub(crate) fn has_verb(path: &[&[u8]]) -> bool {
+    let Some(last) = path.last() else { return false };
+    last.iter().rposition(|byte| *byte == b':').is_some_and(|at| at + 1 < last.len())
 }
 
 impl Verb {

@@ -47,6 +47,7 @@ pub(crate) fn descriptor_set(methods: &str) -> Vec<u8> {
         package user;
         import "google/api/annotations.proto";
         import "google/api/httpbody.proto";
+        import "google/protobuf/any.proto";
         import "google/protobuf/duration.proto";
         import "google/protobuf/field_mask.proto";
         import "google/protobuf/struct.proto";
@@ -66,6 +67,11 @@ pub(crate) fn descriptor_set(methods: &str) -> Vec<u8> {
             repeated M many = 10;
             uint64 big = 11;
             optional string note = 12;
+        }}
+        message Pack {{
+            repeated google.protobuf.Any packs = 1;
+            Colour main_colour = 2;
+            Pack inner = 3;
         }}
         message Upload {{
             string name = 1;
@@ -347,6 +353,26 @@ fn a_verb_tells_methods_of_one_path_apart() {
     assert_eq!(find(&rows, "POST", "/v1/a:other"), "allow: GET");
     // The protocol's own paths have no verbs, and a model's name may have a colon.
     assert_eq!(find(&rows, "GET", "/v2/models/a:archive"), "ModelMetadata name=a:archive");
+}
+
+#[test]
+fn a_verb_that_no_path_has_can_be_kept_out_of_the_last_segment() {
+    let set = || {
+        of_sets(&[descriptor_set(
+            r#"rpc Get(M) returns (M) { option (google.api.http) = { get: "/v1/{name}" }; }
+               rpc Undo(M) returns (M) { option (google.api.http) = { get: "/v1/{name}:undo" }; }"#,
+        )])
+    };
+    let plain = Rows::load(set()).unwrap();
+    assert_eq!(find(&plain, "GET", "/v1/a:b"), "Get name=a:b");
+    let rows = Rows::load(Options { any_verb: true, ..set() }).unwrap();
+    assert_eq!(find(&rows, "GET", "/v1/a:b"), "not ours");
+    assert_eq!(find(&rows, "GET", "/v1/a:b:undo"), "Undo name=a:b");
+    assert_eq!(find(&rows, "GET", "/v1/a"), "Get name=a");
+    // A colon with nothing behind it is no verb.
+    assert_eq!(find(&rows, "GET", "/v1/a:"), "Get name=a:");
+    // The protocol's own paths have none, whatever the user's have.
+    assert_eq!(find(&rows, "GET", "/v2/models/llama:7b"), "ModelMetadata name=llama:7b");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
 mod echo;
-mod matrix;
 mod generate;
+mod matrix;
 mod openai;
 #[path = "../application/pictures.rs"]
 mod pictures;

@@ -144,3 +144,26 @@ pub(crate) fn in_both_places(installed: &Installed) {
         }
     }
 }
+
+/// Envoy adds a route's headers to the server's answer, where a filter cannot tell them from the server's own, and also to a
+/// filter's reply in its place, before the headers that the filter keeps.
+pub(crate) fn of_the_route(installed: &Installed) {
+    let server = failing_server();
+    let route = r#"{ match: { prefix: "/" }, route: { cluster: model-server, timeout: 10s }, response_headers_to_add: [{ header: { key: x-added, value: a } }, { header: { key: x-set, value: b }, append_action: OVERWRITE_IF_EXISTS_OR_ADD }] }"#;
+    let listeners = Column::ALL
+        .map(|column| Listener::new(column.name()).routes(&format!("[{route}]")).transcoder(column, "{}"));
+    let envoy =
+        Envoy::start(&installed.path, &gateway(&listeners, server.address()), &Options::default()).unwrap();
+    for column in Column::ALL {
+        for (failure, status, replied) in [("trailers-only", 404, true), ("not-grpc", 502, false)] {
+            let request = Request::post(INFER, SMALL).header("x-case", failure).patience(BOUND);
+            let answer = ask(&envoy, column, Protocol::Http1, &request).complete().unwrap();
+            assert_eq!(answer.status(), status, "{} {failure}: {}", column.name(), answer.text());
+            let head = answer.head.as_ref().unwrap();
+            let times = |wanted: &str| head.headers.iter().filter(|(name, _)| name == wanted).count();
+            let expected = if replied && column != Column::Native { 2 } else { 1 };
+            let found = (times("x-added"), times("x-set"));
+            assert_eq!(found, (expected, expected), "{} {failure}", column.name());
+        }
+    }
+}

@@ -110,6 +110,25 @@ pub(super) fn of_answer(status: u16, json_bytes: Option<usize>, of_the_message: 
     take_off(of_the_message, cx);
 }
 
+/// The reply that is an answer, with those of the headers here that are meant for the client.
+pub(super) fn reply_of_answer(
+    status: u16,
+    json_bytes: Option<usize>,
+    content_type: Option<&str>,
+    view: &dyn View,
+) -> Reply {
+    let mut reply = Reply::new(status, "kserve_answer");
+    let content_type = match json_bytes {
+        None => content_type.unwrap_or("application/json"),
+        Some(_) => "application/octet-stream",
+    };
+    add(&mut reply, b"content-type", content_type.as_bytes());
+    if let Some(bytes) = json_bytes {
+        reply = reply.header("inference-header-content-length", bytes.to_string());
+    }
+    in_place(reply, view)
+}
+
 /// Makes the headers those of an answer with a stream of messages.
 pub(super) fn of_stream(content_type: &str, of_the_message: u8, cx: &mut Cx<'_>) {
     cx.ops.set_header(Map::ResponseHeaders, "content-type", content_type.as_bytes());

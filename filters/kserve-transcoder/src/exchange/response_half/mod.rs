@@ -16,6 +16,7 @@
 
 mod call;
 mod headers;
+mod parked;
 mod streaming;
 mod transcoding;
 
@@ -144,6 +145,13 @@ impl ResponseHalf {
         }
         let status = head.has_grpc_status.then(|| Status::read(cx.view, Map::ResponseHeaders)).flatten();
         let has_status = status.is_some();
+        let may_follow = status.is_none() && !end && terms.holding != Holding::No && terms.stream.is_none();
+        if head.status != 200 && may_follow && codec.is_some() {
+            // A gRPC status in the trailers says more than HTTP's.
+            let problem = without_grpc_status(head.status);
+            *self = Self::Transcoding(Transcoding::failed(problem, terms, account));
+            return OnHeaders::Hold;
+        }
         let failure = match status {
             Some(status) if !status.is_ok() => Some(status.problem()),
             _ if head.status != 200 => Some(without_grpc_status(head.status)),
@@ -196,7 +204,7 @@ impl ResponseHalf {
             }
             Self::Transcoding(message) => {
                 let verdict = message.data(chunk, cx);
-                if matches!(verdict, OnData::Reset) {
+                if matches!(verdict, OnData::Reset | OnData::Reply(_)) {
                     *self = Self::Done;
                 }
                 verdict

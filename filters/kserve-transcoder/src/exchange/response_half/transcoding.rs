@@ -1,6 +1,7 @@
 //! One gRPC message of an answer, read and turned into what the client gets.
 
 use super::headers::{self, Head};
+use super::parked::Parked;
 use super::{Holding, LATE_ERROR_BYTES, Terms, check_length, not_one, short_error_body};
 use crate::codec::{Beginning, ResponseCodec};
 use crate::compressed::{Coding, Encoding, MessageCoding, Press, inflated, write_rest};
@@ -8,7 +9,7 @@ use crate::frame::Reader;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::status::Status;
-use filter_api::{Account, Charge, Chunk, Cx, Emission, Map, OnData, OnTrailers, PARK_LIMIT_BYTES, Sink};
+use filter_api::{Account, Charge, Chunk, Cx, Emission, Map, OnData, OnTrailers, Sink};
 
 /// How large a message may be for its headers to be held until its trailers, where the host buffers what it holds
 /// ([`Holding::Small`]), and for its trailers to become headers.
@@ -28,8 +29,12 @@ pub(crate) struct Transcoding {
     reader: Reader,
     /// `None` once the answer has been made.
     codec: Option<Box<dyn ResponseCodec>>,
+    /// The headers said that the call has failed. What comes is dropped; the trailers may say more.
+    failure: Option<Box<Problem>>,
     /// An answer that waits for its trailers.
-    parked: Option<Parked>,
+    parked: Option<Box<Parked>>,
+    /// The host has been told to buffer what comes, so that only little can be written in the next chunk's place.
+    paused: bool,
     /// An error has gone out in the answer's place; what still comes is dropped.
     refused: bool,
     /// The answer has gone out.
@@ -46,6 +51,8 @@ pub(crate) struct Transcoding {
     coding: Option<Box<(MessageCoding, Charge)>>,
     /// What compresses the answer; gone once all of it is written, or where it stays as it is.
     press: Option<Box<Press>>,
+    /// What is charged for an answer that waits.
+    account: Account,
 }
 
 /// Whether the answer goes out while the message comes.
@@ -71,17 +78,6 @@ impl From<Problem> for Stop {
     }
 }
 
-/// A small answer that has been printed while its headers are held.
-#[derive(Debug)]
-struct Parked {
-    status: u16,
-    json_bytes: Option<usize>,
-    content_type: Option<String>,
-    body: Vec<u8>,
-    /// How the body is encoded.
-    coding: Option<Coding>,
-}
-
 impl Transcoding {
     /// A message whose headers are here; they are let go unless they are held.
     pub(super) fn begin(
@@ -92,31 +88,18 @@ impl Transcoding {
         account: &Account,
         cx: &mut Cx<'_>,
     ) -> Self {
-        let reader = Reader::default();
         if codec.decides_content_type() {
             // Whether such bytes can be compressed is not known here.
             terms.encoding = Encoding::Fixed;
         }
-        let codec = Some(codec);
-        let coding = (head.coding != MessageCoding::None).then(|| Box::new((head.coding, account.charge())));
-        let press = match terms.encoding {
-            Encoding::Compressed(plan) => Some(Press::new(plan, account.charge())),
-            Encoding::Fixed | Encoding::Plain => None,
-        };
-        let mut message = Self {
-            reader,
-            codec,
-            parked: None,
-            refused: false,
-            written: false,
-            has_status,
-            promised_json_bytes: None,
-            streaming: Streaming::No,
-            terms,
-            of_the_message: head.of_the_message,
-            coding,
-            press,
-        };
+        let mut message = Self { codec: Some(codec), has_status, ..Self::new(terms, account) };
+        message.of_the_message = head.of_the_message;
+        if head.coding != MessageCoding::None {
+            message.coding = Some(Box::new((head.coding, account.charge())));
+        }
+        if let Encoding::Compressed(plan) = terms.encoding {
+            message.press = Some(Press::new(plan, account.charge()));
+        }
         if has_status {
             for name in ["grpc-status", "grpc-message"] {
                 cx.ops.remove_header(Map::ResponseHeaders, name);
@@ -126,6 +109,31 @@ impl Transcoding {
             message.release_headers(cx);
         }
         message
+    }
+
+    /// An answer that has failed, with this problem unless its trailers have another one. Its headers are held.
+    pub(super) fn failed(problem: Problem, terms: Terms, account: &Account) -> Self {
+        Self { failure: Some(Box::new(problem)), ..Self::new(terms, account) }
+    }
+
+    fn new(terms: Terms, account: &Account) -> Self {
+        Self {
+            reader: Reader::default(),
+            codec: None,
+            failure: None,
+            parked: None,
+            paused: false,
+            refused: false,
+            written: false,
+            has_status: false,
+            promised_json_bytes: None,
+            streaming: Streaming::No,
+            terms,
+            of_the_message: 0,
+            coding: None,
+            press: None,
+            account: account.clone(),
+        }
     }
 
     /// The headers said that the call has succeeded.
@@ -140,8 +148,20 @@ impl Transcoding {
 
     /// Takes the next bytes of the message.
     pub(super) fn data(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
+        let verdict = self.take(chunk, cx);
+        self.paused = matches!(verdict, OnData::Park);
+        verdict
+    }
+
+    fn take(&mut self, chunk: Chunk<'_>, cx: &mut Cx<'_>) -> OnData {
         if self.refused {
             return dropped(cx);
+        }
+        if let Some(problem) = self.failure.take_if(|_| chunk.end) {
+            return self.abandon(&problem, cx);
+        }
+        if self.failure.is_some() {
+            return OnData::Park;
         }
         let held = self.terms.holding != Holding::No;
         match self.read(&chunk, cx) {
@@ -164,6 +184,10 @@ impl Transcoding {
         }
         let is_empty = self.reader.length() == Some(0);
         match self.terms.holding {
+            Holding::Small if chunk.end => match self.park(cx) {
+                OnData::Park => self.emit_parked(cx),
+                verdict => verdict,
+            },
             _ if chunk.end => self.emit(cx),
             _ if self.streaming == Streaming::Begun => match self.reader.is_complete() {
                 true => self.emit(cx),
@@ -187,7 +211,7 @@ impl Transcoding {
             Holding::Small if self.is_small() => OnData::Park,
             Holding::Small if self.decides_content_type() => match self.begin_answer(cx) {
                 Ok(true) => dropped(cx),
-                Ok(false) => OnData::Keep,
+                Ok(false) => OnData::Park,
                 Err(Stop::Problem(problem)) => self.abandon(&problem, cx),
                 Err(Stop::TooLong) => misfit(cx),
             },
@@ -233,6 +257,7 @@ impl Transcoding {
             }
             return match if self.parked.is_some() { self.emit_parked(cx) } else { self.emit(cx) } {
                 OnData::Emit(emission) => OnTrailers::Emit(emission),
+                OnData::Reply(reply) => OnTrailers::Reply(reply),
                 _ => OnTrailers::Reset,
             };
         };
@@ -255,6 +280,7 @@ impl Transcoding {
         let has_status = self.has_status || status.is_some();
         match status {
             Some(status) if !status.is_ok() => Some(status.problem()),
+            _ if self.failure.is_some() => self.failure.take().map(|failure| *failure),
             _ if self.terms.one_of_stream && !self.reader.has_begun() => Some(not_one()),
             _ => match self.reader.problem_at_end() {
                 None if !has_status => Some(self.bad_message().unwrap_or_else(Status::missing)),
@@ -296,7 +322,7 @@ impl Transcoding {
 
     fn read(&mut self, chunk: &Chunk<'_>, cx: &mut Cx<'_>) -> Result<(), Stop> {
         // Into a chunk that is buffered together with earlier ones only little can be written.
-        let parked = self.terms.holding == Holding::Small && self.reader.has_begun();
+        let parked = self.paused;
         let mut unwritten = 0;
         for slice in chunk.slices {
             let begins = self.reader.length().is_none();
@@ -388,37 +414,36 @@ impl Transcoding {
         Ok(result?)
     }
 
-    /// Makes the answer, which is complete, and keeps it for the trailers if it is small enough for a host to buffer.
+    /// Makes the answer, which is complete, and keeps it for the trailers: if it is small enough for a host to buffer, or if
+    /// the host buffers already and could not write it any more.
     fn park(&mut self, cx: &mut Cx<'_>) -> OnData {
-        if !self.is_small() {
+        if !self.is_small() && (!self.paused || self.terms.head) {
             return self.emit(cx);
         }
         let Some(codec) = self.codec.take() else { return dropped(cx) };
-        let answer = match codec.finish() {
-            Ok(answer) => answer,
-            Err(problem) => return self.abandon(&problem, cx),
-        };
-        let (status, json_bytes) = (answer.status(), answer.inference_header_length());
-        let content_type = answer.content_type().map(str::to_owned);
-        let mut body = Vec::new();
-        let coding = write_rest(self.press.take(), |out| answer.render(out), &mut body);
-        let small = body.len() <= PARK_LIMIT_BYTES;
-        self.parked = Some(Parked { status, json_bytes, content_type, body, coding });
-        if small { OnData::Park } else { self.emit_parked(cx) }
+        let (press, charge) = (self.press.take(), self.account.charge());
+        let parked = codec.finish().and_then(|answer| Ok(Parked::new(answer, press, charge)?));
+        match parked {
+            Ok(parked) => {
+                let waits = parked.is_small() || self.paused;
+                self.parked = Some(Box::new(parked));
+                if waits { OnData::Park } else { self.emit_parked(cx) }
+            }
+            Err(problem) => self.abandon(&problem, cx),
+        }
     }
 
     fn emit_parked(&mut self, cx: &mut Cx<'_>) -> OnData {
-        if let Some(Parked { status, json_bytes, content_type, body, coding }) = self.parked.take() {
-            if self.terms.holding != Holding::No {
-                self.terms.holding = Holding::No;
-                headers::of_answer(status, json_bytes, self.of_the_message, cx);
-                headers::typed(content_type.as_deref(), cx);
-                headers::encoded(self.terms.encoding, coding, cx);
-            }
-            self.written = true;
-            return OnData::Emit(self.give(body.len(), |out| out.write(&body), cx));
+        let Some(parked) = self.parked.take() else { return dropped(cx) };
+        if self.paused && !parked.is_small() && !self.terms.head {
+            return OnData::Reply(parked.reply(self.terms.encoding, cx.view));
         }
-        dropped(cx)
+        if self.terms.holding != Holding::No {
+            self.terms.holding = Holding::No;
+            parked.head(self.of_the_message, self.terms.encoding, cx);
+        }
+        self.written = true;
+        OnData::Emit(self.give(parked.body().len(), |out| out.write(parked.body()), cx))
     }
 
     /// Writes the answer, which is complete.
