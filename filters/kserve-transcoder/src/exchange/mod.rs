@@ -75,6 +75,7 @@ impl Plugin for KserveTranscoder {
             sent: false,
             head: false,
             stream: None,
+            chooses_rpc: false,
             errors: ErrorForm::Kserve,
             inference: None,
             encoding: Encoding::Fixed,
@@ -115,6 +116,8 @@ pub struct Exchange {
     head: bool,
     /// The method answers with a stream of messages, which look like this.
     stream: Option<StreamForm>,
+    /// The request's headers wait until its body says which method it goes to.
+    chooses_rpc: bool,
     /// In which form the client is told of errors.
     errors: ErrorForm,
     /// What is measured of an inference; taken once it has ended.

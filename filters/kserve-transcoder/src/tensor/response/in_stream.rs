@@ -33,6 +33,20 @@ impl StreamResponse {
         let error = Buffer::new(answer.charge.sibling());
         Self { wire: Reader::default(), error, answer: Box::new(answer), target: Target::Error }
     }
+
+    /// Ends the message, and gives what it wraps: an answer, or the server's words for what went wrong.
+    ///
+    /// # Errors
+    /// It is not such a message.
+    pub(crate) fn unwrapped(self) -> Result<Result<Box<Response>, String>, Problem> {
+        if !self.wire.is_whole() {
+            return Err(malformed("it is cut"));
+        }
+        if self.error.is_empty() {
+            return Ok(Ok(self.answer));
+        }
+        Ok(Err(String::from_utf8_lossy(self.error.as_slice()).trim_end().to_owned()))
+    }
 }
 
 impl ResponseCodec for StreamResponse {
@@ -65,14 +79,10 @@ impl ResponseCodec for StreamResponse {
     }
 
     fn finish(self: Box<Self>) -> Result<Box<dyn Answer>, Problem> {
-        if !self.wire.is_whole() {
-            return Err(malformed("it is cut"));
+        match self.unwrapped()? {
+            Ok(answer) => answer.finish(),
+            Err(text) => Ok(Box::new(ErrorEvent(Problem::bad_answer(text).body()))),
         }
-        if self.error.is_empty() {
-            return self.answer.finish();
-        }
-        let text = String::from_utf8_lossy(self.error.as_slice()).trim_end().to_owned();
-        Ok(Box::new(ErrorEvent(Problem::bad_answer(text).body())))
     }
 }
 
