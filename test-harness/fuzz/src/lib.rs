@@ -11,6 +11,7 @@ mod json;
 mod message;
 mod mutate;
 mod number;
+mod openai;
 mod predict;
 mod request;
 mod run;
@@ -43,12 +44,22 @@ pub enum Target {
     Claims,
     /// The reader of KServe v1's bodies. Bytes: which model, a seed for the chunks, the body.
     Predict,
+    /// Completions of OpenAI's API. Bytes: which part of these, and for a stream which host and kind of message; a seed for the
+    /// chunks; the body, or the stream in its frames.
+    OpenAi,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Request, Self::Answer, Self::Exchange, Self::Stream, Self::Claims, Self::Predict];
+    pub const ALL: [Self; 7] = [
+        Self::Request,
+        Self::Answer,
+        Self::Exchange,
+        Self::Stream,
+        Self::Claims,
+        Self::Predict,
+        Self::OpenAi,
+    ];
 
     /// Its name among the fuzz targets.
     #[must_use]
@@ -60,6 +71,7 @@ impl Target {
             Self::Stream => "stream",
             Self::Claims => "claims",
             Self::Predict => "predict",
+            Self::OpenAi => "openai",
         }
     }
 
@@ -73,6 +85,7 @@ impl Target {
             Self::Stream => stream::seeds(),
             Self::Claims => claims::seeds(),
             Self::Predict => predict::seeds(),
+            Self::OpenAi => openai::seeds(),
         }
     }
 
@@ -88,6 +101,7 @@ impl Target {
             Self::Stream => stream::check(input),
             Self::Claims => claims::check(input),
             Self::Predict => predict::check(input),
+            Self::OpenAi => openai::check(input),
         }
     }
 }

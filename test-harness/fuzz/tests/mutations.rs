@@ -51,6 +51,16 @@ fn mutated_bodies_of_kserve_v1_are_the_tensors_that_v2_has() {
 }
 
 #[test]
+fn every_seed_of_openais_api_is_what_a_second_reader_makes_of_it() {
+    seeds(Target::OpenAi);
+}
+
+#[test]
+fn mutated_completions_are_what_a_second_reader_makes_of_them() {
+    mutations(Target::OpenAi);
+}
+
+#[test]
 fn mutated_requests_are_read_as_others_read_them() {
     mutations(Target::Request);
 }
