@@ -22,6 +22,10 @@ use filter_api::{Account, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailer
 /// How much may wait for the trailers, in bytes. The rest of what may be written there is for what follows the last message.
 const MOST_PARKED: usize = PARK_LIMIT_BYTES - 4 * 1024;
 
+/// How long the first message may be for headers to be held, where it comes in pieces and the host buffers them, in bytes. What is
+/// made of it is a few times as long.
+const HELD_MESSAGE_BYTES: usize = 2 * 1024;
+
 /// A longer message, in bytes, does not wait, so that it need not be held a second time.
 const SHORT_MESSAGE_BYTES: usize = 64 * 1024;
 
@@ -256,9 +260,18 @@ impl Streaming {
             codec.write(of_message)?;
             if self.reader.is_complete() {
                 self.message_ends(cx)?;
+            } else if self.is_too_long_to_hold() {
+                self.write(|_| {}, cx);
             }
         }
         Ok(())
+    }
+
+    /// Whether headers cannot be held until the message that has begun is here: a host that buffers what comes meanwhile may not
+    /// take what is made of it.
+    fn is_too_long_to_hold(&self) -> bool {
+        let length = self.reader.length().unwrap_or_default();
+        self.held && self.terms.holding == Holding::Small && length > HELD_MESSAGE_BYTES
     }
 
     fn message_ends(&mut self, cx: &mut Cx<'_>) -> Result<(), Problem> {
