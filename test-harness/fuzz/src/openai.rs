@@ -80,11 +80,19 @@ fn check_body(seed: u8, body: &[u8]) {
     let case = case(body, &frame(&[]));
     let whole = run(&case, Setup::OpenAiNative, Chunking::Whole);
     let cut = run(&case, Setup::OpenAiNative, Chunking::Random(seed.into()));
-    assert_same(&whole, &cut, &String::from_utf8_lossy(body));
+    // Of two faults, the one that is seen first may be a name that is unknown (404), for which the rest is not waited for.
+    if !(is_refusal(&whole) && is_refusal(&cut)) {
+        assert_same(&whole, &cut, &String::from_utf8_lossy(body));
+    }
     let seen = whole.seen.as_ref().filter(|seen| !seen.body.is_empty());
     match (body::expected(body), seen) {
         (Expected::Unknown, _) => {}
-        (Expected::Refused, None) => assert!(is_refusal(&whole) && whole.got.status < 500, "{whole:?}"),
+        (Expected::Refused, None) => {
+            assert!(
+                [&whole, &cut].iter().all(|outcome| is_refusal(outcome) && outcome.got.status < 500),
+                "{whole:?}\n{cut:?}"
+            );
+        }
         (Expected::Message(expected, stream), Some(seen)) => {
             let message = unframe(&seen.body).expect("the server gets one message");
             assert_eq!(message, expected.encode_to_vec(), "{}", String::from_utf8_lossy(body));
