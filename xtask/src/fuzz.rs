@@ -10,8 +10,8 @@ use crate::workspace::Workspace;
 
 const CARGO_FUZZ: &str = "0.13.2";
 /// The targets, as `test-harness/fuzz` has them.
-const TARGETS: [&str; 8] =
-    ["request", "answer", "exchange", "stream", "claims", "predict", "generate", "compression"];
+const TARGETS: [&str; 9] =
+    ["request", "answer", "exchange", "stream", "claims", "predict", "generate", "compression", "openai"];
 /// How long each target is fuzzed if nothing else is asked for, in seconds. With the same random numbers each time, so
 /// that on a clean clone it finds what a change broke, and not what no change has to do with.
 const SECONDS: u32 = 20;

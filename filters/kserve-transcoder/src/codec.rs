@@ -42,6 +42,8 @@ pub(crate) struct Inputs {
     pub(crate) describe: bool,
     /// The model, where the body names it and not the path.
     pub(crate) model: Option<Target>,
+    /// The answer is to be a stream, where the body says so and not the path.
+    pub(crate) stream: bool,
 }
 
 /// What is known of a tensor beside its elements.
@@ -100,6 +102,23 @@ pub(crate) trait ResponseCodec: Debug + Send {
         None
     }
 
+    /// Whether the messages of a stream say which of them is the last one with something in it. Then something may follow it
+    /// in a host, too, that writes nothing in front of trailers.
+    fn tells_last(&self) -> bool {
+        false
+    }
+
+    /// Whether that message has been read.
+    fn had_last(&self) -> bool {
+        false
+    }
+
+    /// What the client is told behind the messages of a stream whose call has succeeded, each item as the message that it would be.
+    /// An error says what the messages lack.
+    fn close(&self) -> Result<Vec<Vec<u8>>, Problem> {
+        Ok(Vec::new())
+    }
+
     /// Takes the next bytes of the message, cut anywhere, without its gRPC frame.
     fn write(&mut self, bytes: &[u8]) -> Result<(), Problem>;
 
@@ -123,6 +142,11 @@ pub(crate) enum Beginning {
 
 /// An answer, or the rest of one that has begun, that has been checked in full and only has to be written.
 pub(crate) trait Answer: Debug + Send {
+    /// What it is in a stream.
+    fn part(&self) -> Part<'_> {
+        Part::Message
+    }
+
     /// The HTTP status: 200, or another where the message itself says "no" (a server that is not ready).
     fn status(&self) -> u16 {
         200
@@ -151,6 +175,17 @@ pub(crate) trait Answer: Debug + Send {
     /// As [`render`](Self::render), for a client that was promised a JSON part of `json_length` bytes: it is padded
     /// with spaces. Only for a length that [fits](Self::fits).
     fn render_padded(self: Box<Self>, json_length: usize, out: &mut dyn Sink);
+}
+
+/// What a message is in a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    /// A message for the client.
+    Message,
+    /// Nothing that the client is told of.
+    Nothing,
+    /// The server's word that the call has failed, behind which nothing counts.
+    Failure(&'a Problem),
 }
 
 /// How far a body has come.

@@ -66,4 +66,6 @@ mod tensor;
 pub use config::{CompressAnswers, Config, PathMode};
 pub use exchange::{Exchange, KserveTranscoder};
 pub use kserve_v1::{KserveV1, ModelInput, ModelInputs};
-pub use openai::{OpenAiConfig, OpenAiConstant, OpenAiInput, OpenAiModel, OpenAiOperation, OpenAiParameter};
+pub use openai::{
+    OpenAiConfig, OpenAiConstant, OpenAiInput, OpenAiModel, OpenAiOperation, OpenAiParameter, OpenAiStream,
+};

@@ -3,7 +3,7 @@
 use crate::config::{CompressAnswers, Config, PathMode};
 use crate::generic;
 use crate::kserve_v1::KserveV1;
-use crate::openai::OpenAi;
+use crate::openai::{Around, OpenAi};
 use crate::rows::{self, RawAnswers, Rows};
 use crate::signatures::Signatures;
 use crate::tensor::{self, StreamMessages};
@@ -50,7 +50,14 @@ impl Settings {
         let config = Config::read(json, caps)?;
         let holds = config.hold_response_headers.unwrap_or(caps.hold[Dir::Response as usize]);
         let prefixes = PathPrefixes::parse("path_prefixes", &config.path_prefixes)?;
-        let openai = |openai| OpenAi::read(openai, prefixes.clone(), config.hold_request_headers);
+        let around = Around {
+            prefixes: prefixes.clone(),
+            holds_request_headers: config.hold_request_headers,
+            stream_messages: config.stream_messages,
+            path: config.path,
+            caps,
+        };
+        let openai = |openai| OpenAi::read(openai, around.clone());
         let openai = config.openai.as_ref().map(openai).transpose()?.map(Arc::new);
         let signatures = signatures(&config)?;
         let settings = Self {

@@ -77,6 +77,11 @@ impl Status {
         Some(Self::parse(value(b"grpc-status")?, value(b"grpc-message").map_or(b"", Vec::as_slice)))
     }
 
+    /// The status of a call of which a server only says in words that it has failed.
+    pub(crate) fn unknown(message: String) -> Self {
+        Self { code: UNKNOWN, message }
+    }
+
     fn parse(code: &[u8], message: &[u8]) -> Self {
         Self { code: code_of(code), message: percent_decoded(message) }
     }

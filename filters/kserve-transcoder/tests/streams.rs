@@ -30,8 +30,18 @@ struct Begun {
 
 impl Begun {
     fn new(caps: Caps) -> Self {
+        Self::configured(&CONFIG, caps, caps == Caps::DYNAMIC_MODULE)
+    }
+
+    /// In wasm, where headers are held.
+    fn held_in_wasm() -> Self {
+        let config = CONFIG.replacen('{', r#"{"hold_response_headers": true, "#, 1);
+        Self::configured(&config, Caps::PROXY_WASM, true)
+    }
+
+    fn configured(config: &str, caps: Caps, holds: bool) -> Self {
         let memory = Memory::new(1 << 20);
-        let plugin = KserveTranscoder::configure(CONFIG.as_bytes(), caps, memory.clone()).unwrap();
+        let plugin = KserveTranscoder::configure(config.as_bytes(), caps, memory.clone()).unwrap();
         let world = Headers(vec![
             (Map::RequestHeaders, ":method", "POST".to_owned()),
             (Map::RequestHeaders, ":path", "/v1/watch".to_owned()),
@@ -44,7 +54,7 @@ impl Begun {
         let request = Chunk { slices: &[REQUEST], end: true };
         let _verdict = begun.call(|exchange, cx| exchange.data(Dir::Request, request, cx));
         let verdict = begun.call(|exchange, cx| exchange.headers(Dir::Response, false, cx));
-        assert_eq!(matches!(verdict, OnHeaders::Hold), caps == Caps::DYNAMIC_MODULE);
+        assert_eq!(matches!(verdict, OnHeaders::Hold), holds);
         begun.sent.clear();
         begun
     }
@@ -119,6 +129,19 @@ fn of_a_stream_no_more_than_the_message_at_hand_is_held_and_a_client_that_leaves
         let memory = stream.memory.clone();
         drop(stream);
         assert_eq!(memory.used(), 0);
+    }
+}
+
+#[test]
+fn headers_are_not_held_for_a_message_in_pieces_where_the_host_buffers_what_comes_meanwhile() {
+    for letters in [1000, 20_000] {
+        let mut stream = Begun::held_in_wasm();
+        let (frame, line) = message(letters);
+        assert!(matches!(stream.data(&[&frame[..3]]), OnData::Emit(_)), "{letters}");
+        assert!(matches!(stream.data(&[&frame[3..500]]), OnData::Emit(_)));
+        assert_eq!(String::from_utf8_lossy(&stream.sent), "");
+        assert!(matches!(stream.data(&[&frame[500..]]), OnData::Emit(_)));
+        assert_eq!(String::from_utf8_lossy(&stream.sent), line);
     }
 }
 

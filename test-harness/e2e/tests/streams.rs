@@ -2,6 +2,9 @@
 //! cases in `test-harness/cases/streams` have what streams look like and how they end.
 #![allow(clippy::unwrap_used)] // Tests, but not marked as such: `Suite` runs them.
 
+#[path = "streams/completions.rs"]
+mod completions;
+
 use e2e::h2c::Event;
 use e2e::{
     Envoy, Installed, Listener, MlServer, Options, Protocol, Request, Suite, gateway, h1, h2c, send,
@@ -19,6 +22,8 @@ const BOUND: Duration = Duration::from_secs(60);
 const WATCH: &str = "/v1/watch";
 /// The listener on which gRPC passes as it is.
 const PASSTHROUGH: &str = "passthrough";
+/// The golden case whose method of a user's answers with a stream.
+const LINES: &str = "streams/lines";
 const BODY: &str = r#"{"name":"a"}"#;
 
 /// How many messages a long stream has.
@@ -38,6 +43,8 @@ fn main() -> ExitCode {
         .each_envoy("a_client_that_leaves_ends_the_call", vanished)
         .each_envoy("a_client_that_does_not_read_holds_the_server_back", stalled)
         .each_envoy("a_hundred_thousand_messages_leave_nothing_behind", long)
+        .each_envoy("each_chunk_of_a_completion_leaves_before_the_next_is_sent", completions::one_by_one)
+        .each_envoy("a_client_that_leaves_ends_the_call_of_its_completion", completions::vanished)
         .model_server("the_pages_requests_are_answered_as_it_says", page)
         .each_envoy("two_thousand_streams_run_at_once_and_leave_nothing_behind", many)
         .run()
@@ -45,9 +52,11 @@ fn main() -> ExitCode {
 
 /// Starts an Envoy on one worker with a listener for each column. The windows leave nothing to chance: a stream's is 1 MiB, and
 /// that of the connection is not what stops anything.
-fn start(installed: &Installed, server: &OddServer) -> Envoy {
+///
+/// It is configured as in the golden case `name`.
+fn start(installed: &Installed, server: &OddServer, name: &str) -> Envoy {
     let cases = golden_cases().unwrap();
-    let case = cases.iter().find(|case| case.name == "streams/lines").unwrap();
+    let case = cases.iter().find(|case| case.name == name).unwrap();
     let routes = r#"[{ match: { prefix: "/" }, route: { cluster: model-server, timeout: 0s } }]"#;
     let transcoder = |column: Column| {
         Listener::new(column.name()).transcoder(column, &case.config_in(column)).routes(routes)
@@ -114,7 +123,7 @@ fn one_by_one(installed: &Installed) {
         script.data(&message[..7]).data(&message[7..]).wait(&gate)
     });
     server.script("one-by-one", script.grpc_trailers(0, ""));
-    let envoy = start(installed, &server);
+    let envoy = start(installed, &server, LINES);
     for column in Column::ALL {
         let address = envoy.address(column.name()).unwrap();
         let connection = h2c::Connection::open(address, BOUND).unwrap();
@@ -150,7 +159,7 @@ const LATER: Duration = Duration::from_millis(50);
 fn first_message(installed: &Installed) {
     let server = OddServer::start_forgetful().unwrap();
     server.script("never-ends", Script::after_request().grpc_headers().data(message(1)).then(Step::Never));
-    let envoy = start(installed, &server);
+    let envoy = start(installed, &server, LINES);
     let median = |listener: &str, request: &Request, body: &[u8], expected: usize| {
         let connection = h2c::Connection::open(envoy.address(listener).unwrap(), BOUND).unwrap();
         let mut times: Vec<_> = (0..FIRSTS)
@@ -185,7 +194,7 @@ fn first_message(installed: &Installed) {
 fn vanished(installed: &Installed) {
     let server = OddServer::start().unwrap();
     server.script("never-ends", Script::after_request().grpc_headers().data(message(1)).then(Step::Never));
-    let mut envoy = start(installed, &server);
+    let mut envoy = start(installed, &server, LINES);
     let mut asked = 0;
     for column in Column::ALL {
         let address = envoy.address(column.name()).unwrap();
@@ -224,7 +233,7 @@ fn stalled(installed: &Installed) {
     let endless = Step::Repeat { bytes: message(1).repeat(100), times: 1_000_000 };
     server.script("endless", Script::after_request().grpc_headers().then(endless));
     server.script("short", Script::pieces([message(1)]));
-    let mut envoy = start(installed, &server);
+    let mut envoy = start(installed, &server, LINES);
     for column in Column::ALL {
         let address = envoy.address(column.name()).unwrap();
         let before = envoy.process().memory().unwrap().resident;
@@ -273,7 +282,7 @@ fn long(installed: &Installed) {
     let server = OddServer::start_forgetful().unwrap();
     let messages = Step::Repeat { bytes: message(1), times: LONG };
     server.script("long", Script::after_request().grpc_headers().then(messages).grpc_trailers(0, ""));
-    let mut envoy = start(installed, &server);
+    let mut envoy = start(installed, &server, LINES);
     for column in Column::ALL {
         let address = envoy.address(column.name()).unwrap();
         // What is made once is there after the first.
@@ -295,7 +304,7 @@ fn read_long(address: SocketAddr) {
 
 fn many(installed: &Installed) {
     let server = OddServer::start_forgetful().unwrap();
-    let mut envoy = start(installed, &server);
+    let mut envoy = start(installed, &server, LINES);
     for column in Column::ALL {
         let gate = Gate::new();
         let waits = Script::after_request().grpc_headers().data(message(1)).wait(&gate).data(message(2));

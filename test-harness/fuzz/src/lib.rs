@@ -13,6 +13,7 @@ mod json;
 mod message;
 mod mutate;
 mod number;
+mod openai;
 mod predict;
 mod request;
 mod run;
@@ -50,11 +51,14 @@ pub enum Target {
     /// Compressed bodies and messages. Bytes: what is compressed and how, which host, a seed, what is compressed, or is
     /// already.
     Compression,
+    /// Completions of OpenAI's API. Bytes: which part of these, and for a stream which host and kind of message; a seed for the
+    /// chunks; the body, or the stream in its frames.
+    OpenAi,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Request,
         Self::Answer,
         Self::Exchange,
@@ -63,6 +67,7 @@ impl Target {
         Self::Predict,
         Self::Generate,
         Self::Compression,
+        Self::OpenAi,
     ];
 
     /// Its name among the fuzz targets.
@@ -77,6 +82,7 @@ impl Target {
             Self::Predict => "predict",
             Self::Generate => "generate",
             Self::Compression => "compression",
+            Self::OpenAi => "openai",
         }
     }
 
@@ -92,6 +98,7 @@ impl Target {
             Self::Predict => predict::seeds(),
             Self::Generate => generate::seeds(),
             Self::Compression => compression::seeds(),
+            Self::OpenAi => openai::seeds(),
         }
     }
 
@@ -109,6 +116,7 @@ impl Target {
             Self::Predict => predict::check(input),
             Self::Generate => generate::check(input),
             Self::Compression => compression::check(input),
+            Self::OpenAi => openai::check(input),
         }
     }
 }

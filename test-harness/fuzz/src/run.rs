@@ -1,5 +1,6 @@
 //! Runs one exchange through the transcoder's core.
 
+use crate::openai;
 use kserve_transcoder::KserveTranscoder;
 use std::sync::LazyLock;
 use testkit::{Case, Chunking, Column, Core, Outcome};
@@ -25,6 +26,14 @@ pub(crate) enum Setup {
     StreamWasm,
     /// The same with headers held.
     StreamWasmHold,
+    /// Natively, with OpenAI's API in front of MLServer.
+    OpenAiNative,
+    /// The same in front of Triton.
+    OpenAiTriton,
+    /// In wasm, with OpenAI's API in front of MLServer.
+    OpenAiWasm,
+    /// The same with headers held.
+    OpenAiWasmHold,
 }
 
 impl Setup {
@@ -34,6 +43,10 @@ impl Setup {
     /// Those with streams.
     pub(crate) const STREAMS: [Self; 4] =
         [Self::StreamNative, Self::StreamTriton, Self::StreamWasm, Self::StreamWasmHold];
+
+    /// Those with OpenAI's API.
+    pub(crate) const OPENAI: [Self; 4] =
+        [Self::OpenAiNative, Self::OpenAiTriton, Self::OpenAiWasm, Self::OpenAiWasmHold];
 
     fn core(self) -> Core<KserveTranscoder> {
         let (column, keys) = match self {
@@ -48,8 +61,15 @@ impl Setup {
             Self::StreamWasmHold => {
                 (Column::WasmHold, r#""stream_messages": "mlserver", "hold_response_headers": true, "#)
             }
+            Self::OpenAiNative => (Column::Native, r#""stream_messages": "mlserver", "#),
+            Self::OpenAiTriton => (Column::Native, r#""stream_messages": "triton", "#),
+            Self::OpenAiWasm => (Column::Wasm, r#""stream_messages": "mlserver", "#),
+            Self::OpenAiWasmHold => {
+                (Column::WasmHold, r#""stream_messages": "mlserver", "hold_response_headers": true, "#)
+            }
         };
-        let config = format!(r#"{{{keys}"kserve_v1": {{"models": [{MODELS}]}}}}"#);
+        let openai = if Self::OPENAI.contains(&self) { openai::key(column) } else { String::new() };
+        let config = format!(r#"{{{keys}{openai}"kserve_v1": {{"models": [{MODELS}]}}}}"#);
         Core::configure(&config, column).expect("the configuration is right")
     }
 }
@@ -71,7 +91,7 @@ const MODELS: &str = r#"
 thread_local! {
     // One for each thread, because a core's memory is counted after every exchange.
     static CORES: Vec<Core<KserveTranscoder>> =
-        Setup::ALL.into_iter().chain(Setup::STREAMS).map(Setup::core).collect();
+        Setup::ALL.into_iter().chain(Setup::STREAMS).chain(Setup::OPENAI).map(Setup::core).collect();
 }
 
 /// Runs an exchange.
@@ -103,7 +123,8 @@ pub(crate) fn inference() -> Case {
 pub(crate) fn is_refusal(outcome: &Outcome) -> bool {
     let error = || {
         let body: serde_json::Value = serde_json::from_slice(&outcome.got.body).unwrap_or_default();
-        body["error"].as_str().is_some_and(|error| !error.is_empty())
+        let error = body["error"].as_str().or_else(|| body["error"]["message"].as_str());
+        error.is_some_and(|error| !error.is_empty())
     };
     // The answer to a HEAD has no body, only the length of the one that a GET would get.
     let of_a_head = || outcome.got.body.is_empty();

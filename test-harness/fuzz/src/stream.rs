@@ -26,14 +26,14 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     for (first, second) in messages.iter().zip(next) {
         for setup in 0..Setup::STREAMS.len() as u8 {
             let wrapped = |message: &Vec<u8>| match is_wrapped(setup) {
-                true => kserve_wrapped(message),
+                true => self::wrapped(message),
                 false => message.clone(),
             };
             seeds.push([&[setup, 1][..], &frame(&wrapped(first)), &frame(&wrapped(second))].concat());
         }
     }
     let error = [10, 3, b'b', b'a', b'd'];
-    seeds.push([&[1, 1][..], &frame(&kserve_wrapped(&messages[0])), &frame(&error)].concat());
+    seeds.push([&[1, 1][..], &frame(&wrapped(&messages[0])), &frame(&error)].concat());
     seeds
 }
 
@@ -42,7 +42,7 @@ fn is_wrapped(setup: u8) -> bool {
 }
 
 /// A message as field 2 of another one.
-fn kserve_wrapped(message: &[u8]) -> Vec<u8> {
+pub(crate) fn wrapped(message: &[u8]) -> Vec<u8> {
     let mut out = vec![2 << 3 | 2];
     prost::encoding::encode_varint(message.len() as u64, &mut out);
     [&out, message].concat()
@@ -146,9 +146,9 @@ fn failed_for_a_wire_type(mut stream: &[u8], setup: Setup) -> bool {
 
 /// Triton's message of a stream.
 #[derive(Clone, PartialEq, prost::Message)]
-struct ModelStreamInferResponse {
+pub(crate) struct ModelStreamInferResponse {
     #[prost(string, tag = "1")]
-    error_message: String,
+    pub(crate) error_message: String,
     #[prost(message, optional, tag = "2")]
-    infer_response: Option<ModelInferResponse>,
+    pub(crate) infer_response: Option<ModelInferResponse>,
 }

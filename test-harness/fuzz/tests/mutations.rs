@@ -71,6 +71,16 @@ fn mutations_of_what_is_compressed_are_what_they_are_without_that() {
 }
 
 #[test]
+fn every_seed_of_openais_api_is_what_a_second_reader_makes_of_it() {
+    seeds(Target::OpenAi);
+}
+
+#[test]
+fn mutated_completions_are_what_a_second_reader_makes_of_them() {
+    mutations(Target::OpenAi);
+}
+
+#[test]
 fn mutated_requests_are_read_as_others_read_them() {
     mutations(Target::Request);
 }

@@ -231,6 +231,10 @@ pub struct Expect {
     /// it is decoded.
     #[serde(default)]
     pub encoding: Option<String>,
+    /// The body has the id of a completion of OpenAI's and the time when it was asked for, the same wherever they stand. They are
+    /// compared as `cmpl-0` and `0`.
+    #[serde(default)]
+    pub stamped: bool,
     /// The whole body.
     #[serde(flatten)]
     pub body: Body,

@@ -76,6 +76,7 @@ impl Plugin for KserveTranscoder {
             head: false,
             stream: None,
             one_of_stream: false,
+            chooses_rpc: false,
             errors: ErrorForm::Kserve,
             inference: None,
             encoding: Encoding::Fixed,
@@ -118,6 +119,8 @@ pub struct Exchange {
     stream: Option<StreamForm>,
     /// The method answers with a stream, of which there must be one message: the answer.
     one_of_stream: bool,
+    /// The request's headers wait until its body says which method it goes to.
+    chooses_rpc: bool,
     /// In which form the client is told of errors.
     errors: ErrorForm,
     /// What is measured of an inference; taken once it has ended.

@@ -46,10 +46,20 @@ impl Exchange {
         };
         self.encode_answer(cx);
         self.inference = plugin.models.begin_unnamed(plugin.settings.describes, || cx.view.now());
-        self.rewrite_headers(kserve_proto::MODEL_INFER, method, path, cx);
+        self.rewrite_headers(openai.rpc(operation), method, path, cx);
         self.reading = Reading::Body(body);
         self.response = ResponseHalf::Expected(None);
-        if plugin.settings.holds_request_headers { OnHeaders::Hold } else { OnHeaders::Continue }
+        let hold = plugin.settings.holds_request_headers || openai.chooses_by_body(operation);
+        self.chooses_rpc = openai.chooses_by_body(operation);
+        if hold { OnHeaders::Hold } else { OnHeaders::Continue }
+    }
+
+    /// The body has asked for a stream: sees to it that the request goes where it gets one, if its headers have waited for that.
+    pub(super) fn ask_for_stream(&self, cx: &mut Cx<'_>) {
+        if self.chooses_rpc {
+            cx.ops.set_header(Map::RequestHeaders, ":path", kserve_proto::MODEL_STREAM_INFER.as_bytes());
+            self.select_route(cx);
+        }
     }
 
     /// The body that is to come.
@@ -79,8 +89,13 @@ impl Exchange {
         }
         if let Some(name) = settings.openai.as_ref().and_then(|openai| openai.model_header.as_deref()) {
             cx.ops.set_header(Map::RequestHeaders, name, model.as_bytes());
-            cx.ops.route(if settings.reselect_route { Route::Reselect } else { Route::Keep });
+            self.select_route(cx);
         }
+    }
+
+    /// Says what becomes of the route once headers have changed.
+    pub(super) fn select_route(&self, cx: &mut Cx<'_>) {
+        cx.ops.route(if self.plugin.settings.reselect_route { Route::Reselect } else { Route::Keep });
     }
 }
 

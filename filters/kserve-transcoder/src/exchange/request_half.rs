@@ -18,7 +18,7 @@ use crate::rows::{Found, Row, RowKind, Variables, split_query};
 use crate::stream::{StreamForm, accepts_events};
 use crate::tensor::{self, Answers, Signature, Target};
 use filter_api::{
-    Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Op, Rope, Route, Sink, View,
+    Call, CallId, Chunk, Cx, Emission, Map, OnData, OnHeaders, OnTrailers, Op, Rope, Sink, View,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,6 +255,9 @@ impl Exchange {
             }
             (inference.request_bytes, inference.elements) = (message.len() as u64, inputs.elements);
         }
+        if inputs.stream {
+            self.stream = Some(StreamForm::EVENTS);
+        }
         self.response = ResponseHalf::Expected(Some(answer));
         Ok(Framed { prefix, message, inputs })
     }
@@ -263,6 +266,9 @@ impl Exchange {
     fn send(&mut self, message: Framed, cx: &mut Cx<'_>) -> Emission {
         if let Some(model) = &message.inputs.model {
             self.say_model(model, cx);
+        }
+        if message.inputs.stream {
+            self.ask_for_stream(cx);
         }
         if let Some(Tensor { datatype, shape }) = &message.inputs.first {
             cx.ops.describe("datatype", datatype);
@@ -401,7 +407,7 @@ impl Exchange {
                 _ => {}
             },
         }
-        ops.route(if self.plugin.settings.reselect_route { Route::Reselect } else { Route::Keep });
+        self.select_route(cx);
     }
 
     /// Sends the message beside the route, for a host that cannot give this request a body.

@@ -23,6 +23,8 @@ pub(super) struct Answered {
     pub(super) inputs: u64,
     /// How many tokens they had, if they were lists of such.
     pub(super) prompt_tokens: Option<u64>,
+    /// A stream is to say at its end how many tokens there were.
+    pub(super) usage: bool,
 }
 
 /// Reads the message of an answer.
@@ -47,8 +49,7 @@ impl ResponseCodec for Response {
 
     fn finish(self: Box<Self>) -> Result<Box<dyn Answer>, Problem> {
         let Self { model, answered, message } = *self;
-        let tensor::Outputs { tensors, charge } = message.into_outputs()?;
-        let mut outputs = Outputs { tensors, charge };
+        let mut outputs = Outputs::from(message.into_outputs()?);
         let Some(setup) = model.setup(answered.operation) else {
             return Err(Problem::bad_answer("an answer to what was not asked"));
         };
@@ -82,17 +83,43 @@ impl ResponseCodec for Response {
 }
 
 /// The outputs of a message.
-struct Outputs {
+pub(super) struct Outputs {
     tensors: Vec<OutputTensor>,
-    charge: Charge,
+    /// Holds them, and what is made of them.
+    pub(super) charge: Charge,
+}
+
+impl From<tensor::Outputs> for Outputs {
+    fn from(tensor::Outputs { tensors, charge }: tensor::Outputs) -> Self {
+        Self { tensors, charge }
+    }
 }
 
 impl Outputs {
     fn take(&mut self, name: &str) -> Result<OutputTensor, Problem> {
+        let found = self.take_if_there(name);
+        found.ok_or_else(|| Problem::bad_answer(format!("the server's answer has no output {name}")))
+    }
+
+    fn take_if_there(&mut self, name: &str) -> Option<OutputTensor> {
         let at = self.tensors.iter().position(|output| output.name.as_slice() == name.as_bytes());
-        let at =
-            at.ok_or_else(|| Problem::bad_answer(format!("the server's answer has no output {name}")))?;
-        Ok(self.tensors.swap_remove(at))
+        at.map(|at| self.tensors.swap_remove(at))
+    }
+
+    /// As [`texts`](Self::texts) of an output that a message of a stream may lack; none then.
+    pub(super) fn texts_if_there(&mut self, name: Option<&str>, inputs: u64) -> Result<Vec<String>, Problem> {
+        match name.and_then(|name| self.take_if_there(name)) {
+            Some(output) => self.texts(output, inputs),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// As [`sum`](Self::sum) of an output that a message of a stream may lack.
+    pub(super) fn sum_if_there(&mut self, name: Option<&str>) -> Result<Option<u64>, Problem> {
+        match name.and_then(|name| self.take_if_there(name)) {
+            Some(output) => self.sum(output).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The bytes of an output in one piece.
@@ -129,10 +156,8 @@ impl Outputs {
         Err(wrong(&output, &format!("it has {found} texts for {inputs} inputs")))
     }
 
-    /// The sum of an output of integers, if the configuration names one.
-    fn sum(&mut self, name: Option<&str>) -> Result<Option<u64>, Problem> {
-        let Some(name) = name else { return Ok(None) };
-        let mut output = self.take(name)?;
+    /// The sum of an output of integers.
+    fn sum(&mut self, mut output: OutputTensor) -> Result<u64, Problem> {
         let (signed, size) = match output.datatype {
             Datatype::Int8 | Datatype::Int16 | Datatype::Int32 | Datatype::Int64 => {
                 (true, output.datatype.size())
@@ -157,7 +182,7 @@ impl Outputs {
             }
             sum = sum.saturating_add(u64::from_le_bytes(eight));
         }
-        Ok(Some(sum))
+        Ok(sum)
     }
 }
 
@@ -176,8 +201,11 @@ struct Usage {
 
 impl Usage {
     fn read(setup: &Setup, answered: &Answered, outputs: &mut Outputs) -> Result<Self, Problem> {
-        let prompt = outputs.sum(setup.prompt_tokens.as_deref())?.or(answered.prompt_tokens);
-        Ok(Self { prompt, completion: outputs.sum(setup.completion_tokens.as_deref())? })
+        let mut sum = |name: Option<&str>| {
+            name.map(|name| outputs.take(name).and_then(|output| outputs.sum(output))).transpose()
+        };
+        let prompt = sum(setup.prompt_tokens.as_deref())?.or(answered.prompt_tokens);
+        Ok(Self { prompt, completion: sum(setup.completion_tokens.as_deref())? })
     }
 }
 
@@ -423,11 +451,7 @@ impl Answer for Completions {
     fn render(self: Box<Self>, out: &mut dyn Sink) {
         let Self { model, texts, reasons, usage, stamp, .. } = *self;
         let mut text = Text::new(out);
-        text.put(br#"{"id":"#);
-        text.string(&format!("cmpl-{}", stamp.id));
-        text.put(format!(r#","object":"text_completion","created":{},"model":"#, stamp.created).as_bytes());
-        text.string(&model.id);
-        text.put(br#","choices":["#);
+        begin_completion(&stamp, &model, &mut text);
         for (index, choice) in texts.iter().enumerate() {
             if index > 0 {
                 text.put(b",");
@@ -440,13 +464,8 @@ impl Answer for Completions {
         }
         text.put(b"]");
         if usage.prompt.is_some() || usage.completion.is_some() {
-            let (prompt, completion) =
-                (usage.prompt.unwrap_or_default(), usage.completion.unwrap_or_default());
-            let total = prompt.saturating_add(completion);
-            let usage = format!(
-                r#","usage":{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total}}}"#
-            );
-            text.put(usage.as_bytes());
+            text.put(b",");
+            text.put(usage_object(usage.prompt, usage.completion).as_bytes());
         }
         text.put(b"}");
         text.flush();
@@ -457,8 +476,24 @@ impl Answer for Completions {
     }
 }
 
+/// What every completion and every chunk of one begins with, up to its choices.
+pub(super) fn begin_completion(stamp: &Stamp, model: &Model, text: &mut Text<'_>) {
+    text.put(br#"{"id":"#);
+    text.string(&format!("cmpl-{}", stamp.id));
+    text.put(format!(r#","object":"text_completion","created":{},"model":"#, stamp.created).as_bytes());
+    text.string(&model.id);
+    text.put(br#","choices":["#);
+}
+
+/// The member `usage` of a completion; what is not known is none.
+pub(super) fn usage_object(prompt: Option<u64>, completion: Option<u64>) -> String {
+    let (prompt, completion) = (prompt.unwrap_or_default(), completion.unwrap_or_default());
+    let total = prompt.saturating_add(completion);
+    format!(r#""usage":{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total}}}"#)
+}
+
 /// Collects text, and hands it on in pieces.
-struct Text<'a> {
+pub(super) struct Text<'a> {
     out: &'a mut dyn Sink,
     buffer: Vec<u8>,
 }
@@ -467,11 +502,11 @@ struct Text<'a> {
 const PIECE_BYTES: usize = 16 * 1024;
 
 impl<'a> Text<'a> {
-    fn new(out: &'a mut dyn Sink) -> Self {
+    pub(super) fn new(out: &'a mut dyn Sink) -> Self {
         Self { out, buffer: Vec::with_capacity(PIECE_BYTES + SLOT) }
     }
 
-    fn put(&mut self, text: &[u8]) {
+    pub(super) fn put(&mut self, text: &[u8]) {
         for piece in text.chunks(PIECE_BYTES) {
             if self.buffer.len() + piece.len() > PIECE_BYTES {
                 self.flush();
@@ -481,7 +516,7 @@ impl<'a> Text<'a> {
     }
 
     /// A string in quotes.
-    fn string(&mut self, text: &str) {
+    pub(super) fn string(&mut self, text: &str) {
         self.put(b"\"");
         escape(text.as_bytes(), |piece| self.put(piece));
         self.put(b"\"");
@@ -497,7 +532,7 @@ impl<'a> Text<'a> {
         self.put(&slot[..len]);
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         if !self.buffer.is_empty() {
             self.out.write(&self.buffer);
             self.buffer.clear();

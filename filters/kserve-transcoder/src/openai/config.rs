@@ -71,14 +71,21 @@ pub struct OpenAiOperation {
     pub mask: Option<OpenAiInput>,
     /// The output: of embeddings, FP32, FP16, BF16 or FP64, a vector for each input; of completions, BYTES, a text for each.
     pub output: String,
-    /// The output that says why each text has ended (BYTES: `stop`, `length` or `content_filter`). Without it the answer says
-    /// `stop`. Completions only.
+    /// Whether a client may have its texts in pieces (`"stream": true`), by `ModelStreamInfer`: `optional` for a model that has
+    /// both methods, which needs `hold_request_headers` in proxy-wasm; `required` for one that has no other. Each message has the
+    /// next piece of each text. Needs `stream_messages`. Without this key answers come in one piece. Completions only.
+    #[serde(default)]
+    pub stream: Option<OpenAiStream>,
+    /// The output that says why each text has ended (BYTES: `stop`, `length` or `content_filter`); in a stream empty, `None` or
+    /// absent until it has. Without it the answer says `stop`; but a stream in proxy-wasm needs it. Completions only.
     #[serde(default)]
     pub finish_reason: Option<String>,
-    /// The output with the number of tokens of each input, as integers, for `usage`.
+    /// The output with the number of tokens of each input, as integers, for `usage`. Of a stream's messages the last one counts
+    /// that has it.
     #[serde(default)]
     pub prompt_tokens: Option<String>,
-    /// The output with the number of tokens of each text, as integers, for `usage`. Completions only.
+    /// The output with the number of tokens of each text, as integers, for `usage`; in a stream, those of the message's own pieces.
+    /// Completions only.
     #[serde(default)]
     pub completion_tokens: Option<String>,
     /// The inputs for the parameters of a request, such as `max_tokens`. A parameter that is not among them is a 400, unless it
@@ -92,6 +99,17 @@ pub struct OpenAiOperation {
     #[serde(default = "max_inputs")]
     #[cfg_attr(test, schemars(range(min = MAX_INPUTS.least, max = MAX_INPUTS.most)))]
     pub max_inputs: usize,
+}
+
+/// Whether texts come in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum OpenAiStream {
+    /// If the client wants it.
+    Optional,
+    /// Always: a request for an answer in one piece is a 400.
+    Required,
 }
 
 /// An input of a model.

@@ -46,6 +46,8 @@ enum Place {
     Tokens,
     /// In another member's list.
     List,
+    /// In the object `stream_options`.
+    Options,
     /// In something that is not kept; ends where its member ends.
     Skipped,
 }
@@ -82,6 +84,8 @@ pub(super) enum Form {
     One,
     /// A list of them.
     List,
+    /// An object of them, each behind its name: `stream_options`.
+    Object,
     /// An object, or a list of other things; not kept.
     Other,
 }
@@ -96,17 +100,33 @@ enum Kind {
 impl Member {
     /// Its values.
     pub(super) fn values(&self) -> impl Iterator<Item = Scalar<'_>> {
-        self.values.iter().map(|(kind, text)| match kind {
-            Kind::Text => Scalar::Text(text.as_slice()),
-            Kind::Number => Scalar::Number(text.as_slice()),
-            Kind::Bool(value) => Scalar::Bool(*value),
-        })
+        self.values.iter().map(scalar)
     }
 
     /// Its one value, if it has one.
     pub(super) fn value(&self) -> Option<Scalar<'_>> {
         self.values().next().filter(|_| self.form == Form::One)
     }
+
+    /// The names and values of an object's members.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&[u8], Scalar<'_>)> {
+        let values = if self.form == Form::Object { &self.values[..] } else { &[] };
+        let (pairs, _) = values.as_chunks::<2>();
+        pairs.iter().map(|[(_, name), value]| (name.as_slice(), scalar(value)))
+    }
+}
+
+fn scalar((kind, text): &(Kind, Buffer)) -> Scalar<'_> {
+    match kind {
+        Kind::Text => Scalar::Text(text.as_slice()),
+        Kind::Number => Scalar::Number(text.as_slice()),
+        Kind::Bool(value) => Scalar::Bool(*value),
+    }
+}
+
+#[cold]
+fn long_name() -> Problem {
+    Problem::bad_request(format!("a member's name is longer than {NAME_BYTES} bytes"))
 }
 
 impl Document {
@@ -168,6 +188,20 @@ impl Document {
                 Event::String | Event::Number | Event::Bool(_) => self.keep(event)?,
                 _ => self.skip(),
             },
+            Place::Options => match event {
+                Event::ObjectEnd => self.place = Place::Key,
+                Event::Key if self.lexer.text().len() > NAME_BYTES => {
+                    return Err(long_name());
+                }
+                Event::Key | Event::String | Event::Number | Event::Bool(_) => self.keep(event)?,
+                // As if it were not there.
+                Event::Null => {
+                    if let Some(member) = self.members.last_mut() {
+                        member.values.pop();
+                    }
+                }
+                _ => self.skip(),
+            },
             Place::Skipped => {
                 if self.lexer.depth() <= 1 {
                     self.lexer.skip(false);
@@ -182,7 +216,7 @@ impl Document {
     fn begin_member(&mut self) -> Result<(), Problem> {
         let key = self.lexer.text();
         if key.len() > NAME_BYTES {
-            return Err(Problem::bad_request(format!("a member's name is longer than {NAME_BYTES} bytes")));
+            return Err(long_name());
         }
         if self.members.iter().any(|member| member.name.as_slice() == key) {
             let name = String::from_utf8_lossy(key).into_owned();
@@ -205,21 +239,32 @@ impl Document {
         self.members.last().is_some_and(|member| member.name.as_slice() == name)
     }
 
+    /// Whether the member that is open is the one with what a stream shall have.
+    fn is_options(&self) -> bool {
+        let is_named = |member: &Member| member.name.as_slice() == b"stream_options";
+        self.operation == Operation::Completions && self.members.last().is_some_and(is_named)
+    }
+
     fn begin_value(&mut self, event: Event) -> Result<(), Problem> {
         let form = match event {
             Event::Null => Form::Null,
             Event::ArrayStart => Form::List,
+            Event::ObjectStart if self.is_options() => Form::Object,
             Event::ObjectStart => Form::Other,
             _ => Form::One,
         };
         if let Some(member) = self.members.last_mut() {
             member.form = form;
         }
-        self.place = if form == Form::List { Place::List } else { Place::Key };
+        self.place = match form {
+            Form::List => Place::List,
+            Form::Object => Place::Options,
+            _ => Place::Key,
+        };
         match form {
             Form::Other => self.skip(),
             Form::One => self.keep(event)?,
-            Form::Null | Form::List => {}
+            Form::Null | Form::List | Form::Object => {}
         }
         Ok(())
     }
@@ -227,7 +272,7 @@ impl Document {
     /// Keeps a value of the member that is open.
     fn keep(&mut self, event: Event) -> Result<(), Problem> {
         let kind = match event {
-            Event::String => Kind::Text,
+            Event::String | Event::Key => Kind::Text,
             Event::Bool(value) => Kind::Bool(value),
             _ => Kind::Number,
         };

@@ -1,35 +1,40 @@
 //! OpenAI's API in front of models that speak KServe v2: the key `openai`.
 //!
 //! `GET models` and `GET models/{id}` are answered from the configuration. `POST embeddings` and `POST completions` become
-//! `ModelInfer`, by the configuration's mapping of inputs and outputs. A client names a model in the body, when the path has
-//! long been changed in a host that cannot hold headers; so the RPC is the same for all models, and only what the
-//! configuration lists can be named.
+//! `ModelInfer`, by the configuration's mapping of inputs and outputs, and completions in pieces `ModelStreamInfer`
+//! ([`streams`]). A client names a model in the body, when the path has long been changed in a host that cannot hold headers; so
+//! the RPC is the same for all models there, and only what the configuration lists can be named.
 //!
 //! What cannot be served is refused, and never left out: a client must not take an answer for another than it is. Every error
 //! has OpenAI's own form.
 
 mod answer;
+mod chunks;
 mod config;
 mod document;
 mod error;
 mod read;
 mod request;
+mod streams;
 mod tensors;
 #[cfg(test)]
 mod tests;
 
 pub use config::{
     OpenAi as OpenAiConfig, OpenAiConstant, OpenAiInput, OpenAiModel, OpenAiOperation, OpenAiParameter,
+    OpenAiStream,
 };
 pub(crate) use error::body as error_body;
 pub(crate) use read::check_beside_kserve_v1;
 pub(crate) use request::{Request, Stamp};
+pub(crate) use streams::Around;
 
 use crate::problem::Problem;
 use crate::rows::split_query;
-use crate::tensor::Target;
+use crate::tensor::{StreamMessages, Target};
 use filter_api::{EscapedSlash, PathPrefixes, Reply, decode_segment};
 use std::sync::Arc;
+use streams::Methods;
 use tensors::{Fixed, Tensor};
 
 /// A configuration, as it is worked with.
@@ -42,6 +47,10 @@ pub(crate) struct OpenAi {
     list: Vec<u8>,
     /// The header that says the model's name on its server.
     pub(crate) model_header: Option<String>,
+    /// Where completions go.
+    methods: Methods,
+    /// What the messages of a stream are.
+    messages: Option<StreamMessages>,
 }
 
 /// A model.
@@ -69,6 +78,7 @@ struct Setup {
     parameters: Vec<Parameter>,
     constants: Vec<(Tensor, Fixed)>,
     max_inputs: u64,
+    stream: Option<OpenAiStream>,
 }
 
 #[derive(Debug)]

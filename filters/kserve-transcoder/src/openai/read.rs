@@ -1,10 +1,11 @@
 //! Reading the key `openai`: what its form does not say is checked here.
 
 use super::config::{MAX_INPUTS, OpenAiInput, OpenAiOperation};
+use super::streams::{Around, Methods};
 use super::tensors::Tensor;
 use super::{Model, OpenAi, OpenAiConfig, OpenAiModel, Operation, Parameter, Setup};
 use crate::tensor::{Datatype, Target};
-use filter_api::{Charge, ConfigError, Memory, PathPrefixes};
+use filter_api::{Charge, ConfigError, Memory};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -38,17 +39,13 @@ pub(crate) fn check_beside_kserve_v1(
 }
 
 impl OpenAi {
-    /// Reads a configuration. `holds_request_headers` says whether a model's name can become a header.
+    /// Reads a configuration.
     ///
     /// # Errors
     /// A value that can never work.
-    pub(crate) fn read(
-        config: &OpenAiConfig,
-        prefixes: PathPrefixes,
-        holds_request_headers: bool,
-    ) -> Result<Self, ConfigError> {
+    pub(crate) fn read(config: &OpenAiConfig, around: Around) -> Result<Self, ConfigError> {
         check_prefix(&config.prefix)?;
-        check_header(config.model_header.as_deref(), holds_request_headers)?;
+        check_header(config.model_header.as_deref(), around.holds_request_headers)?;
         if config.models.is_empty() {
             return Err(ConfigError::at("openai.models", "it lists no model"));
         }
@@ -72,7 +69,9 @@ impl OpenAi {
         }
         let list = format!(r#"{{"object":"list","data":[{}]}}"#, entries.join(",")).into_bytes();
         let model_header = config.model_header.as_ref().map(|name| name.to_ascii_lowercase());
-        Ok(Self { prefix: config.prefix.clone(), prefixes, models, list, model_header })
+        let methods = Methods::read(config, &around)?;
+        let Around { prefixes, stream_messages: messages, .. } = around;
+        Ok(Self { prefix: config.prefix.clone(), prefixes, models, list, model_header, methods, messages })
     }
 }
 
@@ -167,10 +166,12 @@ impl Setup {
                 return at(key, "needs tokens");
             }
         }
-        for (key, output) in
-            [("finish_reason", &config.finish_reason), ("completion_tokens", &config.completion_tokens)]
-        {
-            if output.is_some() && operation != Operation::Completions {
+        for (key, is_given) in [
+            ("stream", config.stream.is_some()),
+            ("finish_reason", config.finish_reason.is_some()),
+            ("completion_tokens", config.completion_tokens.is_some()),
+        ] {
+            if is_given && operation != Operation::Completions {
                 return at(key, "only completions have it");
             }
         }
@@ -206,6 +207,7 @@ impl Setup {
             parameters: parameters(config, path, charge)?,
             constants: constants(config, path, charge)?,
             max_inputs: config.max_inputs as u64,
+            stream: config.stream,
         };
         setup.check_names(path)?;
         Ok(setup)

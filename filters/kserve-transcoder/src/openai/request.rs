@@ -1,7 +1,9 @@
-//! A request of OpenAI's as a `ModelInferRequest`.
+//! A request of OpenAI's as a `ModelInferRequest`, for `ModelInfer` or for `ModelStreamInfer`.
 
 use super::answer::{Answered, Response};
+use super::chunks::Chunks;
 use super::document::{Document, Form, Inputs, Member};
+use super::streams::{is_stream, wants_usage};
 use super::tensors::{Scalar, Tensor};
 use super::{Model, OpenAi, Operation, Setup, error};
 use crate::codec::{self, Progress, RequestCodec, ResponseCodec};
@@ -79,17 +81,33 @@ impl RequestCodec for Request {
         let counted = building.inputs(inputs)?;
         let base64 = building.parameters(&members, counted.inputs)?;
         let ready = building.ready;
+        let stream = is_stream(operation, setup, &members)?;
+        let usage = wants_usage(stream, &members)?;
+        if usage
+            && counted.tokens.is_none()
+            && setup.prompt_tokens.is_none()
+            && setup.completion_tokens.is_none()
+        {
+            let what = "stream_options.include_usage: this model does not say how many tokens there are";
+            return Err(error::unsupported("stream_options", what));
+        }
         described.model = Some(model.target.clone());
+        described.stream = stream;
         described.elements = ready.iter().fold(0, |sum, input| sum.saturating_add(input.elements));
         if described.describe {
             described.first = ready.first().map(description);
         }
         let inputs: Vec<ReadyInput<'_>> = ready.into_iter().map(Ready::borrowed).collect();
         let message = message_of(&model.target, inputs, setup.outputs(), options.encoding, &charge)?;
-        let answered =
-            Answered { operation, stamp, base64, inputs: counted.inputs, prompt_tokens: counted.tokens };
-        let response = Response::new(model.clone(), answered, options, charge);
-        Ok((message, Box::new(response)))
+        let (inputs, prompt_tokens) = (counted.inputs, counted.tokens);
+        let answered = Answered { operation, stamp, base64, inputs, prompt_tokens, usage };
+        let model = model.clone();
+        Ok(match openai.messages {
+            Some(messages) if stream => {
+                (message, Box::new(Chunks::new(model, answered, messages, options, charge)?))
+            }
+            _ => (message, Box::new(Response::new(model, answered, options, charge))),
+        })
     }
 }
 
@@ -241,12 +259,8 @@ impl<'s> Building<'s, '_> {
                 "model" => {}
                 name if name == self.operation.inputs() => {}
                 "encoding_format" if self.operation == Operation::Embeddings => base64 = is_base64(member)?,
-                "stream" if member.value() == Some(Scalar::Bool(true)) => {
-                    return Err(error::unsupported(
-                        "stream",
-                        "stream: answers come in one piece here: leave it out, or set it to false",
-                    ));
-                }
+                // Both are read for themselves.
+                "stream" | "stream_options" if self.operation == Operation::Completions => {}
                 name if self.setup.parameter(name).is_some() => {}
                 name if asks_for_nothing(name, member) => {}
                 name => {
@@ -259,7 +273,7 @@ impl<'s> Building<'s, '_> {
         for parameter in &self.setup.parameters {
             let own = members.iter().find(|member| member.name.as_slice() == parameter.name.as_bytes());
             let values: Vec<Scalar<'_>> = match own.map(|member| (member.form, member)) {
-                Some((Form::Other, _)) => {
+                Some((Form::Other | Form::Object, _)) => {
                     let name = &parameter.name;
                     let what = format!("{name} must be a number, a string, a boolean or a list of such");
                     return Err(error::invalid(name, what));

@@ -1,9 +1,10 @@
 //! Stories of whole requests and answers, cut anywhere. The golden cases have more of them, on every host.
 
 use super::*;
-use crate::codec::{Inputs, RequestCodec, ResponseCodec};
+use crate::codec::{Inputs, Part, RequestCodec, ResponseCodec};
+use crate::config::PathMode;
 use crate::tensor::{AnswerForm, BodyModelName, NonFinite, Options, TensorEncoding};
-use filter_api::Memory;
+use filter_api::{Caps, Memory};
 use kserve_proto::wire::Message;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -23,7 +24,17 @@ const OPTIONS: Options = Options {
 fn read(config: &Value) -> Result<OpenAi, String> {
     let config: OpenAiConfig =
         filter_api::parse_config(config.to_string().as_bytes()).map_err(|e| e.to_string())?;
-    OpenAi::read(&config, PathPrefixes::default(), false).map_err(|error| error.to_string())
+    OpenAi::read(&config, around(Caps::DYNAMIC_MODULE)).map_err(|error| error.to_string())
+}
+
+fn around(caps: Caps) -> Around {
+    Around {
+        prefixes: PathPrefixes::default(),
+        holds_request_headers: false,
+        stream_messages: Some(StreamMessages::Mlserver),
+        path: PathMode::Rewrite,
+        caps,
+    }
 }
 
 fn openai() -> Arc<OpenAi> {
@@ -279,7 +290,7 @@ fn what_a_model_is_not_asked_for_rightly_is_refused_with_its_place() {
         ),
         (
             r#""prompt":"a","stream":true"#,
-            "400 openai_unsupported_stream stream: answers come in one piece here: leave it out, or set it to false",
+            "400 openai_unsupported_stream stream: this model answers in one piece: leave it out, or set it to false",
         ),
     ] {
         assert_eq!(refusal(COMPLETE, &format!(r#"{{"model":"write",{member}}}"#)), expected, "{member}");
@@ -450,6 +461,8 @@ proptest! {
     }
 }
 
+mod streams;
+
 mod configuration {
     use super::*;
     #[cfg(target_family = "wasm")]
@@ -499,6 +512,10 @@ mod configuration {
         assert_eq!(
             of_operation(|own| own["finish_reason"] = "z".into()),
             format!("{path}.finish_reason: only completions have it")
+        );
+        assert_eq!(
+            of_operation(|own| own["stream"] = "required".into()),
+            format!("{path}.stream: only completions have it")
         );
         assert_eq!(
             of_operation(|own| own["prompt_tokens"] = "y".into()),

@@ -46,6 +46,11 @@ impl<T> ChargedList<T> {
         Ok(())
     }
 
+    /// Drops the last item, and keeps the room that it took.
+    pub(crate) fn pop(&mut self) {
+        self.items.pop();
+    }
+
     pub(crate) fn clear(&mut self) {
         self.items.clear();
     }

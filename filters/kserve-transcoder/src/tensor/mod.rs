@@ -60,7 +60,7 @@ pub(crate) use options::{AnswerForm, BodyModelName, NonFinite, StreamMessages, T
 pub(crate) use request::lexer::{Event, Lexer};
 pub(crate) use request::ready::{ReadyInput, message_of};
 pub(crate) use request::{Answers, Generate, Predict, Request, goes_on, raw_element};
-pub(crate) use response::{OutputTensor, Outputs, Response, Wanted, escape};
+pub(crate) use response::{OutputTensor, Outputs, Response, StreamResponse, Wanted, escape};
 pub(crate) use signature::{Declared, Signature};
 
 /// What the URL says.

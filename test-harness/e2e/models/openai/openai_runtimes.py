@@ -1,5 +1,6 @@
 """Models that clients of OpenAI's API are sent to, as MLServer runtimes: their tensors know nothing of that API."""
 
+import asyncio
 import base64
 import io
 import os
@@ -23,7 +24,30 @@ class Runtime(MLModel):
 
 
 class Writer(Runtime):
-    """Says each prompt again in capitals, up to `max_tokens` words of it."""
+    """Says each prompt again in capitals, up to `max_tokens` words of it: all at once, or word by word.
+
+    Word by word it takes a second in front of "wait", and fails at "fail".
+    """
+
+    async def predict_stream(self, payloads):
+        async for payload in payloads:
+            inputs = {tensor.name: tensor for tensor in payload.inputs}
+            (prompt,) = strings(inputs["text_input"])
+            words = prompt.split()
+            most = int(NumpyCodec.decode_input(inputs["max_tokens"]).flatten()[0])
+            for at, word in enumerate(words[:most]):
+                if word == "wait":
+                    await asyncio.sleep(1)
+                if word == "fail":
+                    raise InferenceError("the model lost its thread")
+                last = at + 1 == min(len(words), most)
+                said = [
+                    texts_of("text_output", [1, 1], [" " * (at > 0) + word.upper()]),
+                    texts_of("finish_reason", [1, 1], [why(words, most) if last else ""]),
+                    NumpyCodec.encode_output("prompt_tokens", np.array([[len(words)]], np.int64)),
+                    NumpyCodec.encode_output("completion_tokens", np.array([[1]], np.int64)),
+                ]
+                yield InferenceResponse(model_name=self.name, model_version=self.version, outputs=said)
 
     def infer(self, inputs):
         texts = strings(inputs["text_input"])
@@ -35,7 +59,7 @@ class Writer(Runtime):
         shape = [len(texts), 1]
         return [
             texts_of("text_output", shape, [" ".join(own).upper() for own in said]),
-            texts_of("finish_reason", shape, ["stop" if len(a) == len(b) else "length" for a, b in zip(words, said)]),
+            texts_of("finish_reason", shape, [why(own, limit) for own, limit in zip(words, most)]),
             NumpyCodec.encode_output("prompt_tokens", np.array([[len(own)] for own in words], np.int64)),
             NumpyCodec.encode_output("completion_tokens", np.array([[len(own)] for own in said], np.int64)),
         ]
@@ -65,6 +89,10 @@ class StyleVector(Runtime):
             raise InferenceError(f"not a picture: {error}") from error
         pixels = np.asarray(picture.resize((256, 256)), np.float32)[np.newaxis] / 255
         return self.network.run(None, {self.input: pixels})[0].flatten()
+
+
+def why(words, most):
+    return "stop" if len(words) <= most else "length"
 
 
 def strings(tensor):

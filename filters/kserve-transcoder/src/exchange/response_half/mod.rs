@@ -169,7 +169,8 @@ impl ResponseHalf {
             (None, Some(codec), Some(form)) => {
                 let stream = Streaming::begin(codec, form, has_status, terms, head, account, cx);
                 if end {
-                    return stream.ends_with_headers(cx);
+                    let ended = stream.ends_with_headers(cx);
+                    return ended.unwrap_or_else(|problem| self.refuse(&problem, end, false, terms, cx));
                 }
                 *self = Self::Streaming(Box::new(stream));
                 if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }

@@ -60,6 +60,20 @@ impl<A: InStream> StreamResponse<A> {
     pub(crate) fn alone(answer: A) -> Self {
         Self { alone: true, ..Self::new(answer) }
     }
+
+    /// Ends the message, and gives what it wraps: an answer, or the server's words for what went wrong.
+    ///
+    /// # Errors
+    /// It is not such a message.
+    pub(crate) fn unwrapped(self) -> Result<Result<Box<A>, String>, Problem> {
+        if !self.wire.is_whole() {
+            return Err(malformed("it is cut"));
+        }
+        if self.error.is_empty() {
+            return Ok(Ok(self.answer));
+        }
+        Ok(Err(String::from_utf8_lossy(self.error.as_slice()).trim_end().to_owned()))
+    }
 }
 
 impl<A: InStream> ResponseCodec for StreamResponse<A> {
@@ -92,17 +106,14 @@ impl<A: InStream> ResponseCodec for StreamResponse<A> {
     }
 
     fn finish(self: Box<Self>) -> Result<Box<dyn Answer>, Problem> {
-        if !self.wire.is_whole() {
-            return Err(malformed("it is cut"));
+        let alone = self.alone;
+        match self.unwrapped()? {
+            Ok(answer) => answer.finish(),
+            Err(text) if alone => {
+                Err(Problem { status: 400, message: text.into(), details: "kserve_grpc_error" })
+            }
+            Err(text) => Ok(Box::new(ErrorEvent(Problem::bad_answer(text).body()))),
         }
-        if self.error.is_empty() {
-            return self.answer.finish();
-        }
-        let text = String::from_utf8_lossy(self.error.as_slice()).trim_end().to_owned();
-        if self.alone {
-            return Err(Problem { status: 400, message: text.into(), details: "kserve_grpc_error" });
-        }
-        Ok(Box::new(ErrorEvent(Problem::bad_answer(text).body())))
     }
 }
 
