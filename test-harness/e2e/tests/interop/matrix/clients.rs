@@ -59,7 +59,7 @@ pub(crate) struct Told<'a> {
     pub(crate) own: Option<&'a Value>,
 }
 
-pub(crate) const CLIENTS: [Client; 9] = [
+pub(crate) const CLIENTS: [Client; 10] = [
     Client {
         speaks: "http and http.aio: KServe v2 with JSON and binary tensors, plain and compressed",
         script: "triton_client.py",
@@ -138,6 +138,21 @@ pub(crate) const CLIENTS: [Client; 9] = [
         own: |kind, server| (kind != Kind::Triton).then(|| server.http()),
         expected: events,
         limits: &[Limit { server: Kind::Kserve, calls: &[], why: "it has no streams" }],
+    },
+    Client {
+        speaks: "Triton's `generate` and `generate_stream`",
+        script: "generate_client.py",
+        python: Python::Models,
+        own: http,
+        expected: |_| generate(),
+        limits: &[
+            Limit {
+                server: Kind::MlServer,
+                calls: &[],
+                why: "under this name it has `infer`, with the body of that",
+            },
+            Limit { server: Kind::Kserve, calls: &[], why: "it is an extension of Triton's" },
+        ],
     },
 ];
 
@@ -313,6 +328,14 @@ fn openais() -> Value {
         "completion": { "choices": [["ONE TWO", "length"]], "usage": [3, 2, 5] },
         "completions": { "choices": [["ONE TWO", "length"], ["FOUR", "stop"]], "usage": [4, 3, 7] },
         "unknown model": { "raised": "NotFoundError", "status": 404, "code": "model_not_found" },
+    })
+}
+
+fn generate() -> Value {
+    json!({
+        "one answer": ["to"],
+        "a stream": ["to", "be", "or"],
+        "an error on the way": ["to", { "error": "the model lost its thread" }],
     })
 }
 
