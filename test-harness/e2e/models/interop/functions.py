@@ -69,6 +69,16 @@ def writer(text_input, max_tokens):
     }
 
 
+def speaker(text_input, max_tokens):
+    """The same of one prompt, a word at a time."""
+    answer = writer(text_input, max_tokens)
+    said = answer["text_output"][0, 0].split()
+    for at, word in enumerate(said, 1):
+        end = answer["finish_reason"][0, 0] if at == len(said) else b""
+        piece = word if at == 1 else b" " + word
+        yield {"text_output": np.array([[piece]], np.object_), "finish_reason": np.array([[end]], np.object_)}
+
+
 def letters(text):
     """How often a text has each letter of the alphabet: an embedding that can be worked out by hand."""
     alphabet = b"abcdefghijklmnopqrstuvwxyz"
@@ -98,6 +108,12 @@ MODELS = {
             "prompt_tokens": ("INT64", COLUMN),
             "completion_tokens": ("INT64", COLUMN),
         },
+    ),
+    "speaker": Model(
+        speaker,
+        {"text_input": ("BYTES", COLUMN), "max_tokens": ("INT32", COLUMN)},
+        {"text_output": ("BYTES", COLUMN), "finish_reason": ("BYTES", COLUMN)},
+        streams=True,
     ),
     "letters": Model(letters, {"text": ("BYTES", COLUMN)}, {"vector": ("FP32", [-1, 26])}),
 }

@@ -1,4 +1,4 @@
-"""The KServe SDK's own model server with the models of `functions.py`, but for the one that streams, which it cannot.
+"""The KServe SDK's own model server with the models of `functions.py`, but for those that stream, which it cannot.
 
 Usage: kserve_server.py --http_port PORT --grpc_port PORT
 

@@ -2,7 +2,7 @@
 //!
 //! A client is a script of `python/` and an entry here.
 
-use super::servers::{Kind, Server};
+use super::servers::{Kind, Server, Serves};
 use crate::openai;
 use e2e::{kserve_python, models_python};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ pub(crate) struct Client {
     /// In `python/`. It takes endpoints, and prints what each told it, by the names of its calls.
     pub(crate) script: &'static str,
     pub(crate) python: Python,
+    pub(crate) asks: Serves,
     /// Where a server itself speaks the client's protocol.
     pub(crate) own: fn(Kind, &Server) -> Option<SocketAddr>,
     /// What each call must be told.
@@ -59,11 +60,12 @@ pub(crate) struct Told<'a> {
     pub(crate) own: Option<&'a Value>,
 }
 
-pub(crate) const CLIENTS: [Client; 9] = [
+pub(crate) const CLIENTS: [Client; 11] = [
     Client {
         speaks: "http and http.aio: KServe v2 with JSON and binary tensors, plain and compressed",
         script: "triton_client.py",
         python: Python::Models,
+        asks: Serves::All,
         own: http,
         expected: |_| tritons_http(),
         limits: &[],
@@ -72,6 +74,7 @@ pub(crate) const CLIENTS: [Client; 9] = [
         speaks: "grpc and grpc.aio",
         script: "triton_grpc_client.py",
         python: Python::Models,
+        asks: Serves::All,
         own: grpc,
         expected: |_| tritons_grpc(),
         limits: &[],
@@ -80,6 +83,7 @@ pub(crate) const CLIENTS: [Client; 9] = [
         speaks: "grpc and grpc.aio, streaming",
         script: "triton_stream_client.py",
         python: Python::Models,
+        asks: Serves::All,
         own: grpc,
         expected: |_| tritons_streams(),
         limits: &[
@@ -95,6 +99,7 @@ pub(crate) const CLIENTS: [Client; 9] = [
         speaks: "REST, v1",
         script: "kserve_v1_client.py",
         python: Python::Kserve,
+        asks: Serves::All,
         own: |_, _| None,
         expected: |_| kserves_v1(),
         limits: &[],
@@ -103,6 +108,7 @@ pub(crate) const CLIENTS: [Client; 9] = [
         speaks: "REST, v2 with JSON and binary tensors",
         script: "kserve_v2_client.py",
         python: Python::Kserve,
+        asks: Serves::All,
         own: http,
         expected: |_| kserves_v2(),
         limits: &[],
@@ -111,6 +117,7 @@ pub(crate) const CLIENTS: [Client; 9] = [
         speaks: "gRPC",
         script: "kserve_grpc_client.py",
         python: Python::Kserve,
+        asks: Serves::All,
         own: grpc,
         expected: |_| kserves_grpc(),
         limits: &[],
@@ -119,6 +126,7 @@ pub(crate) const CLIENTS: [Client; 9] = [
         speaks: "codecs: NumPy, Pandas, strings, base64, datetime",
         script: "codecs_client.py",
         python: Python::Models,
+        asks: Serves::All,
         own: http,
         expected: codecs,
         limits: &[],
@@ -127,17 +135,45 @@ pub(crate) const CLIENTS: [Client; 9] = [
         speaks: "models, embeddings, completions",
         script: "openai_texts_client.py",
         python: Python::Openai,
+        asks: Serves::All,
         own: |_, _| None,
         expected: |_| openais(),
         limits: &[],
     },
     Client {
+        speaks: "completions in pieces",
+        script: "openai_pieces_client.py",
+        python: Python::Openai,
+        asks: Serves::Pieces,
+        // Of OpenAI's API this server has only the completions of large language models.
+        own: |kind, server| (kind == Kind::Kserve).then(|| server.http()),
+        expected: |_| openais_pieces(),
+        limits: &[Limit { server: Kind::Kserve, calls: &[], why: "it has no streams" }],
+    },
+    Client {
         speaks: "server-sent events of `infer_stream`",
         script: "events_client.py",
         python: Python::Models,
+        asks: Serves::All,
         own: |kind, server| (kind != Kind::Triton).then(|| server.http()),
         expected: events,
         limits: &[Limit { server: Kind::Kserve, calls: &[], why: "it has no streams" }],
+    },
+    Client {
+        speaks: "Triton's `generate` and `generate_stream`",
+        script: "generate_client.py",
+        python: Python::Models,
+        asks: Serves::All,
+        own: http,
+        expected: |_| generate(),
+        limits: &[
+            Limit {
+                server: Kind::MlServer,
+                calls: &[],
+                why: "under this name it has `infer`, with the body of that",
+            },
+            Limit { server: Kind::Kserve, calls: &[], why: "it is an extension of Triton's" },
+        ],
     },
 ];
 
@@ -313,6 +349,21 @@ fn openais() -> Value {
         "completion": { "choices": [["ONE TWO", "length"]], "usage": [3, 2, 5] },
         "completions": { "choices": [["ONE TWO", "length"], ["FOUR", "stop"]], "usage": [4, 3, 7] },
         "unknown model": { "raised": "NotFoundError", "status": 404, "code": "model_not_found" },
+    })
+}
+
+fn generate() -> Value {
+    json!({
+        "one answer": ["to"],
+        "a stream": ["to", "be", "or"],
+        "an error on the way": ["to", { "error": "the model lost its thread" }],
+    })
+}
+
+fn openais_pieces() -> Value {
+    json!({
+        "to the end": [["ONE", null], [" TWO", null], [" THREE", "stop"]],
+        "to the most tokens": [["ONE", null], [" TWO", "length"]],
     })
 }
 

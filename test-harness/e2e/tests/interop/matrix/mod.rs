@@ -29,10 +29,10 @@ static TABLES: Mutex<BTreeMap<Kind, Table>> = Mutex::new(BTreeMap::new());
 pub(crate) fn of(kind: Kind, envoy: &Installed, python: &Path) {
     let server = servers::Server::start(kind, python);
     let envoy = servers::start_envoy(envoy, kind, &server);
-    let hosts = Column::ALL.map(|column| envoy.address(column.name()).unwrap());
     let mut table = Table { version: servers::version(&envoy), rows: Vec::new() };
     let mut faults = Vec::new();
     for client in &CLIENTS {
+        let hosts = Column::ALL.map(|column| envoy.address(&client.asks.listener(column)).unwrap());
         let row = match client.python.here() {
             Ok(python) => ask(client, kind, &python, (client.own)(kind, &server), &hosts, &mut faults),
             Err(missing) => Row { speaks: client.speaks, result: Err(missing) },

@@ -90,7 +90,10 @@ pub(super) fn hold_against(kind: Kind, table: &Table) {
         let text = format!("{before}{begin}{lines}<!-- end of the table -->\n{after}");
         fs::write(page(), text).unwrap();
     } else {
-        assert_eq!(found, lines, "run UPDATE_DOCS=1 cargo xtask interop");
+        assert!(
+            found == lines,
+            "docs/interop.md has another table; run UPDATE_DOCS=1 cargo xtask interop:\n{lines}"
+        );
     }
 }
 

@@ -39,7 +39,7 @@ impl Kind {
         }
     }
 
-    /// The key by which the filter knows its streams, if it has any.
+    /// By what name the filter knows its streams, if it has any.
     fn stream_messages(self) -> Option<&'static str> {
         match self {
             Self::MlServer => Some("mlserver"),
@@ -113,16 +113,61 @@ impl Server {
     }
 }
 
-/// An Envoy with a listener for each host of the filter, which serves all protocols, in front of a server.
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serves {
+    /// Every protocol.
+    All,
+    /// OpenAI's completions in pieces: in default wasm they cannot be beside those in one.
+    Pieces,
+}
+
+impl Serves {
+    /// The name of the listener for a host.
+    pub(crate) fn listener(self, column: Column) -> String {
+        match self {
+            Self::All => column.name().to_owned(),
+            Self::Pieces => format!("{}-pieces", column.name()),
+        }
+    }
+}
+
+/// An Envoy with listeners for each host of the filter, in front of a server.
 pub(crate) fn start_envoy(installed: &Installed, kind: Kind, server: &Server) -> Envoy {
-    let listeners =
-        Column::ALL.map(|column| Listener::new(column.name()).transcoder(column, &config(kind, column)));
+    let listener = |serves: Serves, column, config: Value| {
+        Listener::new(&serves.listener(column)).transcoder(column, &held(column, config))
+    };
+    let listeners: Vec<Listener> = Column::ALL
+        .into_iter()
+        .flat_map(|column| {
+            [listener(Serves::All, column, all(kind)), listener(Serves::Pieces, column, pieces(kind))]
+        })
+        .collect();
     Envoy::start(&installed.path, &gateway(&listeners, server.grpc()), &Options::default()).unwrap()
 }
 
-fn config(kind: Kind, column: Column) -> String {
-    let max_tokens =
-        json!({ "parameter": "max_tokens", "name": "max_tokens", "datatype": "INT32", "default": 16 });
+fn held(column: Column, mut config: Value) -> String {
+    if column == Column::WasmHold {
+        config["hold_response_headers"] = true.into();
+    }
+    config.to_string()
+}
+
+fn max_tokens() -> Value {
+    json!({ "parameter": "max_tokens", "name": "max_tokens", "datatype": "INT32", "default": 16 })
+}
+
+fn pieces(kind: Kind) -> Value {
+    let completions = json!({
+        "text": { "name": "text_input" }, "output": "text_output", "finish_reason": "finish_reason",
+        "stream": "required", "parameters": [max_tokens()],
+    });
+    let models = json!([{ "id": "speaker", "model": "speaker", "completions": completions }]);
+    // A server without streams says so, whichever messages are expected of it.
+    json!({ "openai": { "models": models }, "stream_messages": kind.stream_messages().unwrap_or("triton") })
+}
+
+fn all(kind: Kind) -> Value {
     let models = json!([
         { "id": "letters", "model": "letters", "embeddings": { "text": { "name": "text" }, "output": "vector" } },
         {
@@ -130,7 +175,7 @@ fn config(kind: Kind, column: Column) -> String {
             "completions": {
                 "text": { "name": "text_input" }, "output": "text_output", "finish_reason": "finish_reason",
                 "prompt_tokens": "prompt_tokens", "completion_tokens": "completion_tokens",
-                "parameters": [max_tokens],
+                "parameters": [max_tokens()],
             },
         },
     ]);
@@ -138,10 +183,7 @@ fn config(kind: Kind, column: Column) -> String {
     if let Some(messages) = kind.stream_messages() {
         config["stream_messages"] = messages.into();
     }
-    if column == Column::WasmHold {
-        config["hold_response_headers"] = true.into();
-    }
-    config.to_string()
+    config
 }
 
 /// The server's name for itself and its version, as it says through the filter.
