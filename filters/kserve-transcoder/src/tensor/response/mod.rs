@@ -14,6 +14,7 @@ mod predictions;
 mod print;
 mod render;
 mod repeated;
+mod varints;
 mod wanted;
 
 pub(crate) use in_stream::StreamResponse;
