@@ -183,7 +183,7 @@ fn bytes() -> Vec<Lane> {
         lane("bytes_escaped", &flat(&escaped, ",")),
         lane("bytes_utf8", &flat(&accented, ",")),
         Lane::request("bytes_base64", "bytes", with_type),
-        Lane::request("bytes_base64_said_last", "bytes", with_type_last),
+        Lane::request("bytes_base64_said_last", "bytes_base64", with_type_last),
         Lane::request("bytes_proto", "bytes", proto("BYTES", "bytes_contents", &encoded)),
         Lane::request("bytes_datatype_last", "bytes", datatype_last("BYTES", &dense)),
         lane("bytes_as_contents", &dense).encoding(TensorEncoding::Contents),

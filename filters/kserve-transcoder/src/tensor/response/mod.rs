@@ -16,6 +16,7 @@ mod print;
 mod render;
 mod repeated;
 mod values;
+mod varints;
 mod wanted;
 
 pub(crate) use generated::Generated;

@@ -1,12 +1,12 @@
 //! Packed varints as elements of a fixed size.
 
+use super::varints::Block;
 use crate::tensor::datatype::Typed;
-use crate::tensor::text::words::TOPS;
 use filter_api::{OverBudget, Rope};
 use kserve_proto::wire::{WireError, take_varint};
 
 /// How many elements are written at a time.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 2 * Block::LEN;
 
 /// Writes varints, each of which is whole, as the elements of a field: booleans as one byte, integers of up to 32 bits as
 /// four, the others as eight; says how many. The inner error is that of a number of more than 64 bits.
@@ -32,77 +32,45 @@ fn elements<const SIZE: usize>(
     let mut have = 0;
     let mut count = 0;
     while !numbers.is_empty() {
-        if have > AT_ONCE - 8 {
+        if have > AT_ONCE - Block::LEN {
             out.push(some[..have].as_flattened())?;
             count += have as u64;
             have = 0;
         }
-        let (value, len) = match numbers.first_chunk::<10>() {
-            Some(ten) => {
-                let [eight @ .., ninth, tenth] = *ten;
-                let word = u64::from_le_bytes(eight);
-                // Small numbers are one byte each.
-                if word & TOPS == 0 {
-                    if let Some(place) = some[have..].first_chunk_mut() {
-                        *place = eight.map(|byte| element(byte.into()));
-                    }
-                    have += 8;
-                    numbers = &numbers[8..];
-                    continue;
-                }
-                match number(word, ninth, tenth) {
-                    Some(number) => number,
-                    None => return Ok(Err(WireError::LongVarint)),
-                }
+        let Some(block) = Block::new(numbers) else {
+            let mut rest = numbers;
+            match take_varint(&mut rest) {
+                Ok(value) => some[have] = element(value),
+                Err(error) => return Ok(Err(error)),
             }
-            None => {
-                let mut rest = numbers;
-                match take_varint(&mut rest) {
-                    Ok(value) => (value, numbers.len() - rest.len()),
-                    Err(error) => return Ok(Err(error)),
-                }
-            }
+            have += 1;
+            numbers = rest;
+            continue;
         };
-        some[have] = element(value);
-        have += 1;
-        numbers = &numbers[len..];
+        // Small numbers are one byte each.
+        if let Some(bytes) = block.all_of_one_byte() {
+            for (place, byte) in some[have..].iter_mut().zip(bytes) {
+                *place = element((*byte).into());
+            }
+            have += Block::LEN;
+            numbers = &numbers[Block::LEN..];
+            continue;
+        }
+        let mut ends = block.ends();
+        let mut start = 0;
+        while let Some(end) = ends.next() {
+            let Some(value) = block.number(start, end) else { return Ok(Err(WireError::LongVarint)) };
+            some[have] = element(value);
+            have += 1;
+            start = end + 1;
+        }
+        if start == 0 {
+            return Ok(Err(WireError::LongVarint));
+        }
+        numbers = &numbers[start..];
     }
     out.push(some[..have].as_flattened())?;
     Ok(Ok(count + have as u64))
-}
-
-/// The varint at the front of ten bytes, and its length; `None` if it has more than 64 bits.
-///
-/// Small numbers are of one byte, or of ten if they are negative, and which of the two comes next cannot be guessed. Nor how
-/// long a number is that is neither. So neither is branched on, but only whether it is one of the former.
-#[inline(always)]
-pub(super) fn number(word: u64, ninth: u8, tenth: u8) -> Option<(u64, usize)> {
-    let last = !word & TOPS;
-    // The first byte goes to the top, which makes this negative if it is the last; zero if none of the eight is.
-    if last.rotate_right(8).cast_signed() > 0 {
-        // All bits up to the top one of the last byte.
-        let own = last ^ last.wrapping_sub(1);
-        return Some((seven_bits(word & own), (last.trailing_zeros() as usize >> 3) + 1));
-    }
-    let is_ten = word & u64::from(ninth) & 0x80;
-    let ten = seven_bits(word) | u64::from(ninth & 0x7f) << 56;
-    if is_ten != word & 0x80 {
-        return Some((ten, 9));
-    }
-    let is_ten = is_ten >> 7;
-    if is_ten & u64::from(tenth > 1) != 0 {
-        return None;
-    }
-    let ten = (ten | u64::from(tenth) << 63) & is_ten.wrapping_neg();
-    Some(((word & 0x7f) | ten, 1 + 9 * is_ten as usize))
-}
-
-/// Puts the low seven bits of each byte next to each other.
-#[inline(always)]
-fn seven_bits(word: u64) -> u64 {
-    let word = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
-    let word = (word & 0x0000_3fff_0000_3fff) | (word & 0x3fff_0000_3fff_0000) >> 2;
-    (word & 0x0fff_ffff) | (word & 0x0fff_ffff_0000_0000) >> 4
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Elements that are fields of their own: of BYTES always, of numbers where a server does not pack them.
 
-use super::packed::number;
+use super::varints::{Block, number};
 use crate::tensor::datatype::Typed;
 use crate::tensor::text::words::{ROOM, put_short};
 use filter_api::{OverBudget, Rope};
@@ -50,16 +50,13 @@ fn varints<const SIZE: usize>(
     let mut run = Run::default();
     let mut some = [[0; SIZE]; AT_ONCE];
     let mut have = 0;
-    // A key, and as much as a number can have.
-    while let Some(field) = fields[run.bytes..].first_chunk::<11>() {
-        let ([eight @ .., _, _, _], [_, own @ .., ninth, tenth]) = (field, field);
-        if have > AT_ONCE - 4 {
+    'fields: while let Some(eight) = fields[run.bytes..].first_chunk() {
+        if have > AT_ONCE - Block::LEN / 2 {
             out.push(some[..have].as_flattened())?;
             run.elements += have as u64;
             have = 0;
         }
-        let word = u64::from_le_bytes(*eight);
-        if word & FOUR == four {
+        if u64::from_le_bytes(*eight) & FOUR == four {
             if let Some(place) = some[have..].first_chunk_mut() {
                 *place = [1, 3, 5, 7].map(|at| element(eight[at].into()));
             }
@@ -67,14 +64,35 @@ fn varints<const SIZE: usize>(
             run.bytes += 8;
             continue;
         }
-        if eight[0] != key {
+        let rest = &fields[run.bytes..];
+        let Some(block) = Block::new(rest) else {
+            // A key, and as much as a number can have.
+            let Some([own, eight @ .., ninth, tenth]) = rest.first_chunk::<11>() else { break };
+            let number = number(u64::from_le_bytes(*eight), *ninth, *tenth).filter(|_| *own == key);
+            // What is wrong with a number is said where it is read byte by byte.
+            let Some((value, len)) = number else { break };
+            some[have] = element(value);
+            have += 1;
+            run.bytes += 1 + len;
+            continue;
+        };
+        let mut ends = block.ends();
+        let mut start = 0;
+        // A key is a number of one byte.
+        while let (Some(_), Some(end)) = (ends.next(), ends.next()) {
+            let number = block.number(start + 1, end).filter(|_| block.byte(start) == key);
+            let Some(value) = number else {
+                run.bytes += start;
+                break 'fields;
+            };
+            some[have] = element(value);
+            have += 1;
+            start = end + 1;
+        }
+        if start == 0 {
             break;
         }
-        // What is wrong with a number is said where it is read byte by byte.
-        let Some((value, len)) = number(u64::from_le_bytes(*own), *ninth, *tenth) else { break };
-        some[have] = element(value);
-        have += 1;
-        run.bytes += 1 + len;
+        run.bytes += start;
     }
     out.push(some[..have].as_flattened())?;
     run.elements += have as u64;

@@ -50,12 +50,36 @@ pub(crate) const ROOM: usize = 8;
 
 /// Writes the bytes of one text to the front of `out`, which is at least [`ROOM`] longer than the text, and may write something
 /// behind them; says how many there are, or `None` if the text is not base64.
+#[inline(always)]
 pub(crate) fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
-    let (taken, len) = decode_eights(text, out)?;
-    if taken == text.len() {
-        return Some(len);
+    let (taken, mut len) = decode_eights(text, out)?;
+    let mut tail = &text[taken..];
+    // Almost every text is padded, and so ends with four characters or with eight: what has a fixed size is copied as a word.
+    if let [a, b, c, d, _, _, _, _] = tail {
+        let three = bits([*a, *b, *c, *d]);
+        if three & NOT_BITS != 0 {
+            return None;
+        }
+        *out.get_mut(len..)?.first_chunk_mut()? = three.to_le_bytes();
+        (tail, len) = (&tail[4..], len + 3);
     }
-    Some(len + decode_tail(&text[taken..], out.get_mut(len..)?)?)
+    match tail {
+        [] => Some(len),
+        [a, b, c, d] => Some(len + decode_last([*a, *b, *c, *d], out.get_mut(len..)?)?),
+        _ => Some(len + decode_tail(tail, out.get_mut(len..)?)?),
+    }
+}
+
+/// Decodes the last four characters of a padded text.
+#[inline(always)]
+fn decode_last([a, b, c, d]: [u8; 4], out: &mut [u8]) -> Option<usize> {
+    let one_less = d == b'=';
+    let two_less = one_less & (c == b'=');
+    let three = bits([a, b, if two_less { b'A' } else { c }, if one_less { b'A' } else { d }]);
+    let len = 3 - usize::from(one_less) - usize::from(two_less);
+    *out.first_chunk_mut()? = three.to_le_bytes();
+    // Bits beyond the last byte must be zero, so that bytes have one spelling only. That also finds what is no bits.
+    (three >> (8 * len) == 0).then_some(len)
 }
 
 /// As [`decode`], with a text that a quote ends; says as well how long it is without the quote. `None` also says that the
