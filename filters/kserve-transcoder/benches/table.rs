@@ -17,6 +17,8 @@ mod codec;
 mod lanes;
 #[path = "../src/problem.rs"]
 mod problem;
+#[path = "../src/status.rs"]
+mod status;
 #[path = "../src/tensor/mod.rs"]
 mod tensor;
 

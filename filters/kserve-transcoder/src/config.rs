@@ -64,6 +64,11 @@ pub struct Config {
     /// transcoder says. Where it is there, what it leaves out has Envoy's default: `{}` is lowerCamelCase without white
     /// space. Without the key, names are those of the `.proto` file.
     pub print_options: Option<PrintOptions>,
+    /// With `answer_form: proto`: answer a server's error with its `google.rpc.Status` as JSON, as the key of this name in Envoy's
+    /// own transcoder does: the one in `grpc-status-details-bin`, with those of its details whose types `descriptor_sets` have, or
+    /// else `code` and `message` of `grpc-status` and `grpc-message`. Otherwise it is `{"error": "..."}`, as errors of the filter's
+    /// own, of KServe v1 and of Triton's `generate` are in any case.
+    pub convert_grpc_status: bool,
     /// How NaN and the infinities, which JSON cannot express, are written in the tensors and parameters of an answer:
     /// `bare` as the words `NaN`, `Infinity` and `-Infinity`, as Triton does (`JSON.parse` refuses them); `null` for
     /// all three, as MLServer does; or `string` as protobuf's JSON does. Requests may use any of these.
@@ -188,6 +193,7 @@ impl Default for Config {
             tensor_encoding: TensorEncoding::Raw,
             answer_form: AnswerForm::Kserve,
             print_options: None,
+            convert_grpc_status: false,
             non_finite: NonFinite::Bare,
             compress_answers: None,
             accept_compressed_messages: false,
@@ -239,6 +245,9 @@ impl Config {
         }
         if config.print_options.is_some() && config.answer_form != AnswerForm::Proto {
             return Err(ConfigError::at("print_options", "needs answer_form: proto"));
+        }
+        if config.convert_grpc_status && config.answer_form != AnswerForm::Proto {
+            return Err(ConfigError::at("convert_grpc_status", "needs answer_form: proto"));
         }
         if config.descriptor_sets.is_empty() && !config.services.is_empty() {
             return Err(ConfigError::at("services", "chooses from descriptor_sets, which is empty"));
@@ -305,6 +314,10 @@ mod tests {
         assert_eq!(
             error(r#"{"print_options":{}}"#),
             "configuration key print_options: needs answer_form: proto"
+        );
+        assert_eq!(
+            error(r#"{"convert_grpc_status":true}"#),
+            "configuration key convert_grpc_status: needs answer_form: proto"
         );
         assert!(error("[]").contains("configuration key .: "));
     }

@@ -1,5 +1,6 @@
 //! What can go wrong in an exchange, as the client will see it.
 
+use crate::status::{self, Status};
 use filter_api::{OverBudget, Reply};
 use std::borrow::Cow;
 
@@ -14,33 +15,49 @@ pub(crate) struct Problem {
     pub(crate) message: Cow<'static, str>,
     /// Envoy's response code details, in `lower_snake_case`.
     pub(crate) details: &'static str,
+    /// The server's own status, if that is what it comes from.
+    pub(crate) grpc: Option<Box<Status>>,
 }
 
 impl Problem {
+    pub(crate) fn new(status: u16, message: impl Into<Cow<'static, str>>, details: &'static str) -> Self {
+        Self { status, message: message.into(), details, grpc: None }
+    }
+
     /// The client sent something that cannot be understood.
     pub(crate) fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: 400, message: message.into(), details: "kserve_bad_request" }
+        Self::new(400, message, "kserve_bad_request")
     }
 
     /// The body is larger than what the configuration allows.
     pub(crate) fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: 413, message: message.into(), details: "kserve_too_large" }
+        Self::new(413, message, "kserve_too_large")
     }
 
     /// The server answered with something that is not a valid answer.
     pub(crate) fn bad_answer(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: 502, message: message.into(), details: "kserve_bad_answer" }
+        Self::new(502, message, "kserve_bad_answer")
     }
 
     /// The method streams in a way that cannot be served here.
     pub(crate) fn streaming_method(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: 501, message: message.into(), details: "kserve_streaming_method" }
+        Self::new(501, message, "kserve_streaming_method")
     }
 
-    /// The local reply that tells the client.
+    /// The local reply that tells the client, with this body.
     #[must_use]
-    pub(crate) fn reply(&self) -> Reply {
-        Reply::new(self.status, self.details).header("content-type", "application/json").body(self.body())
+    pub(crate) fn reply(&self, body: Vec<u8>) -> Reply {
+        Reply::new(self.status, self.details).header("content-type", "application/json").body(body)
+    }
+
+    /// Makes what is told of it shorter by so many bytes at least, if there is so much of it.
+    pub(crate) fn shorten(&mut self, bytes: usize) {
+        match &mut self.grpc {
+            Some(status) if !status.details().is_empty() => return status.shorten(bytes),
+            Some(status) => status.shorten(bytes),
+            None => {}
+        }
+        status::cut(self.message.to_mut(), bytes);
     }
 
     /// The error object.
@@ -52,6 +69,6 @@ impl Problem {
 
 impl From<OverBudget> for Problem {
     fn from(error: OverBudget) -> Self {
-        Self { status: 503, message: error.to_string().into(), details: "kserve_memory_budget" }
+        Self::new(503, error.to_string(), "kserve_memory_budget")
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) holds_response_headers: bool,
     pub(crate) memory_budget_bytes: usize,
     pub(crate) binary_header_bytes: usize,
+    /// A server's status is answered as a `google.rpc.Status`.
+    pub(crate) convert_grpc_status: bool,
     pub(crate) compress_answers: Option<CompressAnswers>,
     pub(crate) accepts_compressed_messages: bool,
     pub(crate) max_models: usize,
@@ -66,6 +68,7 @@ impl Settings {
             holds_response_headers: holds,
             memory_budget_bytes: config.memory_budget_bytes,
             binary_header_bytes: config.binary_header_bytes,
+            convert_grpc_status: config.convert_grpc_status,
             compress_answers: config.compress_answers,
             accepts_compressed_messages: config.accept_compressed_messages,
             max_models: config.max_models,

@@ -11,6 +11,9 @@ pub(crate) const INTERNAL: u16 = 13;
 /// The `grpc-status` of a call of which nothing better is known.
 pub(crate) const UNKNOWN: u16 = 2;
 
+/// Where servers send a `google.rpc.Status` (gRPC's "Richer error model").
+const DETAILS: &str = "grpc-status-details-bin";
+
 /// gRPC statuses by number, and the HTTP status that each becomes: the mapping that `google.rpc.Code`
 /// documents for its codes.
 const TABLE: [(&str, u16); 17] = [
@@ -46,11 +49,13 @@ pub(crate) fn of_http(status: u16) -> u16 {
     }
 }
 
-/// How a gRPC call ended: `grpc-status` and `grpc-message`.
+/// How a gRPC call ended: `grpc-status`, `grpc-message` and `grpc-status-details-bin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
     code: u16,
     message: String,
+    /// `grpc-status-details-bin` as it came.
+    details: Vec<u8>,
 }
 
 impl Status {
@@ -63,10 +68,11 @@ impl Status {
             }
         });
         match code? {
-            OK => Some(Self { code: OK, message: String::new() }),
+            OK => Some(Self { code: OK, message: String::new(), details: Vec::new() }),
             code => {
                 let message = view.header(map, "grpc-message").unwrap_or_default();
-                Some(Self { code, message: percent_decoded(&message) })
+                let details = view.header(map, DETAILS).unwrap_or_default();
+                Some(Self { code, message: percent_decoded(&message), details })
             }
         }
     }
@@ -74,21 +80,41 @@ impl Status {
     /// Reads the status from a list of headers; `None` where it is missing.
     pub(crate) fn find(headers: &[(Vec<u8>, Vec<u8>)]) -> Option<Self> {
         let value = |wanted: &[u8]| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
-        Some(Self::parse(value(b"grpc-status")?, value(b"grpc-message").map_or(b"", Vec::as_slice)))
+        let message = value(b"grpc-message").map_or(&b""[..], Vec::as_slice);
+        let details = value(DETAILS.as_bytes()).cloned().unwrap_or_default();
+        Some(Self { details, ..Self::parse(value(b"grpc-status")?, message) })
     }
 
     /// The status of a call of which a server only says in words that it has failed.
     pub(crate) fn unknown(message: String) -> Self {
-        Self { code: UNKNOWN, message }
+        Self { code: UNKNOWN, message, details: Vec::new() }
     }
 
     fn parse(code: &[u8], message: &[u8]) -> Self {
-        Self { code: code_of(code), message: percent_decoded(message) }
+        Self { code: code_of(code), message: percent_decoded(message), details: Vec::new() }
     }
 
     /// The status as a number; of those that gRPC does not know, whatever the server sent.
     pub(crate) fn code(&self) -> u16 {
         self.code
+    }
+
+    /// What the server says of it, in its own words.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// A `google.rpc.Status` in base64, as it came; empty if there is none.
+    pub(crate) fn details(&self) -> &[u8] {
+        &self.details
+    }
+
+    /// Takes so many bytes off the message, or the details if there are any.
+    pub(crate) fn shorten(&mut self, bytes: usize) {
+        match self.details.is_empty() {
+            true => cut(&mut self.message, bytes),
+            false => self.details = Vec::new(),
+        }
     }
 
     /// Whether the call succeeded.
@@ -101,20 +127,29 @@ impl Status {
     pub(crate) fn missing() -> Problem {
         let message = "the model server ended its answer without a grpc-status (it should send one in trailers): the call \
                        counts as failed, with UNKNOWN (gRPC status 2)";
-        Self { code: UNKNOWN, message: message.to_owned() }.problem()
+        // The server has given none itself.
+        Problem { grpc: None, ..Self::unknown(message.to_owned()).problem() }
     }
 
     /// What the client is told about a call that failed: the server's own words, or the status's name where
     /// it found none.
     pub(crate) fn problem(self) -> Problem {
         let (name, status) = TABLE.get(usize::from(self.code)).copied().unwrap_or(("UNKNOWN", 500));
-        let message = if self.message.is_empty() {
-            format!("the model server answered {name} (gRPC status {}) without a message", self.code)
-        } else {
-            self.message
+        let message = match self.message.trim_end() {
+            "" => format!("the model server answered {name} (gRPC status {}) without a message", self.code),
+            message => message.to_owned(),
         };
-        Problem { status, message: message.into(), details: "kserve_grpc_error" }
+        Problem { grpc: Some(Box::new(self)), ..Problem::new(status, message, "kserve_grpc_error") }
     }
+}
+
+/// Takes so many bytes, or a few more, off the end of a text, which stays one.
+pub(crate) fn cut(text: &mut String, bytes: usize) {
+    let mut end = text.len().saturating_sub(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
 }
 
 /// A status that is not a number is UNKNOWN, as the gRPC protocol says.
@@ -129,7 +164,7 @@ fn code_of(text: &[u8]) -> u16 {
 /// stands for itself, and bytes that are not UTF-8 are replaced: an error message must not cause another error.
 fn percent_decoded(text: &[u8]) -> String {
     let bytes: Vec<u8> = octets(text).map(Octet::byte).collect();
-    String::from_utf8_lossy(&bytes).trim_end().to_owned()
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ fn too_large(limit: usize) -> Problem {
     let message = format!(
         "the model server's answer is larger than max_response_bytes ({limit}) once it is decompressed"
     );
-    Problem { status: 503, message: message.into(), details: "kserve_answer_too_large" }
+    Problem::new(503, message, "kserve_answer_too_large")
 }
 
 /// So much of a server's text comes back in an error, in bytes.

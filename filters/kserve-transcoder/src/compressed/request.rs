@@ -17,7 +17,7 @@ pub(crate) fn decoded(
     let Some(coding) = Coding::by_name(encoding) else {
         let encoding = String::from_utf8_lossy(encoding);
         let message = format!("content-encoding {encoding:?} is not supported: use gzip, deflate or none");
-        return Err(Problem { status: 415, message: message.into(), details: "kserve_content_encoding" });
+        return Err(Problem::new(415, message, "kserve_content_encoding"));
     };
     charge.grow(DECOMPRESSOR_BYTES)?;
     let inflater = Inflater::new(coding, codec);

@@ -11,6 +11,7 @@ mod response_half;
 
 use crate::compressed::Encoding;
 use crate::error_form::ErrorForm;
+use crate::generic::Statuses;
 use crate::metrics;
 use crate::models::{Ending, Inference, Models};
 use crate::settings::Settings;
@@ -32,6 +33,8 @@ pub struct KserveTranscoder {
     caps: Caps,
     account: Account,
     models: Models,
+    /// What prints the statuses of servers, where they are answered as such.
+    statuses: Option<Arc<Statuses>>,
 }
 
 impl Plugin for KserveTranscoder {
@@ -44,7 +47,12 @@ impl Plugin for KserveTranscoder {
     fn configure(json: &[u8], caps: Caps, memory: Arc<Memory>) -> Result<Self, ConfigError> {
         let settings = Settings::read(json, caps)?;
         let account = memory.account(settings.memory_budget_bytes);
-        Ok(Self { account, models: Models::new(settings.max_models), settings, caps })
+        let statuses = || {
+            let pools = settings.rows.users_pools();
+            Statuses::new(pools, settings.generic.print, account.clone()).map(Arc::new)
+        };
+        let statuses = settings.convert_grpc_status.then(statuses).transpose()?;
+        Ok(Self { account, models: Models::new(settings.max_models), statuses, settings, caps })
     }
 
     /// Streams that wait for the same model's metadata look after it so often.
@@ -175,7 +183,8 @@ impl Stream for Exchange {
             return OnHeaders::Continue;
         };
         let max_bytes = self.plugin.settings.codec.max_response_bytes;
-        let answer = response_half::of_call(codec, end, max_bytes, self.encoding, &self.plugin.account);
+        let answer =
+            response_half::of_call(codec, end, max_bytes, self.encoding, &self.errors, &self.plugin.account);
         if answer.is_err() {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
         }
@@ -201,7 +210,7 @@ impl Exchange {
             holding: Holding::of(settings.holds_response_headers, caps),
             gives_bodies: caps.body_on_header_only && caps.emit_in_trailers,
             head: self.head,
-            errors: self.errors,
+            errors: self.errors.clone(),
             message: settings.codec.max_response_bytes,
             binary_header: settings.binary_header_bytes,
             encoding: self.encoding,

@@ -10,6 +10,7 @@ use super::response_half::{ResponseHalf, is_grpc};
 use crate::codec::{Inputs, Progress, RequestCodec, Rest, Tensor, is_blank};
 use crate::compressed::{Encoding, decoded};
 use crate::config::PathMode;
+use crate::error_form::ErrorForm;
 use crate::frame;
 use crate::generic;
 use crate::metrics;
@@ -89,6 +90,9 @@ impl Exchange {
             }
         }
         self.one_of_stream = row.answers_once();
+        if let Some(statuses) = plugin.statuses.as_ref().filter(|_| row.errors_are_statuses()) {
+            self.errors = ErrorForm::Status { statuses: statuses.clone(), row: row.clone() };
+        }
         let kind = row.kind;
         // Not again, where the headers have waited.
         if kind != RowKind::Generic && self.inference.is_none() {
@@ -190,11 +194,11 @@ impl Exchange {
                     Err(problem) => problem,
                 };
                 self.refused(cx);
-                return OnTrailers::Reply(refused.reply_as(self.errors));
+                return OnTrailers::Reply(refused.reply_as(&self.errors));
             }
             Reading::Failed { problem, .. } => {
                 self.refused(cx);
-                return OnTrailers::Reply(problem.reply_as(self.errors));
+                return OnTrailers::Reply(problem.reply_as(&self.errors));
             }
         }
         remove_all(Map::RequestTrailers, cx);
@@ -295,7 +299,7 @@ impl Exchange {
         };
         if end || still_accepted == 0 || problem.status != 400 {
             self.refused(cx);
-            return OnData::Reply(problem.reply_as(self.errors));
+            return OnData::Reply(problem.reply_as(&self.errors));
         }
         self.reading = Reading::Failed { problem, still_accepted };
         OnData::Keep
@@ -443,20 +447,20 @@ impl Exchange {
     fn refuse_unknown(&mut self, path: &[u8], cx: &mut Cx<'_>) -> OnHeaders {
         let path = String::from_utf8_lossy(path).into_owned();
         let message = format!("unknown inference path {path}");
-        self.refuse(Problem { status: 404, message: message.into(), details: "kserve_unknown_path" }, cx)
+        self.refuse(Problem::new(404, message, "kserve_unknown_path"), cx)
     }
 
     pub(super) fn refuse_method(&mut self, method: &[u8], allow: String, cx: &mut Cx<'_>) -> OnHeaders {
         let method = String::from_utf8_lossy(method).into_owned();
         let message = format!("{method} is not allowed here: use {allow}");
-        let problem = Problem { status: 405, message: message.into(), details: "kserve_method_not_allowed" };
+        let problem = Problem::new(405, message, "kserve_method_not_allowed");
         self.refused(cx);
-        OnHeaders::Reply(problem.reply_as(self.errors).header("allow", allow))
+        OnHeaders::Reply(problem.reply_as(&self.errors).header("allow", allow))
     }
 
     pub(super) fn refuse(&mut self, problem: Problem, cx: &mut Cx<'_>) -> OnHeaders {
         self.refused(cx);
-        OnHeaders::Reply(problem.reply_as(self.errors))
+        OnHeaders::Reply(problem.reply_as(&self.errors))
     }
 
     /// The filter answers itself: what still comes, the answer's own way out included, passes.
@@ -488,7 +492,7 @@ fn needs_held_headers() -> Problem {
     let message = "only the message says of which type the answer to this path is, and in proxy-wasm its headers would have \
                    gone out by then: either send the request without a body, or set hold_response_headers: true and \
                    allow_on_headers_stop_iteration: true";
-    Problem { status: 501, message: message.into(), details: "kserve_needs_held_headers" }
+    Problem::new(501, message, "kserve_needs_held_headers")
 }
 
 /// Whether a request is a gRPC client's.

@@ -12,6 +12,7 @@ mod assign;
 mod http_body;
 mod normal;
 mod print;
+mod rpc_status;
 mod scan;
 mod shape;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use prost_reflect::prost::Message as _;
 use prost_reflect::{
     DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor, SerializeOptions, Value,
 };
+pub(crate) use rpc_status::Statuses;
 use scan::Scanner;
 use serde::de::{Deserializer, IgnoredAny};
 use serde::ser::{Serialize, Serializer};

@@ -71,6 +71,11 @@ impl Print {
         Self { options: PrintOptions { add_whitespace, ..self.options }, ..self }
     }
 
+    /// Whether a field that has its default is there.
+    pub(super) fn prints_defaults(self) -> bool {
+        self.form == AnswerForm::Kserve || self.options.always_print_primitive_fields
+    }
+
     /// How `prost_reflect` is to print a message.
     pub(super) fn serialize_options(self) -> SerializeOptions {
         match self.form {
@@ -79,7 +84,7 @@ impl Print {
                 .stringify_64_bit_integers(true)
                 .use_proto_field_name(self.options.preserve_proto_field_names)
                 .use_enum_numbers(self.options.always_print_enums_as_ints)
-                .skip_default_fields(!self.options.always_print_primitive_fields),
+                .skip_default_fields(!self.prints_defaults()),
         }
     }
 

@@ -5,9 +5,10 @@ mod http_body;
 mod lenient;
 mod printing;
 mod queries;
+mod statuses;
 
 use super::*;
-use crate::rows::tests::{descriptor_set, load, method, method_of};
+use crate::rows::tests::{compiled, descriptor_set, load, method, method_of};
 use crate::rows::{Found, Options, Rows};
 use filter_api::Memory;
 use proptest::prelude::*;

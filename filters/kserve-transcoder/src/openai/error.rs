@@ -35,18 +35,14 @@ const UNKNOWN_PATH: &str = "openai_unknown_path";
 /// A parameter has a value that it cannot have.
 #[cold]
 pub(super) fn invalid(parameter: &str, message: impl Into<Cow<'static, str>>) -> Problem {
-    Problem {
-        status: 400,
-        message: message.into(),
-        details: details(parameter, INVALID, |known| known.invalid),
-    }
+    Problem::new(400, message, details(parameter, INVALID, |known| known.invalid))
 }
 
 /// A parameter asks for what the model is not set up for.
 #[cold]
 pub(super) fn unsupported(parameter: &str, message: impl Into<Cow<'static, str>>) -> Problem {
     let details = details(parameter, UNSUPPORTED, |known| known.unsupported);
-    Problem { status: 400, message: message.into(), details }
+    Problem::new(400, message, details)
 }
 
 /// There is no model of this name.
@@ -56,13 +52,13 @@ pub(super) fn unknown_model(id: &[u8]) -> Problem {
     const QUOTED_BYTES: usize = 100;
     let id = String::from_utf8_lossy(&id[..id.len().min(QUOTED_BYTES)]);
     let message = format!("the model '{id}' does not exist: GET models lists those that do");
-    Problem { status: 404, message: message.into(), details: UNKNOWN_MODEL }
+    Problem::new(404, message, UNKNOWN_MODEL)
 }
 
 /// There is nothing at this path.
 #[cold]
 pub(super) fn unknown_path(message: impl Into<Cow<'static, str>>) -> Problem {
-    Problem { status: 404, message: message.into(), details: UNKNOWN_PATH }
+    Problem::new(404, message, UNKNOWN_PATH)
 }
 
 /// A request's tensors would be larger than its body may be.
@@ -146,7 +142,7 @@ mod tests {
             (500, "server_error"),
             (503, "server_error"),
         ] {
-            let problem = Problem { status, message: "x".into(), details: "kserve_grpc_error" };
+            let problem = Problem::new(status, "x", "kserve_grpc_error");
             assert_eq!(shown(&problem)["error"]["type"], kind, "{status}");
         }
     }

@@ -19,7 +19,7 @@ pub(crate) use query::{Ignored, Parameter};
 use crate::problem::Problem;
 use crate::tensor::StreamMessages;
 use filter_api::PathPrefixes;
-use prost_reflect::{FieldDescriptor, MessageDescriptor, Value};
+use prost_reflect::{DescriptorPool, FieldDescriptor, MessageDescriptor, Value};
 use std::sync::Arc;
 use template::{MAX_SEGMENTS, Template, Variable, has_verb};
 
@@ -213,6 +213,18 @@ impl Rows {
         self.rows.iter().map(|row| row.text.as_str()).find(|text| is_under(text))
     }
 
+    /// The user's descriptor sets.
+    pub(crate) fn users_pools(&self) -> Vec<DescriptorPool> {
+        let mut pools: Vec<DescriptorPool> = Vec::new();
+        for row in self.rows.iter().filter(|row| row.binds_query) {
+            let pool = row.output.parent_pool();
+            if !pools.contains(pool) {
+                pools.push(pool.clone());
+            }
+        }
+        pools
+    }
+
     fn find_unprefixed(&self, method: &[u8], path: &[u8], query: &[u8]) -> Result<Found<'_>, Problem> {
         let elsewhere = match path.strip_prefix(OURS) {
             Some([] | [b'/', ..]) => Found::Unknown,
@@ -271,6 +283,12 @@ impl Row {
     /// rows. Triton's own clients accept an encoding for other answers as well, and cannot read it there.
     pub(crate) fn answers_may_be_compressed(&self) -> bool {
         !matches!(self.kind, RowKind::Generic | RowKind::Generate) || self.binds_query
+    }
+
+    /// Whether `convert_grpc_status` concerns it: every path that Envoy's own transcoder could serve as well.
+    pub(crate) fn errors_are_statuses(&self) -> bool {
+        let is_plain = matches!(self.kind, RowKind::Infer | RowKind::Generic);
+        self.binds_query || is_plain && self.text.as_bytes().starts_with(OURS)
     }
 
     /// Whether only the message of an answer says of which type its body is.

@@ -81,6 +81,11 @@ pub(crate) fn descriptor_set(methods: &str) -> Vec<u8> {
         }}
         service S {{ {methods} }}"#
     );
+    compiled(&source)
+}
+
+/// Compiles a file.
+pub(crate) fn compiled(source: &str) -> Vec<u8> {
     struct Source(String);
     impl FileResolver for Source {
         fn open_file(&self, name: &str) -> Result<File, protox::Error> {
@@ -92,7 +97,7 @@ pub(crate) fn descriptor_set(methods: &str) -> Vec<u8> {
         }
     }
     let mut files = ChainFileResolver::new();
-    files.add(Source(source));
+    files.add(Source(source.to_owned()));
     files.add(GoogleFileResolver::new());
     files.add(DescriptorSetFileResolver::decode(kserve_proto::DESCRIPTOR_SET).unwrap());
     let mut compiler = protox::Compiler::with_file_resolver(files);

@@ -19,11 +19,8 @@ pub(crate) fn metadata_request(model: &str, version: Option<&str>) -> Vec<u8> {
 /// What a client is told whose request cannot be served because of its model's metadata.
 #[cold]
 pub(crate) fn cannot_be_had(model: &str, why: &str) -> Problem {
-    Problem {
-        status: 503,
-        message: format!("the inputs of model {model} cannot be known: {why}").into(),
-        details: "kserve_v1_metadata",
-    }
+    let message = format!("the inputs of model {model} cannot be known: {why}");
+    Problem::new(503, message, "kserve_v1_metadata")
 }
 
 #[cfg(test)]

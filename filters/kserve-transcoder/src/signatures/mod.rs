@@ -311,7 +311,7 @@ mod tests {
         let Lookup::Wait(flight) = signatures.look_up(place("m"), at(0)) else {
             panic!("nothing to wait for")
         };
-        let problem = Problem { status: 404, message: "unknown".into(), details: "d" };
+        let problem = Problem::new(404, "unknown", "d");
         assert_eq!(fetch.end(Err(problem.clone()), at(1)), Err(problem.clone()));
         assert!(matches!(flight.outcome(), Outcome::Failed(told) if told == problem));
         let fetch = ask(&signatures, "m", at(1));

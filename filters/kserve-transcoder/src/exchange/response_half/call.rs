@@ -4,6 +4,7 @@ use super::headers::{self, http_status, is_grpc, is_of_model};
 use super::{TEXT_BYTES, check_length, http_problem, not_grpc, without_grpc_status};
 use crate::codec::{Answer, ResponseCodec};
 use crate::compressed::{Coding, Encoding, MessageCoding, Press, inflated, inflated_whole, write_rest};
+use crate::error_form::ErrorForm;
 use crate::frame::Reader;
 use crate::problem::Problem;
 use crate::status::Status;
@@ -19,11 +20,12 @@ pub(crate) fn of_call(
     end: CallEnd,
     max_bytes: usize,
     encoding: Encoding,
+    errors: &ErrorForm,
     account: &Account,
 ) -> Result<Reply, Reply> {
     let response = match end {
         CallEnd::Answered(response) => response,
-        CallEnd::Failed(failure) => return Err(call_problem(failure).reply()),
+        CallEnd::Failed(failure) => return Err(call_problem(failure).reply_as(errors)),
     };
     if let Some(reply) = passed(&response) {
         return Ok(with_headers(reply, &response));
@@ -50,7 +52,7 @@ pub(crate) fn of_call(
             headers::encoded_reply(encoding, coding, &mut reply);
             Ok(reply)
         }
-        Err(problem) => Err(with_headers(problem.reply(), &response)),
+        Err(problem) => Err(with_headers(problem.reply_as(errors), &response)),
     }
 }
 
@@ -173,7 +175,7 @@ fn no_endpoint() -> Problem {
                    finds no subset: if the route's cluster picks endpoints by subset, either give these requests a \
                    body in front of this filter, with the Lua filter of envoy/kserve-transcoder.lua-get.yaml, or use \
                    the native module";
-    Problem { status: 503, message: message.into(), details: WITHOUT_SUBSET }
+    Problem::new(503, message, WITHOUT_SUBSET)
 }
 
 fn call_problem(failure: CallFailure) -> Problem {
@@ -182,7 +184,7 @@ fn call_problem(failure: CallFailure) -> Problem {
         CallFailure::Refused => "the model server's cluster is not known, or does not accept calls",
         CallFailure::Reset => "the model server could not be reached, or did not answer in time",
     };
-    Problem { status: 503, message: message.into(), details: "kserve_call_failed" }
+    Problem::new(503, message, "kserve_call_failed")
 }
 
 #[cfg(test)]

@@ -216,7 +216,7 @@ pub(super) fn of_error(problem: &Problem, bytes: usize, cx: &mut Cx<'_>) {
 
 /// The reply for an error, with those headers of the answer in its place that are meant for the client. A host's reply
 /// to an answer passes no other filter, so what other filters have said so far must be in it.
-pub(super) fn error_reply(problem: &Problem, form: ErrorForm, view: &dyn View) -> Reply {
+pub(super) fn error_reply(problem: &Problem, form: &ErrorForm, view: &dyn View) -> Reply {
     in_place(problem.reply_as(form), view)
 }
 

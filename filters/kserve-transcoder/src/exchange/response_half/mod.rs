@@ -82,7 +82,7 @@ impl Holding {
 }
 
 /// What the configuration, the host and the request allow an answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Terms {
     /// Whether the headers are held back.
     pub(crate) holding: Holding,
@@ -167,7 +167,7 @@ impl ResponseHalf {
                 OnHeaders::Reply(headers::of_head(cx.view))
             }
             (None, Some(codec), Some(form)) => {
-                let stream = Streaming::begin(codec, form, has_status, terms, head, account, cx);
+                let stream = Streaming::begin(codec, form, has_status, terms.clone(), head, account, cx);
                 if end {
                     let ended = stream.ends_with_headers(cx);
                     return ended.unwrap_or_else(|problem| self.refuse(&problem, end, false, terms, cx));
@@ -176,9 +176,10 @@ impl ResponseHalf {
                 if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }
             (None, Some(codec), None) => {
+                let holding = terms.holding;
                 let message = Transcoding::begin(codec, has_status, terms, head, account, cx);
                 *self = Self::Transcoding(message);
-                if terms.holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
+                if holding == Holding::No { OnHeaders::Continue } else { OnHeaders::Hold }
             }
             (Some(problem), ..) => self.refuse(&problem, end, terms.gives_bodies, terms, cx),
             (None, None, _) => {
@@ -199,7 +200,7 @@ impl ResponseHalf {
                 if !chunk.end {
                     return OnData::Park;
                 }
-                let body = if *head { Vec::new() } else { short_error_body(text, *status, *errors) };
+                let body = if *head { Vec::new() } else { text_error_body(text, *status, errors) };
                 *self = Self::Done;
                 OnData::Emit(cx.emit(|out| out.write(&body)))
             }
@@ -228,7 +229,7 @@ impl ResponseHalf {
         match std::mem::replace(self, Self::Done) {
             Self::Done | Self::Expected(_) => OnTrailers::Continue,
             Self::Text { text, head, status, errors } => {
-                let body = if head { Vec::new() } else { short_error_body(&text, status, errors) };
+                let body = if head { Vec::new() } else { text_error_body(&text, status, &errors) };
                 OnTrailers::Emit(cx.emit(|out| out.write(&body)))
             }
             Self::Transcoding(message) => message.trailers(cx),
@@ -309,9 +310,9 @@ impl ResponseHalf {
         *self = Self::Done;
         let possible = if end { terms.gives_bodies } else { data_follows };
         if !possible {
-            return OnHeaders::Reply(headers::error_reply(problem, terms.errors, cx.view));
+            return OnHeaders::Reply(headers::error_reply(problem, &terms.errors, cx.view));
         }
-        let body = problem.body_as(terms.errors);
+        let body = problem.body_as(&terms.errors);
         headers::of_error(problem, body.len(), cx);
         let body = (!terms.head).then_some(body);
         let in_trailers = terms.gives_bodies;
@@ -330,14 +331,12 @@ impl ResponseHalf {
 
 fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {
     match reader.length() {
-        Some(length) if length > max_bytes => Err(Problem {
-            status: 503,
-            message: format!(
+        Some(length) if length > max_bytes => {
+            let message = format!(
                 "the model server's answer of {length} bytes is larger than max_response_bytes ({max_bytes})"
-            )
-            .into(),
-            details: "kserve_answer_too_large",
-        }),
+            );
+            Err(Problem::new(503, message, "kserve_answer_too_large"))
+        }
         _ => Ok(()),
     }
 }
@@ -346,7 +345,7 @@ fn check_length(reader: &Reader, max_bytes: usize) -> Result<(), Problem> {
 fn not_one() -> Problem {
     let message = "generate expects model to produce exactly 1 response, use generate stream for model that generates \
                    various number of responses";
-    Problem { status: 500, message: message.into(), details: "kserve_not_one_answer" }
+    Problem::new(500, message, "kserve_not_one_answer")
 }
 
 /// The gRPC status of an answer that is over with its headers, as the client's error says it. `end` says that nothing
@@ -392,25 +391,23 @@ fn http_problem(status: u16, text: &str) -> Problem {
         "" => format!("the model server could not be asked: HTTP status {status}"),
         text => text.to_owned(),
     };
-    Problem { status, message: message.into(), details: "kserve_http_error" }
+    Problem::new(status, message, "kserve_http_error")
 }
 
-/// An error object of at most [`LATE_ERROR_BYTES`]: a longer text is cut at a character.
-fn short_error_body(text: &[u8], status: u16, errors: ErrorForm) -> Vec<u8> {
-    let text = String::from_utf8_lossy(text);
-    let mut kept = text.trim();
+/// The error object of a text, as [`short_error_body`] has it.
+fn text_error_body(text: &[u8], status: u16, errors: &ErrorForm) -> Vec<u8> {
+    short_error_body(http_problem(status, String::from_utf8_lossy(text).trim()), errors)
+}
+
+/// An error object of at most [`LATE_ERROR_BYTES`]: a longer one has no details, and its text is cut at a character.
+fn short_error_body(mut problem: Problem, errors: &ErrorForm) -> Vec<u8> {
     loop {
-        let body = http_problem(status, kept).body_as(errors);
+        let body = problem.body_as(errors);
         if body.len() <= LATE_ERROR_BYTES {
             return body;
         }
         // An escape takes up to six bytes, so a sixth of the excess is always safe to cut.
-        let cut = (body.len() - LATE_ERROR_BYTES).div_ceil(6);
-        let mut end = kept.len() - cut.min(kept.len());
-        while !kept.is_char_boundary(end) {
-            end -= 1;
-        }
-        kept = &kept[..end];
+        problem.shorten((body.len() - LATE_ERROR_BYTES).div_ceil(6));
     }
 }
 
@@ -423,13 +420,13 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_until_its_error_object_can_be_parked() {
         for text in ["x".repeat(3000), "\u{1}".repeat(3000), "\u{e9}".repeat(3000), "\"".repeat(900)] {
-            let body = short_error_body(text.as_bytes(), 500, ErrorForm::Kserve);
+            let body = text_error_body(text.as_bytes(), 500, &ErrorForm::Kserve);
             assert!(body.len() <= LATE_ERROR_BYTES && body.len() > LATE_ERROR_BYTES - 20, "{}", body.len());
             let error: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert!(text.starts_with(error["error"].as_str().unwrap()));
         }
         assert_eq!(
-            short_error_body(b" no healthy upstream\n", 503, ErrorForm::Kserve),
+            text_error_body(b" no healthy upstream\n", 503, &ErrorForm::Kserve),
             br#"{"error":"no healthy upstream"}"#
         );
     }

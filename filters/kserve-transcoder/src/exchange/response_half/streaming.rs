@@ -95,7 +95,7 @@ impl Streaming {
                 cx.ops.remove_header(Map::ResponseHeaders, name);
             }
         }
-        if terms.holding == Holding::No {
+        if stream.terms.holding == Holding::No {
             stream.release_headers(cx);
         }
         stream
@@ -231,7 +231,7 @@ impl Streaming {
             Err(problem) => {
                 cx.ops.count(metrics::FAILED_ANSWERS, 1);
                 if self.held {
-                    return OnTrailers::Reply(headers::error_reply(&problem, self.terms.errors, cx.view));
+                    return OnTrailers::Reply(headers::error_reply(&problem, &self.terms.errors, cx.view));
                 }
                 cx.ops.count(metrics::RESETS, 1);
                 OnTrailers::Reset
@@ -345,7 +345,7 @@ impl Streaming {
             Err(problem) => problem,
         };
         cx.ops.count(metrics::FAILED_ANSWERS, 1);
-        let body = problem.body_as(self.terms.errors);
+        let body = problem.body_as(&self.terms.errors);
         if self.held {
             self.held = false;
             headers::of_error(&problem, body.len(), cx);
@@ -372,7 +372,7 @@ impl Streaming {
         self.flush_unless_last(cx);
         cx.ops.count(metrics::FAILED_ANSWERS, 1);
         if self.held {
-            return OnData::Reply(headers::error_reply(problem, self.terms.errors, cx.view));
+            return OnData::Reply(headers::error_reply(problem, &self.terms.errors, cx.view));
         }
         cx.ops.count(metrics::RESETS, 1);
         OnData::Reset

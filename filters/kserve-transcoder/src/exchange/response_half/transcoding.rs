@@ -83,21 +83,22 @@ impl Transcoding {
     pub(super) fn begin(
         codec: Box<dyn ResponseCodec>,
         has_status: bool,
-        mut terms: Terms,
+        terms: Terms,
         head: Head,
         account: &Account,
         cx: &mut Cx<'_>,
     ) -> Self {
+        let mut message = Self { has_status, ..Self::new(terms, account) };
         if codec.decides_content_type() {
             // Whether such bytes can be compressed is not known here.
-            terms.encoding = Encoding::Fixed;
+            message.terms.encoding = Encoding::Fixed;
         }
-        let mut message = Self { codec: Some(codec), has_status, ..Self::new(terms, account) };
+        message.codec = Some(codec);
         message.of_the_message = head.of_the_message;
         if head.coding != MessageCoding::None {
             message.coding = Some(Box::new((head.coding, account.charge())));
         }
-        if let Encoding::Compressed(plan) = terms.encoding {
+        if let Encoding::Compressed(plan) = message.terms.encoding {
             message.press = Some(Press::new(plan, account.charge()));
         }
         if has_status {
@@ -105,7 +106,7 @@ impl Transcoding {
                 cx.ops.remove_header(Map::ResponseHeaders, name);
             }
         }
-        if terms.holding == Holding::No {
+        if message.terms.holding == Holding::No {
             message.release_headers(cx);
         }
         message
@@ -267,7 +268,7 @@ impl Transcoding {
         // Without a single chunk nothing is parked, and there is no place for a body.
         if held && !self.terms.gives_bodies && !self.reader.has_begun() {
             cx.ops.count(metrics::FAILED_ANSWERS, 1);
-            return OnTrailers::Reply(headers::error_reply(&problem, self.terms.errors, cx.view));
+            return OnTrailers::Reply(headers::error_reply(&problem, &self.terms.errors, cx.view));
         }
         match self.give_up(&problem, cx) {
             OnData::Emit(emission) => OnTrailers::Emit(emission),
@@ -314,7 +315,7 @@ impl Transcoding {
         cx.ops.count(metrics::ERRORS_UNDER_200, 1);
         let body = match self.terms.head {
             true => Vec::new(),
-            false => short_error_body(problem.message.as_bytes(), problem.status, self.terms.errors),
+            false => short_error_body(problem.clone(), &self.terms.errors),
         };
         self.refused = true;
         self.write_rest(|out| out.write(&body), cx).0
@@ -532,7 +533,7 @@ impl Transcoding {
         // Gives back what they hold.
         (self.codec, self.parked, self.press) = (None, None, None);
         self.refused = true;
-        let body = problem.body_as(self.terms.errors);
+        let body = problem.body_as(&self.terms.errors);
         headers::of_error(problem, body.len(), cx);
         OnData::Emit(self.give(body.len(), |out| out.write(&body), cx))
     }

@@ -109,9 +109,7 @@ impl<A: InStream> ResponseCodec for StreamResponse<A> {
         let alone = self.alone;
         match self.unwrapped()? {
             Ok(answer) => answer.finish(),
-            Err(text) if alone => {
-                Err(Problem { status: 400, message: text.into(), details: "kserve_grpc_error" })
-            }
+            Err(text) if alone => Err(Problem::new(400, text, "kserve_grpc_error")),
             Err(text) => Ok(Box::new(ErrorEvent(Problem::bad_answer(text).body()))),
         }
     }
