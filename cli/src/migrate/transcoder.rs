@@ -168,7 +168,8 @@ fn plan(located: &Located, form: Shape, account: &mut Account) -> Plan {
         Action::Assumed,
         located,
         "/spec",
-        "answers stay protobuf's JSON (answer_form: proto), those to inferences with the names of the .proto file; errors are {\"error\": TEXT}; \
+        "answers stay protobuf's JSON (answer_form: proto), those to inferences with the names of the .proto file; errors are {\"error\": TEXT}, those of \
+         servers only without convertGrpcStatus; \
          unknown members of a body are left out, as the vendor's mesh does",
     );
     let empty = map(Vec::new());
@@ -247,11 +248,10 @@ fn field(located: &Located, key: &Key, item: &Item, plan: &mut Plan, account: &m
         ("convertGrpcStatus" | "matchIncomingRequestRoute" | "autoMapping", Value::Bool(false)) => {
             account.add(Action::Dropped, located, &pointer, "false is what the filter does anyway");
         }
-        ("convertGrpcStatus", Value::Bool(true)) => account.refuse(
-            located,
-            &pointer,
-            "the filter has one form for errors, {\"error\": TEXT} with the HTTP status of the gRPC status: take the field out, and have clients read that",
-        ),
+        ("convertGrpcStatus", Value::Bool(true)) => {
+            plan.config.push((moved("convert_grpc_status", line), item.clone()));
+            mapped(account, "becomes the key convert_grpc_status");
+        }
         ("matchIncomingRequestRoute", Value::Bool(true)) if plan.form == Shape::Native => {
             plan.config.push((moved("reselect_route", line), super::tree::item(&json!(false))));
             mapped(account, "becomes reselect_route: false");
