@@ -77,6 +77,7 @@ service S {
   rpc Remove(M) returns (google.protobuf.Empty) { option (google.api.http) = { delete: "/v1/things/{name}" }; }
   rpc Change(M) returns (M) { option (google.api.http) = { patch: "/v1/things/{name}" body: "inner" }; }
   rpc Auto(M) returns (M);
+  ERRORS
   rpc Odd(M) returns (M) { option (google.api.http) = { custom: { kind: "OPTIONS" path: "/v1/odd" } }; }
 }
 service Held {
@@ -121,12 +122,79 @@ const VERBS: &[(&str, &str)] = &[
 /// A `google.rpc.Status` with a `user.M` in it.
 const STATUS: &[u8] = b"\x08\x09\x12\x07not so!\x1a\x21\x0a\x1atype.googleapis.com/user.M\x12\x03\x0a\x01a";
 
+/// How calls fail: `grpc-status`, `grpc-message`, `grpc-status-details-bin`, and where bodies differ that of ours and that of
+/// stock.
+type Failure = (&'static str, &'static str, String, Option<(&'static str, &'static str)>);
+
+fn errors() -> Vec<Failure> {
+    let any = |name: &str, content: &[u8]| {
+        let url = format!("type.googleapis.com/{name}");
+        [&[0x0a, url.len() as u8], url.as_bytes(), &[0x12, content.len() as u8], content].concat()
+    };
+    let text = any("google.protobuf.StringValue", b"\x0a\x01s");
+    let takes = any("google.protobuf.Duration", b"\x08\x01\x10\x80\xca\xb5\xee\x01");
+    vec![
+        ("5", "no such%20thing \"\u{e9}\"", String::new(), None),
+        ("5", "", String::new(), None),
+        ("99", "odd", String::new(), None),
+        ("9", "not so!", STANDARD_NO_PAD.encode(STATUS), None),
+        ("9", "not so!", STANDARD.encode(STATUS), None),
+        ("9", "another", of_status(&[any("user.M", FULL)]), None),
+        ("9", "another", of_status(&[text.clone(), takes]), None),
+        ("9", "another", of_status(&[]), None),
+        ("9", "no base64", "CAU!".to_owned(), None),
+        ("9", "no status", STANDARD.encode(b"\x12\x7fa"), None),
+        ("9", "no text", STANDARD.encode(b"\x12\x01\xff"), None),
+        ("9", "empty", STANDARD.encode(b"\x20\x01"), None),
+        ("9", "unknown", of_status(&[any("other.M", b"")]), Some((NO, ""))),
+        ("9", "unknown", of_status(&[any("other.M", b""), text]), Some((NO_TEXT, ""))),
+        // A text that ends before its end: stock reads what there is of it.
+        ("9", "cut", of_status(&[any("user.M", b"\x0a\x05a")]), Some((NO, NO_CUT))),
+        ("9", "no text in a detail", of_status(&[any("user.M", b"\x0a\x01\xff")]), Some((NO, ""))),
+        ("9", "no type", of_status(&[vec![]]), Some((NO, NO_TYPE))),
+        (
+            "9",
+            "out of range",
+            of_status(&[any("google.protobuf.Duration", b"\x10\x80\x94\xeb\xdc\x03")]),
+            Some((NO, "")),
+        ),
+    ]
+}
+
+const NO: &str = r#"{"code":5,"message":"no"}"#;
+const NO_CUT: &str =
+    r#"{"code":5,"message":"no","details":[{"@type":"type.googleapis.com/user.M","name":"a"}]}"#;
+const NO_TYPE: &str = r#"{"code":5,"message":"no","details":[{}]}"#;
+const NO_TEXT: &str = r#"{"code":5,"message":"no","details":[{"@type":"type.googleapis.com/google.protobuf.StringValue","value":"s"}]}"#;
+
+/// A `google.rpc.Status` with these details, in base64.
+fn of_status(details: &[Vec<u8>]) -> String {
+    let length = |any: &Vec<u8>| {
+        if any.len() < 0x80 {
+            vec![any.len() as u8]
+        } else {
+            vec![any.len() as u8 | 0x80, (any.len() >> 7) as u8]
+        }
+    };
+    let details = details.iter().flat_map(|any| [vec![0x1a], length(any), any.clone()].concat());
+    STANDARD.encode([b"\x08\x05\x12\x02no".to_vec(), details.collect()].concat())
+}
+
 struct Source;
 
 impl FileResolver for Source {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
         match name {
-            "user.proto" => File::from_source(name, SERVICE),
+            "user.proto" => {
+                let rpcs = (0..errors().len()).map(|index| {
+                    let rpc = |name: &str, answers: &str| {
+                        let path = format!("/v1/{name}{index}").to_lowercase();
+                        format!("rpc {name}{index}(M) returns ({answers}) {{ option (google.api.http) = {{ get: '{path}' }}; }}")
+                    };
+                    [rpc("Error", "M"), rpc("Late", "M"), rpc("Stream", "stream M")].concat()
+                });
+                File::from_source(name, &SERVICE.replace("ERRORS", &rpcs.collect::<String>()))
+            }
             "google/api/httpbody.proto" => File::from_source(name, HTTP_BODY),
             _ => Err(protox::Error::file_not_found(name)),
         }
@@ -269,6 +337,22 @@ fn compare(installed: &Installed) {
     let head = Step::Headers { status: 200, headers: vec![content_type], end: false };
     let late = Script::after_request().then(head).then(Step::Trailers(ends.to_vec()));
     server.script_for_path("/user.S/Late", late);
+    for (index, (code, message, details, _)) in errors().into_iter().enumerate() {
+        let mut ends = vec![("grpc-status".to_owned(), code.as_bytes().to_vec())];
+        for (name, value) in [("grpc-message", message), ("grpc-status-details-bin", &details)] {
+            ends.extend((!value.is_empty()).then(|| (name.to_owned(), value.as_bytes().to_vec())));
+        }
+        let head = vec![("content-type".to_owned(), b"application/grpc".to_vec())];
+        let headers = [head.clone(), ends.clone()].concat();
+        let all = || {
+            Script::after_request().then(Step::Headers { status: 200, headers: headers.clone(), end: true })
+        };
+        server.script_for_path(&format!("/user.S/Error{index}"), all());
+        server.script_for_path(&format!("/user.S/Stream{index}"), all());
+        let head = Step::Headers { status: 200, headers: head, end: false };
+        let late = Script::after_request().then(head).then(Step::Trailers(ends));
+        server.script_for_path(&format!("/user.S/Late{index}"), late);
+    }
     server.script_for_path("/user.S/Remove", Script::message(b""));
     server.script_for_path("/user.S/Down", Script::message(b"\x0a\x03a/b\x12\x03\x00{x"));
     server.script_for_path("/user.S/Part", Script::message(b"\x0a\x01n\x1a\x0a\x0a\x03c/d\x12\x03\x00{x"));
@@ -289,6 +373,10 @@ fn compare(installed: &Installed) {
         let [stock, native] = ["stock", "native"].map(|name| Listener::new(&format!("{name}{index}")));
         listeners.push(stock.filter(&stock_filter(&file, print, false)));
         listeners.push(native.transcoder(Column::Native, &ours.to_string()));
+        let mut statuses = ours.clone();
+        statuses["convert_grpc_status"] = json!(true);
+        let converts = Listener::new(&format!("native-status{index}"));
+        listeners.push(converts.transcoder(Column::Native, &statuses.to_string()));
         if index == 0 {
             let (mut held, mut wasm) = (ours.clone(), ours.clone());
             held["hold_response_headers"] = json!(true);
@@ -300,6 +388,10 @@ fn compare(installed: &Installed) {
             // An answer of its own type to a POST needs held headers.
             wasm["services"] = json!(["user.S"]);
             listeners.push(Listener::new("wasm0").transcoder(Column::Wasm, &wasm.to_string()));
+            wasm["convert_grpc_status"] = json!(true);
+            listeners.push(Listener::new("wasm-status0").transcoder(Column::Wasm, &wasm.to_string()));
+            held["convert_grpc_status"] = json!(true);
+            listeners.push(Listener::new("hold-status0").transcoder(Column::WasmHold, &held.to_string()));
         }
     }
     let envoy =
@@ -412,6 +504,44 @@ fn compare(installed: &Installed) {
                     ours.status(),
                     ours.text()
                 );
+            }
+        }
+    }
+    for (index, (code, message, details, ours)) in errors().into_iter().enumerate() {
+        let told = |listener: &str, path: &str| {
+            let answer = ask(listener, "GET", path, "").1;
+            let content_type = answer.head.as_ref().and_then(|head| head.header("content-type"));
+            // Whole floating-point numbers have `.0` in ours.
+            let text = answer.text().replace(".0,", ",").replace(".0}", "}");
+            (answer.status(), content_type.map(|value| value.escape_ascii().to_string()), text)
+        };
+        for (kind, host) in [
+            ("error", "native-status0"),
+            ("error", "native-status1"),
+            ("error", "native-status2"),
+            ("error", "hold-status0"),
+            ("error", "wasm-status0"),
+            ("late", "native-status0"),
+            ("late", "hold-status0"),
+            ("stream", "native-status0"),
+            ("stream", "native-status4"),
+        ] {
+            let path = format!("/v1/{kind}{index}");
+            let stock = told(&format!("stock{}", &host[host.len() - 1..]), &path);
+            let got = told(host, &path);
+            let right = match ours {
+                None => got == stock && !got.2.is_empty(),
+                Some((body, theirs)) if host.ends_with('0') => {
+                    // A stream of stock's without messages is a list of none.
+                    let is_theirs =
+                        stock.2 == theirs || theirs.is_empty() && kind == "stream" && stock.2 == "[]";
+                    got.0 == stock.0 && got.2 == body && is_theirs
+                }
+                Some(_) => got.0 == stock.0 && got.2 != stock.2,
+            };
+            if !right {
+                wrong +=
+                    &format!("{path} ({code} {message} {details})\n  stock {stock:?}\n  {host} {got:?}\n");
             }
         }
     }
