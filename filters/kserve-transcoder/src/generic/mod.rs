@@ -11,6 +11,7 @@
 mod assign;
 mod http_body;
 mod normal;
+mod packed;
 mod print;
 mod rpc_status;
 mod scan;
@@ -40,7 +41,7 @@ use serde::ser::{Serialize, Serializer};
 use shape::{PrintedMap, Shaped};
 use std::collections::HashSet;
 use std::sync::Arc;
-pub(crate) use times::has_times;
+pub(crate) use times::{has, has_times};
 use writer::RopeWriter;
 
 /// How many bytes of a client's text come back in an error at most.
@@ -216,6 +217,12 @@ impl ResponseCodec for Response {
             DynamicMessage::decode(output.clone(), self.message.as_slice()).map_err(|why| bad(&why))?;
         if let Some(why) = Some(&message).filter(|_| self.row.has_times).and_then(times::out_of_range) {
             return Err(bad(&why));
+        }
+        if self.row.has_any {
+            packed::check(&message, weight::MAX_DEPTH, &mut charge).map_err(|fault| match fault {
+                packed::Fault::Budget(over) => over.into(),
+                packed::Fault::Bad(why) => bad(&why),
+            })?;
         }
         let mut body = RopeWriter::new(Rope::new(self.charge.sibling()));
         let mut status = 200;

@@ -5,10 +5,11 @@
 //! `grpc-message`. A detail is a `google.protobuf.Any` of a type in the configuration's descriptor sets. One of another type, or
 //! one that cannot be read, is left out: Envoy's own transcoder leaves out the whole body then.
 
+use super::packed::ANY;
 use super::print::Print;
 use super::weight::{self, MAX_DEPTH};
 use super::writer::RopeWriter;
-use super::{Printed, times};
+use super::{Printed, packed};
 use crate::rows::Row;
 use crate::status::Status;
 use base64::Engine as _;
@@ -18,7 +19,7 @@ use filter_api::{Account, Charge, ConfigError, Rope};
 use prost_reflect::prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost_reflect::prost_types::Any;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage as _, SerializeOptions, Value,
+    DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage as _, SerializeOptions,
 };
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use std::io;
@@ -28,8 +29,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-
-const ANY: &str = "google.protobuf.Any";
 
 /// What prints statuses.
 #[derive(Debug)]
@@ -99,7 +98,7 @@ impl Statuses {
         own.into_iter().chain(others).find_map(|(_, descriptor)| {
             charge.grow(weight::of_message(descriptor, any)).ok()?;
             let any = DynamicMessage::decode(descriptor.clone(), any).ok()?;
-            let prints = is_printable(&any, MAX_DEPTH, charge)
+            let prints = packed::check(&any, MAX_DEPTH, charge).is_ok()
                 && serde_json::to_writer(io::sink(), &Printed(&any, options)).is_ok();
             prints.then_some(any)
         })
@@ -118,35 +117,6 @@ fn any_of(pool: &DescriptorPool) -> Result<MessageDescriptor, ConfigError> {
     let file = Any::default().descriptor().parent_file().file_descriptor_proto().clone();
     pool.add_file_descriptor_proto(file).map_err(|why| error(&why))?;
     pool.get_message_by_name(ANY).ok_or_else(|| error(&"its file is another one"))
-}
-
-/// Whether a message can be printed, with whatever is packed into it: messages in `google.protobuf.Any`s, which are decoded as
-/// they are printed, would else nest as deep as they like.
-fn is_printable(message: &DynamicMessage, depth: usize, charge: &mut Charge) -> bool {
-    let Some(depth) = depth.checked_sub(1) else { return false };
-    if message.descriptor().full_name() == ANY {
-        return packed(message, charge).is_some_and(|packed| {
-            times::out_of_range(&packed).is_none() && is_printable(&packed, depth, charge)
-        });
-    }
-    let mut is_good = |value: &Value| match value {
-        Value::Message(message) => is_printable(message, depth, charge),
-        _ => true,
-    };
-    message.fields().all(|(_, value)| match value {
-        Value::List(items) => items.iter().all(&mut is_good),
-        Value::Map(entries) => entries.values().all(&mut is_good),
-        single => is_good(single),
-    })
-}
-
-/// The message in a `google.protobuf.Any`.
-fn packed(any: &DynamicMessage, charge: &mut Charge) -> Option<DynamicMessage> {
-    let (url, value) = (any.get_field_by_number(1)?, any.get_field_by_number(2)?);
-    let (_, name) = url.as_str()?.rsplit_once('/')?;
-    let (descriptor, value) = (any.descriptor().parent_pool().get_message_by_name(name)?, value.as_bytes()?);
-    charge.grow(weight::of_message(&descriptor, value)).ok()?;
-    DynamicMessage::decode(descriptor, &**value).ok()
 }
 
 /// A `google.rpc.Status` (`google/rpc/status.proto`), whose details are still as they came.

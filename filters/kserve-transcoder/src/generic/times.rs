@@ -14,14 +14,20 @@ const SECOND_NANOS: i32 = 1_000_000_000;
 
 /// Whether a message, or one in it, can be a time.
 pub(crate) fn has_times(message: &MessageDescriptor) -> bool {
-    fn look(message: &MessageDescriptor, seen: &mut HashSet<String>) -> bool {
+    has(message, &[TIMESTAMP, DURATION])
+}
+
+/// Whether a message, or one in it, can be of one of these types.
+pub(crate) fn has(message: &MessageDescriptor, names: &[&str]) -> bool {
+    fn look(message: &MessageDescriptor, names: &[&str], seen: &mut HashSet<String>) -> bool {
         if !seen.insert(message.full_name().to_owned()) {
             return false;
         }
-        let is_time = matches!(message.full_name(), TIMESTAMP | DURATION);
-        is_time || message.fields().any(|field| inner(&field).is_some_and(|message| look(&message, seen)))
+        let is_one = names.contains(&message.full_name());
+        is_one
+            || message.fields().any(|field| inner(&field).is_some_and(|message| look(&message, names, seen)))
     }
-    look(message, &mut HashSet::new())
+    look(message, names, &mut HashSet::new())
 }
 
 fn inner(field: &FieldDescriptor) -> Option<MessageDescriptor> {

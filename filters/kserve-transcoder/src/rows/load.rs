@@ -4,7 +4,7 @@ use super::template::{Template, Variable};
 use super::{
     Body, FieldPath, OURS, Options, RawAnswers, ResponseBody, Row, RowKind, Rows, Streaming, form, rule,
 };
-use crate::generic::{has_times, is_http_body};
+use crate::generic::{has, has_times, is_http_body};
 use filter_api::ConfigError;
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorSet;
@@ -209,6 +209,7 @@ impl Row {
             answer,
             forms,
             has_times: has_times(&output),
+            has_any: has(&output, &["google.protobuf.Any"]),
             input,
             output,
             text,

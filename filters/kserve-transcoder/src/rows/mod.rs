@@ -92,6 +92,8 @@ pub(crate) struct Row {
     pub(crate) output: MessageDescriptor,
     /// There may be times in it.
     pub(crate) has_times: bool,
+    /// There may be other messages packed into it.
+    pub(crate) has_any: bool,
     method: String,
     rpc_path: String,
     streaming: Streaming,

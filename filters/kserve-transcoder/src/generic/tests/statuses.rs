@@ -151,6 +151,23 @@ fn details_packed_into_one_another_without_end_are_left_out() {
     assert_eq!(told(&status("no", &[nested(1000)])), r#"{"code":5,"message":"no"}"#);
 }
 
+/// Each is decoded only as it is printed, one inside the other: so many once overflowed the stack.
+#[test]
+fn an_answer_with_messages_packed_into_one_another_without_end_is_a_bad_one() {
+    let rows = load(&[method_of("M", "Pack", "get: '/v1'")]).unwrap();
+    let answer = |levels: usize| {
+        let inner = (0..levels).fold(detail("user.M", b""), |inner, _| detail("google.protobuf.Any", &inner));
+        answered(&rows, "/v1", &field(1, &inner))
+    };
+    assert!(answer(90).unwrap().1.contains("user.M"));
+    let problem = answer(1000).unwrap_err();
+    assert_eq!(problem.status, 502);
+    assert!(
+        problem.message.ends_with("not a valid user.Pack: its messages are nested too deep"),
+        "{problem}"
+    );
+}
+
 #[test]
 fn a_type_is_looked_for_in_the_paths_own_set_first_and_then_in_the_others() {
     let of = |path: &str, source: &str| {
