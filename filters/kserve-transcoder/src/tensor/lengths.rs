@@ -37,17 +37,17 @@ impl Walk {
         Some(Step::Start)
     }
 
-    /// Takes a whole element off the front of `bytes`, if the next one is there and at most `most` bytes long.
+    /// Takes a whole element off the front of `bytes`, if the next one is there and at most `most` bytes long: gives it with what
+    /// is behind it, and its length.
     #[inline(always)]
-    pub(super) fn whole<'a>(&mut self, bytes: &mut &'a [u8], most: usize) -> Option<&'a [u8]> {
+    pub(super) fn whole<'a>(&mut self, bytes: &mut &'a [u8], most: usize) -> Option<(&'a [u8], usize)> {
         if self.left > 0 || self.have > 0 {
             return None;
         }
-        let (length, rest) = bytes.split_first_chunk()?;
+        let (length, element) = bytes.split_first_chunk()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|length| *length <= most)?;
-        let (element, rest) = rest.split_at_checked(length)?;
-        *bytes = rest;
-        Some(element)
+        *bytes = element.get(length..)?;
+        Some((element, length))
     }
 
     /// How many bytes of the current element are still to come.

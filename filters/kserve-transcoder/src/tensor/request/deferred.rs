@@ -3,7 +3,7 @@
 use super::elements::Elements;
 use super::source::Source;
 use crate::problem::Problem;
-use crate::tensor::text::words::{blanks, equal};
+use crate::tensor::text::words::{blanks, equal, within};
 use filter_api::{Charge, OverBudget, Rope, Sink};
 
 /// Keeps the text of `data` until `datatype` has come. Only as much is understood as finds its end.
@@ -45,7 +45,8 @@ impl Deferred {
         let (words, rest) = input.as_chunks::<8>();
         for (at, eight) in words.iter().enumerate() {
             let word = u64::from_le_bytes(*eight);
-            let mut found = equal(word, b'"') | equal(word, b'[') | equal(word, b']') | equal(word, b'\\');
+            // Brackets and the backslash stand next to each other in ASCII.
+            let mut found = equal(word, b'"') | within(word, b'[', b']');
             while found != 0 {
                 let place = found.trailing_zeros() as usize / 8;
                 if self.stops_at(eight[place]) {

@@ -67,27 +67,6 @@ impl Batch {
     }
 }
 
-/// Lets `write` write one element of at most `most` bytes, and its length in front; not if it says that there is
-/// something wrong.
-fn write_short(
-    out: &mut Rope,
-    most: usize,
-    write: impl FnOnce(&mut Vec<u8>) -> bool,
-) -> Result<bool, OverBudget> {
-    out.extend_with(4 + most, |out| {
-        let before = out.len();
-        out.extend_from_slice(&[0; 4]);
-        let good = write(out);
-        if good {
-            let len = (out.len() - before - 4) as u32;
-            out[before..before + 4].copy_from_slice(&len.to_le_bytes());
-        } else {
-            out.truncate(before);
-        }
-        good
-    })
-}
-
 impl Strings {
     pub(super) fn new(base64: bool, charge: &Charge) -> Self {
         Self {
@@ -99,7 +78,7 @@ impl Strings {
         }
     }
 
-    /// Writes the string at the front of `text`, behind its opening quote, to `out` or `batch` if it is a simple one that is
+    /// Writes the string at the front of `text`, behind its opening quote, to `batch` if it is a simple one that is
     /// there as a whole; says how long it is with its closing quote.
     pub(super) fn whole(
         &mut self,
@@ -112,8 +91,8 @@ impl Strings {
             return Ok(len.map(|len| len + 1));
         }
         let Some((len, plain)) = string::whole(text, SHORT_BYTES) else { return Ok(None) };
-        let good = write_short(out, len, |out| string::append(&text[..len], plain, out))?;
-        Ok(good.then_some(len + 1))
+        let len_of = |room: &mut [u8]| Some(((), string::unescape(text, len, plain, room)?));
+        Ok(batch.add(out, len_of)?.map(|()| len + 1))
     }
 
     /// Whether the text is base64, and its bytes are the element.
@@ -228,9 +207,9 @@ struct Decode {
 impl Decode {
     fn take(&mut self, mut bytes: &[u8]) -> Result<Result<(), u64>, OverBudget> {
         loop {
-            while let Some(text) = self.walk.whole(&mut bytes, SHORT_BYTES) {
-                let decoded =
-                    self.batch.add(&mut self.out, |room| Some(((), base64::decode(text, room)?)))?;
+            while let Some((text, len)) = self.walk.whole(&mut bytes, SHORT_BYTES) {
+                let decode = |room: &mut [u8]| Some(((), base64::decode(&text[..len], room)?));
+                let decoded = self.batch.add(&mut self.out, decode)?;
                 if decoded.is_none() {
                     return Ok(Err(self.count));
                 }

@@ -4,7 +4,7 @@ use super::encode::head;
 use crate::problem::Problem;
 use crate::tensor::datatype::Datatype;
 use crate::tensor::lengths::{Step, Walk};
-use crate::tensor::text::words::TOPS;
+use crate::tensor::text::words::{ROOM, TOPS, put_short};
 use filter_api::{Charge, OverBudget, Rope, Sink};
 
 /// The `InferTensorContents` of one input, from its raw contents.
@@ -215,20 +215,32 @@ struct BytesWriter {
 /// most.
 const SHORT_BYTES: usize = 1024;
 
+/// How many bytes of elements are written at a time.
+const SOME_BYTES: usize = 1024;
+
 impl BytesWriter {
     fn take(&mut self, mut bytes: &[u8]) -> Result<(), OverBudget> {
+        let mut some = [0; SOME_BYTES + 3 + SHORT_BYTES + ROOM];
         loop {
-            while let Some(element) = self.walk.whole(&mut bytes, SHORT_BYTES) {
+            let mut have = 0;
+            while let Some((element, len)) = self.walk.whole(&mut bytes, SHORT_BYTES) {
                 self.count += 1;
-                let (key, len) = (self.field as u8, element.len());
-                self.out.extend_with(3 + len, |out| {
-                    match len {
-                        0..0x80 => out.extend_from_slice(&[key << 3 | 2, len as u8]),
-                        _ => out.extend_from_slice(&[key << 3 | 2, len as u8 | 0x80, (len >> 7) as u8]),
-                    }
-                    out.extend_from_slice(element);
-                })?;
+                // Of the varint, what is behind its first byte is written over where it is only one.
+                let [low, high] = [len as u8 & 0x7f, (len >> 7) as u8];
+                let more = len >= 0x80;
+                some[have..have + 3].copy_from_slice(&[
+                    (self.field as u8) << 3 | 2,
+                    low | u8::from(more) << 7,
+                    high,
+                ]);
+                have += 2 + usize::from(more);
+                put_short(element, len, &mut some[have..]);
+                have += len;
+                if have > SOME_BYTES {
+                    self.out.push(&some[..std::mem::take(&mut have)])?;
+                }
             }
+            self.out.push(&some[..have])?;
             match self.walk.next(&mut bytes) {
                 None => return Ok(()),
                 Some(Step::Start) => {

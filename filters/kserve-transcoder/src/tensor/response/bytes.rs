@@ -70,10 +70,10 @@ impl<'a, 'b> BytesPrinter<'a, 'b> {
 impl BytesPrinter<'_, '_> {
     /// Prints elements that are there as a whole, as long as they are short.
     fn short(&mut self, bytes: &mut &[u8]) {
-        while let Some(element) = self.walk.whole(bytes, SHORT_BYTES) {
+        while let Some((element, len)) = self.walk.whole(bytes, SHORT_BYTES) {
             match self.base64 {
-                None => self.printer.string(element),
-                Some(_) => self.printer.base64(element),
+                None => self.printer.string(&element[..len]),
+                Some(_) => self.printer.base64(&element[..len]),
             }
         }
     }

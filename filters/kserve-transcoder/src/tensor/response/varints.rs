@@ -10,6 +10,8 @@ pub(super) struct Block<'a> {
     bytes: &'a [u8; Block::LEN + BEHIND],
     /// A bit for each byte that is a number's last.
     ends: u64,
+    /// Some number has more than eight bytes.
+    has_long: bool,
 }
 
 /// How many bytes may be looked at behind a block: those of a number that begins with its last one, to the next word.
@@ -30,7 +32,10 @@ impl<'a> Block<'a> {
             let tops = (!u64::from_le_bytes(*word) & TOPS) >> 7;
             ends |= (tops.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * at);
         }
-        Some(Self { bytes, ends })
+        // Eight bytes after each other that are not the last one.
+        let twos = !ends & !ends >> 1;
+        let fours = twos & twos >> 2;
+        Some(Self { bytes, ends, has_long: fours & fours >> 4 != 0 })
     }
 
     /// Its bytes, if each of them is a number.
@@ -59,6 +64,9 @@ impl<'a> Block<'a> {
         // How many bytes there are but the first.
         let more = end.wrapping_sub(start);
         let word = u64::from_le_bytes(*eight) & (u64::MAX >> (56 - 8 * more.min(7)));
+        if !self.has_long {
+            return Some(seven_bits(word));
+        }
         let (ninth, tenth) = (u64::from(*ninth) & is_more(more, 7), u64::from(*tenth) & is_more(more, 8));
         let value = seven_bits(word) | (ninth & 0x7f) << 56 | tenth << 63;
         // One test in place of two, of which the compiler would make branches.

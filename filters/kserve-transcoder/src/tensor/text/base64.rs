@@ -1,6 +1,8 @@
 //! Base64 (RFC 4648 sections 4 and 5) in pieces. Both alphabets are read, padded or not, as protobuf's JSON
 //! mapping asks for; the standard one is written, padded.
 
+use super::words::equal;
+
 /// What a character stands for; [`NONE`] for all that are in neither alphabet.
 const VALUES: [u8; 256] = {
     let mut values = [NONE; 256];
@@ -52,21 +54,43 @@ pub(crate) const ROOM: usize = 8;
 /// behind them; says how many there are, or `None` if the text is not base64.
 #[inline(always)]
 pub(crate) fn decode(text: &[u8], out: &mut [u8]) -> Option<usize> {
-    let (taken, mut len) = decode_eights(text, out)?;
-    let mut tail = &text[taken..];
-    // Almost every text is padded, and so ends with four characters or with eight: what has a fixed size is copied as a word.
-    if let [a, b, c, d, _, _, _, _] = tail {
-        let three = bits([*a, *b, *c, *d]);
-        if three & NOT_BITS != 0 {
-            return None;
-        }
-        *out.get_mut(len..)?.first_chunk_mut()? = three.to_le_bytes();
-        (tail, len) = (&tail[4..], len + 3);
+    let (taken, len) = decode_eights(text, out)?;
+    Some(len + decode_end(&text[taken..], out.get_mut(len..)?)?)
+}
+
+/// As [`decode`], with a text that a quote ends; says as well how long it is without the quote. `None` also says that the
+/// text is longer than `out` has room for.
+#[inline(always)]
+pub(crate) fn decode_to_quote(text: &[u8], out: &mut [u8]) -> Option<(usize, usize)> {
+    let (taken, len) = decode_eights(text, out)?;
+    let tail = &text[taken..];
+    let quote = match tail.first_chunk() {
+        // Mostly it stands among the next eight, or right behind them.
+        Some(eight) => equal(u64::from_le_bytes(*eight), b'"').trailing_zeros() as usize / 8,
+        None => tail.iter().position(|byte| *byte == b'"')?,
+    };
+    if tail.get(quote) != Some(&b'"') {
+        return None;
     }
+    Some((taken + quote, len + decode_end(&tail[..quote], out.get_mut(len..)?)?))
+}
+
+/// Decodes the end of a text, at most eight characters. Almost every text is padded, and so ends with four or with eight: what
+/// has a fixed length is copied as a word.
+#[inline(always)]
+fn decode_end(tail: &[u8], out: &mut [u8]) -> Option<usize> {
     match tail {
-        [] => Some(len),
-        [a, b, c, d] => Some(len + decode_last([*a, *b, *c, *d], out.get_mut(len..)?)?),
-        _ => Some(len + decode_tail(tail, out.get_mut(len..)?)?),
+        [] => Some(0),
+        [a, b, c, d] => decode_last([*a, *b, *c, *d], out),
+        [a, b, c, d, last @ ..] if let Ok(last) = <[u8; 4]>::try_from(last) => {
+            let three = bits([*a, *b, *c, *d]);
+            if three & NOT_BITS != 0 {
+                return None;
+            }
+            *out.first_chunk_mut()? = three.to_le_bytes();
+            Some(3 + decode_last(last, out.get_mut(3..)?)?)
+        }
+        _ => decode_tail(tail, out),
     }
 }
 
@@ -80,18 +104,6 @@ fn decode_last([a, b, c, d]: [u8; 4], out: &mut [u8]) -> Option<usize> {
     *out.first_chunk_mut()? = three.to_le_bytes();
     // Bits beyond the last byte must be zero, so that bytes have one spelling only. That also finds what is no bits.
     (three >> (8 * len) == 0).then_some(len)
-}
-
-/// As [`decode`], with a text that a quote ends; says as well how long it is without the quote. `None` also says that the
-/// text is longer than `out` has room for.
-pub(crate) fn decode_to_quote(text: &[u8], out: &mut [u8]) -> Option<(usize, usize)> {
-    let (taken, len) = decode_eights(text, out)?;
-    let tail = &text[taken..];
-    let quote = tail.iter().take(9).position(|byte| *byte == b'"')?;
-    if quote == 0 {
-        return Some((taken, len));
-    }
-    Some((taken + quote, len + decode_tail(&tail[..quote], out.get_mut(len..)?)?))
 }
 
 /// Decodes groups of eight characters as long as all of them are base64; says how many characters, and how many bytes.

@@ -1,6 +1,6 @@
 //! The inside of a JSON string, read in pieces: escapes undone, UTF-8 checked.
 
-use super::words::TOPS;
+use super::words::{TOPS, put_short};
 
 /// Reads the inside of one string after the other. The opening quote has been taken; the closing one ends it.
 #[derive(Debug, Default)]
@@ -141,20 +141,20 @@ pub(crate) fn whole(text: &[u8], most: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// Appends a [whole](whole) string whose first backslash is behind `plain` bytes to `out`, which has room for it;
-/// `false`, and something appended, if it has more than simple escapes or is not UTF-8.
-pub(crate) fn append(text: &[u8], plain: usize, out: &mut Vec<u8>) -> bool {
-    let before = out.len();
-    let (start, mut rest) = text.split_at(plain);
-    out.extend_from_slice(start);
-    while let [_, escape, tail @ ..] = rest {
-        let Some(char) = unescaped(*escape) else { return false };
-        out.push(char as u8);
-        let (plain, tail) = tail.split_at(plain_prefix(tail));
-        out.extend_from_slice(plain);
-        rest = tail;
+/// Writes a [whole](whole) string of `len` bytes, the first of `text`, to the front of `out`, which is at least as long, with its
+/// escapes undone, and may write something behind it; says how long it is then. `plain` is where its first backslash is, or its
+/// end. `None` if it has more than simple escapes or is not UTF-8.
+pub(crate) fn unescape(text: &[u8], len: usize, plain: usize, out: &mut [u8]) -> Option<usize> {
+    put_short(text, plain, out);
+    let (mut at, mut done) = (plain, plain);
+    while at < len {
+        *out.get_mut(done)? = unescaped(*text.get(at + 1)?)? as u8;
+        (at, done) = (at + 2, done + 1);
+        let plain = plain_prefix(text.get(at..len)?);
+        put_short(&text[at..], plain, out.get_mut(done..)?);
+        (at, done) = (at + plain, done + plain);
     }
-    is_utf8(&out[before..])
+    is_utf8(&out[..done]).then_some(done)
 }
 
 /// Whether a short text is UTF-8. Most are ASCII alone.

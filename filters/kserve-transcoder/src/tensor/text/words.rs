@@ -12,6 +12,15 @@ pub(crate) fn equal(word: u64, byte: u8) -> u64 {
     !(((other & !TOPS) + !TOPS) | other) & TOPS
 }
 
+/// The top bits of the bytes of `word` that are ASCII from `first` to `last`, and no others.
+#[inline(always)]
+pub(crate) fn within(word: u64, first: u8, last: u8) -> u64 {
+    let low = word & !TOPS;
+    let from_first = low + ONES * u64::from(0x80 - first);
+    let behind_last = low + ONES * u64::from(0x7f - last);
+    from_first & !(behind_last | word) & TOPS
+}
+
 /// How many bytes at the front are blanks, as JSON has them.
 pub(crate) fn blanks(text: &[u8]) -> usize {
     let mut at = 0;
@@ -74,6 +83,18 @@ mod tests {
                 let found = equal(word, byte).to_le_bytes();
                 let expected = word.to_le_bytes().map(|own| if own == byte { 0x80 } else { 0 });
                 assert_eq!(found, expected, "{byte:#x} in {word:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_bytes_that_are_within_a_range_are_found_and_no_others() {
+        for byte in 0..=255 {
+            for other in [0, b'Z', b'[', b']', b'^', 0x7f, 0x80, 0xdb, 0xff] {
+                let word = u64::from_le_bytes([byte, other, byte, byte, other, 0, byte, other]);
+                let expected =
+                    word.to_le_bytes().map(|own| if (b'['..=b']').contains(&own) { 0x80 } else { 0 });
+                assert_eq!(within(word, b'[', b']').to_le_bytes(), expected, "{byte:#x}, {other:#x}");
             }
         }
     }
