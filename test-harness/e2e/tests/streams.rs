@@ -6,14 +6,10 @@
 mod completions;
 
 use e2e::h2c::Event;
-use e2e::{
-    Envoy, Installed, Listener, MlServer, Options, Protocol, Request, Suite, gateway, h1, h2c, send,
-    shipped_on,
-};
+use e2e::{Envoy, Installed, Listener, Options, Protocol, Request, Suite, gateway, h1, h2c, send};
 use odd_server::{Gate, OddServer, Script, Step, wire};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 use testkit::{Column, golden_cases};
@@ -45,7 +41,6 @@ fn main() -> ExitCode {
         .each_envoy("a_hundred_thousand_messages_leave_nothing_behind", long)
         .each_envoy("each_chunk_of_a_completion_leaves_before_the_next_is_sent", completions::one_by_one)
         .each_envoy("a_client_that_leaves_ends_the_call_of_its_completion", completions::vanished)
-        .model_server("the_pages_requests_are_answered_as_it_says", page)
         .each_envoy("two_thousand_streams_run_at_once_and_leave_nothing_behind", many)
         .run()
 }
@@ -334,35 +329,4 @@ fn many(installed: &Installed) {
         }
         nothing_left(&mut envoy, column);
     }
-}
-
-/// Runs the requests of docs/streams.md against MLServer behind the shipped bootstrap with the key that the page adds.
-fn page(installed: &Installed, python: PathBuf) {
-    let page = std::fs::read_to_string(e2e::repository().join("docs/streams.md")).unwrap();
-    let server = MlServer::start_with(&python, "streams").unwrap();
-    let mut envoy = start_shipped_with(installed, server.grpc());
-    let blocks: Vec<_> = page.split("```").skip(1).step_by(2).collect();
-    let mut asked = 0;
-    for pair in blocks.windows(2) {
-        let (Some(command), Some(answer)) = (pair[0].strip_prefix("sh\n"), pair[1].strip_prefix("text\n"))
-        else {
-            continue;
-        };
-        let address = envoy.address("inference").unwrap().to_string();
-        let output =
-            Command::new("sh").args(["-c", &command.replace("127.0.0.1:8080", &address)]).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), answer.trim_end(), "{command}");
-        asked += 1;
-    }
-    assert!(asked >= 2, "{asked} requests are on the page");
-    assert!(envoy.process().exited().is_none());
-}
-
-fn start_shipped_with(installed: &Installed, server: SocketAddr) -> Envoy {
-    let bootstrap =
-        shipped_on("kserve-transcoder.native.yaml", &[(8080, 0), (9901, 0), (8081, server.port())]).unwrap();
-    let keys = r#"{ "max_request_bytes": 104857600 }"#;
-    let added = bootstrap.replace(keys, r#"{ "stream_messages": "mlserver" }"#);
-    assert_ne!(added, bootstrap);
-    Envoy::start(&installed.path, &added, &Options::default()).unwrap()
 }
