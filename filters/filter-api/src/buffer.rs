@@ -57,7 +57,7 @@ impl Buffer {
         &self.bytes
     }
 
-    /// The bytes, for somebody who passes them on at once: they are no longer charged.
+    /// The bytes, for a caller that passes them on at once: they are no longer charged.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
