@@ -93,7 +93,7 @@ impl Exchange {
         }
     }
 
-    /// Says what becomes of the route once headers have changed.
+    /// Says how the route is chosen once headers have changed.
     pub(super) fn select_route(&self, cx: &mut Cx<'_>) {
         cx.ops.route(if self.plugin.settings.reselect_route { Route::Reselect } else { Route::Keep });
     }

@@ -157,12 +157,7 @@ impl Document {
 
     /// Ends the document; gives what it has.
     pub(super) fn finish(self) -> Result<(Inputs, ChargedList<Member>), Problem> {
-        if self.lexer.is_blank() {
-            return Err(Problem::bad_request("the body has no JSON document"));
-        }
-        if !self.is_done() {
-            return Err(Problem::bad_request("the JSON document ends too early"));
-        }
+        self.lexer.end()?;
         Ok((self.inputs, self.members))
     }
 

@@ -523,7 +523,7 @@ impl Transcoding {
         self.give_up(problem, cx)
     }
 
-    /// As [`abandon`](Self::abandon), where there may be no place for a body that nothing has been kept for.
+    /// As [`abandon`](Self::abandon), where the host may be unable to write a body because no chunk was kept for it.
     fn give_up(&mut self, problem: &Problem, cx: &mut Cx<'_>) -> OnData {
         cx.ops.count(metrics::FAILED_ANSWERS, 1);
         if self.terms.holding == Holding::No {

@@ -117,12 +117,7 @@ impl Document {
 
     /// No more bytes come: checks that the document is whole and has what it must have.
     pub(super) fn end(&self) -> Result<(), Problem> {
-        if self.lexer.is_blank() {
-            return Err(Problem::bad_request("the body has no JSON document"));
-        }
-        if !self.is_done() {
-            return Err(Problem::bad_request("the JSON document ends too early"));
-        }
+        self.lexer.end()?;
         if !self.has_inputs {
             return Err(Problem::bad_request("inputs is missing"));
         }

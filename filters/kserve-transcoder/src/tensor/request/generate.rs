@@ -250,17 +250,6 @@ impl Generate {
         self.inputs[index] = Some(Input { head, datatype: input.datatype, elements: count, contents });
         Ok(())
     }
-
-    /// The body is over: checks that it is whole.
-    fn end(&self) -> Result<(), Problem> {
-        if self.lexer.is_blank() {
-            return Err(Problem::bad_request("the body has no JSON document"));
-        }
-        if !self.lexer.is_done() {
-            return Err(Problem::bad_request("the JSON document ends too early"));
-        }
-        Ok(())
-    }
 }
 
 impl RequestCodec for Generate {
@@ -282,7 +271,7 @@ impl RequestCodec for Generate {
         self: Box<Self>,
         described: &mut Inputs,
     ) -> Result<(Rope, Box<dyn ResponseCodec>), Problem> {
-        self.end()?;
+        self.lexer.end()?;
         let Self { target, options, charge, answers, id, parameters, inputs, .. } = *self;
         let mut document = Document::new(charge.sibling());
         (document.id, document.parameters) = (id, parameters);

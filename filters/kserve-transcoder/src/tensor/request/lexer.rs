@@ -104,9 +104,19 @@ impl Lexer {
         self.expect == Expect::Nothing
     }
 
-    /// Whether nothing but blanks has been seen.
-    pub(crate) fn is_blank(&self) -> bool {
-        self.expect == Expect::Value && self.depth == 0 && self.token == Token::None
+    /// Checks, once the input is over, that it was a whole document.
+    ///
+    /// # Errors
+    /// It was blank, or the document has not been closed.
+    pub(crate) fn end(&self) -> Result<(), Problem> {
+        if self.is_done() {
+            return Ok(());
+        }
+        let is_blank = self.expect == Expect::Value && self.depth == 0 && self.token == Token::None;
+        Err(Problem::bad_request(match is_blank {
+            true => "the body has no JSON document",
+            false => "the JSON document ends too early",
+        }))
     }
 
     /// From now on strings are checked but not kept, or kept again.

@@ -472,12 +472,7 @@ impl Predict {
 
     /// The body is over: checks that it is whole, and what is only known now.
     fn end(&self) -> Result<(), Problem> {
-        if self.lexer.is_blank() {
-            return Err(Problem::bad_request("the body has no JSON document"));
-        }
-        if !self.lexer.is_done() {
-            return Err(Problem::bad_request("the JSON document ends too early"));
-        }
+        self.lexer.end()?;
         if self.form.is_none() {
             return Err(Problem::bad_request("instances or inputs is missing"));
         }
