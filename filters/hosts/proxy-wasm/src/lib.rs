@@ -46,6 +46,7 @@ mod exchange;
 mod foreign;
 mod half;
 mod memory;
+mod pairs;
 mod proxy;
 mod root;
 mod view;

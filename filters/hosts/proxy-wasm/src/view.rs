@@ -1,6 +1,7 @@
 //! Reading an exchange.
 
 use crate::foreign;
+use crate::pairs::Pairs;
 use filter_api::{Map, SignatureCheck, View};
 use host_driver::Maps;
 use proxy_wasm::hostcalls;
@@ -17,13 +18,10 @@ pub(crate) struct HostView {
     /// Which header maps are in the filter's hands: Envoy answers for another with an error, and the SDK turns
     /// that error into a panic.
     here: Maps,
-    fetched: [OnceCell<Headers>; 4],
+    fetched: [OnceCell<Pairs>; 4],
     changes: Cell<Changes>,
     changed: [Cell<bool>; 4],
 }
-
-/// Names and values, in order.
-type Headers = Vec<(String, Vec<u8>)>;
 
 /// So many changes of headers are told apart.
 const MOST_CHANGES: usize = 12;
@@ -73,7 +71,7 @@ impl HostView {
     /// Whether a header is known to have just these values, so that writing them would change nothing.
     pub(crate) fn is_already(&self, map: Map, name: &str, values: &[&[u8]]) -> bool {
         let Some(headers) = self.fetched[map as usize].get() else { return false };
-        let here = headers.iter().filter(|(other, _)| other == name).map(|(_, value)| value.as_slice());
+        let here = headers.iter().filter(|(other, _)| *other == name.as_bytes()).map(|(_, value)| value);
         here.eq(values.iter().copied()) && !self.changes.get().may_have(map, name)
     }
 
@@ -93,23 +91,19 @@ impl HostView {
         self.changed[map as usize].get()
     }
 
-    fn map(&self, map: Map) -> &[(String, Vec<u8>)] {
-        if !self.has(map) {
-            return &[];
-        }
-        let fetch = || hostcalls::get_map_bytes(map_type(map)).unwrap_or_default();
-        self.fetched[map as usize].get_or_init(fetch)
+    fn map(&self, map: Map) -> Option<&Pairs> {
+        self.has(map).then(|| self.fetched[map as usize].get_or_init(|| Pairs::fetch(map_type(map))))
     }
 }
 
 impl View for HostView {
     fn header(&self, map: Map, name: &str) -> Option<Vec<u8>> {
-        self.map(map).iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+        self.map(map)?.first(name).map(<[u8]>::to_vec)
     }
 
     fn each_header(&self, map: Map, f: &mut dyn FnMut(&[u8], &[u8])) {
-        for (name, value) in self.map(map) {
-            f(name.as_bytes(), value);
+        if let Some(headers) = self.map(map) {
+            headers.iter().for_each(|(name, value)| f(name, value));
         }
     }
 
@@ -160,8 +154,7 @@ mod tests {
         assert!(!view.is_already(map, "te", &[]), "nothing is known before the map is fetched");
 
         let headers = [(":method", "POST"), ("accept", "a"), ("accept", "b")];
-        let owned = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-        view.fetched[map as usize].set(owned.to_vec()).unwrap();
+        view.fetched[map as usize].set(headers.into()).unwrap();
         assert!(view.is_already(map, ":method", &[b"POST"]));
         assert!(!view.is_already(map, ":method", &[b"GET"]));
         assert!(!view.is_already(map, "accept", &[b"a"]), "it would lose its second value");
