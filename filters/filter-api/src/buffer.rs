@@ -77,12 +77,16 @@ impl Buffer {
         self.bytes.is_empty()
     }
 
-    /// Makes room for `more` bytes in steps that double, so that many small pushes stay cheap.
+    /// Makes room for `more` bytes.
+    #[inline]
     fn reserve(&mut self, more: usize) -> Result<(), OverBudget> {
         let spare = self.bytes.capacity() - self.bytes.len();
-        if more <= spare {
-            return Ok(());
-        }
+        if more <= spare { Ok(()) } else { self.grow(more, spare) }
+    }
+
+    /// In steps that double, so that many small pushes stay cheap.
+    #[inline(never)]
+    fn grow(&mut self, more: usize, spare: usize) -> Result<(), OverBudget> {
         let extra = (more - spare).max(self.bytes.capacity()).max(64);
         let before = self.bytes.capacity();
         // While it grows the old and the new allocation exist side by side.

@@ -13,7 +13,7 @@ use super::strings::{self, Strings};
 use crate::problem::Problem;
 use crate::tensor::charged::ChargedList;
 use crate::tensor::datatype::Datatype;
-use crate::tensor::number::decimal::{MAX_NUMBER_BYTES, NumberError, ends_number, special};
+use crate::tensor::number::decimal::{MAX_NUMBER_BYTES, NumberError, WINDOW, ends_number, special};
 use crate::tensor::text::string::Piece;
 use crate::tensor::text::words::blanks;
 use filter_api::{Charge, Rope};
@@ -152,10 +152,19 @@ impl Elements {
         }
         while !matches!(self.expect, Expect::Token | Expect::String | Expect::Nothing) {
             if matches!(self.expect, Expect::Element | Expect::ElementOrEnd) {
-                at += if E::OFTEN_QUOTED && self.quoted && input.get(at) == Some(&b'"') {
-                    self.run::<InQuotes<E>>(&input[at..], &mut batch)?
+                let rest = &input[at..];
+                // The end of a chunk, or all of a small one, and room for the last element's window: no number has a NUL.
+                let mut padded = [0; 3 * WINDOW];
+                let rest = if rest.len() < 2 * WINDOW {
+                    padded[..rest.len()].copy_from_slice(rest);
+                    &padded[..rest.len() + WINDOW]
                 } else {
-                    self.run::<E>(&input[at..], &mut batch)?
+                    rest
+                };
+                at += if E::OFTEN_QUOTED && self.quoted && rest[0] == b'"' {
+                    self.run::<InQuotes<E>>(rest, &mut batch)?
+                } else {
+                    self.run::<E>(rest, &mut batch)?
                 };
             }
             if self.expect == Expect::Nothing {
