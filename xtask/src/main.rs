@@ -177,7 +177,7 @@ fn demo(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
 
 /// Runs an optimised program of the test harness on what is shipped.
 fn measure(workspace: &Workspace, program: &str, arguments: &[&str]) -> Result<(), Stop> {
-    build::dist_and_nothing(workspace)?;
+    build::dist_and_least(workspace)?;
     let envoy = envoy::newest(workspace)?;
     run::step(&format!("{program}: build"), || {
         workspace.cargo().args(["build", "--release", "-p", "load", "--bin", program]).checked()
