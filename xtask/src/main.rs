@@ -183,7 +183,8 @@ fn measure(workspace: &Workspace, program: &str, arguments: &[&str]) -> Result<(
         workspace.cargo().args(["build", "--release", "-p", "load", "--bin", program]).checked()
     })?;
     let mut command = Command::new(workspace.target.join("release").join(program));
-    command.args(arguments).env("ENVOY", &envoy);
+    // What was just built, whatever is set for tests.
+    command.args(arguments).env("ENVOY", &envoy).env("TEST_MODULES", build::test_modules(workspace));
     become_it(command)
 }
 
