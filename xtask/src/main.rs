@@ -177,13 +177,14 @@ fn demo(workspace: &Workspace, arguments: &[&str]) -> Result<(), Stop> {
 
 /// Runs an optimised program of the test harness on what is shipped.
 fn measure(workspace: &Workspace, program: &str, arguments: &[&str]) -> Result<(), Stop> {
-    build::dist_and_nothing(workspace)?;
+    build::dist_and_least(workspace)?;
     let envoy = envoy::newest(workspace)?;
     run::step(&format!("{program}: build"), || {
         workspace.cargo().args(["build", "--release", "-p", "load", "--bin", program]).checked()
     })?;
     let mut command = Command::new(workspace.target.join("release").join(program));
-    command.args(arguments).env("ENVOY", &envoy);
+    // What was just built, whatever is set for tests.
+    command.args(arguments).env("ENVOY", &envoy).env("TEST_MODULES", build::test_modules(workspace));
     become_it(command)
 }
 

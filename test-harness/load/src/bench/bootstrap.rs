@@ -13,9 +13,9 @@ use crate::claims::{self, Claims};
 use crate::column::Column;
 use crate::descriptors;
 use crate::exchange::{SUBSET_HEADER, SUBSET_KEY};
-use crate::least::Least;
+use crate::least::{self, Least};
 use crate::nothing::Nothing;
-use crate::row::{Callbacks, Megabytes, Row};
+use crate::row::{Callbacks, Job, Megabytes, Row};
 
 /// The listener's name.
 pub(crate) const LISTENER: &str = "bench";
@@ -38,6 +38,8 @@ pub(crate) struct Setup {
     scratch: PathBuf,
     nothing: Nothing,
     least: Least,
+    /// The native module of filters that do the least, where it is built.
+    least_native: Option<PathBuf>,
 }
 
 impl Setup {
@@ -50,7 +52,8 @@ impl Setup {
         let version = String::from_utf8_lossy(&printed.stdout);
         let version = version.split_once("version: ").map_or("", |(_, version)| version).trim().to_owned();
         let (nothing, least) = (Nothing::new(&scratch)?, Least::new(&scratch)?);
-        let setup = Self { envoy, version, dist: dist.to_owned(), nothing, least, scratch };
+        let least_native = least::native(&scratch);
+        let setup = Self { envoy, version, dist: dist.to_owned(), nothing, least, least_native, scratch };
         let modules = ["kserve_transcoder", "dynamic_subset", "claim_headers"].map(|name| setup.wasm(name));
         for filter in modules.into_iter().chain([setup.native()]) {
             if !filter.is_file() {
@@ -62,9 +65,8 @@ impl Setup {
 
     /// Why there is no such column in `row`, if nothing else is against it.
     pub(crate) fn misses(&self, row: Row, column: Column) -> Option<&'static str> {
-        let missing =
-            matches!(row, Row::Nothing(_)) && column == Column::Native && self.nothing.native.is_none();
-        missing.then_some("it is not built: `cargo xtask bench` does that")
+        let needed = column == Column::Native && matches!(row, Row::Nothing(_) | Row::Least(Job::Subset));
+        (needed && self.least_native.is_none()).then_some("it is not built: `cargo xtask bench` does that")
     }
 
     /// Starts the Envoy of `column` in front of clusters of these names and addresses.
@@ -109,8 +111,9 @@ impl Setup {
             clusters.iter().map(|(name, at)| cluster(name, *at, protocol, fallback, many)).collect();
         let mut filters = match (row, row.exchange()) {
             (Row::Rules(rules), _) => self.subset_filters(column, rules),
-            (Row::Least(row), _) if column == Column::Wasm => {
-                vec![wasm(self.least.wasm(row), "least", &json!({}))]
+            (Row::Least(Job::Subset), _) => self.least_subset_filters(column),
+            (Row::Least(job), _) if column == Column::Wasm => {
+                vec![wasm(self.least.wasm(job), "least", &json!({}))]
             }
             (_, Row::Subset) => self.subset_filters(column, 1),
             (_, Row::Claims(claims)) => self.claims_filters(claims, column),
@@ -206,45 +209,41 @@ impl Setup {
     }
 
     fn nothing_filters(&self, callbacks: Callbacks, column: Column) -> Vec<Value> {
-        match (column, &self.nothing.native) {
+        match (column, &self.least_native) {
             (Column::Wasm, _) => vec![wasm(self.nothing.wasm(callbacks), "nothing", &json!({}))],
             (Column::Native, Some(module)) => vec![native(module, "nothing", &json!({}))],
             _ => Vec::new(),
         }
     }
 
-    /// Each but passthrough puts the header's value into the load balancer's metadata, and takes the header away.
+    /// Each but passthrough puts the header's value into the load balancer's metadata; stock also takes the header away.
     /// Of the rules only the last finds its header.
     fn subset_filters(&self, column: Column, rules: u32) -> Vec<Value> {
         let others = || (1..rules).map(|rule| (format!("x-other-{rule}"), format!("other.{rule}")));
-        let rule = |header: &str, key: &str| {
-            json!({
-                "header": header,
-                "on_header_present": {"metadata_namespace": "envoy.lb", "key": key},
-                "remove": true,
-            })
-        };
-        let to_metadata = |rules: Vec<Value>| {
-            json!({
-                "name": "envoy.filters.http.header_to_metadata",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config",
-                    "request_rules": rules,
-                },
-            })
-        };
         let all = || others().chain([(SUBSET_HEADER.to_owned(), SUBSET_KEY.to_owned())]);
         let rules: Vec<Value> = all().map(|(header, key)| json!({"header": header, "key": key})).collect();
         match column {
             Column::Passthrough | Column::Grpc => Vec::new(),
-            Column::Stock => vec![to_metadata(all().map(|(header, key)| rule(&header, &key)).collect())],
-            Column::Wasm => vec![
-                self.wasm_filter("dynamic_subset", &json!({"rules": rules})),
-                to_metadata(vec![rule(&format!("x-subset-{SUBSET_KEY}"), SUBSET_KEY)]),
-            ],
+            Column::Stock => vec![to_metadata(all())],
+            Column::Wasm => {
+                vec![self.wasm_filter("dynamic_subset", &json!({"rules": rules})), behind_wasm()]
+            }
             Column::Native => {
                 vec![self.native_filter("dynamic_subset", &json!({"rules": rules, "emit_headers": false}))]
             }
+        }
+    }
+
+    /// As [`Self::subset_filters`], with the filters of the fewest calls for ours.
+    fn least_subset_filters(&self, column: Column) -> Vec<Value> {
+        match (column, &self.least_native) {
+            (Column::Wasm, _) => {
+                vec![wasm(self.least.wasm(Job::Subset), "least", &json!({})), behind_wasm()]
+            }
+            (Column::Native, Some(module)) => {
+                vec![native(module, "least_subset", &json!(format!("{SUBSET_HEADER} {SUBSET_KEY}")))]
+            }
+            _ => self.subset_filters(column, 1),
         }
     }
 
@@ -283,6 +282,29 @@ fn more_than_the_default() -> Value {
     })
 }
 
+/// A `header_to_metadata` that puts each header into the load balancer's metadata, under its key, and takes it away.
+fn to_metadata(rules: impl Iterator<Item = (String, String)>) -> Value {
+    let rule = |(header, key)| {
+        json!({
+            "header": header,
+            "on_header_present": {"metadata_namespace": "envoy.lb", "key": key},
+            "remove": true,
+        })
+    };
+    json!({
+        "name": "envoy.filters.http.header_to_metadata",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config",
+            "request_rules": rules.map(rule).collect::<Vec<Value>>(),
+        },
+    })
+}
+
+/// What stands behind a filter in wasm, which can only set a header.
+fn behind_wasm() -> Value {
+    to_metadata([(format!("x-subset-{SUBSET_KEY}"), SUBSET_KEY.to_owned())].into_iter())
+}
+
 fn wasm(module: &Path, filter: &str, config: &Value) -> Value {
     json!({
         "name": "wasm",
@@ -316,9 +338,10 @@ fn native(module: &Path, filter: &str, config: &Value) -> Value {
     })
 }
 
-/// A filter's configuration in the form in which Envoy passes it on.
+/// A filter's configuration in the form in which Envoy passes it on: as JSON, or a text as it is.
 fn text(config: &Value) -> Value {
-    json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": config.to_string()})
+    let text = config.as_str().map_or_else(|| config.to_string(), str::to_owned);
+    json!({"@type": "type.googleapis.com/google.protobuf.StringValue", "value": text})
 }
 
 fn cluster(name: &str, at: SocketAddr, protocol: &str, fallback: Option<&str>, many: bool) -> Value {

@@ -5,7 +5,7 @@ use odd_server::wire::Message;
 
 use crate::claims::Claims;
 use crate::column::Column;
-use crate::row::{Form, Row};
+use crate::row::{Form, Job, Row};
 use crate::tensor::{Digits, Tensor};
 
 /// Where JSON requests go.
@@ -40,7 +40,7 @@ impl Exchange {
         if let (Row::Idle(_), Column::Grpc) = (row, column) {
             return Err("its message is not kept back");
         }
-        if let (Row::Least(_), Column::Native | Column::Grpc) = (row, column) {
+        if let (Row::Least(Job::Transcode | Job::Claim), Column::Native | Column::Grpc) = (row, column) {
             return Err("the filter is in wasm");
         }
         match row.exchange() {

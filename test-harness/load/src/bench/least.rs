@@ -1,5 +1,5 @@
-//! Filters in wasm that give constant bytes and make only the host calls without which no filter could do the job: what Envoy
-//! takes for these, below which no filter in wasm can go.
+//! Filters that make only the calls of their host without which no filter could do the job, and in wasm give constant bytes
+//! where they can: what Envoy takes for these, below which no filter can go.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,25 @@ use odd_server::wire;
 use crate::Result;
 use crate::claims;
 use crate::column::Column;
-use crate::exchange::Exchange;
-use crate::row::{Row, Together};
+use crate::exchange::{Exchange, SUBSET_HEADER, SUBSET_KEY};
+use crate::row::{Job, Row};
 
-/// Where the filters are.
+/// The name of the native module, which `test-harness/test-filters/examples/least_module.rs` is.
+const NATIVE: &str = "libleast_module.so";
+
+/// Where the native module is that has the filters `nothing` and `least_subset`; nothing where it is not built. What only a
+/// run needs is in `directory`.
+pub(crate) fn native(directory: &Path) -> Option<PathBuf> {
+    let modules = std::env::var_os("TEST_MODULES").map(PathBuf::from);
+    let native = modules.unwrap_or_else(|| directory.with_file_name("test-modules")).join(NATIVE);
+    native.is_file().then_some(native)
+}
+
+/// Where the filters in wasm are.
 pub(crate) struct Least {
-    tiny: PathBuf,
-    claims: PathBuf,
+    transcoder: PathBuf,
+    subset: PathBuf,
+    claim: PathBuf,
 }
 
 impl Least {
@@ -27,16 +39,18 @@ impl Least {
             Ok(path)
         };
         Ok(Self {
-            tiny: write("least_tiny.wasm", transcoder())?,
-            claims: write("least_claims.wasm", claim())?,
+            transcoder: write("least_tiny.wasm", transcoder())?,
+            subset: write("least_subset.wasm", subset())?,
+            claim: write("least_claims.wasm", claim())?,
         })
     }
 
-    /// The wasm module for a row's exchange.
-    pub(crate) fn wasm(&self, row: Together) -> &Path {
-        match row {
-            Together::Tiny => &self.tiny,
-            Together::Remembered => &self.claims,
+    /// The wasm module for a job.
+    pub(crate) fn wasm(&self, job: Job) -> &Path {
+        match job {
+            Job::Transcode => &self.transcoder,
+            Job::Subset => &self.subset,
+            Job::Claim => &self.claim,
         }
     }
 }
@@ -86,6 +100,17 @@ fn transcoder() -> String {
     module.text(&callbacks.concat())
 }
 
+/// A filter for [`Row::Subset`]: it must read the header, and hand its value on in one that a client cannot set. The filter
+/// behind it makes metadata of that, and takes it off.
+fn subset() -> String {
+    let mut module = Module::default();
+    let calls = [
+        module.get(REQUEST, SUBSET_HEADER),
+        module.replace_by_given(REQUEST, &format!("x-subset-{SUBSET_KEY}")),
+    ];
+    module.text(&headers("proxy_on_request_headers", &calls.concat()))
+}
+
 /// A filter for [`Row::Claims`] that remembers the token: it must read it, see that its time is not
 /// over, set the header and take the token off.
 fn claim() -> String {
@@ -132,6 +157,13 @@ impl Module {
     fn replace(&mut self, map: u32, name: &str, value: &str) -> String {
         let (name, value) = (self.constant(name.as_bytes()), self.constant(value.as_bytes()));
         format!("(drop (call $replace (i32.const {map}) {name} {value}))")
+    }
+
+    /// Has a module set a header to the value that it got last.
+    fn replace_by_given(&mut self, map: u32, name: &str) -> String {
+        let name = self.constant(name.as_bytes());
+        let given = format!("(i32.load (i32.const {RESULTS})) (i32.load (i32.const {}))", RESULTS + 4);
+        format!("(drop (call $replace (i32.const {map}) {name} {given}))")
     }
 
     fn remove(&mut self, map: u32, name: &str) -> String {
@@ -186,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_modules_are_valid_and_their_constants_lie_before_what_envoy_gives() {
-        for module in [transcoder(), claim()] {
+        for module in [transcoder(), subset(), claim()] {
             wat::parse_str(&module).unwrap();
         }
         let mut module = Module::default();

@@ -1,23 +1,19 @@
-//! Filters that do nothing: what Envoy takes for entering a filter at all, below which none can go.
+//! Filters in wasm that do nothing: what Envoy takes for entering a filter at all, below which none can go. The native one is
+//! in [`least::native`](crate::least::native).
 
 use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::row::Callbacks;
 
-/// The name of the native one, which `test-harness/test-filters/examples/nothing_module.rs` is.
-const NATIVE: &str = "libnothing_module.so";
-
 /// Where the filters are.
 pub(crate) struct Nothing {
     request: PathBuf,
     both: PathBuf,
-    /// Nothing where it is not built.
-    pub(crate) native: Option<PathBuf>,
 }
 
 impl Nothing {
-    /// Writes the wasm modules to `directory`, and looks for the native one.
+    /// Writes the wasm modules to `directory`.
     pub(crate) fn new(directory: &Path) -> Result<Self> {
         let write = |name: &str, callbacks| -> Result<PathBuf> {
             let path = directory.join(name);
@@ -25,12 +21,9 @@ impl Nothing {
                 .map_err(|e| format!("write {}: {e}", path.display()))?;
             Ok(path)
         };
-        let modules = std::env::var_os("TEST_MODULES").map(PathBuf::from);
-        let native = modules.unwrap_or_else(|| directory.with_file_name("test-modules")).join(NATIVE);
         Ok(Self {
             request: write("nothing_request.wasm", Callbacks::OfRequest)?,
             both: write("nothing_both.wasm", Callbacks::OfBoth)?,
-            native: native.is_file().then_some(native),
         })
     }
 

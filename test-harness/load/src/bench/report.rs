@@ -112,7 +112,7 @@ impl Measured {
             Row::Claims(_) => {
                 self.row.goal_of_whole_cpu(column).zip(cpu_to_stock).map(|(goal, cpu)| cpu <= goal)
             }
-            row => row.goal_of_cpu(column).zip(extra_to_stock).map(|(goal, extra)| extra <= goal),
+            _ => self.row.goal_of_cpu(column).zip(extra_to_stock).map(|(goal, extra)| extra <= goal),
         };
         let json_bytes = self.numbers(Column::Passthrough).map(|n| n.request_bytes.max(n.answer_bytes));
         let per_megabyte = |(extra, bytes): (f64, usize)| extra / (bytes as f64 / 1e6);
@@ -163,7 +163,7 @@ fn column_json(measured: &Measured, column: Column, numbers: &Numbers) -> Value 
         Row::Claims(_) => measured.row.goal_of_whole_cpu(column),
         row @ Row::Streams(Streams::First) => row.goal_over_grpc(column).map(|seconds| seconds * 1e3),
         row @ Row::Streams(_) => row.goal_of_growth(column).map(|bytes| bytes as f64),
-        row => row.goal_of_cpu(column).filter(|_| compared.extra_to_stock.is_some()),
+        _ => measured.row.goal_of_cpu(column).filter(|_| compared.extra_to_stock.is_some()),
     };
     json!({
         "column": column.name(),
@@ -212,6 +212,7 @@ pub(crate) fn cpus() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::row::Job;
     use crate::tensor::Digits;
 
     fn of(cpu_ms: &[u64], per_second: &[f64]) -> Numbers {
@@ -243,6 +244,26 @@ mod tests {
         assert_eq!(json["columns"][3], json!({ "column": "native", "unable": "not built" }));
         assert_eq!(json["columns"][2]["goal_reached"], false);
         assert_eq!(json["columns"][0]["goal"], Value::Null);
+    }
+
+    #[test]
+    fn a_row_with_the_exchange_of_another_does_not_have_its_goal() {
+        for (row, goal) in [(Row::Subset, true), (Row::Least(Job::Subset), false), (Row::Rules(100), false)] {
+            let [passthrough, stock] = [1, 3].map(|ms| of(&[ms], &[100.0]));
+            let columns = vec![
+                (Column::Passthrough, Ok(passthrough)),
+                (Column::Stock, Ok(stock)),
+                (Column::Native, Ok(of(&[2], &[100.0]))),
+            ];
+            let json = super::row(&Measured { row, columns });
+            let native = &json["columns"][2];
+            assert_eq!(
+                (native["goal"].is_number(), native["goal_reached"] == true),
+                (goal, goal),
+                "{native}"
+            );
+            assert!((native["extra_cpu_to_stock"].as_f64().unwrap() - 0.5).abs() < 1e-9, "{native}");
+        }
     }
 
     #[test]

@@ -33,9 +33,8 @@ pub(crate) enum Row {
     GrowingResponse(Megabytes),
     /// JSON to a server that speaks it, past a filter that does nothing: what entering a filter costs.
     Nothing(Callbacks),
-    /// Another row's exchange, in wasm by a filter that gives constant bytes and makes the fewest host calls: what no filter
-    /// in wasm can go below.
-    Least(Together),
+    /// Another row's exchange, by a filter that makes the fewest calls of its host: what no filter can go below.
+    Least(Job),
     /// Another row's exchange, with so many workers.
     Workers(Together, u32),
     /// So many requests of which the second half does not come: the memory that each takes.
@@ -57,7 +56,18 @@ pub(crate) enum Callbacks {
     OfBoth,
 }
 
-/// A row whose exchange others have as well: with more workers, or by the fewest host calls.
+/// What is done by the fewest calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// [`Row::Tiny`], in wasm.
+    Transcode,
+    /// [`Row::Subset`], in wasm and natively.
+    Subset,
+    /// [`Row::Claims`] with a remembered token of RS256, in wasm.
+    Claim,
+}
+
+/// A row whose exchange others have with more workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Together {
     /// [`Row::Tiny`].
@@ -135,13 +145,14 @@ pub(crate) enum Form {
 
 impl Row {
     /// All, in the table's order.
-    pub(crate) const ALL: [Self; 49] = [
+    pub(crate) const ALL: [Self; 50] = [
         Self::Tiny,
         Self::Subset,
         Self::Nothing(Callbacks::OfRequest),
         Self::Nothing(Callbacks::OfBoth),
-        Self::Least(Together::Tiny),
-        Self::Least(Together::Remembered),
+        Self::Least(Job::Transcode),
+        Self::Least(Job::Subset),
+        Self::Least(Job::Claim),
         Self::Claims(Claims::Metadata),
         Self::Claims(Claims::Remembered(Signature::Rs256)),
         Self::Claims(Claims::Remembered(Signature::Es256)),
@@ -190,12 +201,12 @@ impl Row {
     /// The row whose bytes and filters it has.
     pub(crate) fn exchange(self) -> Self {
         match self {
-            Self::Workers(Together::Tiny, _) | Self::Least(Together::Tiny) => Self::Tiny,
+            Self::Workers(Together::Tiny, _) | Self::Least(Job::Transcode) => Self::Tiny,
             Self::Descriptors(_) | Self::Idle(_) => Self::Tiny,
-            Self::Workers(Together::Remembered, _) | Self::Least(Together::Remembered) => {
+            Self::Workers(Together::Remembered, _) | Self::Least(Job::Claim) => {
                 Self::Claims(Claims::Remembered(Signature::Rs256))
             }
-            Self::Rules(_) => Self::Subset,
+            Self::Rules(_) | Self::Least(Job::Subset) => Self::Subset,
             row => row,
         }
     }
@@ -307,8 +318,9 @@ impl Row {
             Self::Workers(Together::Remembered, workers) => {
                 return format!("claims_cached_rs256_{workers}_workers");
             }
-            Self::Least(Together::Tiny) => "least_tiny",
-            Self::Least(Together::Remembered) => "least_claims_cached_rs256",
+            Self::Least(Job::Transcode) => "least_tiny",
+            Self::Least(Job::Subset) => "least_subset",
+            Self::Least(Job::Claim) => "least_claims_cached_rs256",
             Self::Nothing(Callbacks::OfRequest) => "nothing_request",
             Self::Nothing(Callbacks::OfBoth) => "nothing_both",
             Self::Tiny => "tiny",
@@ -361,10 +373,13 @@ impl Row {
             Self::Workers(Together::Remembered, workers) => {
                 return format!("a claim, RS256, token in the cache, 16 connections, {workers} workers");
             }
-            Self::Least(Together::Tiny) => {
+            Self::Least(Job::Transcode) => {
                 "tiny, wasm with constant bytes and the fewest host calls, 16 connections"
             }
-            Self::Least(Together::Remembered) => {
+            Self::Least(Job::Subset) => {
+                "a header picks the subset, filters with the fewest host calls, 16 connections"
+            }
+            Self::Least(Job::Claim) => {
                 "a claim, RS256, wasm with constant bytes and the fewest host calls, 16 connections"
             }
             Self::Nothing(Callbacks::OfRequest) => {
