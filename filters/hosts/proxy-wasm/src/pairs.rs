@@ -81,7 +81,14 @@ impl<const N: usize> From<[(&str, &str); N]> for Pairs {
         let number = |number: usize| (number as u32).to_le_bytes();
         let lengths = pairs.iter().flat_map(|(name, value)| [number(name.len()), number(value.len())]);
         let texts = pairs.iter().flat_map(|(name, value)| [name.as_bytes(), b"\0", value.as_bytes(), b"\0"]);
-        Self([number(N).as_slice(), lengths.collect::<Vec<_>>().as_flattened(), &texts.collect::<Vec<_>>().concat()].concat())
+        Self(
+            [
+                number(N).as_slice(),
+                lengths.collect::<Vec<_>>().as_flattened(),
+                &texts.collect::<Vec<_>>().concat(),
+            ]
+            .concat(),
+        )
     }
 }
 
@@ -93,7 +100,8 @@ mod tests {
     fn a_map_is_read_in_order_with_names_that_come_twice_and_empty_values() {
         let pairs = Pairs::from([(":path", "/"), ("accept", "a"), ("te", ""), ("accept", "b")]);
         let read: Vec<_> = pairs.iter().collect();
-        let texts: [(&[u8], &[u8]); 4] = [(b":path", b"/"), (b"accept", b"a"), (b"te", b""), (b"accept", b"b")];
+        let texts: [(&[u8], &[u8]); 4] =
+            [(b":path", b"/"), (b"accept", b"a"), (b"te", b""), (b"accept", b"b")];
         assert_eq!(read, texts);
         assert_eq!((pairs.first("accept"), pairs.first("te")), (Some(b"a".as_slice()), Some(b"".as_slice())));
         assert_eq!(pairs.first("accep"), None);
