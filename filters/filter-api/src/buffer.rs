@@ -84,7 +84,7 @@ impl Buffer {
         if more <= spare { Ok(()) } else { self.grow(more, spare) }
     }
 
-    /// In steps that double, so that many small pushes stay cheap.
+    /// Grows in steps that double, so that many small pushes stay cheap.
     #[inline(never)]
     fn grow(&mut self, more: usize, spare: usize) -> Result<(), OverBudget> {
         let extra = (more - spare).max(self.bytes.capacity()).max(64);

@@ -49,7 +49,7 @@ const NAMESPACE: &[u8] = b"envoy.lb";
 /// "Continue" for headers, data and trailers.
 const CONTINUE: u32 = 0;
 
-// Undefined symbols of the module, which the dynamic linker finds in Envoy: there is no cheaper way to call them.
+// Envoy exports these. The dynamic linker resolves them when it loads the module, so a call costs no lookup.
 unsafe extern "C" {
     fn envoy_dynamic_module_callback_http_get_header(
         stream: Pointer,
@@ -74,7 +74,7 @@ enum Filter {
 }
 
 impl Filter {
-    /// Nothing if there is no such filter, or its configuration is not as it should be.
+    /// `None` if there is no filter of this name, or its configuration is malformed.
     fn new(name: &[u8], config: &[u8]) -> Option<Self> {
         match name {
             b"nothing" => Some(Self::Nothing),

@@ -1,6 +1,7 @@
 //! A header map as Envoy hands it over: all names and values in one block of memory.
 //!
-//! The SDK makes a text and a list of its own of each header. Most of what a small exchange allocates would be these.
+//! The SDK would copy each name and each value into an allocation of its own, which was most of what a small exchange
+//! allocated.
 
 #![allow(unsafe_code)]
 
@@ -22,8 +23,8 @@ impl Pairs {
         if status != OK || start.is_null() {
             return Self::default();
         }
-        // SAFETY: Envoy has the SDK's `proxy_on_memory_allocate` allocate the block, which makes a boxed slice of this size
-        // and leaves it to whom Envoy gives it to. Envoy has written all of it.
+        // SAFETY: Envoy has the SDK's `proxy_on_memory_allocate` allocate the block: a boxed slice of this size, which is
+        // ours from here on. Envoy has written all of it.
         Self(unsafe { Vec::from_raw_parts(start, size, size) })
     }
 
@@ -67,7 +68,7 @@ impl<'a> Iterator for Iter<'a> {
     }
 }
 
-/// The ABI's status of a call that did what it was for.
+/// The ABI's status for success.
 const OK: u32 = 0;
 
 #[link(wasm_import_module = "env")]

@@ -69,6 +69,16 @@ struct Batch {
     len: usize,
 }
 
+/// So few bytes before a chunk's end, which may be all of a small body, are copied to where a window fits behind them.
+const NEAR_END: usize = 2 * WINDOW;
+
+/// Fewer than [`NEAR_END`] bytes with NULs behind them. No element has a NUL, so one that reaches up to them counts as cut.
+fn with_room_for_a_window(text: &[u8]) -> [u8; NEAR_END + WINDOW] {
+    let mut padded = [0; NEAR_END + WINDOW];
+    padded[..text.len()].copy_from_slice(text);
+    padded
+}
+
 impl Elements {
     /// A reader of the array at `path`, whose opening bracket has been taken.
     pub(super) fn new(
@@ -152,14 +162,13 @@ impl Elements {
         }
         while !matches!(self.expect, Expect::Token | Expect::String | Expect::Nothing) {
             if matches!(self.expect, Expect::Element | Expect::ElementOrEnd) {
-                let rest = &input[at..];
-                // The end of a chunk, or all of a small one, and room for the last element's window: no number has a NUL.
-                let mut padded = [0; 3 * WINDOW];
-                let rest = if rest.len() < 2 * WINDOW {
-                    padded[..rest.len()].copy_from_slice(rest);
-                    &padded[..rest.len() + WINDOW]
-                } else {
-                    rest
+                let padded;
+                let rest = match &input[at..] {
+                    rest if rest.len() < NEAR_END => {
+                        padded = with_room_for_a_window(rest);
+                        &padded[..rest.len() + WINDOW]
+                    }
+                    rest => rest,
                 };
                 at += if E::OFTEN_QUOTED && self.quoted && rest[0] == b'"' {
                     self.run::<InQuotes<E>>(rest, &mut batch)?

@@ -182,6 +182,19 @@ fn nan_and_the_infinities_may_be_strings_and_other_numbers_may_not() {
 }
 
 #[test]
+fn an_element_is_the_same_however_near_the_end_of_a_chunk_it_is() {
+    let wanted = [1.5_f32, -0.25, 12_345_678.0].map(f32::to_le_bytes).concat();
+    for behind in 0..100 {
+        let blanks = " ".repeat(behind);
+        let body = input(3, &format!(r#""datatype":"FP32","data":[1.5,-0.25,12345678]{blanks}"#));
+        assert_eq!(raw(&body), wanted, "{behind} blanks behind the data");
+        let body = input(3, &format!(r#""datatype":"FP32","data":[1.5,-0.25,12345678{}]{blanks}"#, '\0'));
+        let problem = request(&body).unwrap_err().to_string();
+        assert!(problem.contains("12345678\0 is not a value of FP32"), "{behind} blanks: {problem}");
+    }
+}
+
+#[test]
 fn bytes_whose_content_type_is_base64_are_decoded_wherever_that_is_said() {
     let members = [
         r#""parameters":{"content_type":"base64"}"#,
